@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One exception tree. Each class says what it means to the caller, so that the kernel
+is never blamed for our failure, nor passed by it."""
+
+
+class HarnessError(Exception):
+    """The harness or the host failed: says nothing about the kernel. Verdict ERROR, exit code 3.
+
+    ``hint`` is one sentence or command that mends it, shown below the message.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(HarnessError):
+    """Wrong usage or configuration; the message names the file, the key and the accepted values. Exit code 2."""
+
+    exit_code = 2
+
+
+class MissingPrerequisite(HarnessError):
+    """A program, package or device the host needs is not there; ``hint`` is the line that installs it."""
+
+
+class KernelError(HarnessError):
+    """The kernel under test is at fault before any case could run. Exit code 1; 125 under ``--bisect``."""
+
+    exit_code = 1
+
+
+class KernelBuildError(KernelError):
+    """The kernel's source did not compile; the message quotes the compiler's first error."""
+
+
+class KernelLacksFeature(KernelError):
+    """The kernel has no vfio-pci dma-buf export, or lacks an option; ``hint`` names the option to set."""
+
+
+class LaunchError(HarnessError):
+    """QEMU did not start or left during start; carries exit code, full command line and the tail of its stderr."""
+
+
+class QemuDied(HarnessError):
+    """QEMU was killed or aborted by the host while a case ran (not by a guest's own shutdown or panic)."""
+
+
+class AgentLost(HarnessError):
+    """The SSH connection or the agent process went away while the guest itself is alive."""
+
+
+class AgentError(HarnessError):
+    """The agent raised something that is no errno of a kernel call: a defect of the agent; carries its traceback."""
+
+
+class GuestLost(Exception):
+    """The guest is no longer usable, and the kernel is the suspect."""
+
+
+class GuestCrashed(GuestLost):
+    """The guest died: panic, reset, shutdown, or QEMU's run state lost. Verdict CRASH."""
+
+
+class GuestHung(GuestLost):
+    """A deadline passed while the guest was alive: a guest task is stuck. Verdict HANG."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Independent observers on the host side: doorbells, IOMMU faults, splats, liveness."""
