@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
+#   make test       everything: static checks, unit tests, robustness tests, the VM suite
+#   make deps       set up what the others need, and nothing else
+#   make shell      boot the machine and get a shell in the guest
+#   make bench      boot-to-ready time against the kernel's own floor
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Only what was given on the command line or in the environment is passed on; the defaults are the tool's.
+ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
+	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
+
+.PHONY: help deps vm-test test unit lint shell bench doctor clean
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+deps: $(VENV)/.ready
+	@sh harness/host-packages.sh
+
+# The host packages come first: python3-venv is one of them.
+$(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.txt
+	@sh harness/host-packages.sh
+	@test -x $(BIN)/python || { echo "deps: creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "deps: installing the Python packages of pyproject.toml into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+vm-test: deps
+	@$(BIN)/vfio-harness run $(ARGS) $(if $(K),-k '$(K)')
+
+shell: deps
+	@$(BIN)/vfio-harness shell $(ARGS)
+
+bench: deps
+	@$(BIN)/vfio-harness bench $(ARGS)
+
+doctor: deps
+	@$(BIN)/vfio-harness doctor $(ARGS)
+
+lint: deps
+	@$(BIN)/ruff check harness tests
+	@$(BIN)/ruff format --check harness tests
+	@$(BIN)/mypy
+
+unit: deps
+	@$(BIN)/pytest -q tests/unit
+
+test: lint unit
+	@$(BIN)/vfio-harness run $(ARGS)
+	@$(BIN)/pytest -q tests/robustness
+
+clean:
+	rm -rf $(VENV) results
