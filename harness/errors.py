@@ -2,6 +2,8 @@
 """One exception tree. Each class says what it means to the caller, so that the kernel
 is never blamed for our failure, nor passed by it."""
 
+import errno
+
 
 class HarnessError(Exception):
     """The harness or the host failed: says nothing about the kernel. Verdict ERROR, exit code 3.
@@ -66,3 +68,15 @@ class GuestCrashed(GuestLost):
 
 class GuestHung(GuestLost):
     """A deadline passed while the guest was alive: a guest task is stuck. Verdict HANG."""
+
+
+class KernelErrno(OSError):
+    """A call to the kernel under test failed in the guest; ``call`` names it (``VFIO_DEVICE_RESET``).
+
+    Expected by a case, it is data; unexpected, the kernel broke the contract: verdict FAIL.
+    """
+
+    def __init__(self, call: str, number: int) -> None:
+        self.call = call
+        self.name = errno.errorcode.get(number, str(number))
+        super().__init__(number, f"{call}: {self.name}")
