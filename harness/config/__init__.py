@@ -1,2 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Pydantic models of every YAML file the harness reads."""
+
+from harness.config.loader import Model, load
+from harness.config.machine import DEFAULT_MACHINE, Device, MachineConfig, Part, Role, known_machines, load_machine
+
+__all__ = [
+    "DEFAULT_MACHINE",
+    "Device",
+    "MachineConfig",
+    "Model",
+    "Part",
+    "Role",
+    "known_machines",
+    "load",
+    "load_machine",
+]
