@@ -1,0 +1,2 @@
+PATH=/usr/sbin:/usr/bin
+PS1='guest:\w# '

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Unpacks Debian packages and copies out of them what the recipe keeps. No root, no chroot, no maintainer scripts."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.errors import HarnessError, MissingPrerequisite
+from harness.image import command
+from harness.image.recipe import Recipe
+
+_DOWNLOAD_TIMEOUT_S = 600.0
+_NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[(.+)\]|Requesting program interpreter: (/[^\]]+)\]")
+
+
+def unpack(recipe: Recipe, target: Path) -> None:
+    """Fetch (with apt, in a state directory of mmdebstrap's own) and unpack the packages and their dependencies.
+
+    HarnessError if the mirror cannot be reached; MissingPrerequisite without mmdebstrap or the archive's keys.
+    """
+    mmdebstrap = command.require("mmdebstrap", "mmdebstrap")
+    if not Path(recipe.keyring).exists():
+        raise MissingPrerequisite(
+            f"{recipe.keyring}: the Debian archive's keys are missing",
+            hint="sudo apt-get install debian-archive-keyring",
+        )
+    source = f"deb [signed-by={recipe.keyring}] {recipe.mirror} {recipe.suite} main"
+    try:
+        command.run(
+            [
+                mmdebstrap,
+                "--variant=extract",
+                "--mode=chrootless",  # needs no privilege, and runs nothing: extract has no maintainer scripts ...
+                "--skip=check/chrootless",  # ... so root may use it too
+                "--format=directory",
+                "--architectures=amd64",
+                '--aptopt=Apt::Install-Recommends "false"',
+                f"--include={','.join(recipe.packages)}",
+                recipe.suite,
+                target,
+                source,
+            ],
+            timeout_s=_DOWNLOAD_TIMEOUT_S,
+        )
+    except HarnessError as error:
+        if re.search(r"Could not (resolve|connect)|Temporary failure|Unable to connect|timed out", str(error)):
+            raise HarnessError(
+                f"the guest image's packages cannot be fetched: {error}",
+                hint=f"check the network: {recipe.mirror} must be reachable once, http_proxy is honoured",
+            ) from error
+        raise
+
+
+class Selection:
+    """The paths of an unpacked tree that the recipe keeps, with what they drag in."""
+
+    def __init__(self, root: Path, drop: Iterable[str]) -> None:
+        self.root = root
+        self._drop = list(drop)
+        self.paths: set[Path] = set()
+
+    def keep(self, pattern: str) -> None:
+        """Keep what the pattern matches; HarnessError if that is nothing."""
+        matches = list(self.root.glob(pattern))
+        if not matches:
+            raise HarnessError(f"rootfs.yaml: keep: {pattern!r} matches nothing in the unpacked packages")
+        for match in matches:
+            self._add(match)
+
+    def _add(self, path: Path) -> None:
+        relative = path.relative_to(self.root)
+        if relative in self.paths or any(fnmatchcase(str(relative), pattern) for pattern in self._drop):
+            return
+        self.paths.add(relative)
+        if path.is_symlink():
+            self._add(self._target(path))
+        elif path.is_dir():
+            for child in path.iterdir():
+                self._add(child)
+
+    def _target(self, link: Path) -> Path:
+        to = Path(os.readlink(link))
+        path = self.root / to.relative_to("/") if to.is_absolute() else Path(os.path.normpath(link.parent / to))
+        if not path.is_relative_to(self.root) or not path.exists():
+            raise HarnessError(f"guest image: {link.relative_to(self.root)} points to {to}, which no package brings")
+        return path
+
+    def keep_libraries(self) -> None:
+        """Keep the shared libraries and the program interpreter that the kept programs need, theirs included."""
+        readelf = command.require("readelf", "binutils")
+        libraries = {p.name: p for p in sorted(self.root.glob("usr/lib/*-linux-gnu/*.so*"))}
+        seen: set[Path] = set()
+        while new := {p for p in self.paths - seen if _is_elf(self.root / p)}:
+            seen |= new
+            output = command.run([readelf, "-dlW", *sorted(self.root / p for p in new)], timeout_s=60)
+            for name, interpreter in _NEEDED.findall(output):
+                if interpreter:
+                    self._add(self.root / "usr" / interpreter.lstrip("/"))
+                elif name in libraries:
+                    self._add(libraries[name])
+                else:
+                    raise HarnessError(f"guest image: no package brings {name}, which one of {len(new)} programs needs")
+
+    def copy(self, target: Path) -> None:
+        """Copy the selection to the directory ``target``."""
+        for relative in sorted(self.paths):
+            source, copy = self.root / relative, target / relative
+            if source.is_dir() and not source.is_symlink():
+                copy.mkdir(parents=True, exist_ok=True)
+                continue
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy, follow_symlinks=False)
+
+
+def _is_elf(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def select(recipe: Recipe, unpacked: Path, target: Path) -> None:
+    """Copy what the recipe keeps of ``unpacked`` to ``target``."""
+    selection = Selection(unpacked, recipe.drop)
+    for pattern in recipe.keep:
+        selection.keep(pattern)
+    selection.keep_libraries()
+    selection.copy(target)
