@@ -32,7 +32,7 @@ Loc = Sequence[str | int]
 class _Loader(yaml.SafeLoader):
     """SafeLoader with only null, true/false, plain decimal integers and ``<<`` resolved, and no key given twice."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]  # the stubs have it as an instance's
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

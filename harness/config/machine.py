@@ -36,7 +36,7 @@ BUS_PARENTS: Mapping[str, frozenset[str] | None] = {
 }
 """Device types that give a bus, and the parents they take: "" is the root bus, None is anywhere."""
 
-OWN_IDS = frozenset({"root", "modules", "panic"})
+OWN_IDS = frozenset({"root", "modules", "machine", "iommu"})
 OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev"})
 """What harness.vm.command sets itself, from the tree, the roles, ``drive`` and ``memory``."""
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line: a pure function of the machine, what it boots, and where its channels go."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config import Device, MachineConfig
+
+MANAGEMENT_MAC = "52:54:00:76:66:01"
+ROCE_MAC = "52:54:00:76:66:{:02x}"  # from 0x11; the guest's init derives the address from the last byte
+GUEST_SSH_PORT = 22
+SLOT_TYPES = frozenset({"pcie-root-port", "xio3130-downstream"})
+"""Ports with a hot-plug slot: QEMU wants their (chassis, slot) unique, and every default is (0, 0)."""
+
+Scalar = bool | int | str
+Settled = Mapping[str, Mapping[str, Scalar]]
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What is booted. ``root`` and ``modules`` are read-only erofs images; ``host_key`` is the guest's public key,
+    ``ssh-ed25519 AAAA...``; ``append`` ends the kernel's command line."""
+
+    kernel: Path
+    root: Path
+    modules: Path | None
+    ssh_key: Path
+    host_key: str
+    append: str = ""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How the harness talks to this QEMU: descriptors that it inherits, files in the machine's own directory."""
+
+    qmp_fd: int
+    console: Path
+    trace: Path
+    gdb_port: int | None = None
+
+    def arguments(self) -> Iterator[str]:
+        """The options of the channels; none listens, but for gdb's stub on loopback."""
+        yield from ("-chardev", f"socket,id=qmp,fd={self.qmp_fd}", "-mon", "chardev=qmp,mode=control")
+        path = _escape(str(self.console))
+        yield from ("-chardev", f"file,id=console,path={path}")
+        yield from ("-serial", "chardev:console", "-D", str(self.trace))
+        if self.gdb_port:
+            yield from ("-gdb", f"tcp:127.0.0.1:{self.gdb_port}")
+
+
+INTERACTIVE = ("-serial", "mon:stdio")
+"""In place of Channels in a line meant to be typed: console and monitor on the terminal (Ctrl-a c toggles)."""
+
+
+def option(kind: str, properties: Mapping[str, Scalar]) -> str:
+    """``kind,key=value,...`` as QEMU's option parser wants it: on/off for bools, commas doubled."""
+    words = {True: "on", False: "off"}
+    pairs = (f"{key}={_escape(words[v] if isinstance(v, bool) else str(v))}" for key, v in properties.items())
+    return ",".join((kind, *pairs))
+
+
+def _escape(value: str) -> str:
+    return value.replace(",", ",,")
+
+
+def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path]) -> list[str]:
+    """QEMU's options without its path and channels. ``settled`` is from qemu.settle; ``drives`` maps a device's id to
+    its backing file."""
+    return [
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", option(config.machine.type, settled["machine"])),
+        *("-accel", accel, "-cpu", config.cpu, "-smp", str(config.vcpus), "-m", str(config.memory_mib)),
+        *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot)),
+        # A panic leaves the VM paused for whoever looks; without pvpanic in the guest, panic=-1 makes it a reset.
+        *("-action", "panic=pause", "-device", "pvpanic"),
+        # Before any device that is to translate through it.
+        *(("-device", option(config.iommu.type, settled["iommu"])) if config.iommu else ()),
+        *_image("root", boot.root),
+        *(_image("modules", boot.modules) if boot.modules else ()),
+        *_devices(config, settled, drives),
+    ]
+
+
+def kernel_command_line(config: MachineConfig, boot: Boot) -> str:
+    """The harness's part (guest-images/README has the contract with init), the machine's, then the caller's."""
+    own = "console=ttyS0 root=/dev/vda rootfstype=erofs ro init=/sbin/vfio-harness-init panic=-1 nokaslr"
+    return " ".join((own, *config.kernel_args, boot.append)).strip()
+
+
+def _image(name: str, file: Path) -> Iterator[str]:
+    yield from ("-blockdev", option("file", {"node-name": name, "filename": str(file), "read-only": True}))
+    yield from ("-device", option("virtio-blk-pci", {"id": name, "drive": name}))
+
+
+def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]) -> Iterator[str]:
+    slots = iter(range(1, 256))
+    roce = iter(range(0x11, 0x20))
+    for device, bus in config.walk():
+        own: dict[str, Scalar] = {"id": device.id, "bus": bus}
+        if device.type in SLOT_TYPES:
+            own["chassis"] = next(slots)
+        if device.drive:
+            file = option("file", {"node-name": f"{device.id}-drive", "filename": str(drives[device.id])})
+            yield from ("-blockdev", file)
+            own["drive"] = f"{device.id}-drive"
+        if device.memory:
+            size = f"{device.memory.size_mib}M"
+            yield from (
+                "-object",
+                option("memory-backend-ram", {"id": f"{device.id}-memory", "share": True, "size": size}),
+            )
+            own["pmrdev"] = f"{device.id}-memory"
+        if device.role in ("management", "roce"):
+            own |= {"netdev": f"{device.id}-net", "mac": _mac(device, roce)}
+            yield from ("-netdev", _netdev(device))
+        yield from ("-device", option(device.type, {**own, **settled[device.id]}))
+
+
+def _mac(device: Device, roce: Iterator[int]) -> str:
+    return MANAGEMENT_MAC if device.role == "management" else ROCE_MAC.format(next(roce))
+
+
+def _netdev(device: Device) -> str:
+    if device.role == "management":
+        # restrict: no route out of the guest. Port 0: the host picks a free one, which QMP then tells (ssh_port).
+        return f"user,id={device.id}-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
+    return f"hubport,id={device.id}-net,hubid=0"
+
+
+def shown(words: list[str]) -> str:
+    """A command line to read and to paste: one option per line, quoted for a shell."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if word.startswith("-"):
+            lines.append(word)
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n    ".join(lines)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's serial console, as the file QEMU writes it to."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.vm.process import escaped, tail
+
+POLL_S = 0.005
+"""A file has no event to wait for; a look costs 10 us."""
+SHOWN = 64 * 1024
+
+
+class Console:
+    """``path`` holds what the guest printed, raw; everything read through here is bounded and escaped."""
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        """``check`` raises if the guest is lost; called while waiting."""
+        self.path = path
+        self._check = check
+
+    def mark(self) -> int:
+        """The present end of the console, as a byte offset."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def since(self, mark: int, limit: int = SHOWN) -> str:
+        """What was printed after ``mark``: of more than ``limit`` bytes, the first and last half."""
+        raw = self._read(mark, limit + 1)
+        if len(raw) <= limit:
+            return escaped(raw)
+        end = self.mark()
+        head, last = raw[: limit // 2], self._read(end - limit // 2, limit // 2)
+        return f"{escaped(head)}\n[... {end - mark - 2 * (limit // 2)} bytes left out ...]\n{escaped(last)}"
+
+    def tail(self, limit: int = 4096) -> str:
+        """The last ``limit`` bytes."""
+        return tail(self.path, limit)
+
+    def wait_for(self, *wanted: bytes, timeout: float, since: int = 0) -> bytes:
+        """Wait until the guest has printed one of ``wanted`` after ``since``; says which.
+
+        Raises TimeoutError after ``timeout`` seconds, or what the machine's loss raises.
+        """
+        deadline = time.monotonic() + timeout
+        longest = max(map(len, wanted))
+        position = since
+        kept = b""
+        while True:
+            fresh = self._read(position, SHOWN)
+            position += len(fresh)
+            kept = kept[-longest:] + fresh
+            if found := next((word for word in wanted if word in kept), None):
+                return found
+            if not fresh:
+                self._check()
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the console did not show {wanted[0].decode()!r} within {timeout:.1f} s")
+                time.sleep(POLL_S)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(offset, 0))
+                return file.read(size)
+        except FileNotFoundError:
+            return b""

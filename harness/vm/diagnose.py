@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Why a guest that no longer answers is stuck: asked of the guest's kernel over the serial line, or of QEMU."""
+
+import os
+import re
+
+from harness.errors import GuestLost, HarnessError
+from harness.vm.console import Console
+from harness.vm.qmp import Qmp
+
+SYSRQ_KEYS = b"wl"
+"""Blocked tasks, and what each CPU runs."""
+SYSRQ_END = b"sysrq: HELP"
+ANSWER_S = 3.0
+REPORT = 32 * 1024
+
+
+def stacks(qmp: Qmp, console: Console) -> list[str]:
+    """Notes on a guest that hangs: QEMU's run state, then the kernel's own report or else each vCPU's registers.
+
+    Never raises: what cannot be had is said in its place. Bounded: a few seconds, 32 KiB.
+    """
+    notes = []
+    try:
+        state = qmp.execute("query-status", timeout=ANSWER_S)["status"]
+        notes.append(f"QEMU's run state: {state}")
+        report = _sysrq(qmp, console) if state == "running" else None
+        notes.append(report or _registers(qmp))
+    except (HarnessError, GuestLost) as error:
+        notes.append(f"no stacks: {error}")
+    return notes
+
+
+def _sysrq(qmp: Qmp, console: Console) -> str | None:
+    """CONFIG_MAGIC_SYSRQ_SERIAL: a break, then a key. ``h`` last: its output ends the report."""
+    mark = console.mark()
+    reader, writer = os.pipe()
+    try:
+        _give_input(qmp, console, reader)
+        for key in SYSRQ_KEYS + b"h":
+            qmp.execute("chardev-send-break", {"id": "console"}, timeout=ANSWER_S)
+            os.write(writer, bytes([key]))
+        console.wait_for(SYSRQ_END, timeout=ANSWER_S, since=mark)
+    except TimeoutError:
+        return None
+    finally:
+        os.close(reader)
+        os.close(writer)
+    return console.since(mark, REPORT)
+
+
+def _give_input(qmp: Qmp, console: Console, reader: int) -> None:
+    """Have the console, a file, also read a pipe of ours. (QEMU 7.2 takes no ``input-path`` on its command line.)"""
+    file = {"out": str(console.path), "append": True, "in": f"/proc/{os.getpid()}/fd/{reader}"}
+    change = {"id": "console", "backend": {"type": "file", "data": file}}
+    qmp.execute("chardev-change", change, timeout=ANSWER_S)
+
+
+def _registers(qmp: Qmp) -> str:
+    """Each vCPU's program counter, twice 0.1 s apart would say nothing more: a stuck guest's does not move."""
+    dump = qmp.monitor("info registers -a", timeout=ANSWER_S)
+    lines = re.findall(r"^(?:CPU#\d+|RIP=\w+.*?|.*\bHLT=\d)\s*$", dump, re.MULTILINE)
+    return "the guest's kernel does not answer sysrq; its vCPUs:\n" + "\n".join(lines)[:REPORT]

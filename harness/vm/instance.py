@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One running QEMU with its QMP link and thread: started as a whole, ended as a whole."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.vm.command import Channels
+from harness.vm.process import LoopThread, Process
+from harness.vm.qmp import Event, Qmp, QmpError
+
+GREETING_S = 30.0
+"""From fork to QMP greeting: 0.15 s on an idle host."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What one QEMU writes, in a directory of its own."""
+
+    console: Path
+    trace: Path
+    stderr: Path
+
+    @classmethod
+    def within(cls, directory: Path) -> "Files":
+        """The usual names in ``directory``, which is made."""
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory / "console.log", directory / "trace.log", directory / "qemu.stderr")
+
+
+class Instance:
+    """QEMU from its start to its end."""
+
+    process: Process | None = None
+
+    def __init__(
+        self, options: Sequence[str], files: Files, on_event: Callable[[Event], None], gdb_port: int | None = None
+    ) -> None:
+        """Start ``options[0]`` and wait for its greeting. ``on_event`` runs in the loop's thread.
+
+        Raises LaunchError; whatever was started is gone then.
+        """
+        self.thread = LoopThread("qemu")
+        self.qmp = Qmp(self.thread, on_event)
+        try:
+            self.thread.run(self._start(options, files, gdb_port), GREETING_S + 10)
+        except BaseException:
+            self.close()
+            raise
+
+    async def _start(self, options: Sequence[str], files: Files, gdb_port: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            channels = Channels(theirs.fileno(), files.console, files.trace, gdb_port)
+            command = [*options, *channels.arguments()]
+            self.process = await Process.start(command, files.stderr, (theirs.fileno(),))
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        try:
+            await asyncio.wait_for(self.qmp.connect(ours), GREETING_S)
+        except (QmpError, TimeoutError) as error:
+            await self.process.kill_after(1.0)
+            raise self.process.launch_error(f"QEMU did not start ({error or 'no greeting in time'})") from None
+
+    def close(self) -> None:
+        """End QEMU and the thread; what is already gone does not matter. Returns within seconds."""
+        try:
+            self.thread.run(self._stop(), 10.0)
+        except TimeoutError:
+            raise HarnessError(
+                f"QEMU (pid {self.process and self.process.pid}) does not die: is it stuck in the host's kernel?"
+            ) from None
+        finally:
+            self.thread.close()
+
+    async def _stop(self) -> None:
+        if self.process:
+            await self.process.kill()
+        await self.qmp.disconnect()

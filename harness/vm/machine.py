@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A Machine: a booted VM from ``with`` to its end, with whatever ends it before told as what it was."""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import paramiko
+
+from harness.config import MachineConfig
+from harness.errors import GuestCrashed, GuestHung, GuestLost, HarnessError, QemuDied
+from harness.progress import Emit, phase, silent
+from harness.vm import command, diagnose, ssh
+from harness.vm.accel import Accel
+from harness.vm.command import Boot
+from harness.vm.console import Console
+from harness.vm.instance import Files, Instance
+from harness.vm.process import Process, escaped
+from harness.vm.qemu import Qemu, settle
+from harness.vm.qmp import Event, Events, Qmp, QmpError
+
+T = TypeVar("T")
+
+READY = b"vfio-harness: ready"
+INIT_FAILED = b"vfio-harness: init failed"
+"""What the guest's init prints when SSH can be reached and modules are loaded, or why it cannot."""
+
+NOMINAL_READY_S = 2.5
+"""QEMU's start to READY for a release kernel under TCG on an idle 2-core host: where slowdown is 1."""
+BOOT_S = 120.0
+"""For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
+SSH_S = 15.0
+REENTRANT = "Blocked re-entrant IO"
+
+
+class Machine:
+    """``with Machine(...) as m:`` gives a started VM and leaves nothing behind, but the files in ``rundir``.
+
+    ``rundir`` belongs to this boot alone: console.log, trace.log, qemu.stderr, command, and the drives while it runs.
+    Deadlines given to its methods are for a machine of slowdown 1, and are multiplied by ``slowdown``.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        boot: Boot,
+        qemu: Qemu,
+        accel: Accel,
+        rundir: Path,
+        *,
+        emit: Emit = silent,
+        gdb_port: int | None = None,
+    ) -> None:
+        """Nothing is started yet. Raises UsageError for a type or property that ``qemu`` lacks."""
+        self.config = config
+        self.slowdown = 1.0
+        self.events = Events()
+        self._boot = boot
+        self._emit = emit
+        self._gdb_port = gdb_port
+        self._rundir = rundir
+        self._files = Files.within(rundir)
+        self.console = Console(self._files.console, self.check)
+        self.trace_path = self._files.trace
+        self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
+        options = command.arguments(config, settle(config, qemu), accel.option, boot, self._drives)
+        self._options = [str(qemu.path), *options]
+        self._lost: Future[None] = Future()
+        self._losing = threading.Lock()
+        self._reset_expected = False
+        self._closing = False
+        self._client: paramiko.SSHClient | None = None
+        self._addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start QEMU. Raises LaunchError."""
+        for device, _ in self.config.walk():
+            if device.drive:
+                with self._drives[device.id].open("wb") as file:
+                    file.truncate(device.drive.size_mib << 20)
+        self._started = time.monotonic()
+        self._instance = Instance(self._options, self._files, self._on_event, self._gdb_port)
+        try:
+            self._instance.thread.submit(self._watch_exit())
+            (self._rundir / "command").write_text(command.shown(self.command) + "\n", encoding="utf-8")
+            self._key = ssh.load_key(self._boot.ssh_key)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        try:
+            if self._client:
+                self._client.close()
+        finally:
+            try:
+                self._instance.close()
+            finally:
+                for drive in self._drives.values():
+                    drive.unlink(missing_ok=True)
+
+    # What it is made of
+
+    @property
+    def command(self) -> list[str]:
+        """QEMU's full command line."""
+        return self._process.command
+
+    @property
+    def _process(self) -> Process:
+        assert self._instance.process is not None
+        return self._instance.process
+
+    @property
+    def qmp(self) -> Qmp:
+        """The link to QEMU."""
+        return self._instance.qmp
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process."""
+        return self._process.pid
+
+    def drive(self, device_id: str) -> Path:
+        """The raw backing file of a device's drive; the guest's completed writes are in it. KeyError if it has none."""
+        return self._drives[device_id]
+
+    def stderr_tail(self) -> str:
+        """The last of what QEMU said, escaped."""
+        return self._process.stderr_tail()
+
+    def blocked_reentrant_io(self) -> list[str]:
+        """QEMU's warnings that it dropped a device's DMA into a device that was itself in the middle of DMA."""
+        return [line for line in self._process.stderr_tail(1 << 20).splitlines() if REENTRANT in line]
+
+    def pci_address(self, device_id: str) -> str:
+        """Where the guest's firmware and kernel put a device, ``0000:02:00.0``. KeyError for an unknown id."""
+        if device_id not in self._addresses:
+            for bus in self.qmp.execute("query-pci"):
+                self._addresses.update(_addresses(bus["devices"]))
+        return self._addresses[device_id]
+
+    # Whether it lives
+
+    @property
+    def lost(self) -> HarnessError | GuestLost | None:
+        """What ended the VM, if anything did."""
+        if not self._lost.done():
+            return None
+        error = self._lost.exception()
+        assert isinstance(error, HarnessError | GuestLost)
+        return error
+
+    def check(self) -> None:
+        """Raise what ended the VM, if anything did."""
+        if self.lost:
+            raise self.lost
+
+    def race(self, future: Future[T], timeout: float, what: str) -> T:
+        """The future's result, unless the VM is lost first (GuestCrashed, QemuDied) or ``timeout * slowdown`` seconds
+        pass (GuestHung, with the blocked tasks' stacks in its notes)."""
+        seconds = timeout * self.slowdown
+        waited: set[Future[Any]] = {future, self._lost}
+        concurrent.futures.wait(waited, seconds, return_when=concurrent.futures.FIRST_COMPLETED)
+        if future.done() and not (future.exception() and self._settled_loss()):
+            return future.result()
+        self.check()
+        raise self.hung(f"{what}: no answer within {seconds:.1f} s")
+
+    def hung(self, what: str) -> GuestHung:
+        """GuestHung for ``what``, with all that can be had about a stuck guest in its notes."""
+        error = GuestHung(what)
+        for note in diagnose.stacks(self.qmp, self.console):
+            error.add_note(note)
+        return error
+
+    def _settled_loss(self) -> bool:
+        """A dying VM first shows as a broken connection: give QEMU's own word a moment to arrive."""
+        concurrent.futures.wait([self._lost], 0.5)
+        return self._lost.done()
+
+    @contextmanager
+    def expecting_reset(self) -> Iterator[None]:
+        """A reset that the guest makes inside the block is no crash."""
+        self._reset_expected = True
+        try:
+            yield
+        finally:
+            self._reset_expected = False
+
+    def _lose(self, error: HarnessError | GuestLost) -> None:
+        """The first cause counts; later ones follow from it."""
+        with self._losing:
+            if self._closing or self._lost.done():
+                return
+            error.add_note(f"console:\n{self.console.tail()}")
+            if said := self.stderr_tail():
+                error.add_note(f"QEMU's stderr:\n{said}")
+            self._lost.set_exception(error)
+
+    def _on_event(self, event: Event) -> None:
+        self.events.add(event)
+        by_guest = bool(event.data.get("guest"))
+        reason = escaped(str(event.data.get("reason", "")).encode())
+        match event.name:
+            case "GUEST_PANICKED":
+                self._lose(GuestCrashed(f"the guest's kernel panicked: {_panic_line(self.console.tail(16384))}"))
+            case "SHUTDOWN" if by_guest:
+                self._lose(GuestCrashed(f"the guest shut down by itself ({reason})"))
+            case "RESET" if by_guest and not self._reset_expected:
+                self._lose(GuestCrashed(f"the guest reset by itself ({reason})"))
+            case "STOP":
+                self._instance.thread.submit(self._after_stop())
+
+    async def _after_stop(self) -> None:
+        """A STOP tells no reason. ``paused`` is somebody's QMP stop; other states do not come back."""
+        try:
+            status = (await self.qmp.request("query-status"))["status"]
+        except QmpError:
+            return  # QEMU is gone: _watch_exit says why
+        if status not in ("running", "paused", "guest-panicked"):
+            self._lose(GuestCrashed(f"QEMU stopped the guest: run state {status}"))
+
+    async def _watch_exit(self) -> None:
+        await self._process.wait()
+        await self.qmp.ended()  # so that a SHUTDOWN event that explains the exit is heard first
+        self._lose(QemuDied(f"QEMU (pid {self.pid}) is gone: {self._process.describe_exit()}"))
+
+    # Getting in
+
+    def wait_ready(self, timeout: float = BOOT_S) -> float:
+        """Wait until the guest's init says that SSH can be reached; returns the seconds since QEMU's start.
+
+        Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, or HarnessError if init failed.
+        """
+        with phase(self._emit, "boot", self.config.name) as handle:
+            try:
+                said = self.console.wait_for(READY, INIT_FAILED, timeout=timeout)
+            except TimeoutError:
+                raise self.hung(f"the guest was not ready within {timeout:g} s of its start") from None
+            if said == INIT_FAILED:
+                raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
+            took = time.monotonic() - self._started
+            self.slowdown = max(1.0, took / NOMINAL_READY_S)
+            handle.result = f"ready after {took:.2f} s"
+        return took
+
+    def ssh_port(self) -> int:
+        """The port on 127.0.0.1 that leads to the guest's SSH server: free at QEMU's start, so QEMU's own."""
+        for line in self.qmp.monitor("info usernet").splitlines():
+            words = line.split()
+            if words and words[0].startswith("TCP[HOST_FORWARD"):
+                return int(words[3])
+        raise HarnessError("QEMU forwards no port to the guest's SSH server")
+
+    def ssh(self) -> paramiko.SSHClient:
+        """The connection to the guest, made at the first call. Raises AgentLost, or what ended the VM."""
+        if self._client is None:
+            try:
+                self._client = ssh.connect(self.ssh_port(), self._key, self._boot.host_key, SSH_S * self.slowdown)
+            except HarnessError:
+                if self._settled_loss():
+                    self.check()
+                raise
+        return self._client
+
+
+def _addresses(devices: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """(qdev id, address) of query-pci's devices, behind bridges too."""
+    for device in devices:
+        yield device["qdev_id"], f"0000:{device['bus']:02x}:{device['slot']:02x}.{device['function']}"
+        yield from _addresses(device.get("pci_bridge", {}).get("devices", []))
+
+
+def _panic_line(console: str) -> str:
+    lines = [line for line in console.splitlines() if "Kernel panic" in line]
+    return lines[-1].strip() if lines else "no message on the console"

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The QEMU process and the thread that owns it.
+
+QEMU dies with the harness, whatever kills it: ``setpriv --pdeathsig KILL`` has the kernel kill QEMU when the *thread*
+that forked it is gone, so it is forked by a thread that lives as long as the machine: the one that runs its QMP.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.errors import LaunchError, MissingPrerequisite
+from harness.vm.command import shown
+
+T = TypeVar("T")
+STDERR_TAIL = 4096
+
+
+class LoopThread:
+    """An asyncio loop in a thread of its own. Its methods may be called from any other thread."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start ``coroutine`` in the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Run ``coroutine`` in the loop and wait for it; TimeoutError after ``timeout`` s, when it is cancelled."""
+        return self.submit(asyncio.wait_for(coroutine, timeout)).result()
+
+    def close(self) -> None:
+        """End the thread; tasks left in the loop are cancelled first."""
+        self.submit(_cancel_all()).result(timeout=5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        self._loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Process:
+    """A running QEMU. Its coroutines belong to the loop that started it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, command: Sequence[str], stderr: Path) -> None:
+        self._process = process
+        self.command = list(command)
+        self._stderr = stderr
+
+    @classmethod
+    async def start(cls, command: Sequence[str], stderr: Path, pass_fds: Sequence[int]) -> "Process":
+        """Start ``command``. Raises MissingPrerequisite without setpriv, LaunchError if it cannot be executed."""
+        setpriv = shutil.which("setpriv")
+        if not setpriv:
+            raise MissingPrerequisite(
+                "no setpriv, by which QEMU dies with the harness", hint="apt-get install util-linux"
+            )
+        with stderr.open("wb") as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(setpriv, "--pdeathsig", "KILL", "--", *command),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=pass_fds,
+                    start_new_session=True,  # the terminal's Ctrl-C is for the harness, which then ends QEMU
+                )
+            except OSError as error:
+                raise LaunchError(f"cannot start QEMU: {error}\n{shown(list(command))}") from None
+        return cls(process, command, stderr)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Its exit status; minus the signal's number if a signal ended it."""
+        return await self._process.wait()
+
+    async def kill_after(self, seconds: float) -> None:
+        """Let it leave by itself for ``seconds``, then end it."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), seconds)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it now and reap it. There is nothing to save: drives are written through the host's page cache."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    def stderr_tail(self, limit: int = STDERR_TAIL) -> str:
+        """The last ``limit`` bytes of what QEMU said, escaped."""
+        return tail(self._stderr, limit)
+
+    def describe_exit(self) -> str:
+        """``killed by SIGABRT`` or ``exit code 1``."""
+        status = self._process.returncode
+        if status is not None and status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return f"exit code {status}"
+
+    def launch_error(self, what: str) -> LaunchError:
+        """``what`` went wrong, with all there is to know about it."""
+        said = self.stderr_tail().strip() or "(QEMU said nothing)"
+        return LaunchError(f"{what}: {self.describe_exit()}\n{said}\n\n{shown(self.command)}")
+
+
+def tail(path: Path, limit: int) -> str:
+    """The last ``limit`` bytes of a file that QEMU or the guest wrote, escaped; empty if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(limit, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return escaped(file.read(limit))
+    except FileNotFoundError:
+        return ""
+
+
+def escaped(raw: bytes) -> str:
+    """Text that is safe to show: printable ASCII, tab and newline as they are; CR dropped; others as ``\\xNN``."""
+    return "".join(
+        chr(byte) if 0x20 <= byte < 0x7F or byte in b"\n\t" else f"\\x{byte:02x}" for byte in raw if byte != 0x0D
+    )

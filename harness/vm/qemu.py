@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which QEMU, and what it can do: asked of QEMU itself, once per binary."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import paths
+from harness.config import MachineConfig, Part
+from harness.config.loader import nearest
+from harness.errors import HarnessError, MissingPrerequisite, UsageError
+
+OLDEST = (7, 2, 0)
+PROGRAM = "qemu-system-x86_64"
+INSTALL = "apt-get install qemu-system-x86"
+ANSWER_S = 20
+"""How long QEMU may take to print its version or list its properties: about 0.1 s on an idle host."""
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU binary. ``banner`` is the first line of ``--version``."""
+
+    path: Path
+    version: tuple[int, int, int]
+    banner: str
+
+    @classmethod
+    def probe(cls, path: Path | str | None = None) -> "Qemu":
+        """``path``, else ``$QEMU``, else the one in PATH. Raises UsageError or MissingPrerequisite."""
+        wanted = str(path or os.environ.get("QEMU") or PROGRAM)
+        found = shutil.which(wanted)
+        if not found:
+            asked_for = path or os.environ.get("QEMU")
+            raise MissingPrerequisite(
+                f"no QEMU: {wanted} is not an executable file" if asked_for else f"no QEMU: {PROGRAM} is not in PATH",
+                hint="set QEMU= to a qemu-system-x86_64" if asked_for else INSTALL,
+            )
+        said = _ask([found, "--version"], "")
+        match = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
+        if not match:
+            raise UsageError(f"{found} is no QEMU: --version prints {said[:200]!r}")
+        version = (int(match[1]), int(match[2]), int(match[3]))
+        if version < OLDEST:
+            raise MissingPrerequisite(
+                f"{found} is QEMU {'.'.join(match.groups())}; the oldest supported is 7.2", hint=INSTALL
+            )
+        return cls(Path(found).resolve(), version, said.splitlines()[0])
+
+    def identity(self) -> str:
+        """Changes whenever the binary does; names its entries in the cache."""
+        stat = self.path.stat()
+        return hashlib.sha256(f"{self.path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{self.banner}".encode()).hexdigest()
+
+    def properties(self, types: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The properties of each of ``types``; a type that this QEMU lacks is absent from the answer.
+
+        Asked by ``qom-list-properties``, since ``-device X,help`` hides some (``legacy-cmb``); kept in the cache.
+        """
+        wanted = set(types)
+        file = paths.cache_dir() / "qemu" / f"{self.identity()}.json"
+        try:
+            known: dict[str, list[str] | None] = json.loads(file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            known = {}
+        if missing := sorted(wanted - known.keys()):
+            known |= self._list_properties(missing)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(known), encoding="ascii")
+            partial.replace(file)
+        return {name: frozenset(found) for name, found in known.items() if name in wanted and found is not None}
+
+    def _list_properties(self, types: list[str]) -> dict[str, list[str] | None]:
+        machines = {m.get("alias"): m["name"] for m in self._qmp([{"execute": "query-machines"}])[0]["return"]}
+        queries = [
+            {
+                "execute": "qom-list-properties",
+                "arguments": {"typename": f"{machines[t]}-machine" if t in machines else t},
+            }
+            for t in types
+        ]
+        return {
+            name: [entry["name"] for entry in reply["return"]] if "return" in reply else None
+            for name, reply in zip(types, self._qmp(queries), strict=True)
+        }
+
+    def _qmp(self, commands: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        script = [{"execute": "qmp_capabilities"}, *commands, {"execute": "quit"}]
+        argv = [str(self.path), "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"]
+        said = _ask(argv, "\n".join(map(json.dumps, script)))
+        replies = [message for message in map(json.loads, said.splitlines()) if message.keys() & {"return", "error"}]
+        return replies[1 : len(commands) + 1]
+
+
+def _ask(argv: list[str], typed: str) -> str:
+    try:
+        done = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HarnessError(f"{argv[0]} does not answer: {error}") from None
+    if done.returncode:
+        raise HarnessError(f"{' '.join(argv)} failed with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def settle(config: MachineConfig, qemu: Qemu) -> dict[str, dict[str, bool | int | str]]:
+    """The properties to set on each part of ``config`` (by the part's name) under this QEMU.
+
+    What is ``if_supported`` and absent is left out. Raises UsageError for any other type or property QEMU lacks.
+    """
+    parts = dict(config.parts())
+    have = qemu.properties(part.type for part in parts.values())
+    return {name: _settle(config, qemu, name, part, have.get(part.type)) for name, part in parts.items()}
+
+
+def _settle(
+    config: MachineConfig, qemu: Qemu, name: str, part: Part, have: frozenset[str] | None
+) -> dict[str, bool | int | str]:
+    version = ".".join(map(str, qemu.version))
+    if have is None:
+        raise UsageError(f"{config.path}: {name}: QEMU {version} ({qemu.path}) has no {part.type!r}")
+    for key in part.properties:
+        if key not in have:
+            raise UsageError(
+                f"{config.path}: {name}: QEMU {version}'s {part.type} has no property {key!r}{nearest(key, have)}",
+                hint="move it to if_supported if the machine is as useful without it",
+            )
+    return {**part.properties, **{key: value for key, value in part.if_supported.items() if key in have}}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QMP, synchronous: qemu.qmp runs in the machine's loop thread, callers wait in theirs with a deadline."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qemu.qmp import EventListener, ExecInterruptedError, Message, QMPClient, QMPError, Runstate, StateError
+from qemu.qmp.qmp_client import ExecuteError
+
+from harness.errors import HarnessError
+from harness.vm.process import LoopThread
+
+ANSWER_S = 10.0
+"""QEMU's main loop answers in milliseconds; a host under heavy load may take seconds."""
+EVENTS_KEPT = 1000
+
+
+class QmpError(HarnessError):
+    """QEMU refused a command, or did not answer."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A QMP event; ``t`` is the host's monotonic clock, in seconds, when it arrived."""
+
+    name: str
+    data: Mapping[str, Any]
+    t: float = field(default_factory=time.monotonic)
+
+
+class Events:
+    """The latest events, in their order."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._count = 0
+        self._arrived = threading.Condition()
+
+    def add(self, event: Event) -> None:
+        """Append, and wake who waits."""
+        with self._arrived:
+            self._kept.append(event)
+            self._count += 1
+            self._arrived.notify_all()
+
+    def mark(self) -> int:
+        """Now, for ``since`` and ``wait_for``."""
+        return self._count
+
+    def since(self, mark: int) -> list[Event]:
+        """The events after ``mark``, as far as they are kept."""
+        with self._arrived:
+            fresh = self._count - mark
+            return list(self._kept)[-fresh:] if fresh > 0 else []
+
+    def wait_for(self, name: str, timeout: float, since: int = 0) -> Event:
+        """The first event of that name after the mark ``since``. TimeoutError after ``timeout`` seconds."""
+        found: list[Event] = []
+
+        def arrived() -> bool:
+            found[:] = [event for event in self.since(since) if event.name == name]
+            return bool(found)
+
+        with self._arrived:
+            if not self._arrived.wait_for(arrived, timeout):
+                raise TimeoutError(f"no {name} event within {timeout:g} s")
+        return found[0]
+
+
+class _Listener(EventListener):
+    """Hands each event on while the reader still holds the link: none is late when the link ends."""
+
+    def __init__(self, handle: Callable[[Event], None]) -> None:
+        super().__init__()
+        self._handle = handle
+
+    async def put(self, event: Message) -> None:
+        data = event.get("data", {})
+        self._handle(Event(str(event["event"]), data if isinstance(data, dict) else {}))
+
+
+class Qmp:
+    """The link to one QEMU, over a socket whose other end QEMU inherited."""
+
+    def __init__(self, thread: LoopThread, handle: Callable[[Event], None]) -> None:
+        self._thread = thread
+        self._client = QMPClient("vfio-harness")
+        self._client.register_listener(_Listener(handle))
+
+    async def connect(self, sock: socket.socket) -> None:
+        """Greet; in the loop. Raises QmpError if QEMU hangs up instead."""
+        try:
+            await self._client.connect(sock)
+        except QMPError as error:
+            raise QmpError(f"QMP: {error}") from None
+
+    async def ended(self) -> None:
+        """Wait, in the loop, until the link is lost and all its events have been handed on."""
+        while self._client.runstate == Runstate.RUNNING:
+            await self._client.runstate_changed()
+
+    async def disconnect(self) -> None:
+        """Hang up, in the loop; what QEMU did to the link meanwhile is of no interest."""
+        with contextlib.suppress(QMPError, EOFError, OSError):
+            await self._client.disconnect()
+
+    async def request(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """``execute`` for callers in the loop; without a deadline."""
+        try:
+            return await self._client.execute(command, dict(arguments) if arguments else None)
+        except ExecuteError as error:
+            raise QmpError(f"QMP {command} {dict(arguments or {})}: {error}") from None
+        except (ExecInterruptedError, StateError) as error:
+            raise QmpError(f"QMP {command}: the link to QEMU is lost ({error})") from None
+
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_S) -> Any:
+        """QEMU's answer to ``command``. Raises QmpError if it refuses, hangs up, or stays silent for ``timeout`` s."""
+        try:
+            return self._thread.run(self.request(command, arguments), timeout)
+        except TimeoutError:
+            raise QmpError(f"QMP {command}: no answer within {timeout:g} s") from None
+
+    def monitor(self, line: str, *, timeout: float = ANSWER_S) -> str:
+        """What the human monitor prints for ``line``; for the few things QMP does not tell."""
+        return str(self.execute("human-monitor-command", {"command-line": line}, timeout=timeout))
