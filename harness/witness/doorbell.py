@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""NVMe doorbells as QEMU's device model sees them: the host's proof that a write did, or did not, reach the device.
+
+Rejected writes (no such queue, value beyond the queue, not 32-bit aligned) count too: a stray write must not be
+missed because the controller ignored it. No trace line names its controller: with several, use queue ids or values
+of their own.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.witness.machine import Machine
+from harness.witness.tracelog import TraceLine, TraceLog
+
+DOORBELLS = 0x1000  # their offset in BAR0, NVM Express Base Specification, 3.1.2
+POLL_S = 0.02
+
+Queue = Literal["sq", "cq"]
+
+
+@dataclass(frozen=True)
+class Doorbell:
+    """One write to a doorbell register.
+
+    ``value`` is the new tail or head, None where QEMU does not say. ``accepted`` is False if the controller ignored it.
+    ``time`` (Unix time, None where QEMU writes none) does not count in comparisons.
+    """
+
+    queue: Queue
+    qid: int
+    value: int | None
+    accepted: bool = True
+    time: float | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """As QEMU would say it."""
+        value = "?" if self.value is None else self.value
+        return f"{self.queue} {self.qid} doorbell = {value}{'' if self.accepted else ' (ignored by the controller)'}"
+
+
+class NotWitnessed(AssertionError):
+    """What the contract promises did not show on the host by the deadline; the message lists what did."""
+
+
+# QEMU hw/nvme/trace-events, 7.2 to 10.0; the invalid_sqtail line calls its value new_head.
+_EVENTS: dict[str, tuple[Queue | None, bool, re.Pattern[str]]] = {
+    "pci_nvme_mmio_doorbell_sq": ("sq", True, re.compile(r"sqid (?P<qid>\d+) new_tail (?P<value>\d+)")),
+    "pci_nvme_mmio_doorbell_cq": ("cq", True, re.compile(r"cqid (?P<qid>\d+) new_head (?P<value>\d+)")),
+    "pci_nvme_ub_db_wr_invalid_sq": ("sq", False, re.compile(r".*sqid=(?P<qid>\d+), ignoring")),
+    "pci_nvme_ub_db_wr_invalid_cq": ("cq", False, re.compile(r".*cqid=(?P<qid>\d+), ignoring")),
+    "pci_nvme_ub_db_wr_invalid_sqtail": ("sq", False, re.compile(r".*sqid=(?P<qid>\d+), new_\w+=(?P<value>\d+), .*")),
+    "pci_nvme_ub_db_wr_invalid_cqhead": ("cq", False, re.compile(r".*cqid=(?P<qid>\d+), new_\w+=(?P<value>\d+), .*")),
+    "pci_nvme_ub_db_wr_misaligned": (None, False, re.compile(r".*offset=0x(?P<offset>[0-9a-f]+), ignoring")),
+}
+
+
+def parse_doorbells(lines: Iterable[TraceLine]) -> Iterator[Doorbell]:
+    """The doorbells among ``lines``, in order."""
+    for line in lines:
+        if line.event not in _EVENTS:
+            continue
+        queue, accepted, pattern = _EVENTS[line.event]
+        match = pattern.fullmatch(line.arguments)
+        if match is None:
+            continue
+        named = match.groupdict()
+        if queue is None:
+            index = (int(named["offset"], 16) - DOORBELLS) // 4
+            yield Doorbell("cq" if index % 2 else "sq", index // 2, None, accepted, line.time)
+        else:
+            value = named.get("value")
+            yield Doorbell(queue, int(named["qid"]), None if value is None else int(value), accepted, line.time)
+
+
+class DoorbellTrace:
+    """The machine's doorbells, all controllers together. Make it after boot: SeaBIOS rings hundreds."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._log = TraceLog(machine)
+        self._log.enable(_EVENTS)
+
+    def mark(self) -> int:
+        """Where to look from."""
+        return self._log.mark()
+
+    def since(self, mark: int) -> list[Doorbell]:
+        """Every doorbell rung between ``mark`` and this call."""
+        self._log.settle()
+        return self.recorded(mark)
+
+    def recorded(self, mark: int) -> list[Doorbell]:
+        """As ``since``, without asking QEMU to finish first: for a machine that is lost."""
+        return list(parse_doorbells(self._log.since(mark, _EVENTS)))
+
+    def wait_for(self, predicate: Callable[[Doorbell], bool], mark: int, timeout: float) -> Doorbell:
+        """The first doorbell after ``mark`` that satisfies ``predicate``.
+
+        Raises NotWitnessed after ``timeout`` seconds, or at once what ended the machine.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            late = time.monotonic() >= deadline
+            seen = self.since(mark)
+            for doorbell in seen:
+                if predicate(doorbell):
+                    return doorbell
+            if self._machine.lost is not None:
+                raise self._machine.lost
+            if late:
+                listed = "; ".join(map(str, seen[-8:])) or "none"
+                raise NotWitnessed(f"the host saw no such doorbell within {timeout:g} s; {len(seen)} seen: {listed}")
+            time.sleep(POLL_S)

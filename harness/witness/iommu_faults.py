@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""DMA faults: by QEMU's IOMMU model (never rate limited) and, to corroborate, by the guest's log (rate limited)."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from harness.witness.machine import CONSOLE_LIMIT, Machine
+from harness.witness.tracelog import TraceLine, TraceLog
+
+VIRTIO_F_WRITE = 1 << 1  # include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_FAULT_F_WRITE
+AMD_F_WRITE = 1 << 5  # AMD I/O Virtualization Technology Specification, IO_PAGE_FAULT, RW
+
+
+@dataclass(frozen=True)
+class DmaFault:
+    """One DMA that the IOMMU refused.
+
+    ``device`` is ``dddd:bb:dd.f``, with the bus numbers the guest assigned; ``device`` and ``write`` are None where the
+    witness does not say. ``reason`` is the IOMMU's own number. ``time`` (Unix time, or None) does not count in
+    comparisons.
+    """
+
+    device: str | None
+    address: int
+    write: bool | None
+    reason: int | None
+    witness: Literal["qemu", "guest"]
+    time: float | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """One line for the evidence."""
+        access = {True: "DMA write", False: "DMA read", None: "DMA"}[self.write]
+        reason = "" if self.reason is None else f", reason {self.reason:#x}"
+        return f"{access} by {self.device or 'a device'} to {self.address:#x} refused{reason}"
+
+
+def bdf(source_id: int) -> str:
+    """A PCI requester id as ``0000:bb:dd.f``."""
+    return f"0000:{source_id >> 8 & 0xFF:02x}:{source_id >> 3 & 0x1F:02x}.{source_id & 7}"
+
+
+def _vtd(match: re.Match[str], time: float | None) -> DmaFault:
+    return DmaFault(
+        bdf(int(match["sid"], 16)), int(match["addr"], 16), match["write"] == "1", int(match["reason"]), "qemu", time
+    )
+
+
+def _virtio(match: re.Match[str], time: float | None) -> DmaFault:
+    write = bool(int(match["flags"]) & VIRTIO_F_WRITE)
+    return DmaFault(bdf(int(match["endpoint"])), int(match["addr"], 16), write, int(match["reason"]), "qemu", time)
+
+
+def _amdvi(match: re.Match[str], time: float | None) -> DmaFault:
+    return DmaFault(None, int(match["addr"], 16), None, None, "qemu", time)
+
+
+# QEMU hw/i386/trace-events and hw/virtio/trace-events, 7.2 to 10.0.
+_EVENTS = {
+    "vtd_dmar_fault": (
+        re.compile(r"sid 0x(?P<sid>[0-9a-f]+) fault (?P<reason>\d+) addr 0x(?P<addr>[0-9a-f]+) write (?P<write>[01])"),
+        _vtd,
+    ),
+    "virtio_iommu_report_fault": (
+        re.compile(
+            r"FAULT reason=(?P<reason>\d+) flags=(?P<flags>\d+) endpoint=(?P<endpoint>\d+)"
+            r" address =0x(?P<addr>[0-9a-f]+)"
+        ),
+        _virtio,
+    ),
+    "amdvi_page_fault": (re.compile(r".* guest physical address 0x(?P<addr>[0-9a-f]+)"), _amdvi),
+}
+
+_DEVICE = r"(?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
+# Linux drivers/iommu/intel/dmar.c dmar_fault_do_one, amd/iommu.c amd_iommu_report_page_fault, virtio-iommu.c.
+_GUEST = (
+    re.compile(
+        rf"\[DMA (?P<access>Read|Write) (?:NO_)?PASID(?: 0x[0-9a-f]+)?\] Request device \[{_DEVICE}\]"
+        r" fault addr 0x(?P<addr>[0-9a-f]+) \[fault reason 0x(?P<reason>[0-9a-f]+)\]"
+    ),
+    re.compile(
+        rf"(?:{_DEVICE}: (?:AMD-Vi: )?)?Event logged \[IO_PAGE_FAULT (?:device=(?P<named>[0-9a-f:.]{{7,12}}) )?"
+        r"domain=0x[0-9a-f]+ address=0x(?P<addr>[0-9a-f]+) flags=0x(?P<flags>[0-9a-f]+)\]"
+    ),
+    re.compile(
+        r"(?:domain|page|unknown) fault from EP (?P<endpoint>\d+) at (?P<addr>0x[0-9a-f]+|0) \[(?P<rwx>R?W?X?)\]"
+    ),
+)
+_MAX_LINE = 512
+
+
+def parse_trace(lines: Iterable[TraceLine]) -> Iterator[DmaFault]:
+    """The faults among QEMU's trace lines, in order."""
+    for line in lines:
+        if line.event in _EVENTS:
+            pattern, make = _EVENTS[line.event]
+            if match := pattern.fullmatch(line.arguments):
+                yield make(match, line.time)
+
+
+def parse_console(text: str) -> Iterator[DmaFault]:
+    """The faults the guest kernel logged, in order; ``text`` is untrusted."""
+    for line in text.splitlines():
+        for pattern in _GUEST:
+            if match := pattern.search(line[:_MAX_LINE]):
+                yield _guest_fault(match.groupdict())
+                break
+
+
+def _guest_fault(found: dict[str, str | None]) -> DmaFault:
+    address = int(found["addr"] or "0", 16)
+    if access := found.get("access"):
+        return DmaFault(found["device"], address, access == "Write", int(found["reason"] or "0", 16), "guest")
+    if flags := found.get("flags"):
+        device = found.get("named") or found.get("device")
+        return DmaFault(device, address, bool(int(flags, 16) & AMD_F_WRITE), None, "guest")
+    return DmaFault(bdf(int(found["endpoint"] or "0")), address, "W" in (found["rwx"] or ""), None, "guest")
+
+
+class Mark(NamedTuple):
+    """Where to look from: byte offsets into the trace and the console."""
+
+    trace: int
+    console: int
+
+
+class IommuFaults:
+    """The DMA that the machine's IOMMU refused."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._log = TraceLog(machine)
+        self._console = machine.console
+        self._log.enable(_EVENTS)
+
+    def mark(self) -> Mark:
+        """Where to look from."""
+        return Mark(self._log.mark(), self._console.mark())
+
+    def since(self, mark: Mark) -> list[DmaFault]:
+        """Every fault between ``mark`` and this call, as QEMU's IOMMU model reported it."""
+        self._log.settle()
+        return self.recorded(mark)
+
+    def recorded(self, mark: Mark) -> list[DmaFault]:
+        """As ``since``, without asking QEMU to finish first: for a machine that is lost."""
+        return list(parse_trace(self._log.since(mark.trace, _EVENTS)))
+
+    def logged(self, mark: Mark) -> list[DmaFault]:
+        """What the guest kernel has logged so far: late, rate limited, so never required."""
+        return list(parse_console(self._console.since(mark.console, CONSOLE_LIMIT)))

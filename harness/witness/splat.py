@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds the kernel's complaints in a console log: pure functions over untrusted text, bounded in time and size."""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.witness.splat_formats import CUT_HERE, FORMATS, LOCKDEP, MAX_LINE, MESSAGES, PLUMBING, RULE, Format
+
+MAX_SPLATS = 32
+MAX_TITLE = 240
+MAX_MESSAGE_LINES = 8
+FINGERPRINT_FRAMES = 4
+
+# printk.time, printk's caller id, and the console's own level prefix.
+_PREFIX = re.compile(r"(?:<\d{1,3}>)?(?:\[ *\d{1,8}\.\d{6}\])?(?:\[ *[TC]\d{1,8}\])? ?")
+_FRAME = re.compile(r" {1,3}(?P<function>[A-Za-z_][\w.]{0,100})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+_CALL_TRACE = re.compile(r"Call [Tt]race:")
+_RIP = re.compile(r"RIP: 0010:(?P<function>[A-Za-z_][\w.]{0,100})\+0x")
+_NUMBERS = re.compile(r"\b(?:0x)?[0-9a-f]*\d[0-9a-f]*\b")
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One complaint. ``title`` is one line a maintainer knows it by; ``text`` the whole report, at most 200 lines;
+    ``fingerprint`` is the same on another run: the title without numbers, and the functions on top."""
+
+    kind: str
+    title: str
+    text: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A complaint that says nothing about the kernel's vfio or dma-buf code; ``reason`` says why, with a pointer."""
+
+    fingerprint: re.Pattern[str]
+    reason: str
+
+
+IGNORED: tuple[Ignored, ...] = ()
+
+
+def find_splats(console: str, ignored: Sequence[Ignored] = IGNORED) -> list[Splat]:
+    """The complaints in ``console``, in order, at most ``MAX_SPLATS``; a cut-off report ends where the text does."""
+    found = []
+    for splat in _splats([_strip(line) for line in console.splitlines()]):
+        if not any(entry.fingerprint.match(splat.fingerprint) for entry in ignored):
+            found.append(splat)
+        if len(found) == MAX_SPLATS:
+            break
+    return found
+
+
+def _strip(line: str) -> str:
+    line = line[:MAX_LINE]
+    prefix = _PREFIX.match(line)
+    return line[prefix.end() :] if prefix and prefix.group().strip() else line
+
+
+def _splats(lines: list[str]) -> Iterator[Splat]:
+    at = 0
+    while at < len(lines):
+        row = _first_line(lines, at)
+        if row is None:
+            at += 1
+            continue
+        form, match = row
+        end = _end(lines, at, form)
+        message = _message(lines, at)
+        yield _splat(form, match, message, lines[at - len(message) : end])
+        at = end
+
+
+def _first_line(lines: list[str], at: int) -> tuple[Format, re.Match[str]] | None:
+    """The row whose report begins at line ``at``."""
+    if at and RULE.match(lines[at - 1]) and (match := LOCKDEP.first.match(lines[at])) and "KASAN" not in lines[at]:
+        return LOCKDEP, match
+    for form in FORMATS:
+        if match := form.first.match(lines[at]):
+            return form, match
+    return None
+
+
+def _end(lines: list[str], start: int, form: Format) -> int:
+    """The index after the report's last line."""
+    limit = min(len(lines), start + form.max_lines)
+    for at in range(start, limit):
+        if at > start and CUT_HERE.match(lines[at]):
+            return at
+        if at > start and (row := _first_line(lines, at)) and row[0].kind not in form.absorbs:
+            return at
+        if form.last.match(lines[at]) and (at > start or not form.last.pattern):
+            following = at + 1
+            if form.after and following < limit and form.after.match(lines[following]):
+                following += 1
+            return following
+    return limit
+
+
+def _message(lines: list[str], start: int) -> list[str]:
+    """WARN's own message: the lines between "cut here" and the report's first line."""
+    for at in range(start - 1, max(-1, start - 2 - MAX_MESSAGE_LINES), -1):
+        if CUT_HERE.match(lines[at]):
+            return lines[at + 1 : start]
+    return []
+
+
+def _frames(lines: list[str]) -> Iterator[str]:
+    """The functions of the report's first call trace, innermost first; frames marked unreliable ("?") left out."""
+    trace = itertools.dropwhile(lambda line: not _CALL_TRACE.match(line), lines)
+    for line in itertools.takewhile(lambda line: line.startswith(" "), itertools.islice(trace, 1, None)):
+        if match := _FRAME.match(line):
+            yield match["function"]
+
+
+def _splat(form: Format, match: re.Match[str], message: list[str], lines: list[str]) -> Splat:
+    kind, title, fields = form.kind, form.title, match.groupdict()
+    stack = [frame for frame in _frames(lines) if not PLUMBING.fullmatch(frame)]
+    rip = next((found["function"] for line in lines if (found := _RIP.match(line))), None)
+    candidates = [fields.get("function"), rip, *stack]
+    for name, pattern, template in MESSAGES:
+        found = next((hit for line in message if (hit := pattern.match(line))), None)
+        if found:
+            kind, title = name, template
+            fields |= found.groupdict()
+            break
+    else:
+        if message and kind == "warning":
+            title += ": {message}"
+            fields["message"] = message[0]
+    culprit = next((name for name in candidates if name and not PLUMBING.fullmatch(name)), None) or "?"
+    values = {key: (value or "?").strip() for key, value in fields.items()} | {"culprit": culprit}
+    values["where"] = re.sub(r"^(?:\.\.?/)+", "", values.get("where", ""))
+    line = title.format(**values)[:MAX_TITLE]
+    tops = list(dict.fromkeys([culprit, *stack]))[:FINGERPRINT_FRAMES]
+    return Splat(kind, line, "\n".join(lines), f"{_NUMBERS.sub('#', line)} [{' < '.join(tops)}]")

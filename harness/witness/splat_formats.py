@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the kernel complains: one row per form of report, in the kernel's own words (Linux 6.1 to 7.3).
+
+Every pattern is matched at the start of one line, shortened to ``MAX_LINE`` characters, without nested repetition: the
+text is the guest's.
+"""
+
+import re
+from dataclasses import dataclass
+
+MAX_LINE = 512
+
+_AT = r"(?P<where>\S+:\d+)"
+_SYMBOL = r"(?P<function>[\w.]+)\+0x"
+
+
+@dataclass(frozen=True)
+class Format:
+    """``first`` begins a report, ``last`` ends it (included), ``after`` may follow it.
+
+    ``title`` is filled from ``first``'s groups, ``{culprit}`` being the function to look at: ``first``'s ``function``,
+    else that of the RIP line, else the first frame of the trace that is not plumbing. ``absorbs``: kinds that are part
+    of this report rather than reports of their own. ``max_lines`` ends a report whose end was never printed.
+    """
+
+    kind: str
+    first: re.Pattern[str]
+    title: str
+    last: re.Pattern[str]
+    after: re.Pattern[str] | None = None
+    absorbs: frozenset[str] = frozenset()
+    max_lines: int = 200
+
+
+_END_TRACE = re.compile(r"---\[ end trace")
+_END_STACK = re.compile(r" ?</TASK>")
+_END_KASAN = re.compile(r"={60,}$")
+_END_PANIC = re.compile(r"---\[ end Kernel panic|Rebooting in ")
+_ONE_LINE = re.compile(r"")
+_OOPS = frozenset({"oops", "gpf"})
+
+# Order matters: the first row that matches a line names its kind.
+FORMATS = (
+    Format("warning", re.compile(rf"WARNING: {_AT} at {_SYMBOL}"), "WARNING in {culprit} at {where}", _END_TRACE),
+    # Without CONFIG_DEBUG_BUGVERBOSE there is no file and line.
+    Format("warning", re.compile(rf"WARNING: at {_SYMBOL}"), "WARNING in {culprit}", _END_TRACE),
+    # Up to 6.18: "WARNING: CPU: 0 PID: 1 at file:line function+0x..."
+    Format(
+        "warning",
+        re.compile(rf"WARNING: CPU: \d+ PID: \d+ at {_AT} {_SYMBOL}"),
+        "WARNING in {culprit} at {where}",
+        _END_TRACE,
+    ),
+    Format("bug", re.compile(rf"kernel BUG at {_AT}!"), "BUG in {culprit} at {where}", _END_TRACE, absorbs=_OOPS),
+    Format(
+        "null",
+        re.compile(r"BUG: kernel NULL pointer dereference, address: (?P<address>\w+)"),
+        "NULL pointer dereference in {culprit}",
+        _END_TRACE,
+        absorbs=_OOPS,
+    ),
+    Format(
+        "pagefault",
+        re.compile(r"BUG: unable to handle page fault for address: (?P<address>\w+)"),
+        "bad memory access in {culprit}",
+        _END_TRACE,
+        absorbs=_OOPS,
+    ),
+    Format(
+        "gpf",
+        re.compile(r"(?:Oops: )?general protection fault\b"),
+        "general protection fault in {culprit}",
+        _END_TRACE,
+    ),
+    Format(
+        "kasan", re.compile(rf"BUG: KASAN: (?P<what>[\w-]+) in {_SYMBOL}"), "KASAN: {what} in {culprit}", _END_KASAN
+    ),
+    Format("kasan", re.compile(r"BUG: KASAN: (?P<what>[\w-]+)"), "KASAN: {what} in {culprit}", _END_KASAN),
+    Format(
+        "kcsan",
+        re.compile(r"BUG: KCSAN: (?P<what>[\w-]+) in (?P<function>\w+)"),
+        "KCSAN: {what} in {culprit}",
+        _END_KASAN,
+    ),
+    Format("ubsan", re.compile(r"UBSAN: (?P<what>[\w-]+) in (?P<where>\S+)"), "UBSAN: {what} at {where}", _END_TRACE),
+    Format(
+        "hung-task",
+        re.compile(r"INFO: task (?P<task>.{1,15}):\d+ blocked (?:in I/O wait )?for more than \d+ seconds"),
+        "task {task} hung in {culprit}",
+        _END_STACK,
+        after=re.compile(r"INFO: task .{1,15}:\d+ (?:<\w+> )?(?:is )?blocked on an? "),
+    ),
+    Format(
+        "soft-lockup",
+        re.compile(r"(?:watchdog: )?BUG: soft lockup - CPU#\d+ stuck for \d+s! \[(?P<task>[^\]]{1,40})"),
+        "soft lockup in {culprit}",
+        _END_STACK,
+    ),
+    Format(
+        "hard-lockup",
+        re.compile(r"(?:NMI )?(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP on cpu"),
+        "hard lockup in {culprit}",
+        _END_STACK,
+    ),
+    Format("workqueue", re.compile(r"BUG: workqueue lockup"), "workqueue lockup", _END_STACK, max_lines=60),
+    Format(
+        "rcu-stall",
+        re.compile(
+            r"(?:rcu: )?INFO: (?P<flavour>\w+) (?P<what>self-detected stall on CPU|detected stalls on CPUs/tasks)"
+        ),
+        "RCU stall in {culprit}",
+        _END_STACK,
+    ),
+    Format(
+        "atomic",
+        re.compile(rf"BUG: sleeping function called from invalid context at {_AT}"),
+        "sleeping function called from invalid context at {where}, in {culprit}",
+        _END_STACK,
+    ),
+    Format("atomic", re.compile(r"BUG: scheduling while atomic"), "scheduling while atomic in {culprit}", _END_STACK),
+    Format("slab", re.compile(r"BUG (?P<cache>\S+) \([^)]*\): (?P<what>.{1,80})"), "slab {cache}: {what}", _END_STACK),
+    Format(
+        "kmemleak",
+        re.compile(r"kmemleak: (?P<count>\d+) new suspected memory leaks"),
+        "kmemleak: {count} new suspected memory leaks",
+        _ONE_LINE,
+    ),
+    Format(
+        "netdevice",
+        re.compile(r"unregister_netdevice: waiting for (?P<device>\S{1,15}) to become free"),
+        "a reference to netdevice {device} leaked",
+        _ONE_LINE,
+    ),
+    Format(
+        "oops",
+        re.compile(r"(?:Oops: |PANIC: |stack guard page was hit|kernel stack overflow)"),
+        "Oops in {culprit}",
+        _END_TRACE,
+    ),
+    Format(
+        "panic",
+        re.compile(r"Kernel panic - not syncing: (?P<what>.{1,160})"),
+        "panic: {what}",
+        _END_PANIC,
+        absorbs=frozenset({"warning", "bug", "other"}),
+    ),
+    Format("other", re.compile(r"BUG: (?P<what>.{1,120})"), "BUG: {what}", _END_STACK, max_lines=60),
+)
+
+# lockdep frames every one of its twenty reports by a rule: "=====", then "WARNING: what" or "[ BUG: what ]".
+RULE = re.compile(r"={20,}$")
+LOCKDEP = Format(
+    "lockdep",
+    re.compile(r"(?:WARNING: |\[ BUG: )(?P<what>[A-Za-z][^\]!]{1,120})"),
+    "lockdep: {what} in {culprit}",
+    _END_STACK,
+)
+
+# What stands between "cut here" and "WARNING:" tells several reports that all come as a WARN apart.
+CUT_HERE = re.compile(r"-{12}\[ cut here \]-{12}")
+MESSAGES = (
+    ("refcount", re.compile(r"refcount_t: (?P<what>.{1,80}?)\.?$"), "refcount_t: {what} in {culprit}"),
+    ("list", re.compile(r"(?P<what>list_(?:add|del)(?: double add| corruption))\b"), "{what} in {culprit}"),
+    ("dma-api", re.compile(r"DMA-API: (?P<device>.{1,60}?): (?P<what>[^\[]{1,120})"), "DMA-API: {what} in {culprit}"),
+    ("odebug", re.compile(r"ODEBUG: (?P<what>[^:]{1,60})"), "ODEBUG: {what} in {culprit}"),
+)
+
+# Frames that report, sleep or lock for somebody else: the next frame up is the one to look at.
+PLUMBING = re.compile(
+    r"(?:__)?(?:dump_stack|print_|kasan_|__asan_|__kasan_|check_noncircular|check_prev_add|check_prevs_add|validate_chain"
+    r"|mark_lock|lock_acquire|lock_release|__lock_acquire|lockdep_|__might_|__might_sleep|__ubsan_|ubsan_|handle_"
+    r"|refcount_warn|list_(?:add|del)|check_unmap|check_sync|check_for|debug_dma|dma_unmap|dma_map|err_printk"
+    r"|schedule|__schedule|msleep|mutex_|rt_mutex_|down|up_|rwsem_|wait_for_|do_wait_for|io_schedule"
+    r"|_raw_|do_raw_|queued_|native_|kfree|kmalloc|kmem_cache|slab_|k?free_|debug_check|debug_mutex"
+    r"|asm_|exc_|sysvec_|watchdog_|panic|vpanic|rcu_(?:sched|check|pending|dump)|report_|__warn|warn_slowpath)\w*(?:\.\w+)*"
+)
