@@ -80,3 +80,10 @@ class KernelErrno(OSError):
         self.call = call
         self.name = errno.errorcode.get(number, str(number))
         super().__init__(number, f"{call}: {self.name}")
+
+
+class ImporterRefused(Exception):
+    """An importing device refused a transfer; the message is its status, e.g. ``IBV_WC_REM_ACCESS_ERR``.
+
+    Expected after a revoke; from a live buffer, the kernel broke the contract: verdict FAIL.
+    """

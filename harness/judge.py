@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import GuestHung, GuestLost, HarnessError, KernelErrno
+from harness.errors import GuestHung, GuestLost, HarnessError, ImporterRefused, KernelErrno
 from harness.verdict import Verdict
 
 # From worst to best: the first of these that a case earned is its verdict. A kernel's complaint outranks
@@ -22,6 +22,7 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (GuestHung, Verdict.HANG),
     (GuestLost, Verdict.CRASH),
     (AssertionError, Verdict.FAIL),
+    (ImporterRefused, Verdict.FAIL),
     (HarnessError, Verdict.ERROR),
 )
 
