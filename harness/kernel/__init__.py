@@ -1,2 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where a kernel comes from, its build, its features, its modules."""
+
+from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
+from harness.kernel.prerequisites import Prerequisite, prerequisites
+from harness.kernel.ready import build_module, obtain
+
+__all__ = [
+    "DmabufUapi",
+    "Flavour",
+    "Kernel",
+    "KernelSpec",
+    "Prerequisite",
+    "RxeSupport",
+    "build_module",
+    "obtain",
+    "prerequisites",
+]

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel can do, read from its configuration and its source, before it has booted."""
+
+from collections.abc import Mapping
+
+from harness.errors import KernelLacksFeature
+from harness.kernel.kconfig import requirements
+from harness.kernel.model import DmabufUapi, RxeSupport
+from harness.kernel.uapi import HEADER
+
+
+def has_export(config: Mapping[str, str], uapi: DmabufUapi | None) -> bool:
+    """Whether vfio-pci exports dma-bufs. VFIO_PCI_DMABUF follows from its dependencies (drivers/vfio/pci/Kconfig,
+    6.19); the earlier series have no such option, but the uAPI and the same dependencies."""
+    parts = ("VFIO_PCI_CORE", "PCI_P2PDMA", "DMA_SHARED_BUFFER")
+    return "VFIO_PCI_DMABUF" in config or (uapi is not None and all(option in config for option in parts))
+
+
+def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: str) -> None:
+    """Raises KernelLacksFeature for a kernel without the feature under test."""
+    if not has_export(config, uapi):
+        raise KernelLacksFeature(
+            f"{origin} has no vfio-pci dma-buf export: no VFIO_DEVICE_FEATURE_DMA_BUF in {HEADER}, or no "
+            "CONFIG_VFIO_PCI_DMABUF",
+            hint="it is in Linux since 6.19, and needs CONFIG_VFIO_PCI, CONFIG_PCI_P2PDMA and CONFIG_DMA_SHARED_BUFFER",
+        )
+
+
+def detect(config: Mapping[str, str], uapi: DmabufUapi | None, rxe: RxeSupport) -> dict[str, bool]:
+    """Each capability of requirements.yaml, ``dmabuf_export`` and ``rxe`` (dma-buf MRs), present or absent."""
+    listed = {name: all(o in config for o in options) for name, options in requirements().features.items()}
+    return {"dmabuf_export": has_export(config, uapi), "rxe": rxe.how != "absent", **listed}

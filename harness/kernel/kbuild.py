@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the kernel's own make: configuration, build and external modules, with progress and with errors quoted."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.kernel import process, store
+from harness.kernel.diagnose import build_failure
+from harness.progress import Phase
+
+# A build step as Kbuild prints it: "  CC [M]  drivers/vfio/pci/vfio_pci_core.o".
+_STEP = re.compile(r"^  ([A-Z][A-Z0-9_]*)\s+(?:\[M\]\s+)?(\S+)$")
+_STEPS_FILE = "harness-steps"
+TYPICAL_STEPS = 1560
+"""Steps of a full build of the default kernel; later builds count on what the one before took."""
+
+_CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
+
+
+def _environment() -> dict[str, str]:
+    # Not CC="ccache gcc": it would change every command line, and so rebuild everything, once ccache is installed.
+    wrappers = [d for d in _CCACHE_DIRS if Path(d, "gcc").exists()]
+    env = process.environment(KBUILD_BUILD_TIMESTAMP="@0", KBUILD_BUILD_USER="vfio-harness", KBUILD_BUILD_HOST="host")
+    return {**env, "PATH": ":".join([*wrappers, env["PATH"]])}
+
+
+def make(args: Sequence[str], *, source: Path, log: Path, step: Phase, expected: int | None = None) -> int:
+    """Run make in ``source`` and return how many build steps it took; its output goes to ``log``.
+
+    Raises KernelBuildError with the first error of the source, or a HarnessError where the host is at fault."""
+    lines: list[str] = []
+    done = 0
+    last = "make"
+
+    def tell() -> None:
+        step.progress(last, min(1.0, done / expected) if expected else None)
+
+    with store.full_disk_named(), log.open("w") as out:
+
+        def on_line(line: str) -> None:
+            nonlocal done, last
+            out.write(line + "\n")
+            if match := _STEP.match(line):
+                done += 1
+                last = f"{match[1]} {match[2]}"
+            else:
+                lines.append(line)
+
+        status = process.run(
+            # LOCALVERSION, even empty, keeps git's "+" out of the release, and git out of the build
+            ["make", f"-j{os.cpu_count() or 1}", "LOCALVERSION=", *args],
+            cwd=source,
+            env=_environment(),
+            on_line=on_line,
+            on_tick=tell,
+        )
+    if status:
+        raise build_failure(str(source), lines, log, source)
+    return done
+
+
+def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
+    """Write build_dir/.config, unless it is as it should be: everything off but ``wishes`` and what they select."""
+    build_dir.mkdir(parents=True, exist_ok=True)
+    wanted = build_dir / "harness.config"
+    store.write_atomic(wanted, wishes)
+    step.progress("configuring")
+    args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
+    make(args, source=source, log=build_dir / "harness-config.log", step=step)
+
+
+def build(source: Path, build_dir: Path, step: Phase) -> None:
+    """Bring bzImage and modules up to date."""
+    steps = build_dir / _STEPS_FILE
+    fresh = not (build_dir / "vmlinux").exists()
+    expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
+    args = [f"O={build_dir}", "bzImage", "modules"]
+    done = make(
+        args, source=source, log=build_dir / "harness-build.log", step=step, expected=expected if fresh else None
+    )
+    if fresh:
+        store.write_atomic(steps, str(done))
+
+
+def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
+    """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
+    make([f"O={build_dir}", f"M={work}", "modules"], source=source, log=work / "harness-build.log", step=step)

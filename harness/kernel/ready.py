@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From KERNEL= to a kernel that is ready to boot."""
+
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import KernelBuildError, UsageError
+from harness.kernel import external, features, kconfig, modules, rxe, source, store, tree, uapi
+from harness.kernel.external import Built
+from harness.kernel.model import Kernel, KernelSpec, RxeSupport
+from harness.progress import Emit, Phase, phase
+
+IMAGE = "arch/x86/boot/bzImage"
+_KEEP_S = 14 * 24 * 3600
+"""A kernel nobody has booted for so long is removed from ``ready/``."""
+
+
+class _Record(BaseModel):
+    """What is known of a ready kernel besides its files and its build directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rxe: RxeSupport
+
+
+def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
+    """Fetch, configure and build what ``spec`` names, as far as that is not done yet.
+
+    Raises UsageError (KERNEL= names nothing we know), KernelBuildError (with the compiler's first error),
+    KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""
+    found = source.resolve(spec.kernel, emit)
+    build_dir = found.path if isinstance(found, source.BuildDir) else tree.build_dir_of(found, spec.flavour)
+    with phase(emit, "kernel", found.origin) as step, store.locked(_work(build_dir), step), store.full_disk_named():
+        top: Path | None
+        if isinstance(found, source.BuildDir):
+            top = found.source
+            _check_build_dir(found)
+        else:
+            top = tree.build(found, spec.flavour, build_dir, step)
+        kernel = _ready(found.origin, build_dir, top, step)
+        step.result = ", ".join(filter(None, [kernel.release, step.result]))
+        return kernel
+
+
+def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
+    """Build an out-of-tree module of ours (a directory with a Kbuild Makefile) against ``kernel``; returns its .ko
+    files. Raises KernelBuildError if it does not compile, or the kernel's source is gone."""
+    if kernel.source_dir is None:
+        raise KernelBuildError(f"{directory.name}: the source of {kernel.origin} is not to be found")
+    work = _work(kernel.build_dir)
+    with phase(emit, "kernel module", directory.name) as step, store.locked(work, step):
+        built = Built(kernel.source_dir, kernel.build_dir, work)
+        return external.build(built, directory.name, external.sources_in(directory), step)
+
+
+def _work(build_dir: Path) -> Path:
+    """Where our own modules are built against this kernel."""
+    return store.place("external", f"{build_dir.name}-{store.digest(str(build_dir))}")
+
+
+def _check_build_dir(found: source.BuildDir) -> None:
+    for name, target in ((IMAGE, "bzImage"), ("System.map", "vmlinux"), ("modules.order", "modules")):
+        if not (found.path / name).is_file():
+            raise UsageError(f"{found.origin} has no {name}: not built yet?", hint=f"make -C {found.path} {target}")
+    config = kconfig.read(found.path / ".config")
+    features.require_export(config, uapi.read(found.source), found.origin)
+    kconfig.require(config, found.origin)
+
+
+def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kernel:
+    """The bootable copy of a build, made anew if the build or our additions have changed since."""
+    config = kconfig.read(build_dir / ".config")
+    release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
+    entry = store.place("ready", _signature(build_dir))
+    record = entry / "record.json"
+    if not record.exists():
+        built = Built(top, build_dir, _work(build_dir)) if top else None
+        support, module = rxe.build(built, config, step)
+        step.progress("modules image")
+        with store.fresh_dir(entry) as tmp:
+            shutil.copyfile(build_dir / IMAGE, tmp / "bzImage")
+            modules.pack(build_dir, release, config, {"rdma_rxe": module} if module else {}, tmp / "modules.erofs")
+            (tmp / "record.json").write_text(_Record(rxe=support).model_dump_json())
+        _prune(entry.parent)
+    entry.touch()
+    support = _Record.model_validate_json(record.read_text()).rxe
+    contract = uapi.read(top)
+    return Kernel(
+        image=entry / "bzImage",
+        modules_image=entry / "modules.erofs",
+        release=release,
+        origin=origin,
+        config=config,
+        config_hash=store.digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
+        patches=(),
+        features=features.detect(config, contract, support),
+        source_dir=top,
+        build_dir=build_dir,
+        rxe=support,
+        uapi=contract,
+    )
+
+
+def _signature(build_dir: Path) -> str:
+    """Names this state of a build: size and date of all that is packed. The kernel's own rdma_rxe.ko among it is
+    rebuilt whenever a header that ours includes has changed."""
+    names = [IMAGE, ".config", "System.map", *modules.listed(build_dir)]
+    stats = ((name, (build_dir / name).stat()) for name in names if (build_dir / name).exists())
+    recipe = (path.read_bytes() for path in rxe.recipe_files())
+    data = (kconfig.DATA / "requirements.yaml").read_bytes()
+    return store.digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
+
+
+def _prune(ready: Path) -> None:
+    for entry in ready.iterdir():
+        if time.time() - entry.stat().st_mtime > _KEEP_S:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds a source tree out of tree, in the cache, without touching the tree, and only what changed."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.kernel import features, kbuild, kconfig, process, source, store, uapi
+from harness.kernel.model import Flavour
+from harness.progress import Phase
+
+_BUILT = "harness-built"
+_FARM_LIST = "harness-files"
+_CONFIG_SOURCES = ("Kconfig", "Makefile")
+
+
+def build_dir_of(tree: source.Tree, flavour: Flavour) -> Path:
+    """Where the tree is built: keyed by its place, so that an edit rebuilds what it touches. A pristine tree's
+    is keyed by the configuration as well."""
+    key = f"{tree.key}-{flavour}"
+    if tree.pristine:
+        key += f"-{store.digest(kconfig.fragment(flavour))}"
+    return store.place("build", key)
+
+
+def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> Path:
+    """Bring the build of ``tree`` up to date; returns the source directory that make was given.
+
+    Raises KernelBuildError, or KernelLacksFeature before building what cannot be tested."""
+    wishes = kconfig.fragment(flavour)
+    build_dir.mkdir(exist_ok=True)
+    stamp, next_stamp = build_dir / _BUILT, build_dir / f"{_BUILT}.next"
+    next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later
+    changed = _changed(tree, stamp)
+    top = tree.path
+    if is_unclean(tree.path):
+        top = store.place("farm", tree.key)
+        link_farm(tree.path, top)
+    if _wishes_of(build_dir) != wishes:
+        changed = None
+    if changed == []:
+        step.result = "nothing changed"
+        return top
+    if changed is None or any(map(_steers_kconfig, changed)):
+        stamp.unlink(missing_ok=True)
+        kbuild.configure(top, build_dir, wishes, step)
+        config = kconfig.read(build_dir / ".config")
+        features.require_export(config, uapi.read(top), tree.origin)
+        kconfig.require(config, tree.origin)
+    kbuild.build(top, build_dir, step)
+    next_stamp.rename(stamp)
+    step.result = _told(changed)
+    return top
+
+
+def _wishes_of(build_dir: Path) -> str:
+    wanted = build_dir / "harness.config"
+    return wanted.read_text() if wanted.exists() else ""
+
+
+def _changed(tree: source.Tree, stamp: Path) -> list[str] | None:
+    """Files and directories of the tree changed since the last good build; None if there was none.
+
+    By change time as well as modification time: a file moved in with an old date counts."""
+    if not stamp.exists():
+        return None
+    if tree.pristine:
+        return []
+    newer: list[str | Path] = ["(", "-newer", stamp, "-o", "-cnewer", stamp, ")"]
+    return process.check(["find", ".", "-name", ".git", "-prune", "-o", *newer, "-print"], cwd=tree.path)
+
+
+def _steers_kconfig(changed: str) -> bool:
+    return Path(changed).name.startswith(_CONFIG_SOURCES)
+
+
+def _told(changed: list[str] | None) -> str:
+    if changed is None:
+        return "built"
+    files = [c.removeprefix("./") for c in changed if Path(c).suffix]
+    return f"rebuilt after {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else "") if files else "rebuilt"
+
+
+def is_unclean(tree: Path) -> bool:
+    """Whether the tree was configured or built in place: Kbuild then refuses to build it with O= (its Makefile,
+    target ``outputmakefile``)."""
+    marks = (tree / ".config", tree / "include" / "config", tree / "arch" / "x86" / "include" / "generated")
+    return any(mark.exists() for mark in marks)
+
+
+def link_farm(tree: Path, farm: Path) -> None:
+    """Make ``farm`` show the tree's sources, by one symbolic link per file, without what a build left in it.
+
+    Git knows which is which; raises UsageError where there is no git."""
+    try:
+        listed = "\n".join(source.git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
+    except Exception as e:
+        raise UsageError(
+            f"{tree} was built in place, and is not under git to tell its sources from its objects",
+            hint=f"make -C {tree} mrproper (this removes its .config)",
+        ) from e
+    wanted = {name for name in listed.split("\0") if name and os.path.lexists(tree / name)}
+    record = farm.parent / f"{farm.name}.{_FARM_LIST}"
+    present = set(record.read_text().split("\0")) if farm.is_dir() and record.exists() else set()
+    with store.full_disk_named():
+        _unlink(farm, present - wanted)
+        _link(tree, farm, wanted - present)
+        store.write_atomic(record, "\0".join(sorted(wanted)))
+
+
+def _unlink(farm: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (farm / name).unlink(missing_ok=True)
+
+
+def _link(tree: Path, farm: Path, names: Iterable[str]) -> None:
+    made: set[str] = set()
+    for name in names:
+        target = os.path.join(farm, name)  # noqa: PTH118 - ninety thousand of them: a Path each costs a second
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+            made.add(parent)
+        if os.path.lexists(target):
+            os.unlink(target)  # noqa: PTH108
+        os.symlink(f"{tree}/{name}", target)  # noqa: PTH211
