@@ -50,12 +50,13 @@ static void say(const char *fmt, ...)
 	int fd;
 
 	va_start(args, fmt);
-	vsnprintf(line + len, sizeof(line) - len, fmt, args);
+	vsnprintf(line + len, sizeof(line) - len - 1, fmt, args);
 	va_end(args);
+	strcat(line, "\n");	/* without it the kernel keeps the line back, for more to come */
 
 	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, line, strlen(line)) < 0)
-		dprintf(STDERR_FILENO, "%s\n", line + 3);
+		dprintf(STDERR_FILENO, "%s", line + 3);
 	if (fd >= 0)
 		close(fd);
 }
