@@ -64,13 +64,17 @@ class Watch:
         """Seconds since the case began."""
         return time.monotonic() - self._began
 
-    def doorbells(self) -> list[Doorbell]:
-        """Every doorbell since the case began."""
-        return self._doorbells.since(self._mark.trace)
+    def mark(self) -> Mark:
+        """Where to look from, later than the case's beginning."""
+        return self._faults.mark()
 
-    def faults(self) -> list[DmaFault]:
-        """Every DMA refused since the case began."""
-        return self._faults.since(self._mark)
+    def doorbells(self, mark: Mark | None = None) -> list[Doorbell]:
+        """Every doorbell since ``mark``, or since the case began."""
+        return self._doorbells.since((mark or self._mark).trace)
+
+    def faults(self, mark: Mark | None = None) -> list[DmaFault]:
+        """Every DMA refused since ``mark``, or since the case began."""
+        return self._faults.since(mark or self._mark)
 
     def splats(self) -> list[Splat]:
         """The kernel's complaints since the case began, as far as the console has them."""
