@@ -14,6 +14,14 @@ GUEST_SSH_PORT = 22
 SLOT_TYPES = frozenset({"pcie-root-port", "xio3130-downstream"})
 """Ports with a hot-plug slot: QEMU wants their (chassis, slot) unique, and every default is (0, 0)."""
 
+OWN_KERNEL_ARGS = (
+    *("root=/dev/vda", "rootfstype=erofs", "ro", "init=/sbin/vfio-harness-init"),
+    *("console=ttyS0", "printk.time=1"),
+    "panic=-1",  # where the kernel has no pvpanic, a panic becomes a reset, which QMP tells
+    "nokaslr",  # a vCPU's program counter can be looked up in System.map, and gdb needs no offset
+    "tsc=reliable",  # on a loaded host the clocksource watchdog would throw TCG's TSC away for the slow PM timer
+)
+
 Scalar = bool | int | str
 Settled = Mapping[str, Mapping[str, Scalar]]
 
@@ -73,7 +81,7 @@ def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, d
         *("-machine", option(config.machine.type, settled["machine"])),
         *("-accel", accel, "-cpu", config.cpu, "-smp", str(config.vcpus), "-m", str(config.memory_mib)),
         *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot)),
-        # A panic leaves the VM paused for whoever looks; without pvpanic in the guest, panic=-1 makes it a reset.
+        # A panic leaves the VM paused, its console whole and its registers there to be read.
         *("-action", "panic=pause", "-device", "pvpanic"),
         # Before any device that is to translate through it.
         *(("-device", option(config.iommu.type, settled["iommu"])) if config.iommu else ()),
@@ -84,9 +92,8 @@ def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, d
 
 
 def kernel_command_line(config: MachineConfig, boot: Boot) -> str:
-    """The harness's part (guest-images/README has the contract with init), the machine's, then the caller's."""
-    own = "console=ttyS0 root=/dev/vda rootfstype=erofs ro init=/sbin/vfio-harness-init panic=-1 nokaslr"
-    return " ".join((own, *config.kernel_args, boot.append)).strip()
+    """The harness's part, the machine's, then the caller's."""
+    return " ".join((*OWN_KERNEL_ARGS, *config.kernel_args, boot.append)).strip()
 
 
 def _image(name: str, file: Path) -> Iterator[str]:
@@ -126,7 +133,8 @@ def _netdev(device: Device) -> str:
     if device.role == "management":
         # restrict: no route out of the guest. Port 0: the host picks a free one, which QMP then tells (ssh_port).
         return f"user,id={device.id}-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
-    return f"hubport,id={device.id}-net,hubid=0"
+    # A NIC without a peer stalls at its first packet ("NETDEV WATCHDOG"); rxe's own traffic loops back in the guest.
+    return f"user,id={device.id}-net,restrict=on,ipv6=off,net=192.168.66.0/24"
 
 
 def shown(words: list[str]) -> str:

@@ -27,9 +27,10 @@ from harness.vm.qmp import Event, Events, Qmp, QmpError
 
 T = TypeVar("T")
 
+LISTENING = b"vfio-harness: listening"
 READY = b"vfio-harness: ready"
 INIT_FAILED = b"vfio-harness: init failed"
-"""What the guest's init prints when SSH can be reached and modules are loaded, or why it cannot."""
+"""What the guest's init prints when SSH can be reached, when modules are loaded too, or if it cannot do so."""
 
 NOMINAL_READY_S = 2.5
 """QEMU's start to READY for a release kernel under TCG on an idle 2-core host: where slowdown is 1."""
@@ -242,21 +243,26 @@ class Machine:
     # Getting in
 
     def wait_ready(self, timeout: float = BOOT_S) -> float:
-        """Wait until the guest's init says that SSH can be reached; returns the seconds since QEMU's start.
+        """Wait until the guest has loaded its modules, and connect SSH meanwhile; returns the seconds since QEMU's start.
 
-        Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, or HarnessError if init failed.
+        Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
-            try:
-                said = self.console.wait_for(READY, INIT_FAILED, timeout=timeout)
-            except TimeoutError:
-                raise self.hung(f"the guest was not ready within {timeout:g} s of its start") from None
-            if said == INIT_FAILED:
-                raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
+            self._wait_line(LISTENING, timeout)
+            self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_READY_S)
+            self.ssh()
+            self._wait_line(READY, timeout)
             took = time.monotonic() - self._started
-            self.slowdown = max(1.0, took / NOMINAL_READY_S)
             handle.result = f"ready after {took:.2f} s"
         return took
+
+    def _wait_line(self, line: bytes, timeout: float) -> None:
+        try:
+            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout)
+        except TimeoutError:
+            raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
+        if said == INIT_FAILED:
+            raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
 
     def ssh_port(self) -> int:
         """The port on 127.0.0.1 that leads to the guest's SSH server: free at QEMU's start, so QEMU's own."""
