@@ -172,5 +172,5 @@ PLUMBING = re.compile(
     r"|refcount_warn|list_(?:add|del)|check_unmap|check_sync|check_for|debug_dma|dma_unmap|dma_map|err_printk"
     r"|schedule|__schedule|msleep|mutex_|rt_mutex_|down|up_|rwsem_|wait_for_|do_wait_for|io_schedule"
     r"|_raw_|do_raw_|queued_|native_|kfree|kmalloc|kmem_cache|slab_|k?free_|debug_check|debug_mutex"
-    r"|asm_|exc_|sysvec_|watchdog_|panic|vpanic|rcu_(?:sched|check|pending|dump)|report_|__warn|warn_slowpath)\w*(?:\.\w+)*"
+    r"|delay_|__const_udelay|__delay|__udelay|cpu_relax|asm_|exc_|sysvec_|watchdog_|panic|vpanic|rcu_(?:sched|check|pending|dump)|report_|__warn|warn_slowpath)\w*(?:\.\w+)*"
 )
