@@ -1,2 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One booted machine with its guest agent, and typed handles on what the agent holds."""
+"""A booted machine with its guest agent, and typed handles on what lives in the guest."""
+
+from harness.session.client import Agent, Pending
+from harness.session.device import Device, DmaBuf
+from harness.session.export import MAINLINE, ExportUapi
+from harness.session.importers import IMPORTERS, Importer, Traits, Window
+from harness.session.nvme import Cmb, Completion, Nvme, Ticket
+from harness.session.session import Session
+
+__all__ = [
+    "IMPORTERS",
+    "MAINLINE",
+    "Agent",
+    "Cmb",
+    "Completion",
+    "Device",
+    "DmaBuf",
+    "ExportUapi",
+    "Importer",
+    "Nvme",
+    "Pending",
+    "Session",
+    "Ticket",
+    "Traits",
+    "Window",
+]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Config space through vfio's config region, virtualised by drivers/vfio/pci/vfio_pci_config.c."""
+
+import struct
+from collections.abc import Callable
+
+# include/uapi/linux/pci_regs.h
+COMMAND = 0x04
+COMMAND_MEMORY = 0x2
+COMMAND_MASTER = 0x4
+CAPABILITY_LIST = 0x34
+CAP_PM = 0x01
+CAP_EXP = 0x10
+CAP_AF = 0x13
+PM_CTRL = 4
+PM_CTRL_STATE = 0x3
+EXP_DEVCTL = 8
+EXP_DEVCTL_FLR = 0x8000
+AF_CTRL = 4
+AF_CTRL_FLR = 0x1
+
+Read = Callable[[int, int], bytes]
+Write = Callable[[int, bytes], None]
+
+
+class ConfigSpace:
+    """Named accesses over ``read(offset, length)`` and ``write(offset, data)``; offsets in bytes."""
+
+    def __init__(self, read: Read, write: Write) -> None:
+        self._read = read
+        self._write = write
+
+    def word(self, offset: int) -> int:
+        """16 bits."""
+        return int(struct.unpack("<H", self._read(offset, 2))[0])
+
+    def set_word(self, offset: int, clear: int, value: int) -> None:
+        """Replace the bits ``clear`` by ``value``, in one 16-bit write."""
+        self._write(offset, struct.pack("<H", self.word(offset) & ~clear | value))
+
+    def capability(self, number: int) -> int | None:
+        """Where the capability is, or None."""
+        offset, budget = self._read(CAPABILITY_LIST, 1)[0], 48  # a list of a broken device may loop
+        while offset and budget:
+            found, following = self._read(offset, 2)
+            if found == number:
+                return offset
+            offset, budget = following, budget - 1
+        return None
+
+    def need(self, number: int) -> int:
+        """Where the capability is; LookupError without it."""
+        offset = self.capability(number)
+        if offset is None:
+            raise LookupError(f"the device has no PCI capability {number:#x}")
+        return offset
+
+    def set_memory(self, on: bool) -> None:
+        """COMMAND.MEM."""
+        self.set_word(COMMAND, COMMAND_MEMORY, COMMAND_MEMORY * on)
+
+    def set_master(self, on: bool) -> None:
+        """COMMAND.MASTER, without which the device's DMA goes nowhere."""
+        self.set_word(COMMAND, COMMAND_MASTER, COMMAND_MASTER * on)
+
+    def set_power_state(self, state: int) -> None:
+        """D0 to D3hot (0 to 3) by PMCSR."""
+        self.set_word(self.need(CAP_PM) + PM_CTRL, PM_CTRL_STATE, state)
+
+    def flr(self) -> None:
+        """Function level reset by the PCI Express device control register."""
+        self.set_word(self.need(CAP_EXP) + EXP_DEVCTL, 0, EXP_DEVCTL_FLR)
+
+    def af_flr(self) -> None:
+        """Function level reset by the Advanced Features capability of conventional PCI."""
+        self._write(self.need(CAP_AF) + AF_CTRL, bytes([AF_CTRL_FLR]))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The legacy interface: groups in a container (drivers/vfio/group.c, container.c, vfio_iommu_type1.c)."""
+
+import os
+
+from .kernel import ioctl, open_file
+from .memory import AddressSpace
+from .resource import Resource
+from .uapi import vfio as uapi
+
+
+class Group(Resource):
+    """An IOMMU group, open; ``noiommu`` groups have their own kind of device node."""
+
+    def __init__(self, bdf: str) -> None:
+        super().__init__()
+        self.number = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group"))
+        self.noiommu = os.path.exists(f"/dev/vfio/noiommu-{self.number}")
+        self.fd = open_file(f"/dev/vfio/{'noiommu-' if self.noiommu else ''}{self.number}")
+        self._undo.callback(os.close, self.fd)
+
+    def device(self, bdf: str) -> int:
+        """VFIO_GROUP_GET_DEVICE_FD."""
+        return ioctl(self.fd, uapi.GROUP_GET_DEVICE_FD, bytearray(bdf.encode() + b"\0"))
+
+
+class Container(AddressSpace):
+    """A container with one group in it, under the type1 IOMMU driver or none at all."""
+
+    def __init__(self, bdf: str) -> None:
+        super().__init__()
+        self.fd = open_file("/dev/vfio/vfio")
+        self._undo.callback(os.close, self.fd)
+        self.group = Group(bdf)
+        self._undo.callback(self.group.close)
+        ioctl(self.group.fd, uapi.GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
+        ioctl(self.fd, uapi.SET_IOMMU, uapi.NOIOMMU_IOMMU if self.group.noiommu else uapi.TYPE1V2_IOMMU)
+
+    def map_memory(self, address: int, length: int, iova: int) -> None:
+        """VFIO_IOMMU_MAP_DMA; ENOTTY without an IOMMU, where devices see physical addresses."""
+        flags = uapi.DMA_MAP_FLAG_READ | uapi.DMA_MAP_FLAG_WRITE
+        ioctl(self.fd, uapi.IOMMU_MAP_DMA, uapi.DmaMap(flags=flags, vaddr=address, iova=iova, size=length))
+
+    def unmap(self, iova: int, length: int) -> int:
+        """VFIO_IOMMU_UNMAP_DMA; returns the bytes unmapped."""
+        request = uapi.DmaUnmap(iova=iova, size=length)
+        ioctl(self.fd, uapi.IOMMU_UNMAP_DMA, request)
+        return int(request.size)
+
+    def attach(self, device_fd: int) -> None:
+        """Nothing to do: a device of the group is attached from the start."""

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A dma-buf as any holder of its fd sees it (drivers/dma-buf/dma-buf.c)."""
+
+import fcntl
+import mmap
+import os
+
+from .kernel import ioctl, named
+from .resource import Resource
+from .uapi import dmabuf as uapi
+
+BUFINFO = "/sys/kernel/debug/dma_buf/bufinfo"
+
+
+class DmaBuf(Resource):
+    """Owns the fd."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.fd = fd
+        self._undo.callback(os.close, fd)
+
+    def size(self) -> int:
+        """Bytes, by lseek."""
+        with named("lseek dma-buf"):
+            return os.lseek(self.fd, 0, os.SEEK_END)
+
+    def fdinfo(self) -> dict[str, str]:
+        """``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., values as the kernel prints them."""
+        with open(f"/proc/self/fdinfo/{self.fd}") as lines:
+            return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+    def inode(self) -> int:
+        """Its inode, by which ``bufinfo`` names it."""
+        return os.fstat(self.fd).st_ino
+
+    def cloexec(self) -> bool:
+        """Whether O_CLOEXEC reached the fd."""
+        return bool(fcntl.fcntl(self.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
+
+    def sync(self, flags: int) -> None:
+        """DMA_BUF_IOCTL_SYNC."""
+        ioctl(self.fd, uapi.SYNC, uapi.Sync(flags=flags))
+
+    def mmap(self, length: int) -> None:
+        """mmap it, shared and writeable, and let go again; EINVAL where the exporter has no mmap."""
+        with named("mmap dma-buf"):
+            mmap.mmap(self.fd, length).close()
+
+
+def bufinfo() -> list[dict[str, str]]:
+    """The dma-bufs alive in the guest, from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
+    with open(BUFINFO) as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    # A buffer's row, unlike the heading: size flags mode count exp_name ino name.
+    return [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""iommufd: contexts and IO address spaces (drivers/iommu/iommufd)."""
+
+import os
+
+from .dmabuf import DmaBuf
+from .kernel import ioctl, open_file
+from .memory import AddressSpace
+from .resource import Resource
+from .uapi import iommufd as uapi
+from .uapi import vfio
+
+READ_WRITE = uapi.MAP_READABLE | uapi.MAP_WRITEABLE
+
+
+class Iommufd(Resource):
+    """An open ``/dev/iommu``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fd = open_file("/dev/iommu")
+        self._undo.callback(os.close, self.fd)
+
+    def ioas(self) -> "Ioas":
+        """A new, empty IO address space."""
+        return Ioas(self)
+
+    def destroy(self, number: int) -> None:
+        """IOMMU_DESTROY of the object ``number``."""
+        ioctl(self.fd, uapi.DESTROY, uapi.Destroy(id=number))
+
+
+class Ioas(AddressSpace):
+    """An IO address space. Methods mirror the ioctls; ``flags`` are theirs."""
+
+    def __init__(self, iommufd: Iommufd) -> None:
+        super().__init__()
+        self.iommufd = iommufd
+        alloc = uapi.IoasAlloc()
+        ioctl(iommufd.fd, uapi.IOAS_ALLOC, alloc)
+        self.number: int = alloc.out_ioas_id
+        self._undo.callback(iommufd.destroy, self.number)
+
+    def id(self) -> int:
+        """The kernel's number for it."""
+        return self.number
+
+    def map_memory(self, address: int, length: int, iova: int) -> None:
+        """IOMMU_IOAS_MAP at a fixed IOVA."""
+        request = uapi.IoasMap(
+            flags=READ_WRITE | uapi.MAP_FIXED_IOVA, ioas_id=self.number, user_va=address, length=length, iova=iova
+        )
+        ioctl(self.iommufd.fd, uapi.IOAS_MAP, request)
+
+    def map_file(
+        self, dmabuf: DmaBuf, start: int, length: int, iova: int | None = None, flags: int = READ_WRITE
+    ) -> int:
+        """IOMMU_IOAS_MAP_FILE; returns the IOVA. Errors: docs/contract.md, section 3."""
+        iova = self.place(length) if iova is None else iova
+        request = uapi.IoasMapFile(
+            flags=flags | uapi.MAP_FIXED_IOVA,
+            ioas_id=self.number,
+            fd=dmabuf.fd,
+            start=start,
+            length=length,
+            iova=iova,
+        )
+        ioctl(self.iommufd.fd, uapi.IOAS_MAP_FILE, request)
+        return iova
+
+    def copy(self, source: "Ioas", source_iova: int, length: int) -> int:
+        """IOMMU_IOAS_COPY from ``source`` into this one; returns the IOVA."""
+        iova = self.place(length)
+        request = uapi.IoasCopy(
+            flags=READ_WRITE | uapi.MAP_FIXED_IOVA,
+            dst_ioas_id=self.number,
+            src_ioas_id=source.number,
+            length=length,
+            dst_iova=iova,
+            src_iova=source_iova,
+        )
+        ioctl(self.iommufd.fd, uapi.IOAS_COPY, request)
+        return iova
+
+    def unmap(self, iova: int, length: int) -> int:
+        """IOMMU_IOAS_UNMAP; returns the bytes unmapped."""
+        request = uapi.IoasUnmap(ioas_id=self.number, iova=iova, length=length)
+        ioctl(self.iommufd.fd, uapi.IOAS_UNMAP, request)
+        return int(request.length)
+
+    def attach(self, device_fd: int) -> None:
+        """VFIO_DEVICE_ATTACH_IOMMUFD_PT; a device already attached elsewhere changes over."""
+        ioctl(device_fd, vfio.DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=self.number))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calls to the kernel: C structures, ioctl numbers, and errors that name the call."""
+
+import ctypes
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class Struct(ctypes.LittleEndianStructure):
+    """A structure of the uAPI. ``ARGSZ`` names the member that holds the structure's own size; it is filled in."""
+
+    ARGSZ = ""
+
+    def __init__(self, **members: object) -> None:
+        if self.ARGSZ:
+            members.setdefault(self.ARGSZ, ctypes.sizeof(self))
+        super().__init__(**members)
+
+    def as_dict(self) -> dict[str, int]:
+        """The members by name, reserved ones left out."""
+        return {name: getattr(self, name) for name, *_ in self._fields_ if not name.startswith("_")}
+
+
+class Ioctl(NamedTuple):
+    """An ioctl's number and the name that its errors carry."""
+
+    name: str
+    number: int
+
+
+def io(letter: str, number: int) -> int:
+    """``_IO``: no direction, no size (include/uapi/asm-generic/ioctl.h)."""
+    return ord(letter) << 8 | number
+
+
+def iow(letter: str, number: int, size: int) -> int:
+    """``_IOW``: the kernel reads ``size`` bytes."""
+    return 1 << 30 | size << 16 | io(letter, number)
+
+
+def iowr(letter: str, number: int, size: int) -> int:
+    """``_IOWR``: the kernel reads and writes ``size`` bytes."""
+    return 3 << 30 | size << 16 | io(letter, number)
+
+
+@contextmanager
+def named(call: str) -> Iterator[None]:
+    """Make any errno raised inside say that ``call`` failed."""
+    try:
+        yield
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, call) from None
+
+
+def ioctl(fd: int, request: Ioctl, arg: Struct | bytearray | int = 0) -> int:
+    """The ioctl's return value; ``arg`` is updated in place. Other threads run while it blocks."""
+    with named(request.name):
+        return fcntl.ioctl(fd, request.number, arg)  # type: ignore[arg-type] # a Struct is a writable buffer
+
+
+def open_file(path: str, flags: int = os.O_RDWR) -> int:
+    """Open ``path`` close-on-exec; an errno names the path."""
+    with named(f"open {path}"):
+        return os.open(path, flags | os.O_CLOEXEC)

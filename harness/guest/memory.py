@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IO address spaces, and guest memory that devices reach through one."""
+
+import ctypes
+import mmap
+from abc import ABC, abstractmethod
+
+from .resource import Resource
+
+# Where mappings without a place of their own go: above any BAR and guest memory, since QEMU's NVMe tells its own BAR
+# and CMB from host memory by comparing IOVAs with BAR addresses; below 512 GiB, the reach of a 39-bit IOMMU.
+FIRST_IOVA = 256 << 30
+IOVA_ALIGNMENT = 2 << 20
+
+
+class AddressSpace(Resource, ABC):
+    """What the devices attached to it see: IOVA to memory. Never gives an IOVA out twice, so that a stale one faults."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_iova = FIRST_IOVA
+
+    def place(self, length: int) -> int:
+        """An IOVA that has never been in use, with ``length`` bytes of room."""
+        iova = self._next_iova
+        self._next_iova += -(-length // IOVA_ALIGNMENT) * IOVA_ALIGNMENT
+        return iova
+
+    @abstractmethod
+    def map_memory(self, address: int, length: int, iova: int) -> None:
+        """Map ``length`` bytes of this process at ``address``, page aligned, at ``iova``, readable and writeable."""
+
+    @abstractmethod
+    def unmap(self, iova: int, length: int) -> int:
+        """Unmap what lies there; returns the number of bytes unmapped."""
+
+    @abstractmethod
+    def attach(self, device_fd: int) -> None:
+        """Let the device behind ``device_fd`` see this address space; closing the device undoes it."""
+
+
+class Memory(Resource):
+    """At least ``length`` bytes of zeroed guest memory, whole pages, at ``iova`` in ``space``; ``view`` reads and writes."""
+
+    def __init__(self, space: AddressSpace, length: int) -> None:
+        super().__init__()
+        length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.iova = space.place(length)
+        memory = mmap.mmap(-1, length)
+        self._undo.callback(memory.close)
+        anchor = ctypes.c_char.from_buffer(memory)
+        address = ctypes.addressof(anchor)
+        del anchor  # a live export would keep the mmap from closing
+        space.map_memory(address, length, self.iova)
+        self._undo.callback(space.unmap, self.iova, length)
+        self.view = memoryview(memory)
+        self._undo.callback(self.view.release)

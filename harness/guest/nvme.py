@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A user-space NVMe driver over vfio that leaves the ringing of doorbells to whoever is to ring them."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from . import nvme_spec as spec
+from .engine import Engine
+from .iommufd import Ioas
+from .memory import Memory
+from .nvme_spec import Command
+from .poll import insist, poll
+from .resource import Resource
+from .vfio import Device
+
+BAR = 0
+DEPTH = 64  # entries; a submission queue of 4 KiB
+READY_SECONDS = 5.0
+COMMAND_SECONDS = 10.0
+PAGE = 4096
+CMB_ADDRESS = 448 << 30  # where the CMB answers to the controller itself: away from all that memory.py places
+
+
+@dataclass
+class _Queue:
+    """A queue pair. The submission queue is in memory at ``sq``, or in the CMB at ``cmb_offset``."""
+
+    qid: int
+    sq: int
+    cq: int
+    cmb_offset: int | None = None
+    tail: int = 0
+    head: int = 0
+    phase: int = 1
+
+
+class Controller(Resource):
+    """A controller with its admin queue and, on request, I/O queues. ``start`` makes it anew after any reset."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self._device = device
+        self._memory = Memory(device.space, 16 * PAGE)  # page 0: data; then a pair of pages a queue pair
+        self._undo.callback(self._memory.close)
+        self._queues: dict[int, _Queue] = {}
+        self._completions: dict[tuple[int, int], dict[str, int]] = {}
+        self._cid = 0
+
+    def start(self) -> None:
+        """Disable and enable the controller, with an empty admin queue and no others."""
+        device = self._device
+        device.write32(BAR, spec.CC, 0)
+        insist(lambda: not self._status() & spec.CSTS_READY, READY_SECONDS, "NVMe disable")
+        self._queues = {0: self._new_queue(0)}
+        self._completions.clear()
+        admin = self._queues[0]
+        device.write32(BAR, spec.AQA, (DEPTH - 1) << 16 | DEPTH - 1)
+        for register, offset in ((spec.ASQ, admin.sq), (spec.ACQ, admin.cq)):
+            device.write(BAR, register, struct.pack("<Q", self._memory.iova + offset))
+        device.write32(BAR, spec.CC, spec.CC_ENTRY_SIZES | spec.CC_ENABLE)
+        insist(lambda: bool(self._status() & spec.CSTS_READY), READY_SECONDS, "NVMe enable")
+
+    def _status(self) -> int:
+        return self._device.read32(BAR, spec.CSTS)
+
+    def _new_queue(self, qid: int, cmb_offset: int | None = None) -> _Queue:
+        sq = (1 + 2 * qid) * PAGE
+        self._memory.view[sq : sq + 2 * PAGE] = bytes(2 * PAGE)
+        return _Queue(qid, sq, sq + PAGE, cmb_offset)
+
+    def create_io_queue(self, qid: int, cmb_offset: int | None = None) -> None:
+        """Create I/O queue pair ``qid`` (1 to 6); its submission queue in the CMB if ``cmb_offset`` says where."""
+        queue = self._new_queue(qid, cmb_offset)
+        if cmb_offset is None:
+            sq = self._memory.iova + queue.sq
+        else:
+            sq = CMB_ADDRESS + cmb_offset
+            self._device.write(self.cmb()["region"], cmb_offset, bytes(PAGE))
+        size = (DEPTH - 1) << 16 | qid
+        self.run(Command(spec.CREATE_CQ, dptr=(self._memory.iova + queue.cq, 0), cdw10=size, cdw11=1))
+        self.run(Command(spec.CREATE_SQ, dptr=(sq, 0), cdw10=size, cdw11=qid << 16 | 1))
+        self._queues[qid] = queue
+
+    def cmb(self) -> dict[str, int]:
+        """Enable the controller memory buffer: ``region`` (vfio's index), ``offset`` in it, ``size`` in bytes."""
+        control = CMB_ADDRESS | spec.CMBMSC_CRE | spec.CMBMSC_CMSE
+        self._device.write32(BAR, spec.CMBMSC + 4, control >> 32)  # the low half takes effect
+        self._device.write32(BAR, spec.CMBMSC, control & 0xFFFFFFFF)
+        location, size = self._device.read32(BAR, spec.CMBLOC), self._device.read32(BAR, spec.CMBSZ)
+        unit = PAGE << 4 * (size >> 8 & 0xF)
+        return {"region": location & 7, "offset": (location >> 12) * unit, "size": (size >> 12) * unit}
+
+    def submit(self, qid: int, command: Command, place: bool = True) -> dict[str, Any]:
+        """Take the next entry of the queue for ``command``, and write it there if ``place``. Rings nothing.
+
+        Returns the ticket: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or in the
+        CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
+        """
+        queue = self._queues[qid]
+        self._cid = (self._cid + 1) & 0x7FFF
+        sqe = command.encode(self._cid)
+        in_cmb = queue.cmb_offset is not None
+        offset = (queue.cmb_offset or 0) + queue.tail * spec.SQE_SIZE
+        if place and in_cmb:
+            self._device.write(self.cmb()["region"], offset, sqe)
+        elif place:
+            self._memory.view[queue.sq + offset : queue.sq + offset + spec.SQE_SIZE] = sqe
+        queue.tail = (queue.tail + 1) % DEPTH
+        ticket = {"qid": qid, "cid": self._cid, "sqe": sqe, "offset": offset}
+        return {**ticket, "doorbell": spec.sq_doorbell(qid), "tail": queue.tail}
+
+    def ring(self, qid: int, tail: int) -> None:
+        """Write the submission queue's doorbell ourselves."""
+        self._device.write32(BAR, spec.sq_doorbell(qid), tail)
+
+    def completed(self, qid: int, cid: int, seconds: float) -> dict[str, int] | None:
+        """The command's completion, ``status`` (0 is success) and ``result``; None if none came within ``seconds``."""
+        done = poll(lambda: self._reap(qid) or (qid, cid) in self._completions, seconds)
+        return self._completions.pop((qid, cid)) if done else None
+
+    def _reap(self, qid: int) -> bool:
+        """Move what has completed from the completion queue to our list; always False."""
+        queue = self._queues[qid]
+        reaped = False
+        while True:
+            at = queue.cq + queue.head * spec.CQE_SIZE
+            result, _, _, _, cid, status = spec.CQE.unpack(self._memory.view[at : at + spec.CQE_SIZE])
+            if status & 1 != queue.phase:
+                break
+            self._completions[qid, cid] = {"status": status >> 1 & 0x7FF, "result": result}
+            queue.head = (queue.head + 1) % DEPTH
+            queue.phase ^= queue.head == 0
+            reaped = True
+        if reaped:
+            self._device.write32(BAR, spec.sq_doorbell(qid) + 4, queue.head)
+        return False
+
+    def run(self, command: Command, qid: int = 0) -> int:
+        """Submit, ring, wait; the completion's result. RuntimeError when the controller refuses or is silent."""
+        ticket = self.submit(qid, command)
+        self.ring(qid, ticket["tail"])
+        completion = self.completed(qid, ticket["cid"], COMMAND_SECONDS)
+        if completion is None or completion["status"]:
+            raise RuntimeError(f"NVMe opcode {command.opcode:#x} on queue {qid}: {completion or 'no completion'}")
+        return completion["result"]
+
+    def submit_identify(self) -> dict[str, Any]:
+        """Identify Controller into the data page, on the admin queue."""
+        self._memory.view[:PAGE] = bytes(PAGE)
+        return self.submit(0, Command(spec.IDENTIFY, dptr=(self._memory.iova, 0), cdw10=spec.IDENTIFY_CONTROLLER))
+
+    def submit_read(
+        self, qid: int, lba: int, blocks: int, cmb_offset: int | None = None, place: bool = True
+    ) -> dict[str, Any]:
+        """Read up to a page from the namespace, into the data page or into the CMB."""
+        target = self._memory.iova if cmb_offset is None else CMB_ADDRESS + cmb_offset
+        return self.submit(qid, spec.transfer(spec.READ, lba, blocks, (target, 0)), place)
+
+    def data(self, length: int) -> bytes:
+        """The start of the data page."""
+        return bytes(self._memory.view[:length])
+
+    def block_size(self) -> int:
+        """Bytes of a block of namespace 1."""
+        self.run(Command(spec.IDENTIFY, nsid=1, dptr=(self._memory.iova, 0), cdw10=spec.IDENTIFY_NAMESPACE))
+        namespace = self.data(PAGE)
+        return 1 << namespace[128 + 4 * (namespace[26] & 0xF) + 2]
+
+
+class NvmeEngine(Engine):
+    """A controller as a DMA engine: bytes go through the first blocks of its namespace, which they overwrite.
+
+    SGLs are byte granular, so any length at any offset can be moved; what a block has beyond it goes to our own memory.
+    """
+
+    CHUNK = 256 << 10  # bytes a command moves at most; below QEMU's default MDTS of 512 KiB
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        if not isinstance(device.space, Ioas):
+            raise TypeError("an importer needs an address space of iommufd's")
+        self.space = device.space
+        self._memory = Memory(device.space, self.CHUNK + 2 * PAGE)  # data, padding, SGL
+        self._undo.callback(self._memory.close)
+        self._controller = Controller(device)
+        self._undo.callback(self._controller.close)
+        self._controller.start()
+        self._controller.create_io_queue(1)
+        self._block = self._controller.block_size()
+
+    def _move(self, opcode: int, iova: int, length: int) -> None:
+        blocks = -(-length // self._block)
+        padding, sgl = self._memory.iova + self.CHUNK, self.CHUNK + PAGE
+        descriptors = spec.sgl_descriptor(iova, length)
+        if surplus := blocks * self._block - length:
+            descriptors += spec.sgl_descriptor(padding, surplus)
+        self._memory.view[sgl : sgl + len(descriptors)] = descriptors
+        segment = spec.sgl_descriptor(self._memory.iova + sgl, len(descriptors), spec.SGL_LAST_SEGMENT)
+        dptr = struct.unpack("<QQ", segment)
+        self._controller.run(spec.transfer(opcode, 0, blocks, (dptr[0], dptr[1]), spec.USES_SGL), qid=1)
+
+    def dma_write(self, iova: int, data: bytes) -> None:
+        for at in range(0, len(data), self.CHUNK):
+            chunk = data[at : at + self.CHUNK]
+            self._memory.view[: len(chunk)] = chunk
+            self._move(spec.WRITE, self._memory.iova, len(chunk))
+            self._move(spec.READ, iova + at, len(chunk))
+
+    def dma_read(self, iova: int, length: int) -> bytes:
+        parts = []
+        for at in range(0, length, self.CHUNK):
+            count = min(self.CHUNK, length - at)
+            self._move(spec.WRITE, iova + at, count)
+            self._move(spec.READ, self._memory.iova, count)
+            parts.append(bytes(self._memory.view[:count]))
+        return b"".join(parts)

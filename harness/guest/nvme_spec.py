@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What we use of the NVM Express base specification 1.4: registers, commands, SGL descriptors."""
+
+import struct
+from typing import NamedTuple
+
+# Controller registers, offsets in BAR0 (section 3.1)
+CAP, CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC = 0x00, 0x14, 0x1C, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x50
+DOORBELLS = 0x1000
+CC_ENABLE = 1
+CC_ENTRY_SIZES = 6 << 16 | 4 << 20  # 64-byte submission, 16-byte completion entries
+CSTS_READY, CSTS_FATAL = 1, 2
+CMBMSC_CRE, CMBMSC_CMSE = 1, 2  # registers enabled; memory space enabled at CBA
+
+SQE_SIZE, CQE_SIZE = 64, 16
+SQE = struct.Struct("<BBHIQQQQ6I")
+CQE = struct.Struct("<IIHHHH")
+
+# Opcodes (figures 139, 346)
+CREATE_SQ, GET_LOG_PAGE, CREATE_CQ, IDENTIFY = 0x01, 0x02, 0x05, 0x06
+WRITE, READ = 0x01, 0x02
+
+IDENTIFY_NAMESPACE, IDENTIFY_CONTROLLER = 0, 1
+LOG_FIRMWARE_SLOTS = 3
+
+USES_SGL = 0x40  # PSDT in the command's flags
+SGL_DATA, SGL_LAST_SEGMENT = 0x00, 0x30
+
+
+class Command(NamedTuple):
+    """A submission queue entry but for its identifier; ``dptr`` is PRP1 and PRP2, or one SGL descriptor."""
+
+    opcode: int
+    nsid: int = 0
+    dptr: tuple[int, int] = (0, 0)
+    cdw10: int = 0
+    cdw11: int = 0
+    cdw12: int = 0
+    flags: int = 0
+
+    def encode(self, cid: int) -> bytes:
+        """64 bytes."""
+        return SQE.pack(
+            self.opcode, self.flags, cid, self.nsid, 0, 0, *self.dptr, self.cdw10, self.cdw11, self.cdw12, 0, 0, 0
+        )
+
+
+def sgl_descriptor(iova: int, length: int, kind: int = SGL_DATA) -> bytes:
+    """16 bytes; byte granular in address and length."""
+    return struct.pack("<QI3xB", iova, length, kind)
+
+
+def sq_doorbell(qid: int) -> int:
+    """Where in BAR0 the tail of submission queue ``qid`` is written, at stride 0."""
+    return DOORBELLS + 8 * qid
+
+
+def transfer(opcode: int, lba: int, blocks: int, dptr: tuple[int, int], flags: int = 0) -> Command:
+    """READ or WRITE of ``blocks`` blocks of namespace 1 from ``lba``."""
+    return Command(opcode, 1, dptr, lba & 0xFFFFFFFF, lba >> 32, blocks - 1, flags)

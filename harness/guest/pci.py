@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""PCI from outside a driver: sysfs (drivers/pci/pci-sysfs.c, drivers/base/bus.c)."""
+
+import os
+from pathlib import Path
+
+from .kernel import named
+
+DEVICES = Path("/sys/bus/pci/devices")
+VFIO_PCI = "vfio-pci"
+
+
+def _write(path: Path, text: str) -> None:
+    with named(f"write {path}"):
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+
+def driver(bdf: str) -> str | None:
+    """The name of the driver the device is bound to."""
+    link = DEVICES / bdf / "driver"
+    return link.resolve().name if link.exists() else None
+
+
+def unbind(bdf: str) -> None:
+    """Take the device from its driver, if it has one. Waits for what the driver waits for."""
+    if driver(bdf):
+        _write(DEVICES / bdf / "driver" / "unbind", bdf)
+
+
+def bind(bdf: str, name: str = VFIO_PCI) -> None:
+    """Bind the device to the driver ``name`` and no other, by driver_override; nothing to do if it is."""
+    if driver(bdf) == name:
+        return
+    unbind(bdf)
+    _write(DEVICES / bdf / "driver_override", name)
+    _write(Path("/sys/bus/pci/drivers_probe"), bdf)
+    if driver(bdf) != name:
+        raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe hides the driver's errno
+
+
+def reset(bdf: str) -> None:
+    """The function reset that sysfs offers."""
+    _write(DEVICES / bdf / "reset", "1")
+
+
+def remove(bdf: str) -> None:
+    """Hot-unplug in software; ``rescan`` brings it back."""
+    _write(DEVICES / bdf / "remove", "1")
+
+
+def rescan() -> None:
+    """Look for devices on every bus."""
+    _write(Path("/sys/bus/pci/rescan"), "1")

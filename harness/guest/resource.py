@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the agent holds open in the kernel, and how all of it is given back."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Self
+
+_live: list["Resource"] = []
+
+
+class Resource:
+    """Something to give back: subclasses push what undoes them on ``self._undo`` as they acquire it.
+
+    A constructor that fails half way leaves the half on the list, where ``close_all`` finds it.
+    """
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        _live.append(self)
+
+    def close(self) -> None:
+        """Give everything back, last acquired first. Closing twice is closing once. Raises the kernel's errno."""
+        if self in _live:
+            _live.remove(self)
+        self._undo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def close_all(keep: Iterable[Resource] = ()) -> list[str]:
+    """Close every resource, newest first, but those in ``keep``. Returns what went wrong; [] is a clean guest."""
+    kept = set(map(id, keep))
+    failures = []
+    for resource in reversed([r for r in _live if id(r) not in kept]):
+        try:
+            resource.close()
+        except OSError as exc:
+            failures.append(f"{type(resource).__name__}: {exc}")
+    return failures

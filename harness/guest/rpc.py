@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Requests and replies, one JSON object a line.
+
+Request: ``{"id", "on", "do", "args", "thread"}``. ``on`` is a service (a module of this package) or the number of an
+object that an earlier reply handed out; ``do`` is its public function or method. With ``thread`` the call runs on a
+thread of its own, so replies may come out of order and the host can look while a kernel call blocks.
+
+Reply: ``{"id"}`` and one of ``ok`` (the result), ``errno`` and ``call`` (the kernel refused ``call``), ``refused`` (an
+importer's device refused: the status it gave) or ``defect`` (the agent failed: the tail of its traceback).
+
+Bytes travel as ``{"bytes": base64}``, objects as ``{"object": number}``.
+"""
+
+import binascii
+import importlib
+import json
+import os
+import sys
+import threading
+import traceback
+from typing import Any, BinaryIO
+
+from .resource import Resource, close_all
+
+LINE_LIMIT = 4 << 20  # bytes; 1 MiB of data is 1.4 MiB of base64
+TRACEBACK_LIMIT = 4000  # characters
+SERVICES = ("rpc", "pci", "iommufd", "container", "vfio", "nvme", "edu", "verbs", "netlink", "dmabuf")
+
+
+class Refused(Exception):
+    """The importing device refused a transfer; the message is the status it gave."""
+
+
+class Server:
+    """Serves requests until end of file. Single-threaded but for the requests that ask for a thread."""
+
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._sending = threading.Lock()
+        self._objects: dict[int, Any] = {}
+        self._names: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Say hello, then answer. At the end close everything, so that no device stays bound to a dead agent."""
+        self._send({"hello": {"pid": os.getpid(), "python": sys.version.split()[0], "release": os.uname().release}})
+        while line := self._requests.readline(LINE_LIMIT):
+            request = json.loads(line, object_hook=self._decode)
+            if request.get("thread"):
+                threading.Thread(target=self._answer, args=(request,), daemon=True).start()
+            else:
+                self._answer(request)
+        close_all()
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        reply: dict[str, Any] = {"id": request["id"]}
+        try:
+            reply["ok"] = self._call(request["on"], request["do"], request.get("args", {}))
+        except Refused as exc:
+            reply["refused"] = str(exc)
+        except OSError as exc:
+            if exc.errno is None:
+                reply["defect"] = traceback.format_exc()[-TRACEBACK_LIMIT:]
+            else:
+                reply["errno"] = exc.errno
+                reply["call"] = str(exc.filename or "system call")
+        except Exception:
+            reply["defect"] = traceback.format_exc()[-TRACEBACK_LIMIT:]
+        self._send(reply)
+
+    def _call(self, on: str | int, do: str, args: dict[str, Any]) -> Any:
+        if do.startswith("_"):
+            raise ValueError(f"{do} is private")
+        if on == "rpc":
+            return getattr(self, do)(**args)
+        if isinstance(on, int):
+            return getattr(self._objects[on], do)(**args)
+        if on not in SERVICES:
+            raise ValueError(f"no service {on}; there are {', '.join(SERVICES)}")
+        return getattr(importlib.import_module(f".{on}", __package__), do)(**args)
+
+    def reset_all(self, keep: list[Resource]) -> list[str]:
+        """Close every object but ``keep``; returns what went wrong doing it."""
+        failures = close_all(keep)
+        kept = set(map(id, keep))
+        self._objects = {number: thing for number, thing in self._objects.items() if id(thing) in kept}
+        self._names = {id(thing): number for number, thing in self._objects.items()}
+        return failures
+
+    def _decode(self, value: dict[str, Any]) -> Any:
+        if "bytes" in value:
+            return binascii.a2b_base64(value["bytes"])
+        if "object" in value:
+            return self._objects[value["object"]]
+        return value
+
+    def _encode(self, value: Any) -> Any:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return {"bytes": binascii.b2a_base64(value, newline=False).decode()}
+        if isinstance(value, Resource):
+            number = self._names.setdefault(id(value), len(self._names) + 1)
+            self._objects[number] = value
+            return {"object": number}
+        raise TypeError(f"{type(value).__name__} does not travel")
+
+    def _send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message, default=self._encode).encode() + b"\n"
+        if len(line) > LINE_LIMIT:
+            line = json.dumps({"id": message["id"], "defect": f"a reply of {len(line)} bytes"}).encode() + b"\n"
+        with self._sending:
+            self._replies.write(line)
+            self._replies.flush()
+
+
+def main() -> None:
+    """Serve on stdin and stdout; prints of libraries go to stderr, where they cannot break the protocol."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    Server(sys.stdin.buffer, replies).serve()

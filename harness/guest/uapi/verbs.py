@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""include/uapi/rdma: rdma_user_ioctl_cmds.h, ib_user_ioctl_cmds.h, ib_user_ioctl_verbs.h, rdma_netlink.h"""
+
+from ctypes import c_uint16 as u16
+from ctypes import c_uint32 as u32
+from ctypes import c_uint64 as u64
+from ctypes import sizeof
+from typing import ClassVar
+
+from ..kernel import Ioctl, Struct, iowr
+
+
+class Attr(Struct):
+    """``ib_uverbs_attr``: ``data`` holds a value of up to 8 bytes, an object's handle, or a pointer."""
+
+    _fields_: ClassVar = [("attr_id", u16), ("len", u16), ("flags", u16), ("attr_data", u16), ("data", u64)]
+
+
+class Header(Struct):
+    """``ib_uverbs_ioctl_hdr``; its attributes follow."""
+
+    _fields_: ClassVar = [
+        ("length", u16), ("object_id", u16), ("method_id", u16), ("num_attrs", u16),
+        ("_reserved1", u64), ("driver_id", u32), ("_reserved2", u32),
+    ]  # fmt: skip
+
+
+VERBS_IOCTL = iowr("\x1b", 1, sizeof(Header))
+ATTR_MANDATORY = 1
+DRIVER_RXE = 14
+
+OBJECT_MR = 7
+MR_DESTROY = Ioctl("UVERBS_METHOD_MR_DESTROY", 1)
+MR_DESTROY_HANDLE = 0
+REG_DMABUF_MR = Ioctl("UVERBS_METHOD_REG_DMABUF_MR", 4)
+# enum uverbs_attrs_reg_dmabuf_mr_cmd_attr_ids
+(MR_HANDLE, MR_PD, MR_OFFSET, MR_LENGTH, MR_IOVA, MR_FD, MR_ACCESS, MR_LKEY, MR_RKEY) = range(9)
+
+# rdma_netlink.h
+NL_NLDEV = 5
+NLDEV_CMD_NEWLINK = 3
+NLDEV_ATTR_DEV_NAME = 2
+NLDEV_ATTR_NDEV_NAME = 51
+NLDEV_ATTR_LINK_TYPE = 65

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A vfio-pci device in user space's hands (drivers/vfio/vfio_main.c, drivers/vfio/pci/vfio_pci_core.c)."""
+
+import ctypes
+import os
+import struct
+
+from .config_space import ConfigSpace
+from .container import Container
+from .dmabuf import DmaBuf
+from .iommufd import Iommufd
+from .kernel import ioctl, named, open_file
+from .memory import AddressSpace
+from .mmio import Mapping
+from .pci import DEVICES
+from .resource import Resource
+from .uapi import vfio as uapi
+
+
+class Device(Resource):
+    """An open vfio device attached to ``space``; bus mastering is on. Closing it closes the fd."""
+
+    def __init__(self, bdf: str, fd: int, space: AddressSpace) -> None:
+        super().__init__()
+        self.fd = fd
+        self._undo.callback(os.close, fd)
+        self.bdf = bdf
+        self.space = space
+        self._regions: dict[int, uapi.RegionInfo] = {}
+        self.config = ConfigSpace(
+            lambda offset, length: self.read(uapi.CONFIG_REGION, offset, length),
+            lambda offset, data: self.write(uapi.CONFIG_REGION, offset, data),
+        )
+
+    def info(self) -> dict[str, int]:
+        """VFIO_DEVICE_GET_INFO."""
+        info = uapi.DeviceInfo()
+        ioctl(self.fd, uapi.DEVICE_GET_INFO, info)
+        return info.as_dict()
+
+    def _region(self, index: int) -> uapi.RegionInfo:
+        if index not in self._regions:
+            info = uapi.RegionInfo(index=index)
+            ioctl(self.fd, uapi.DEVICE_GET_REGION_INFO, info)
+            self._regions[index] = info
+        return self._regions[index]
+
+    def region_info(self, index: int) -> dict[str, int]:
+        """VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, ``offset`` in the device's fd."""
+        return self._region(index).as_dict()
+
+    def irq_info(self, index: int) -> dict[str, int]:
+        """VFIO_DEVICE_GET_IRQ_INFO."""
+        info = uapi.IrqInfo(index=index)
+        ioctl(self.fd, uapi.DEVICE_GET_IRQ_INFO, info)
+        return info.as_dict()
+
+    def read(self, region: int, offset: int, length: int) -> bytes:
+        """pread of a region. vfio splits it into naturally aligned accesses of up to 8 bytes. EIO without memory."""
+        with named(f"read vfio region {region}"):
+            return os.pread(self.fd, length, self._region(region).offset + offset)
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        """pwrite to a region; 1, 2, 4 or 8 naturally aligned bytes are exactly one access."""
+        with named(f"write vfio region {region}"):
+            os.pwrite(self.fd, data, self._region(region).offset + offset)
+
+    def read32(self, region: int, offset: int) -> int:
+        """One 4-byte read."""
+        return int(struct.unpack("<I", self.read(region, offset, 4))[0])
+
+    def write32(self, region: int, offset: int, value: int) -> None:
+        """One 4-byte write."""
+        self.write(region, offset, struct.pack("<I", value))
+
+    def map(self, region: int, offset: int, length: int) -> Mapping:
+        """mmap part of a region."""
+        return Mapping(self.fd, self._region(region).offset + offset, length)
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET. Blocks until every importer has let go."""
+        ioctl(self.fd, uapi.DEVICE_RESET)
+
+    def hot_reset_info(self) -> list[dict[str, int]]:
+        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset of this one resets too."""
+        header, entry = ctypes.sizeof(uapi.HotReset), ctypes.sizeof(uapi.DependentDevice)
+        buffer = bytearray(header + 64 * entry)
+        buffer[:header] = bytes(uapi.HotReset(argsz=len(buffer)))
+        ioctl(self.fd, uapi.DEVICE_GET_PCI_HOT_RESET_INFO, buffer)
+        count = uapi.HotReset.from_buffer_copy(buffer).count
+        return [uapi.DependentDevice.from_buffer_copy(buffer, header + i * entry).as_dict() for i in range(count)]
+
+    def hot_reset(self) -> None:
+        """VFIO_DEVICE_PCI_HOT_RESET; ownership proved by the group's fd, or by iommufd with none."""
+        fds = [self.space.group.fd] if isinstance(self.space, Container) else []
+        header = uapi.HotReset(argsz=ctypes.sizeof(uapi.HotReset) + 4 * len(fds), count=len(fds))
+        ioctl(self.fd, uapi.DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
+
+    def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
+        """VFIO_DEVICE_FEATURE, raw. ``flags``: the feature's number, GET, SET, PROBE. Returns its value and payload."""
+        header = uapi.Feature(flags=flags)
+        size = ctypes.sizeof(header)
+        header.argsz = size + len(payload) if argsz is None else argsz
+        buffer = bytearray(bytes(header) + payload)
+        return ioctl(self.fd, uapi.DEVICE_FEATURE, buffer), bytes(buffer[size:])
+
+    def export(self, feature: int, payload: bytes) -> DmaBuf:
+        """VFIO_DEVICE_FEATURE GET of the dma-buf feature, whose number and payload the kernel's version decides."""
+        return DmaBuf(self.feature(feature | uapi.FEATURE_GET, payload)[0])
+
+    def low_power_entry(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
+        self.feature(uapi.FEATURE_LOW_POWER_ENTRY | uapi.FEATURE_SET)
+
+    def low_power_exit(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
+        self.feature(uapi.FEATURE_LOW_POWER_EXIT | uapi.FEATURE_SET)
+
+    def command(self) -> int:
+        """The COMMAND register, as vfio shows it."""
+        return self.config.word(0x04)
+
+    def set_memory(self, on: bool) -> None:
+        """COMMAND.MEM."""
+        self.config.set_memory(on)
+
+    def set_master(self, on: bool) -> None:
+        """COMMAND.MASTER."""
+        self.config.set_master(on)
+
+    def set_power_state(self, state: int) -> None:
+        """D0 to D3hot (0 to 3) by PMCSR."""
+        self.config.set_power_state(state)
+
+    def flr(self) -> None:
+        """Function level reset through config space."""
+        self.config.flr()
+
+    def af_flr(self) -> None:
+        """Function level reset through config space's Advanced Features capability."""
+        self.config.af_flr()
+
+
+def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
+    """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
+    directory = DEVICES / bdf / "vfio-dev"
+    with named(f"list {directory}"):
+        node = os.listdir(directory)[0]
+    device = Device(bdf, open_file(f"/dev/vfio/devices/{node}"), space)
+    ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, uapi.BindIommufd(iommufd=iommufd.fd))
+    space.attach(device.fd)
+    device.set_master(True)
+    return device
+
+
+def open_group(bdf: str, container: Container) -> Device:
+    """Open the device at ``bdf`` through the legacy group that ``container`` holds."""
+    device = Device(bdf, container.group.device(bdf), container)
+    device.set_master(True)
+    return device

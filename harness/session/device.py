@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Handles on a vfio device and on the dma-bufs it exports."""
+
+import os
+from collections.abc import Sequence
+from typing import cast
+
+from harness.session.client import Agent
+from harness.session.export import ExportUapi, Range
+from harness.session.handle import Handle
+from harness.session.wire import Ref
+
+RESET_SECONDS = 20.0
+
+
+class DmaBuf(Handle):
+    """A dma-buf's fd. ``region`` and ``ranges`` are what it was exported from."""
+
+    def __init__(self, agent: Agent, ref: Ref, region: int, ranges: Sequence[Range]) -> None:
+        super().__init__(agent, ref)
+        self.region = region
+        self.ranges = tuple(ranges)
+
+    def offset_of(self, region_offset: int) -> int:
+        """Where the byte at ``region_offset`` of the region is in the buffer. ValueError if it is not."""
+        base = 0
+        for start, length in self.ranges:
+            if start <= region_offset < start + length:
+                return base + region_offset - start
+            base += length
+        raise ValueError(f"offset {region_offset:#x} of region {self.region} is not in the buffer")
+
+    def size(self) -> int:
+        """Bytes, as lseek tells."""
+        return cast(int, self._call("size"))
+
+    def fdinfo(self) -> dict[str, str]:
+        """``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., values as the kernel prints them."""
+        return cast(dict[str, str], self._call("fdinfo"))
+
+    def inode(self) -> int:
+        """The inode by which ``Session.bufinfo`` names it."""
+        return cast(int, self._call("inode"))
+
+    def cloexec(self) -> bool:
+        """Whether the fd is close-on-exec."""
+        return cast(bool, self._call("cloexec"))
+
+    def sync(self, flags: int) -> None:
+        """DMA_BUF_IOCTL_SYNC with its ``flags``."""
+        self._call("sync", flags=flags)
+
+    def mmap(self, length: int) -> None:
+        """Try to mmap ``length`` bytes of it, and let go."""
+        self._call("mmap", length=length)
+
+
+class Device(Handle):
+    """An open vfio-pci device, attached to an address space of its own, bus mastering on. Regions: 0 to 5 are BARs."""
+
+    def __init__(self, agent: Agent, ref: Ref, bdf: str, uapi: ExportUapi) -> None:
+        super().__init__(agent, ref)
+        self.bdf = bdf
+        self._uapi = uapi
+
+    def export(
+        self, region: int, ranges: Sequence[Range], *, open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
+    ) -> DmaBuf:
+        """Export ``ranges`` of a BAR as one dma-buf. Errors: docs/contract.md, section 1."""
+        payload = self._uapi.payload(region, ranges, open_flags, flags)
+        ref = self._call("export", feature=self._uapi.feature, payload=payload)
+        return DmaBuf(self._agent, ref, region, ranges)
+
+    def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
+        """VFIO_DEVICE_FEATURE as it is; returns the ioctl's value and the payload after it."""
+        value, after = self._call("feature", flags=flags, payload=payload, argsz=argsz)
+        return value, after
+
+    def info(self) -> dict[str, int]:
+        """VFIO_DEVICE_GET_INFO."""
+        return cast(dict[str, int], self._call("info"))
+
+    def region_size(self, region: int) -> int:
+        """Bytes; 0 for a BAR that is not there."""
+        return cast(int, self._call("region_info", index=region)["size"])
+
+    def read(self, region: int, offset: int, length: int) -> bytes:
+        """Read a region through vfio. KernelErrno EIO while its memory is disabled."""
+        return cast(bytes, self._call("read", region=region, offset=offset, length=length))
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        """Write a region through vfio."""
+        self._call("write", region=region, offset=offset, data=data)
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET."""
+        self._call("reset", timeout=RESET_SECONDS)
+
+    def flr(self) -> None:
+        """Function level reset by writing PCI Express device control in config space."""
+        self._call("flr", timeout=RESET_SECONDS)
+
+    def af_flr(self) -> None:
+        """Function level reset by the Advanced Features capability in config space."""
+        self._call("af_flr", timeout=RESET_SECONDS)
+
+    def hot_reset(self) -> None:
+        """VFIO_DEVICE_PCI_HOT_RESET."""
+        self._call("hot_reset", timeout=RESET_SECONDS)
+
+    def hot_reset_info(self) -> list[dict[str, int]]:
+        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: ``id``, ``segment``, ``bus``, ``devfn`` of what a hot reset resets."""
+        return cast(list[dict[str, int]], self._call("hot_reset_info"))
+
+    def command(self) -> int:
+        """The PCI COMMAND register as user space sees it."""
+        return cast(int, self._call("command"))
+
+    def set_memory(self, on: bool) -> None:
+        """Write COMMAND.MEM."""
+        self._call("set_memory", on=on)
+
+    def set_master(self, on: bool) -> None:
+        """Write COMMAND.MASTER, and so COMMAND with MEM as it was."""
+        self._call("set_master", on=on)
+
+    def set_power_state(self, state: int) -> None:
+        """Write PMCSR: D0 is 0, D3hot is 3."""
+        self._call("set_power_state", state=state)
+
+    def low_power_entry(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
+        self._call("low_power_entry")
+
+    def low_power_exit(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
+        self._call("low_power_exit")

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The base of all handles on what lives in the guest."""
+
+from typing import Any, Self
+
+from harness.session.client import CALL_SECONDS, Agent
+from harness.session.wire import Ref
+
+
+class Handle:
+    """An object in the guest. Every method may raise KernelErrno, AgentError, AgentLost, or what ended the VM."""
+
+    def __init__(self, agent: Agent, ref: Ref) -> None:
+        self._agent = agent
+        self.ref = ref
+
+    def _call(self, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
+        return self._agent.call(self.ref, do, timeout=timeout, **args)
+
+    def close(self) -> None:
+        """Give it back to the kernel; closing twice is closing once."""
+        self._call("close")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A session: one booted machine with its guest agent."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
+
+from harness.errors import UsageError
+from harness.session.client import Agent, Pending
+from harness.session.device import Device
+from harness.session.export import MAINLINE, ExportUapi
+from harness.session.importers import IMPORTERS, EduImporter, Importer, NvmeImporter, RxeImporter
+from harness.session.nvme import Nvme
+from harness.session.wire import Ref
+from harness.vm import Machine
+
+T = TypeVar("T")
+
+Via = Literal["cdev", "group"]
+RXE_LINK = "rxe0"
+
+
+class Session:
+    """``with Session(machine)`` waits for the machine, starts the agent, and hands out handles.
+
+    Handles belong to one case: ``reset`` closes what the case left open, but keeps importers ready for the next.
+    """
+
+    def __init__(self, machine: Machine, *, export_uapi: ExportUapi = MAINLINE) -> None:
+        self.machine = machine
+        self._uapi = export_uapi
+        self._importers: dict[str, tuple[Importer, str | None, list[Ref]]] = {}
+
+    def __enter__(self) -> Self:
+        self.machine.wait_ready()
+        self.agent = Agent(self.machine)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.agent.close()
+
+    def reset(self) -> list[str]:
+        """Close all that the last case left open. Returns what the kernel refused while doing so."""
+        keep = [ref for _, _, refs in self._importers.values() for ref in refs]
+        return cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
+
+    def start(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Pending[T]:
+        """Call a handle's method without waiting: ``session.start(device.reset)``."""
+        return Pending(self.machine, lambda: function(*args, **kwargs))
+
+    def bdf(self, device_id: str) -> str:
+        """The guest's PCI address of a device of the machine's description."""
+        return self.machine.pci_address(device_id)
+
+    def open_device(self, device_id: str, via: Via = "cdev") -> Device:
+        """Bind a device to vfio-pci and open it; takes it from an importer that holds it."""
+        self._release(device_id)
+        device, _ = self._open(device_id, via)
+        return device
+
+    def open_nvme(self, device_id: str = "nvme0", via: Via = "cdev") -> Nvme:
+        """Open a controller and start it."""
+        device = self.open_device(device_id, via)
+        nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
+        nvme.start()
+        return nvme
+
+    def importer(self, name: str) -> Importer:
+        """The importer of that name (``IMPORTERS``), on the machine's first device that can be it.
+
+        UsageError if the machine has none; KernelErrno if the kernel cannot make it.
+        """
+        if name not in self._importers:
+            self._importers[name] = self._make_importer(name)
+        return self._importers[name][0]
+
+    def bufinfo(self) -> list[dict[str, str]]:
+        """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
+        return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
+
+    def bind(self, device_id: str, driver: str = "vfio-pci") -> None:
+        """Bind a device to a driver of the guest."""
+        self.agent.call("pci", "bind", bdf=self.bdf(device_id), name=driver)
+
+    def unbind(self, device_id: str) -> None:
+        """Take a device from its driver."""
+        self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
+
+    def _open(self, device_id: str, via: Via) -> tuple[Device, list[Ref]]:
+        """A device, and all the objects that it stands on."""
+        bdf = self.bdf(device_id)
+        self.agent.call("pci", "bind", bdf=bdf)
+        if via == "group":
+            container = self.agent.call("container", "Container", bdf=bdf)
+            ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
+            return Device(self.agent, ref, bdf, self._uapi), [container, ref]
+        iommufd = self.agent.call("iommufd", "Iommufd")
+        space = self.agent.call(iommufd, "ioas")
+        ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
+        return Device(self.agent, ref, bdf, self._uapi), [iommufd, space, ref]
+
+    def _make_importer(self, name: str) -> tuple[Importer, str | None, list[Ref]]:
+        kind = IMPORTERS[name]
+        if kind is RxeImporter:
+            ref = self.agent.call("verbs", "open_rxe", link=RXE_LINK)
+            return kind(self.agent, ref), None, [ref]
+        service, qemu_type, engine = {
+            EduImporter: ("edu", "edu", "EduEngine"),
+            NvmeImporter: ("nvme", "nvme", "NvmeEngine"),
+        }[kind]
+        device_id = self._dma_engine(name, qemu_type)
+        device, refs = self._open(device_id, "cdev")
+        ref = self.agent.call(service, engine, device=device)
+        return kind(self.agent, ref), device_id, [*refs, ref]
+
+    def _dma_engine(self, name: str, qemu_type: str) -> str:
+        for device in self.machine.config.with_role("dma-engine"):
+            if device.type == qemu_type:
+                return device.id
+        raise UsageError(
+            f"{self.machine.config.path}: importer {name} needs a device of type {qemu_type} with role dma-engine"
+        )
+
+    def _release(self, device_id: str) -> None:
+        for name, (_, held, refs) in list(self._importers.items()):
+            if held == device_id:
+                del self._importers[name]
+                for ref in reversed(refs):
+                    self.agent.call(ref, "close")

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The agent's lines, seen from the host: see harness/guest/rpc.py. What comes from the guest is not trusted."""
+
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import AgentError, ImporterRefused, KernelErrno
+
+LINE_LIMIT = 4 << 20  # bytes, as in the agent
+TEXT_LIMIT = 4000  # characters of a guest's text that reach a message
+
+
+class BadLine(Exception):
+    """The guest sent something that is no reply."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An object that lives in the agent."""
+
+    number: int
+
+
+def request(number: int, on: str | Ref, do: str, args: dict[str, Any], thread: bool) -> bytes:
+    """One line. ``args`` may hold bytes, Refs and anything with a ``ref``."""
+    target = on.number if isinstance(on, Ref) else on
+    message = {"id": number, "on": target, "do": do, "args": args, "thread": thread}
+    return json.dumps(message, default=_encode).encode() + b"\n"
+
+
+def reply(line: bytes) -> dict[str, Any]:
+    """The reply on a line. Raises BadLine."""
+    try:
+        message = json.loads(line, object_hook=_decode)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise BadLine(f"{exc}: {line[:200]!r}") from None
+    if not isinstance(message, dict):
+        raise BadLine(f"no reply: {line[:200]!r}")
+    return message
+
+
+def failure(message: dict[str, Any]) -> Exception | None:
+    """What a reply says went wrong: KernelErrno, ImporterRefused, AgentError or nothing."""
+    if "errno" in message:
+        return KernelErrno(_text(message.get("call")), int(message["errno"]))
+    if "refused" in message:
+        return ImporterRefused(_text(message["refused"]))
+    if "defect" in message:
+        return AgentError(f"the guest agent failed:\n{_text(message['defect'])}")
+    return None
+
+
+def _text(value: object) -> str:
+    """Bounded, and printable but for line ends."""
+    text = str(value)[-TEXT_LIMIT:]
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bytes": binascii.b2a_base64(value, newline=False).decode()}
+    ref = value if isinstance(value, Ref) else value.ref
+    return {"object": ref.number}
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if value.keys() == {"bytes"}:
+        return binascii.a2b_base64(value["bytes"])
+    if value.keys() == {"object"}:
+        return Ref(int(value["object"]))
+    return value
