@@ -2,6 +2,7 @@
 """The legacy interface: groups in a container (drivers/vfio/group.c, container.c, vfio_iommu_type1.c)."""
 
 import os
+from pathlib import Path
 
 from .kernel import ioctl, open_file
 from .memory import AddressSpace
@@ -14,8 +15,8 @@ class Group(Resource):
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
-        self.number = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group"))
-        self.noiommu = os.path.exists(f"/dev/vfio/noiommu-{self.number}")
+        self.number = Path(f"/sys/bus/pci/devices/{bdf}/iommu_group").readlink().name
+        self.noiommu = Path(f"/dev/vfio/noiommu-{self.number}").exists()
         self.fd = open_file(f"/dev/vfio/{'noiommu-' if self.noiommu else ''}{self.number}")
         self._undo.callback(os.close, self.fd)
 

@@ -4,12 +4,13 @@
 import fcntl
 import mmap
 import os
+from pathlib import Path
 
 from .kernel import ioctl, named
 from .resource import Resource
 from .uapi import dmabuf as uapi
 
-BUFINFO = "/sys/kernel/debug/dma_buf/bufinfo"
+BUFINFO = Path("/sys/kernel/debug/dma_buf/bufinfo")
 
 
 class DmaBuf(Resource):
@@ -27,8 +28,8 @@ class DmaBuf(Resource):
 
     def fdinfo(self) -> dict[str, str]:
         """``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., values as the kernel prints them."""
-        with open(f"/proc/self/fdinfo/{self.fd}") as lines:
-            return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        lines = Path(f"/proc/self/fdinfo/{self.fd}").read_text().splitlines()
+        return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def inode(self) -> int:
         """Its inode, by which ``bufinfo`` names it."""
@@ -50,7 +51,6 @@ class DmaBuf(Resource):
 
 def bufinfo() -> list[dict[str, str]]:
     """The dma-bufs alive in the guest, from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
-    with open(BUFINFO) as lines:
-        rows = [line.rstrip("\n").split("\t") for line in lines]
+    rows = [line.split("\t") for line in BUFINFO.read_text().splitlines()]
     # A buffer's row, unlike the heading: size flags mode count exp_name ino name.
     return [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]

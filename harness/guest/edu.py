@@ -22,7 +22,7 @@ DEADLINE = 10.0
 
 
 class EduEngine(Engine):
-    """``edu`` behind vfio; each transfer of up to 4 KiB is one DMA of 0.1 s, plus one to load what is not loaded yet."""
+    """``edu`` behind vfio; a transfer of up to 4 KiB is a DMA of 0.1 s, plus one to load its data if need be."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class EduEngine(Engine):
 
     def _dma(self, source: int, target: int, count: int, command: int) -> None:
         near = (target, source)[bool(command & FROM_DEVICE)]
-        if not (BUFFER <= near and near + count <= BUFFER + BUFFER_SIZE):
+        if near < BUFFER or near + count > BUFFER + BUFFER_SIZE:
             raise ValueError(f"{count} bytes at {near:#x} are outside edu's buffer")
         for register, value in ((DMA_SOURCE, source), (DMA_TARGET, target), (DMA_COUNT, count)):
             self._device.write(BAR, register, struct.pack("<Q", value))

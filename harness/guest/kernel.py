@@ -58,7 +58,7 @@ def named(call: str) -> Iterator[None]:
 def ioctl(fd: int, request: Ioctl, arg: Struct | bytearray | int = 0) -> int:
     """The ioctl's return value; ``arg`` is updated in place. Other threads run while it blocks."""
     with named(request.name):
-        return fcntl.ioctl(fd, request.number, arg)  # type: ignore[arg-type] # a Struct is a writable buffer
+        return fcntl.ioctl(fd, request.number, arg)
 
 
 def open_file(path: str, flags: int = os.O_RDWR) -> int:

@@ -14,7 +14,7 @@ IOVA_ALIGNMENT = 2 << 20
 
 
 class AddressSpace(Resource, ABC):
-    """What the devices attached to it see: IOVA to memory. Never gives an IOVA out twice, so that a stale one faults."""
+    """What the devices attached to it see: IOVA to memory. Gives no IOVA out twice, so that a stale one faults."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class AddressSpace(Resource, ABC):
 
 
 class Memory(Resource):
-    """At least ``length`` bytes of zeroed guest memory, whole pages, at ``iova`` in ``space``; ``view`` reads and writes."""
+    """Whole pages of zeroed guest memory, ``length`` bytes at least, at ``iova`` in ``space``; see ``view``."""
 
     def __init__(self, space: AddressSpace, length: int) -> None:
         super().__init__()

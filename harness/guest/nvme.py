@@ -15,16 +15,18 @@ from .resource import Resource
 from .vfio import Device
 
 BAR = 0
+QUEUES = 8  # the admin pair among them
 DEPTH = 64  # entries; a submission queue of 4 KiB
 READY_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
 PAGE = 4096
+ENGINE_QUEUE = 33  # the host's trace of doorbells names queues, not controllers: none that cases use
 CMB_ADDRESS = 448 << 30  # where the CMB answers to the controller itself: away from all that memory.py places
 
 
 @dataclass
 class _Queue:
-    """A queue pair. The submission queue is in memory at ``sq``, or in the CMB at ``cmb_offset``."""
+    """A queue pair in our memory at ``sq`` and ``cq``; the submission queue may be in the CMB, at ``cmb_offset``."""
 
     qid: int
     sq: int
@@ -41,7 +43,7 @@ class Controller(Resource):
     def __init__(self, device: Device) -> None:
         super().__init__()
         self._device = device
-        self._memory = Memory(device.space, 16 * PAGE)  # page 0: data; then a pair of pages a queue pair
+        self._memory = Memory(device.space, (1 + 2 * QUEUES) * PAGE)  # a page of data, then two a queue pair
         self._undo.callback(self._memory.close)
         self._queues: dict[int, _Queue] = {}
         self._completions: dict[tuple[int, int], dict[str, int]] = {}
@@ -52,7 +54,8 @@ class Controller(Resource):
         device = self._device
         device.write32(BAR, spec.CC, 0)
         insist(lambda: not self._status() & spec.CSTS_READY, READY_SECONDS, "NVMe disable")
-        self._queues = {0: self._new_queue(0)}
+        self._queues = {}
+        self._queues[0] = self._new_queue(0)
         self._completions.clear()
         admin = self._queues[0]
         device.write32(BAR, spec.AQA, (DEPTH - 1) << 16 | DEPTH - 1)
@@ -65,12 +68,12 @@ class Controller(Resource):
         return self._device.read32(BAR, spec.CSTS)
 
     def _new_queue(self, qid: int, cmb_offset: int | None = None) -> _Queue:
-        sq = (1 + 2 * qid) * PAGE
+        sq = (1 + 2 * len(self._queues)) * PAGE
         self._memory.view[sq : sq + 2 * PAGE] = bytes(2 * PAGE)
         return _Queue(qid, sq, sq + PAGE, cmb_offset)
 
     def create_io_queue(self, qid: int, cmb_offset: int | None = None) -> None:
-        """Create I/O queue pair ``qid`` (1 to 6); its submission queue in the CMB if ``cmb_offset`` says where."""
+        """Create I/O queue pair ``qid``, one of up to 7; with ``cmb_offset``, its submission queue is in the CMB."""
         queue = self._new_queue(qid, cmb_offset)
         if cmb_offset is None:
             sq = self._memory.iova + queue.sq
@@ -186,7 +189,7 @@ class NvmeEngine(Engine):
         self._controller = Controller(device)
         self._undo.callback(self._controller.close)
         self._controller.start()
-        self._controller.create_io_queue(1)
+        self._controller.create_io_queue(ENGINE_QUEUE)
         self._block = self._controller.block_size()
 
     def _move(self, opcode: int, iova: int, length: int) -> None:
@@ -198,7 +201,7 @@ class NvmeEngine(Engine):
         self._memory.view[sgl : sgl + len(descriptors)] = descriptors
         segment = spec.sgl_descriptor(self._memory.iova + sgl, len(descriptors), spec.SGL_LAST_SEGMENT)
         dptr = struct.unpack("<QQ", segment)
-        self._controller.run(spec.transfer(opcode, 0, blocks, (dptr[0], dptr[1]), spec.USES_SGL), qid=1)
+        self._controller.run(spec.transfer(opcode, 0, blocks, (dptr[0], dptr[1]), spec.USES_SGL), ENGINE_QUEUE)
 
     def dma_write(self, iova: int, data: bytes) -> None:
         for at in range(0, len(data), self.CHUNK):

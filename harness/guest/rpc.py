@@ -24,7 +24,7 @@ from .resource import Resource, close_all
 
 LINE_LIMIT = 4 << 20  # bytes; 1 MiB of data is 1.4 MiB of base64
 TRACEBACK_LIMIT = 4000  # characters
-SERVICES = ("rpc", "pci", "iommufd", "container", "vfio", "nvme", "edu", "verbs", "netlink", "dmabuf")
+SERVICES = ("rpc", "pci", "iommufd", "container", "vfio", "nvme", "edu", "verbs", "dmabuf")
 
 
 class Refused(Exception):

@@ -145,7 +145,7 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
     """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
     directory = DEVICES / bdf / "vfio-dev"
     with named(f"list {directory}"):
-        node = os.listdir(directory)[0]
+        node = next(directory.iterdir()).name
     device = Device(bdf, open_file(f"/dev/vfio/devices/{node}"), space)
     ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, uapi.BindIommufd(iommufd=iommufd.fd))
     space.attach(device.fd)

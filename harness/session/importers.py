@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Importers: devices that reach into a dma-buf by DMA. One interface; how they differ is declared, not coded in cases."""
+"""Importers: devices that reach into a dma-buf by DMA. One interface; how they differ is declared."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
@@ -43,7 +43,7 @@ class Importer(Handle):
 
 
 class Window(Handle):
-    """``length`` bytes of ``dmabuf`` from ``start``, as ``importer`` reaches them. Offsets count from the window's start.
+    """``length`` bytes of ``dmabuf`` from ``start``, as ``importer`` reaches them; offsets count from ``start``.
 
     Transfers raise ImporterRefused where the importer's traits say so.
     """

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
+from harness.config import Role
 from harness.errors import UsageError
 from harness.session.client import Agent, Pending
 from harness.session.device import Device
@@ -17,7 +18,6 @@ from harness.vm import Machine
 T = TypeVar("T")
 
 Via = Literal["cdev", "group"]
-RXE_LINK = "rxe0"
 
 
 class Session:
@@ -104,24 +104,24 @@ class Session:
     def _make_importer(self, name: str) -> tuple[Importer, str | None, list[Ref]]:
         kind = IMPORTERS[name]
         if kind is RxeImporter:
-            ref = self.agent.call("verbs", "open_rxe", link=RXE_LINK)
+            roce = self._first(name, "roce", "virtio-net-pci")
+            ref = self.agent.call("verbs", "open_rxe", bdf=self.bdf(roce))
             return kind(self.agent, ref), None, [ref]
         service, qemu_type, engine = {
             EduImporter: ("edu", "edu", "EduEngine"),
             NvmeImporter: ("nvme", "nvme", "NvmeEngine"),
         }[kind]
-        device_id = self._dma_engine(name, qemu_type)
+        device_id = self._first(name, "dma-engine", qemu_type)
         device, refs = self._open(device_id, "cdev")
         ref = self.agent.call(service, engine, device=device)
         return kind(self.agent, ref), device_id, [*refs, ref]
 
-    def _dma_engine(self, name: str, qemu_type: str) -> str:
-        for device in self.machine.config.with_role("dma-engine"):
+    def _first(self, importer: str, role: Role, qemu_type: str) -> str:
+        for device in self.machine.config.with_role(role):
             if device.type == qemu_type:
                 return device.id
-        raise UsageError(
-            f"{self.machine.config.path}: importer {name} needs a device of type {qemu_type} with role dma-engine"
-        )
+        path = self.machine.config.path
+        raise UsageError(f"{path}: importer {importer} needs a device of type {qemu_type} with role {role}")
 
     def _release(self, device_id: str) -> None:
         for name, (_, held, refs) in list(self._importers.items()):

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""RDMA into a dma-buf: rxe, looped back from one queue pair to another on the same device.
+
+pyverbs drives all but the registration of the dma-buf: rdma-core's rxe provider has none, so that is the uverbs ioctl
+(drivers/infiniband/core/uverbs_std_types_mr.c, REG_DMABUF_MR).
+"""
+
+import ctypes
+from typing import Any
+
+import pyverbs.enums as e
+from pyverbs.addr import GID, AHAttr, GlobalRoute
+from pyverbs.cq import CQ
+from pyverbs.device import Context
+from pyverbs.mr import MR
+from pyverbs.pd import PD
+from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
+from pyverbs.wr import SGE, SendWR
+
+from .dmabuf import DmaBuf
+from .engine import Window
+from .kernel import Ioctl, ioctl
+from .poll import insist
+from .rdma_link import add_rxe, ipv4_gid, netdev
+from .resource import Resource
+from .rpc import Refused
+from .uapi import verbs as uapi
+
+CHUNK = 256 << 10  # bytes a work request moves at most
+COMPLETION_SECONDS = 10.0
+ACCESS = uapi.ACCESS_LOCAL_WRITE | uapi.ACCESS_REMOTE_WRITE | uapi.ACCESS_REMOTE_READ
+
+
+class Rxe(Resource):
+    """The RDMA device ``link``, with a protection domain, a local buffer, and a connected pair of queue pairs."""
+
+    def __init__(self, link: str) -> None:
+        super().__init__()
+        self._gid_index, self._gid = ipv4_gid(link)
+        self.context = self._keep(Context(name=link))
+        self.domain = self._keep(PD(self.context))
+        self._buffer = self._keep(MR(self.domain, CHUNK, e.IBV_ACCESS_LOCAL_WRITE))
+        self._completions = self._keep(CQ(self.context, 16))
+        self._pair: tuple[Any, Any] | None = None
+        self._undo.callback(self._disconnect)
+
+    def _keep(self, thing: Any) -> Any:
+        self._undo.callback(thing.close)
+        return thing
+
+    def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "MrWindow":
+        """Register part of ``dmabuf``; errnos of REG_DMABUF_MR."""
+        return MrWindow(self, dmabuf, start, length)
+
+    def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
+        """One RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
+
+        Raises Refused with the work completion's status, after which the queue pairs are made anew.
+        """
+        length = data if isinstance(data, int) else len(data)
+        if not isinstance(data, int):
+            self._buffer.write(data, length)
+        request = SendWR(
+            opcode=opcode,
+            num_sge=1,
+            sg=[SGE(self._buffer.buf, length, self._buffer.lkey)],
+            send_flags=e.IBV_SEND_SIGNALED,
+        )
+        request.set_wr_rdma(rkey, address)
+        self._connected().post_send(request)
+        found: list[Any] = []
+        insist(lambda: bool(self._poll(found)), COMPLETION_SECONDS, "RDMA work completion")
+        if found[0].status:
+            self._disconnect()
+            raise Refused(uapi.WC_STATUS[found[0].status])
+        return bytes(self._buffer.read(length, 0)) if isinstance(data, int) else b""
+
+    def _poll(self, found: list[Any]) -> list[Any]:
+        found += self._completions.poll(1)[1]
+        return found
+
+    def _connected(self) -> Any:
+        """The requester's queue pair."""
+        if self._pair is None:
+            self._pair = (self._queue_pair(), self._queue_pair())
+            for pair, peer in (self._pair, self._pair[::-1]):
+                pair.to_rts(self._attributes(peer.qp_num))
+        return self._pair[0]
+
+    def _disconnect(self) -> None:
+        if self._pair is not None:
+            for pair in self._pair:
+                pair.close()
+            self._pair = None
+
+    def _queue_pair(self) -> Any:
+        capacity = QPCap(max_send_wr=4, max_recv_wr=1, max_send_sge=1, max_recv_sge=1)
+        init = QPInitAttr(qp_type=e.IBV_QPT_RC, scq=self._completions, rcq=self._completions, cap=capacity)
+        attributes = QPAttr(port_num=1)
+        attributes.qp_access_flags = ACCESS
+        return QP(self.domain, init, attributes)
+
+    def _attributes(self, peer: int) -> Any:
+        """Connected to ``peer`` on this same port; about 4 s of retries, in case emulation is slow."""
+        attributes = QPAttr(port_num=1)
+        attributes.qp_access_flags = ACCESS
+        attributes.dest_qp_num = peer
+        attributes.path_mtu = e.IBV_MTU_1024
+        attributes.max_rd_atomic = attributes.max_dest_rd_atomic = 1
+        attributes.min_rnr_timer = 12
+        attributes.timeout = 17
+        attributes.retry_cnt = attributes.rnr_retry = 7
+        route = GlobalRoute(dgid=GID(self._gid), sgid_index=self._gid_index)
+        attributes.ah_attr = AHAttr(port_num=1, is_global=1, gr=route, dlid=0)
+        return attributes
+
+
+class MrWindow(Window):
+    """A dma-buf MR, whose addresses are offsets in the buffer; closing it deregisters."""
+
+    def __init__(self, rxe: Rxe, dmabuf: DmaBuf, start: int, length: int) -> None:
+        super().__init__()
+        self._rxe = rxe
+        self._start = start
+        lkey, rkey = ctypes.c_uint32(), ctypes.c_uint32()
+        attributes = [
+            _attr(uapi.MR_HANDLE, 0),
+            _attr(uapi.MR_PD, 0, rxe.domain.handle),
+            _attr(uapi.MR_OFFSET, 8, start),
+            _attr(uapi.MR_LENGTH, 8, length),
+            _attr(uapi.MR_IOVA, 8, start),
+            _attr(uapi.MR_FD, 4, dmabuf.fd),
+            _attr(uapi.MR_ACCESS, 4, ACCESS),
+            _attr(uapi.MR_LKEY, 4, ctypes.addressof(lkey)),
+            _attr(uapi.MR_RKEY, 4, ctypes.addressof(rkey)),
+        ]
+        handle = _uverbs(rxe, uapi.REG_DMABUF_MR, attributes)[0].data
+        self._undo.callback(_uverbs, rxe, uapi.MR_DESTROY, [_attr(uapi.MR_DESTROY_HANDLE, 0, handle)])
+        self.rkey = rkey.value
+
+    def write(self, offset: int, data: bytes) -> None:
+        for at in range(0, len(data), CHUNK):
+            self._rxe.transfer(e.IBV_WR_RDMA_WRITE, self._start + offset + at, self.rkey, data[at : at + CHUNK])
+
+    def read(self, offset: int, length: int) -> bytes:
+        chunks = ((at, min(CHUNK, length - at)) for at in range(0, length, CHUNK))
+        return b"".join(
+            self._rxe.transfer(e.IBV_WR_RDMA_READ, self._start + offset + at, self.rkey, count) for at, count in chunks
+        )
+
+
+def open_rxe(bdf: str, link: str = "rxe0") -> Rxe:
+    """The rxe device ``link`` over the NIC at ``bdf``, created if need be."""
+    add_rxe(link, netdev(bdf))
+    return Rxe(link)
+
+
+def _attr(number: int, length: int, value: int = 0) -> uapi.Attr:
+    return uapi.Attr(attr_id=number, len=length, flags=uapi.ATTR_MANDATORY, data=value)
+
+
+def _uverbs(rxe: Rxe, method: Ioctl, attributes: list[uapi.Attr]) -> list[uapi.Attr]:
+    """Call a method of the MR object; the attributes as the kernel leaves them."""
+    header, size = ctypes.sizeof(uapi.Header), ctypes.sizeof(uapi.Attr)
+    total = header + len(attributes) * size
+    head = uapi.Header(
+        length=total,
+        object_id=uapi.OBJECT_MR,
+        method_id=method.number,
+        num_attrs=len(attributes),
+        driver_id=uapi.DRIVER_RXE,
+    )
+    buffer = bytearray(bytes(head) + b"".join(map(bytes, attributes)))
+    ioctl(rxe.context.cmd_fd, Ioctl(method.name, uapi.VERBS_IOCTL), buffer)
+    return [uapi.Attr.from_buffer_copy(buffer, at) for at in range(header, total, size)]
