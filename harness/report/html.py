@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``report.html``: one static page, complete in itself: no script, no network, light and dark."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from harness.report.text import printable, repeat_command, tally
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Evidence, RunRecord, Verdict
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #d0d7de; --dim: #57606a; --panel: #f6f8fa;
+  --good: #1a7f37; --bad: #cf222e; --warn: #9a6700; --odd: #8250df; --info: #0969da; }
+@media (prefers-color-scheme: dark) { :root { --line: #30363d; --dim: #8b949e; --panel: #161b22;
+  --good: #3fb950; --bad: #f85149; --warn: #d29922; --odd: #a371f7; --info: #58a6ff; }
+  body { background: #0d1117; color: #e6edf3; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+.tally { font-size: 1.1rem; margin: .25rem 0 1rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; }
+dt, .dim { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-top: 1px solid var(--line); }
+th { color: var(--dim); font-weight: 600; border-top: 0; } td.time { text-align: right; white-space: nowrap; }
+.v { font-weight: 700; white-space: nowrap; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+.odd { color: var(--odd); } .info { color: var(--info); }
+.reason { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+summary { cursor: pointer; color: var(--dim); }
+pre, code { font: 13px/1.45 ui-monospace, monospace; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem;
+  margin: .2rem 0; overflow-x: auto; max-height: 28rem; }
+ol { list-style: none; margin: .4rem 0; padding: 0; }
+"""
+
+_CLASS = {
+    Verdict.PASS: "good",
+    Verdict.FIXED: "good",
+    Verdict.KNOWN: "warn",
+    Verdict.SKIP: "info",
+    Verdict.ERROR: "odd",
+} | dict.fromkeys(KERNEL_AT_FAULT, "bad")
+
+
+def render(record: RunRecord, settings: Mapping[str, str]) -> str:
+    """The whole page. ``settings``: see ``repeat_command``."""
+    title = f"vfio-harness: {_text(record.kernel.release)}"
+    return "\n".join(
+        (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            # Nothing of the guest's can load or run anything, should it ever get past the escaping.
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<h1>{title}</h1>",
+            f'<p class="tally">{_tally(record)} <span class="dim">in {record.duration_s:.1f} s</span></p>',
+            _facts(record),
+            *(_area(area, record.cases, settings) for area in dict.fromkeys(case.area for case in record.cases)),
+            "</body>\n</html>\n",
+        )
+    )
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
+
+
+def _tally(record: RunRecord) -> str:
+    if not any(record.summary.values()):
+        return _text(tally(record.summary))
+    return ", ".join(
+        f'<span class="{_CLASS[verdict]}">{record.summary[verdict]} {verdict}</span>'
+        for verdict in Verdict
+        if record.summary.get(verdict)
+    )
+
+
+def _facts(record: RunRecord) -> str:
+    kernel, host = record.kernel, record.host
+    facts = {
+        "run": f"{record.run_id}, {record.started}, vfio-harness {record.harness}",
+        "kernel": f"{kernel.release} from {kernel.origin}, config {kernel.config_hash}",
+        "patches": ", ".join(kernel.patches),
+        "features": ", ".join(f"{'' if present else 'no '}{name}" for name, present in kernel.features.items()),
+        "machine": record.machine,
+        "host": f"QEMU {host.qemu}, {host.accel} ({host.accel_reason}), {host.cpu}",
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items() if value)
+    return f"<dl>{rows}</dl>"
+
+
+def _area(area: str, cases: Iterable[CaseRecord], settings: Mapping[str, str]) -> str:
+    rows = "\n".join(_case(case, settings) for case in cases if case.area == area)
+    return (
+        f"<h2>{_text(area)}</h2>\n<table>\n"
+        f"<tr><th>verdict</th><th>case</th><th>importer</th><th>trigger</th><th>time</th></tr>\n{rows}\n</table>"
+    )
+
+
+def _case(case: CaseRecord, settings: Mapping[str, str]) -> str:
+    known = f' <span class="dim">({_text(case.known_issue)})</span>' if case.known_issue else ""
+    reason = f'<div class="reason">{_text(case.reason)}{known}</div>' if case.reason or known else ""
+    open_ = " open" if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} else ""
+    again = f"<code>{_text(repeat_command(case, settings))}</code>"
+    return (
+        f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{_text(case.title)}{reason}'
+        f"<details{open_}><summary>{_text(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td>"
+        f"<td>{_text(case.importer or '')}</td><td>{_text(case.trigger or '')}</td>"
+        f'<td class="time">{case.duration_s:.2f} s</td></tr>'
+    )
+
+
+def _evidence(evidence: Iterable[Evidence]) -> str:
+    rows = "".join(
+        f'<li><span class="dim">{item.t:.3f} s, {item.source}</span><pre>{_text(item.text)}</pre></li>'
+        for item in evidence
+    )
+    return f"<ol>{rows}</ol>" if rows else ""

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``junit.xml``: what CI systems read. One suite an area.
+
+FIXED passes, with a note: the kernel is better than its known-issues entry says, which must not turn a CI red; the
+note, and the verdict in ``report.json``, tell whoever keeps the entries.
+"""
+
+import io
+from itertools import groupby
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from harness.report.text import printable
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+
+def render(record: RunRecord) -> str:
+    """The whole document."""
+    document = JUnitXml(name="vfio-harness")
+    for area, cases in groupby(sorted(record.cases, key=lambda case: case.area), key=lambda case: case.area):
+        suite = TestSuite(printable(area))
+        suite.timestamp = record.started
+        suite.add_property("kernel", printable(f"{record.kernel.release} ({record.kernel.origin})"))
+        suite.add_property("machine", printable(record.machine))
+        suite.add_property("host", printable(f"QEMU {record.host.qemu}, {record.host.accel}"))
+        suite.add_testcases([_case(case) for case in cases])
+        document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    document.write(buffer)
+    return buffer.getvalue().decode()
+
+
+def _case(case: CaseRecord) -> TestCase:
+    entry = TestCase(printable(case.id), classname=printable(case.area), time=round(case.duration_s, 3))
+    reason = printable(case.reason)
+    message = f"{case.verdict}: {reason}" if reason else str(case.verdict)
+    outcome: Failure | Error | Skipped | None = None
+    if case.verdict in KERNEL_AT_FAULT:
+        outcome = Failure(message, str(case.verdict))
+    elif case.verdict is Verdict.ERROR:
+        outcome = Error(message, str(case.verdict))
+    elif case.verdict in (Verdict.SKIP, Verdict.KNOWN):
+        outcome = Skipped(message)
+    seen = "\n".join(f"[{item.t:9.3f}] {item.source}: {printable(item.text)}" for item in case.evidence)
+    if outcome is not None:
+        entry.result = [outcome]
+        if seen and not isinstance(outcome, Skipped):
+            outcome.text = seen
+    elif case.verdict is Verdict.FIXED:
+        entry.system_out = f"{message}\n{seen}"
+    return entry

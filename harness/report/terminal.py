@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The run as it happens, on a terminal or in a log: phases, cases, the table of verdicts."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import HarnessError
+from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
+from harness.report.text import key_evidence, one_line, printable, repeat_command, tally
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+LOG_PERIOD_S = 15.0
+"""How often a log, which cannot be overwritten, hears of a long phase."""
+
+_STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FIXED: "bold green",
+    Verdict.KNOWN: "yellow",
+    Verdict.SKIP: "cyan",
+    Verdict.ERROR: "bold magenta",
+} | dict.fromkeys(KERNEL_AT_FAULT, "bold red")
+
+
+class Terminal:
+    """A front end of ``progress.Event`` and of cases. A context manager: no live line outlives it.
+
+    ``settings``: the make variables of this run, for the commands it prints (see ``repeat_command``).
+    """
+
+    def __init__(self, settings: Mapping[str, str], console: Console | None = None) -> None:
+        self._settings = settings
+        self._console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._live = Progress(
+            SpinnerColumn("line"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(20),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}", markup=False, style="dim"),
+            console=self._console,
+            transient=True,
+        )
+        self._phases: dict[str, TaskID] = {}
+        self._logged = 0.0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def emit(self, event: Event) -> None:
+        """Show one event: on a terminal as a live line, in a log as lines, not too many."""
+        match event:
+            case PhaseStarted(name, detail):
+                self._begin(name, one_line(detail))
+            case PhaseProgress(name, detail, fraction):
+                self._advance(name, one_line(detail), fraction)
+            case PhaseDone(name, seconds, detail):
+                self._end(name)
+                self._say(f"{one_line(name):<14} {seconds:7.1f} s", f"  {one_line(detail)}" if detail else "")
+            case Note(text):
+                self._say(one_line(text))
+
+    def case_started(self, title: str) -> None:
+        """Show on a terminal what runs now."""
+        if self._console.is_terminal:
+            self._begin("case", one_line(title))
+
+    def case_done(self, case: CaseRecord) -> None:
+        """One line a case; for a bad one its reason, what was seen last, and how to run it again."""
+        self._end("case")
+        importer = f" [{case.importer}]" if case.importer else ""
+        self._console.print(
+            _verdict(case, width=5),
+            f"{case.duration_s:6.2f} s  {one_line(case.area)}: {one_line(case.title)}{importer}",
+        )
+        if case.verdict is Verdict.PASS:
+            return
+        for line in printable(case.reason, 2000).splitlines():
+            self._say(f"        {line}")
+        if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}:
+            for item in key_evidence(case):
+                self._say("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
+            self._say(f"        again: {repeat_command(case, self._settings)}")
+
+    def failure(self, error: HarnessError) -> None:
+        """What ended the run before its time, and what mends it."""
+        self._live.stop()
+        self._console.print(Text("error:", "bold red"), printable(str(error), 8000))
+        if error.hint:
+            self._say(f"  fix: {printable(error.hint, 2000)}")
+
+    def finish(self, run: RunRecord, directory: Path) -> None:
+        """The table of verdicts with their times, and where the record is."""
+        self._live.stop()
+        table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("area", no_wrap=True)
+        table.add_column("case", overflow="fold")
+        table.add_column("importer", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        for case in run.cases:
+            cells = (one_line(case.area), one_line(case.title), one_line(case.importer or ""))
+            table.add_row(_verdict(case), *map(Text, cells), f"{case.duration_s:.2f} s")
+        self._console.print(table, soft_wrap=False)
+        self._say(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
+
+    def _say(self, text: str, dim: str = "") -> None:
+        self._console.print(Text(text).append(dim, "dim"))
+
+    def _begin(self, name: str, detail: str) -> None:
+        if self._console.is_terminal:
+            self._end(name)
+            self._phases[name] = self._live.add_task(one_line(name), total=None, detail=detail)
+        else:
+            self._logged = time.monotonic()
+            self._say(f"{one_line(name)} ...", f" {detail}" if detail else "")
+
+    def _advance(self, name: str, detail: str, fraction: float | None) -> None:
+        share = "" if fraction is None else f"{fraction:4.0%} "
+        if name in self._phases:
+            total, done = (None, 0.0) if fraction is None else (1.0, fraction)
+            self._live.update(self._phases[name], total=total, completed=done, detail=detail)
+        elif not self._console.is_terminal and time.monotonic() - self._logged >= LOG_PERIOD_S:
+            self._logged = time.monotonic()
+            self._say(f"{one_line(name)} ... {share}", detail)
+
+    def _end(self, name: str) -> None:
+        task = self._phases.pop(name, None)
+        if task is not None:
+            self._live.remove_task(task)
+
+
+def _verdict(case: CaseRecord, width: int = 0) -> Text:
+    return Text(f"{case.verdict:<{width}}", _STYLES[case.verdict])
