@@ -49,8 +49,11 @@ class Channels:
     gdb_port: int | None = None
 
     def arguments(self) -> Iterator[str]:
-        """The options of the channels; none listens, but for gdb's stub on loopback."""
-        yield from ("-chardev", f"socket,id=qmp,fd={self.qmp_fd}", "-mon", "chardev=qmp,mode=control")
+        """The options of the channels; none listens, but for gdb's stub on loopback.
+
+        The guest waits (``-S``) until QMP is there to hear what becomes of it.
+        """
+        yield from ("-S", "-chardev", f"socket,id=qmp,fd={self.qmp_fd}", "-mon", "chardev=qmp,mode=control")
         path = _escape(str(self.console))
         yield from ("-chardev", f"file,id=console,path={path}")
         yield from ("-serial", "chardev:console", "-D", str(self.trace))
@@ -82,7 +85,7 @@ def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, d
         *("-accel", accel, "-cpu", config.cpu, "-smp", str(config.vcpus), "-m", str(config.memory_mib)),
         *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot)),
         # A panic leaves the VM paused, its console whole and its registers there to be read.
-        *("-action", "panic=pause", "-device", "pvpanic"),
+        *("-action", "panic=pause", "-device", "pvpanic-pci"),
         # Before any device that is to translate through it.
         *(("-device", option(config.iommu.type, settled["iommu"])) if config.iommu else ()),
         *_image("root", boot.root),

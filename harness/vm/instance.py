@@ -64,9 +64,13 @@ class Instance:
             theirs.close()
         try:
             await asyncio.wait_for(self.qmp.connect(ours), GREETING_S)
-        except (QmpError, TimeoutError) as error:
+            await asyncio.wait_for(self.qmp.request("cont"), GREETING_S)
+        except QmpError:
             await self.process.kill_after(1.0)
-            raise self.process.launch_error(f"QEMU did not start ({error or 'no greeting in time'})") from None
+            raise self.process.launch_error("QEMU did not start") from None
+        except TimeoutError:
+            await self.process.kill()
+            raise self.process.launch_error(f"QEMU did not answer within {GREETING_S:g} s of its start") from None
 
     def close(self) -> None:
         """End QEMU and the thread; what is already gone does not matter. Returns within seconds."""

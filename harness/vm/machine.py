@@ -37,13 +37,16 @@ NOMINAL_READY_S = 2.5
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
+PANIC_TAIL = 64 * 1024
+"""Room for the oops, and the other CPUs' backtraces, around a panic's line."""
+CONSOLE_NOTE = 16 * 1024
 REENTRANT = "Blocked re-entrant IO"
 
 
 class Machine:
     """``with Machine(...) as m:`` gives a started VM and leaves nothing behind, but the files in ``rundir``.
 
-    ``rundir`` belongs to this boot alone: console.log, trace.log, qemu.stderr, command, and the drives while it runs.
+    ``rundir`` belongs to this boot alone: console.log, trace.log, qemu.stderr, and the drives while it runs.
     Deadlines given to its methods are for a machine of slowdown 1, and are multiplied by ``slowdown``.
     """
 
@@ -76,25 +79,31 @@ class Machine:
         self._losing = threading.Lock()
         self._reset_expected = False
         self._closing = False
+        self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Start QEMU. Raises LaunchError."""
-        for device, _ in self.config.walk():
-            if device.drive:
-                with self._drives[device.id].open("wb") as file:
-                    file.truncate(device.drive.size_mib << 20)
-        self._started = time.monotonic()
-        self._instance = Instance(self._options, self._files, self._on_event, self._gdb_port)
         try:
-            self._instance.thread.submit(self._watch_exit())
-            (self._rundir / "command").write_text(command.shown(self.command) + "\n", encoding="utf-8")
+            self._make_drives()
+            self._started = time.monotonic()
+            self._running = Instance(self._options, self._files, self._on_event, self._gdb_port)
+            self._running.thread.submit(self._watch_exit())
             self._key = ssh.load_key(self._boot.ssh_key)
         except BaseException:
             self._close()
             raise
         return self
+
+    def _make_drives(self) -> None:
+        for device, _ in self.config.walk():
+            if device.drive:
+                try:
+                    with self._drives[device.id].open("wb") as file:
+                        file.truncate(device.drive.size_mib << 20)
+                except OSError as error:
+                    raise HarnessError(f"{self._drives[device.id]}: {error.strerror}") from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,7 +117,8 @@ class Machine:
                 self._client.close()
         finally:
             try:
-                self._instance.close()
+                if self._running:
+                    self._running.close()
             finally:
                 for drive in self._drives.values():
                     drive.unlink(missing_ok=True)
@@ -121,8 +131,13 @@ class Machine:
         return self._process.command
 
     @property
+    def _instance(self) -> Instance:
+        assert self._running, "used outside its with block"
+        return self._running
+
+    @property
     def _process(self) -> Process:
-        assert self._instance.process is not None
+        assert self._instance.process
         return self._instance.process
 
     @property
@@ -207,7 +222,7 @@ class Machine:
         with self._losing:
             if self._closing or self._lost.done():
                 return
-            error.add_note(f"console:\n{self.console.tail()}")
+            error.add_note(f"console:\n{self.console.tail(CONSOLE_NOTE)}")
             if said := self.stderr_tail():
                 error.add_note(f"QEMU's stderr:\n{said}")
             self._lost.set_exception(error)
@@ -218,13 +233,20 @@ class Machine:
         reason = escaped(str(event.data.get("reason", "")).encode())
         match event.name:
             case "GUEST_PANICKED":
-                self._lose(GuestCrashed(f"the guest's kernel panicked: {_panic_line(self.console.tail(16384))}"))
+                self._lose(GuestCrashed(self._panic() or "the guest's kernel panicked"))
             case "SHUTDOWN" if by_guest:
-                self._lose(GuestCrashed(f"the guest shut down by itself ({reason})"))
+                self._lose(GuestCrashed(self._panic() or f"the guest shut down by itself ({reason})"))
             case "RESET" if by_guest and not self._reset_expected:
-                self._lose(GuestCrashed(f"the guest reset by itself ({reason})"))
+                self._lose(GuestCrashed(self._panic() or f"the guest reset by itself ({reason})"))
             case "STOP":
                 self._instance.thread.submit(self._after_stop())
+
+    def _panic(self) -> str | None:
+        """The kernel's last words, if they are on the console."""
+        lines = self.console.tail(PANIC_TAIL).splitlines()
+        return next(
+            (f"the guest's kernel panicked: {line.strip()}" for line in lines if "Kernel panic - " in line), None
+        )
 
     async def _after_stop(self) -> None:
         """A STOP tells no reason. ``paused`` is somebody's QMP stop; other states do not come back."""
@@ -243,7 +265,7 @@ class Machine:
     # Getting in
 
     def wait_ready(self, timeout: float = BOOT_S) -> float:
-        """Wait until the guest has loaded its modules, and connect SSH meanwhile; returns the seconds since QEMU's start.
+        """Wait until the guest has loaded its modules, connecting SSH meanwhile; says how many seconds after start.
 
         Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
         """
@@ -289,8 +311,3 @@ def _addresses(devices: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for device in devices:
         yield device["qdev_id"], f"0000:{device['bus']:02x}:{device['slot']:02x}.{device['function']}"
         yield from _addresses(device.get("pci_bridge", {}).get("devices", []))
-
-
-def _panic_line(console: str) -> str:
-    lines = [line for line in console.splitlines() if "Kernel panic" in line]
-    return lines[-1].strip() if lines else "no message on the console"

@@ -8,6 +8,7 @@ that forked it is gone, so it is forked by a thread that lives as long as the ma
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -20,7 +21,9 @@ from harness.errors import LaunchError, MissingPrerequisite
 from harness.vm.command import shown
 
 T = TypeVar("T")
-STDERR_TAIL = 4096
+STDERR_TAIL = 16 * 1024
+NOISE = re.compile(r"warning: (TCG|host) doesn't support requested feature: ")
+"""One line per vCPU and feature of a CPU model that the accelerator lacks; the guest runs all the same."""
 
 
 class LoopThread:
@@ -105,8 +108,9 @@ class Process:
         await self._process.wait()
 
     def stderr_tail(self, limit: int = STDERR_TAIL) -> str:
-        """The last ``limit`` bytes of what QEMU said, escaped."""
-        return tail(self._stderr, limit)
+        """What is worth reading in the last ``limit`` bytes that QEMU said, escaped."""
+        lines = tail(self._stderr, limit).splitlines(keepends=True)
+        return "".join(line for line in lines if not NOISE.search(line))
 
     def describe_exit(self) -> str:
         """``killed by SIGABRT`` or ``exit code 1``."""
@@ -122,13 +126,15 @@ class Process:
 
 
 def tail(path: Path, limit: int) -> str:
-    """The last ``limit`` bytes of a file that QEMU or the guest wrote, escaped; empty if there is no such file."""
+    """The lines in the last ``limit`` bytes of a file that QEMU or the guest wrote, escaped; empty without a file."""
     try:
         with path.open("rb") as file:
-            file.seek(-min(limit, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            return escaped(file.read(limit))
+            size = file.seek(0, os.SEEK_END)
+            file.seek(-min(limit, size), os.SEEK_END)
+            raw = file.read(limit)
     except FileNotFoundError:
         return ""
+    return escaped(raw if size <= limit else raw[raw.find(b"\n") + 1 :])
 
 
 def escaped(raw: bytes) -> str:
