@@ -16,7 +16,7 @@
  *   rtnl		held by the netdev notifier only
  *   rxe_dmabuf_mutex	the list of regions; while it is held, the netdev, and
  *			with it the importing device, cannot go away
- *   dma_resv		of the buffer; attach->sgt and mapping state
+ *   dma_resv		of the buffer: whether it is mapped
  *   rxe_dmabuf.lock	read: a copy is in flight; write: cut the region off
  *
  * The exporter calls invalidate_mappings() with dma_resv and locks of its own
@@ -275,8 +275,9 @@ err_put:
 	return err;
 }
 
-/* The first PCI ancestor of the netdev, for virtio-net that is the parent of
- * the virtio device
+/* The first PCI ancestor of the netdev; for virtio-net that is the parent of
+ * the virtio device. A registered netdev keeps its ancestors, and cannot be
+ * unregistered past rxe_dmabuf_netdev_gone() while the mutex is held.
  */
 static struct device *rxe_dmabuf_importer(struct net_device *ndev)
 {
