@@ -32,8 +32,7 @@ class Container(AddressSpace):
         super().__init__()
         self.fd = open_file("/dev/vfio/vfio")
         self._undo.callback(os.close, self.fd)
-        self.group = Group(bdf)
-        self._undo.callback(self.group.close)
+        self.group = self._own(Group(bdf))
         ioctl(self.group.fd, uapi.GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
         ioctl(self.fd, uapi.SET_IOMMU, uapi.NOIOMMU_IOMMU if self.group.noiommu else uapi.TYPE1V2_IOMMU)
 

@@ -30,8 +30,7 @@ class EduEngine(Engine):
             raise TypeError("an importer needs an address space of iommufd's")
         self.space = device.space
         self._device = device
-        self._staging = Memory(device.space, BUFFER_SIZE)
-        self._undo.callback(self._staging.close)
+        self._staging = self._own(Memory(device.space, BUFFER_SIZE))
         self._loaded = b""  # what the device's buffer is known to hold
 
     def _dma(self, source: int, target: int, count: int, command: int) -> None:

@@ -43,8 +43,7 @@ class Controller(Resource):
     def __init__(self, device: Device) -> None:
         super().__init__()
         self._device = device
-        self._memory = Memory(device.space, (1 + 2 * QUEUES) * PAGE)  # a page of data, then two a queue pair
-        self._undo.callback(self._memory.close)
+        self._memory = self._own(Memory(device.space, (1 + 2 * QUEUES) * PAGE))  # data; then two pages a queue pair
         self._queues: dict[int, _Queue] = {}
         self._completions: dict[tuple[int, int], dict[str, int]] = {}
         self._cid = 0
@@ -184,10 +183,8 @@ class NvmeEngine(Engine):
         if not isinstance(device.space, Ioas):
             raise TypeError("an importer needs an address space of iommufd's")
         self.space = device.space
-        self._memory = Memory(device.space, self.CHUNK + 2 * PAGE)  # data, padding, SGL
-        self._undo.callback(self._memory.close)
-        self._controller = Controller(device)
-        self._undo.callback(self._controller.close)
+        self._memory = self._own(Memory(device.space, self.CHUNK + 2 * PAGE))  # data, padding, SGL
+        self._controller = self._own(Controller(device))
         self._controller.start()
         self._controller.create_io_queue(ENGINE_QUEUE)
         self._block = self._controller.block_size()

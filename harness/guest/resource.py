@@ -3,9 +3,10 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Self
+from typing import Self, TypeVar
 
 _live: list["Resource"] = []
+R = TypeVar("R", bound="Resource")
 
 
 class Resource:
@@ -24,6 +25,12 @@ class Resource:
             _live.remove(self)
         self._undo.close()
 
+    def _own(self, part: R) -> R:
+        """Make ``part`` end with this resource, and live as long."""
+        _live.remove(part)
+        self._undo.callback(part.close)
+        return part
+
     def __enter__(self) -> Self:
         return self
 
@@ -38,6 +45,6 @@ def close_all(keep: Iterable[Resource] = ()) -> list[str]:
     for resource in reversed([r for r in _live if id(r) not in kept]):
         try:
             resource.close()
-        except OSError as exc:
+        except Exception as exc:  # pyverbs raises its own kinds; the rest must be closed whatever it is
             failures.append(f"{type(resource).__name__}: {exc}")
     return failures

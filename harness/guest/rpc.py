@@ -13,6 +13,7 @@ Bytes travel as ``{"bytes": base64}``, objects as ``{"object": number}``.
 
 import binascii
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -40,6 +41,7 @@ class Server:
         self._sending = threading.Lock()
         self._objects: dict[int, Any] = {}
         self._names: dict[int, int] = {}
+        self._numbers = itertools.count(1)
 
     def serve(self) -> None:
         """Say hello, then answer. At the end close everything, so that no device stays bound to a dead agent."""
@@ -98,8 +100,10 @@ class Server:
         if isinstance(value, bytes | bytearray | memoryview):
             return {"bytes": binascii.b2a_base64(value, newline=False).decode()}
         if isinstance(value, Resource):
-            number = self._names.setdefault(id(value), len(self._names) + 1)
-            self._objects[number] = value
+            number = self._names.get(id(value))
+            if number is None:
+                number = self._names[id(value)] = next(self._numbers)
+                self._objects[number] = value
             return {"object": number}
         raise TypeError(f"{type(value).__name__} does not travel")
 

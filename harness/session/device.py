@@ -55,6 +55,21 @@ class DmaBuf(Handle):
         self._call("mmap", length=length)
 
 
+class Mapping(Handle):
+    """Part of a BAR, mapped in the guest: each load and store is one access of ``width`` (1, 2, 4 or 8) bytes, aligned.
+
+    Accesses while COMMAND.MEM is clear kill the agent (SIGBUS): AgentLost.
+    """
+
+    def load(self, offset: int, width: int) -> int:
+        """Read; ``offset`` counts from the mapping's start."""
+        return cast(int, self._call("load", offset=offset, width=width))
+
+    def store(self, offset: int, width: int, value: int) -> None:
+        """Write."""
+        self._call("store", offset=offset, width=width, value=value)
+
+
 class Device(Handle):
     """An open vfio-pci device, attached to an address space of its own, bus mastering on. Regions: 0 to 5 are BARs."""
 
@@ -91,6 +106,10 @@ class Device(Handle):
     def write(self, region: int, offset: int, data: bytes) -> None:
         """Write a region through vfio."""
         self._call("write", region=region, offset=offset, data=data)
+
+    def map(self, region: int, offset: int, length: int) -> Mapping:
+        """mmap part of a region; bounds are page aligned."""
+        return Mapping(self._agent, self._call("map", region=region, offset=offset, length=length))
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET."""

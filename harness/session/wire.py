@@ -24,10 +24,13 @@ class Ref:
 
 
 def request(number: int, on: str | Ref, do: str, args: dict[str, Any], thread: bool) -> bytes:
-    """One line. ``args`` may hold bytes, Refs and anything with a ``ref``."""
+    """One line. ``args`` may hold bytes, Refs and anything with a ``ref``. ValueError if it is too long."""
     target = on.number if isinstance(on, Ref) else on
     message = {"id": number, "on": target, "do": do, "args": args, "thread": thread}
-    return json.dumps(message, default=_encode).encode() + b"\n"
+    line = json.dumps(message, default=_encode).encode() + b"\n"
+    if len(line) > LINE_LIMIT:
+        raise ValueError(f"{do}: a request of {len(line)} bytes; the agent takes up to {LINE_LIMIT}")
+    return line
 
 
 def reply(line: bytes) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def reply(line: bytes) -> dict[str, Any]:
         message = json.loads(line, object_hook=_decode)
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadLine(f"{exc}: {line[:200]!r}") from None
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or not isinstance(message.get("errno", 0), int):
         raise BadLine(f"no reply: {line[:200]!r}")
     return message
 
@@ -44,7 +47,7 @@ def reply(line: bytes) -> dict[str, Any]:
 def failure(message: dict[str, Any]) -> Exception | None:
     """What a reply says went wrong: KernelErrno, ImporterRefused, AgentError or nothing."""
     if "errno" in message:
-        return KernelErrno(_text(message.get("call")), int(message["errno"]))
+        return KernelErrno(_text(message.get("call")), message["errno"])
     if "refused" in message:
         return ImporterRefused(_text(message["refused"]))
     if "defect" in message:
