@@ -18,18 +18,23 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5r
 .tally { font-size: 1.1rem; margin: .25rem 0 1rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; }
 dt, .dim { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-top: 1px solid var(--line); }
-th { color: var(--dim); font-weight: 600; border-top: 0; } td.time { text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; }
+th:first-child { width: 4.2rem; } th:nth-child(3) { width: 8.5rem; } th:nth-child(4) { width: 10.5rem; }
+th:last-child { width: 4.5rem; }
+.more td { border-top: 0; padding-top: 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-top: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+th { color: var(--dim); font-weight: 600; border-top: 0; } .time { text-align: right; white-space: nowrap; }
 .v { font-weight: 700; white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
 .odd { color: var(--odd); } .info { color: var(--info); }
 .reason { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); }
 pre, code { font: 13px/1.45 ui-monospace, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem;
-  margin: .2rem 0; overflow-x: auto; max-height: 28rem; }
+pre { background: var(--panel); border-radius: 4px; padding: .15rem .5rem; margin: 0;
+  overflow: auto; max-height: 28rem; }
 ol { list-style: none; margin: .4rem 0; padding: 0; }
+li { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr); margin: .2rem 0; }
 """
 
 _CLASS = {
@@ -92,7 +97,8 @@ def _area(area: str, cases: Iterable[CaseRecord], settings: Mapping[str, str]) -
     rows = "\n".join(_case(case, settings) for case in cases if case.area == area)
     return (
         f"<h2>{_text(area)}</h2>\n<table>\n"
-        f"<tr><th>verdict</th><th>case</th><th>importer</th><th>trigger</th><th>time</th></tr>\n{rows}\n</table>"
+        "<tr><th>verdict</th><th>case</th><th>importer</th><th>trigger</th><th class='time'>time</th></tr>\n"
+        f"{rows}\n</table>"
     )
 
 
@@ -102,16 +108,16 @@ def _case(case: CaseRecord, settings: Mapping[str, str]) -> str:
     open_ = " open" if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} else ""
     again = f"<code>{_text(repeat_command(case, settings))}</code>"
     return (
-        f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{_text(case.title)}{reason}'
-        f"<details{open_}><summary>{_text(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td>"
+        f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{_text(case.title)}{reason}</td>'
         f"<td>{_text(case.importer or '')}</td><td>{_text(case.trigger or '')}</td>"
-        f'<td class="time">{case.duration_s:.2f} s</td></tr>'
+        f'<td class="time">{case.duration_s:.2f} s</td></tr>\n<tr class="more"><td></td><td colspan="4">'
+        f"<details{open_}><summary>{_text(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td></tr>"
     )
 
 
 def _evidence(evidence: Iterable[Evidence]) -> str:
     rows = "".join(
-        f'<li><span class="dim">{item.t:.3f} s, {item.source}</span><pre>{_text(item.text)}</pre></li>'
+        f'<li><span class="dim">{item.t:.3f} s {item.source}</span><pre>{_text(item.text)}</pre></li>'
         for item in evidence
     )
     return f"<ol>{rows}</ol>" if rows else ""

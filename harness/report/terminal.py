@@ -52,14 +52,14 @@ class Terminal:
         self._logged = 0.0
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._stop()
 
     def emit(self, event: Event) -> None:
         """Show one event: on a terminal as a live line, in a log as lines, not too many."""
@@ -76,7 +76,7 @@ class Terminal:
 
     def case_started(self, title: str) -> None:
         """Show on a terminal what runs now."""
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._begin("case", one_line(title))
 
     def case_done(self, case: CaseRecord) -> None:
@@ -98,14 +98,14 @@ class Terminal:
 
     def failure(self, error: HarnessError) -> None:
         """What ended the run before its time, and what mends it."""
-        self._live.stop()
+        self._stop()
         self._console.print(Text("error:", "bold red"), printable(str(error), 8000))
         if error.hint:
             self._say(f"  fix: {printable(error.hint, 2000)}")
 
     def finish(self, run: RunRecord, directory: Path) -> None:
         """The table of verdicts with their times, and where the record is."""
-        self._live.stop()
+        self._stop()
         table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("verdict", no_wrap=True)
         table.add_column("area", no_wrap=True)
@@ -118,11 +118,15 @@ class Terminal:
         self._console.print(table, soft_wrap=False)
         self._say(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
 
+    def _stop(self) -> None:
+        if self._live.live.is_started:
+            self._live.stop()
+
     def _say(self, text: str, dim: str = "") -> None:
         self._console.print(Text(text).append(dim, "dim"))
 
     def _begin(self, name: str, detail: str) -> None:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._end(name)
             self._phases[name] = self._live.add_task(one_line(name), total=None, detail=detail)
         else:
@@ -134,7 +138,7 @@ class Terminal:
         if name in self._phases:
             total, done = (None, 0.0) if fraction is None else (1.0, fraction)
             self._live.update(self._phases[name], total=total, completed=done, detail=detail)
-        elif not self._console.is_terminal and time.monotonic() - self._logged >= LOG_PERIOD_S:
+        elif not self._console.is_interactive and time.monotonic() - self._logged >= LOG_PERIOD_S:
             self._logged = time.monotonic()
             self._say(f"{one_line(name)} ... {share}", detail)
 

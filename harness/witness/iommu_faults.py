@@ -15,7 +15,7 @@ AMD_F_WRITE = 1 << 5  # AMD I/O Virtualization Technology Specification, IO_PAGE
 
 @dataclass(frozen=True)
 class DmaFault:
-    """One DMA that the IOMMU refused.
+    """One access that the IOMMU refused. QEMU splits a DMA into several; the guest logs the page, and not all of them.
 
     ``device`` is ``dddd:bb:dd.f``, with the bus numbers the guest assigned; ``device`` and ``write`` are None where the
     witness does not say. ``reason`` is the IOMMU's own number. ``time`` (Unix time, or None) does not count in

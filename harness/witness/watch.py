@@ -2,7 +2,9 @@
 """All witnesses over one case: marks at its start, and at its end what they saw, as evidence."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
@@ -91,7 +93,7 @@ class Watch:
         warned = parse_stderr(added(self._stderr, self._machine.stderr_tail()))
         evidence = [
             *self._tell("trace", [(bell.time, f"doorbell: {bell}") for bell in doorbells]),
-            *self._tell("trace", [(fault.time, f"DMA fault: {fault}") for fault in faults]),
+            *self._tell("trace", list(_bursts(faults))),
             *self._tell("console", [(None, f"the guest logged: {fault}") for fault in logged]),
             *self._tell("console", [(None, splat.text) for splat in splats]),
             *self._tell("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
@@ -112,6 +114,13 @@ class Watch:
 
     def _since_start(self, at: float | None, now: float) -> float:
         return round(now if at is None else min(max(at - self._began_unix, 0.0), now), 6)
+
+
+def _bursts(faults: Iterable[DmaFault]) -> Iterator[tuple[float | None, str]]:
+    """Faults as evidence: one DMA is refused in steps of 4 bytes, which nobody wants to read one by one."""
+    for _, burst in groupby(faults, key=lambda fault: (fault.device, fault.write, fault.reason, fault.address >> 12)):
+        first, *others = burst
+        yield first.time, f"DMA fault: {first}" + (f", and {len(others)} more in this page" if others else "")
 
 
 def _because(line: Warned) -> str:

@@ -110,6 +110,17 @@ def test_evidence_is_bounded_and_says_so(machine: FakeMachine) -> None:
     assert seen.evidence[-1].text.endswith("= 999")
 
 
+def test_one_refused_dma_is_one_piece_of_evidence(machine: FakeMachine) -> None:
+    watch = Witnesses(machine).watch()
+    for address in range(0x3FFD80C0, 0x3FFD8100, 4):
+        machine.traces(f"vtd_dmar_fault sid 0x100 fault 6 addr {address:#x} write 0")
+    seen = watch.collect()
+    assert len(seen.faults) == 16
+    assert [item.text for item in seen.evidence] == [
+        "DMA fault: DMA read by 0000:01:00.0 to 0x3ffd80c0 refused, reason 0x6, and 15 more in this page"
+    ]
+
+
 def test_waiting_for_a_doorbell(machine: FakeMachine) -> None:
     doorbells = Witnesses(machine).doorbells
     mark = doorbells.mark()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The terminal front end: plain lines in a log, a live line on a terminal, nothing of the guest's obeyed."""
+
+import io
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.errors import KernelLacksFeature
+from harness.progress import Note, phase
+from harness.report import Terminal, summarise
+from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
+
+HOSTILE = "\x1b[2J\x07[bold]x[/bold]\u202e:smile:"
+SHOWN = "\\x1b[2J\\x07[bold]x[/bold]\\u202e:smile:"
+
+
+def case(verdict: Verdict, **more: object) -> CaseRecord:
+    values: dict[str, object] = {"id": "t.py::test_a[edu]", "area": "doorbell", "title": "rings", "duration_s": 0.5}
+    return CaseRecord.model_validate(values | {"verdict": verdict} | more)
+
+
+def log(width: int = 100) -> tuple[Terminal, io.StringIO]:
+    out = io.StringIO()
+    return Terminal({"KERNEL": "../linux"}, Console(file=out, width=width, markup=False, emoji=False)), out
+
+
+def tty() -> tuple[Terminal, io.StringIO]:
+    out = io.StringIO()
+    console = Console(file=out, width=100, force_terminal=True, markup=False, emoji=False, color_system=None)
+    return Terminal({}, console), out
+
+
+def test_a_log_has_a_line_when_a_phase_begins_and_one_when_it_ends() -> None:
+    terminal, out = log()
+    with terminal, phase(terminal.emit, "kernel build", "from debian:7.2.12") as build:
+        for step in range(1000):
+            build.progress(f"file {step}", step / 1000)
+        build.result = "1000 files"
+    first, last = out.getvalue().splitlines()
+    assert first == "kernel build ... from debian:7.2.12"
+    assert re.fullmatch(r"kernel build +0\.\d s  1000 files", last)
+
+
+def test_a_terminal_has_a_live_line_that_goes_away() -> None:
+    terminal, out = tty()
+    with terminal, phase(terminal.emit, "kernel build") as build:
+        build.progress("file 7", 0.5)
+    text = out.getvalue()
+    assert "\x1b[?25l" in text
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h")), "the cursor is back, and the live line is gone"
+    assert re.search(r"kernel build +0\.\d s", text)
+
+
+def test_a_phase_that_fails_leaves_no_live_line() -> None:
+    terminal, out = tty()
+    try:
+        with terminal, phase(terminal.emit, "boot"):
+            raise KernelLacksFeature("no dma-buf export", hint="set CONFIG_PCI_P2PDMA=y")
+    except KernelLacksFeature as error:
+        terminal.failure(error)
+    assert "\x1b[?25h" in out.getvalue(), "the cursor is back"
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines[-2].endswith("\x1b[2Kerror: no dma-buf export")
+    assert lines[-1] == "fix: set CONFIG_PCI_P2PDMA=y"
+
+
+def test_a_pass_is_one_line() -> None:
+    terminal, out = log()
+    terminal.case_done(case(Verdict.PASS, importer="edu"))
+    assert out.getvalue() == "PASS    0.50 s  doorbell: rings [edu]\n"
+
+
+def test_a_fail_shows_reason_evidence_and_how_to_repeat_it() -> None:
+    terminal, out = log()
+    seen = [Evidence(t=number, source="trace", text=f"doorbell {number}") for number in range(9)]
+    terminal.case_done(case(Verdict.FAIL, reason="still live", evidence=seen))
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines[1] == "still live"
+    assert lines[2:-1] == [f"{number}.000 s  trace   doorbell {number}" for number in range(4, 9)]
+    assert lines[-1] == "again: make vm-test KERNEL=../linux K='test_a[edu]'"
+
+
+def test_a_skip_always_has_its_reason() -> None:
+    terminal, out = log()
+    terminal.case_done(case(Verdict.SKIP, reason="one NVMe only"))
+    assert out.getvalue().splitlines()[1].strip() == "one NVMe only"
+
+
+def test_the_table_has_every_case_and_the_tally() -> None:
+    terminal, out = log()
+    cases = [case(Verdict.PASS), case(Verdict.HANG, area="revoke", duration_s=31)]
+    run = RunRecord(
+        schema="vfio-harness/report/1",
+        run_id="r",
+        started="2026-11-20T20:00:00+00:00",
+        duration_s=40,
+        harness="0.1.0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
+        kernel=KernelRecord(release="7.2.12", origin="", config_hash=""),
+        machine="m",
+        summary=summarise(cases),
+        cases=cases,
+    )
+    terminal.finish(run, Path("results/latest"))
+    text = out.getvalue()
+    assert re.search(r"PASS +doorbell +rings +0\.50 s", text)
+    assert re.search(r"HANG +revoke +rings +31\.00 s", text)
+    assert text.splitlines()[-1] == "1 PASS, 1 HANG in 40.0 s; results/latest/report.html"
+
+
+def test_hostile_text_is_shown_not_obeyed() -> None:
+    terminal, out = log(width=200)
+    terminal.emit(Note(HOSTILE))
+    terminal.case_done(
+        case(Verdict.FAIL, title=HOSTILE, reason=HOSTILE, evidence=[Evidence(t=0, source="console", text=HOSTILE)])
+    )
+    assert out.getvalue().count(SHOWN) == 4
+    assert all(char.isprintable() or char == "\n" for char in out.getvalue())
