@@ -4,6 +4,7 @@
 from harness.vm.accel import Accel, choose_accel
 from harness.vm.command import Boot
 from harness.vm.machine import Machine
+from harness.vm.prerequisites import prerequisites
 from harness.vm.qemu import Qemu
 
-__all__ = ["Accel", "Boot", "Machine", "Qemu", "choose_accel"]
+__all__ = ["Accel", "Boot", "Machine", "Qemu", "choose_accel", "prerequisites"]

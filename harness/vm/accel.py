@@ -95,19 +95,18 @@ def _boot_under_kvm(qemu: Qemu, kernel: Path) -> tuple[str | None, bool]:
     ]
     with tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch:
         files = Files.within(Path(scratch))
+        instance = Instance(files, events.add)
         try:
-            instance = Instance(options, files, events.add)
-        except LaunchError as error:
-            return f"QEMU does not start with KVM: {str(error).splitlines()[1]}", True
-        try:
+            instance.start(options)
             console = Console(files.console, lambda: _raise_if_stopped(events))
             console.wait_for(BOOTED, timeout=PROBE_S)
+        except LaunchError as error:
+            return f"QEMU does not start with KVM: {str(error).splitlines()[1]}", True
         except _Stopped:
             said = instance.process.stderr_tail().splitlines() if instance.process else []
             return f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})", True
         except TimeoutError:
-            silent = not console.mark()
-            return f"KVM opens, but {kernel} did not boot under it within {PROBE_S:g} s", silent
+            return f"KVM opens, but no kernel boots under it within {PROBE_S:g} s", not console.mark()
         finally:
             instance.close()
     return None, True

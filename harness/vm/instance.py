@@ -32,31 +32,25 @@ class Files:
 
 
 class Instance:
-    """QEMU from its start to its end."""
+    """QEMU from ``start`` to ``close``. ``on_event`` is called in the loop's thread."""
 
     process: Process | None = None
 
-    def __init__(
-        self, options: Sequence[str], files: Files, on_event: Callable[[Event], None], gdb_port: int | None = None
-    ) -> None:
-        """Start ``options[0]`` and wait for its greeting. ``on_event`` runs in the loop's thread.
-
-        Raises LaunchError; whatever was started is gone then.
-        """
+    def __init__(self, files: Files, on_event: Callable[[Event], None]) -> None:
         self.thread = LoopThread("qemu")
         self.qmp = Qmp(self.thread, on_event)
-        try:
-            self.thread.run(self._start(options, files, gdb_port), GREETING_S + 10)
-        except BaseException:
-            self.close()
-            raise
+        self._files = files
 
-    async def _start(self, options: Sequence[str], files: Files, gdb_port: int | None) -> None:
+    def start(self, command: Sequence[str], gdb_port: int | None = None) -> None:
+        """Start ``command`` with the channels' options, and let the guest run once QMP is there. Raises LaunchError."""
+        self.thread.run(self._start(command, gdb_port), 2 * GREETING_S)
+
+    async def _start(self, command: Sequence[str], gdb_port: int | None) -> None:
         ours, theirs = socket.socketpair()
         try:
-            channels = Channels(theirs.fileno(), files.console, files.trace, gdb_port)
-            command = [*options, *channels.arguments()]
-            self.process = await Process.start(command, files.stderr, (theirs.fileno(),))
+            channels = Channels(theirs.fileno(), self._files.console, self._files.trace, gdb_port)
+            whole = [*command, *channels.arguments()]
+            self.process = await Process.start(whole, self._files.stderr, (theirs.fileno(),))
         except BaseException:
             ours.close()
             raise

@@ -2,6 +2,7 @@
 """A Machine: a booted VM from ``with`` to its end, with whatever ends it before told as what it was."""
 
 import concurrent.futures
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ REENTRANT = "Blocked re-entrant IO"
 class Machine:
     """``with Machine(...) as m:`` gives a started VM and leaves nothing behind, but the files in ``rundir``.
 
-    ``rundir`` belongs to this boot alone: console.log, trace.log, qemu.stderr, and the drives while it runs.
+    ``rundir`` belongs to this boot alone: command, console.log, trace.log, qemu.stderr, and the drives while it runs.
     Deadlines given to its methods are for a machine of slowdown 1, and are multiplied by ``slowdown``.
     """
 
@@ -87,14 +88,22 @@ class Machine:
         """Start QEMU. Raises LaunchError."""
         try:
             self._make_drives()
+            self._running = Instance(self._files, self._on_event)
             self._started = time.monotonic()
-            self._running = Instance(self._options, self._files, self._on_event, self._gdb_port)
+            self._running.start(self._options, self._gdb_port)
             self._running.thread.submit(self._watch_exit())
+            self._note_command()
             self._key = ssh.load_key(self._boot.ssh_key)
         except BaseException:
             self._close()
             raise
         return self
+
+    def _note_command(self) -> None:
+        try:
+            (self._rundir / "command").write_text(command.shown(self.command) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise HarnessError(f"{self._rundir}: {error.strerror}") from None
 
     def _make_drives(self) -> None:
         for device, _ in self.config.walk():
@@ -129,6 +138,12 @@ class Machine:
     def command(self) -> list[str]:
         """QEMU's full command line."""
         return self._process.command
+
+    def shell_command(self) -> str:
+        """The same machine as lines to paste into a shell, its console and monitor on the terminal (Ctrl-a c)."""
+        sizes = ((self._drives[d.id], d.drive.size_mib) for d, _ in self.config.walk() if d.drive)
+        drives = "".join(f"truncate -s {size}M {shlex.quote(str(path))}\n" for path, size in sizes)
+        return drives + command.shown([*self._options, *command.INTERACTIVE])
 
     @property
     def _instance(self) -> Instance:
