@@ -26,8 +26,11 @@ class Files:
 
     @classmethod
     def within(cls, directory: Path) -> "Files":
-        """The usual names in ``directory``, which is made."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """The usual names in ``directory``, which is made. Raises HarnessError."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(f"{directory}: {error.strerror}") from None
         return cls(directory / "console.log", directory / "trace.log", directory / "qemu.stderr")
 
 

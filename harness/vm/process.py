@@ -73,8 +73,8 @@ class Process:
             raise MissingPrerequisite(
                 "no setpriv, by which QEMU dies with the harness", hint="apt-get install util-linux"
             )
-        with stderr.open("wb") as output:
-            try:
+        try:
+            with stderr.open("wb") as output:
                 process = await asyncio.create_subprocess_exec(
                     *(setpriv, "--pdeathsig", "KILL", "--", *command),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -83,8 +83,8 @@ class Process:
                     pass_fds=pass_fds,
                     start_new_session=True,  # the terminal's Ctrl-C is for the harness, which then ends QEMU
                 )
-            except OSError as error:
-                raise LaunchError(f"cannot start QEMU: {error}\n{shown(list(command))}") from None
+        except OSError as error:
+            raise LaunchError(f"cannot start QEMU: {error}\n{shown(list(command))}") from None
         return cls(process, command, stderr)
 
     @property

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: what the machine description says arrives in it, and nothing else listens or leads out."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness import paths
+from harness.config import MachineConfig, load_machine
+from harness.vm.command import Boot, Channels, arguments, kernel_command_line, option, shown
+
+BOOT = Boot(
+    Path("/k/bzImage"), Path("/i/root.erofs"), Path("/k/modules.erofs"), Path("/i/key"), "ssh-ed25519 AAAA", "last=1"
+)
+MACHINE = load_machine("intel-iommu")
+
+
+def options(config: MachineConfig = MACHINE, boot: Boot = BOOT) -> list[tuple[str, str]]:
+    settled = {name: {**part.properties, **part.if_supported} for name, part in config.parts()}
+    drives = {device.id: Path(f"/run/{device.id}.img") for device, _ in config.walk() if device.drive}
+    words = arguments(config, settled, "tcg", boot, drives)
+    return [(word, words[i + 1]) for i, word in enumerate(words[:-1]) if word.startswith("-")]
+
+
+def devices(config: MachineConfig = MACHINE) -> dict[str, dict[str, str]]:
+    """Each -device that has an id, with its properties; ``type`` is its driver."""
+    found = {}
+    for _, words in (pair for pair in options(config) if pair[0] == "-device"):
+        kind, *pairs = words.split(",")
+        properties = dict(pair.split("=", 1) for pair in pairs)
+        found[properties.get("id", kind)] = {"type": kind, **properties}
+    return found
+
+
+def test_devices_of_the_default_machine() -> None:
+    made = devices()
+    assert made["intel-iommu"]["aw-bits"] == "48"
+    assert made["intel-iommu"]["intremap"] == "on"
+    assert made["nvme0"] == {
+        **{"type": "nvme", "id": "nvme0", "bus": "rp-nvme0", "drive": "nvme0-drive"},
+        **{"serial": "vfio-harness-0", "cmb_size_mb": "16", "dbcs": "off"},
+    }
+    assert made["edu0"]["dma_mask"] == "0xffffffffffffffff"
+    assert made["mgmt0"]["mac"] == "52:54:00:76:66:01"
+    assert made["roce0"]["mac"] == "52:54:00:76:66:11"
+
+
+def test_the_iommu_comes_before_what_it_translates() -> None:
+    kinds = [words.split(",")[0] for name, words in options() if name == "-device"]
+    assert kinds.index("intel-iommu") < min(kinds.index(kind) for kind in ("virtio-blk-pci", "nvme", "edu"))
+
+
+def test_guest_disks_are_read_only_and_in_the_order_init_expects() -> None:
+    files = [words for name, words in options() if name == "-blockdev"]
+    assert files[0] == "file,node-name=root,filename=/i/root.erofs,read-only=on"
+    assert files[1] == "file,node-name=modules,filename=/k/modules.erofs,read-only=on"
+    assert all("read-only" not in words for words in files[2:])
+
+
+def test_no_modules_disk_for_a_kernel_without_modules() -> None:
+    boot = Boot(BOOT.kernel, BOOT.root, None, BOOT.ssh_key, BOOT.host_key)
+    assert not [words for _, words in options(boot=boot) if "modules" in words]
+
+
+def test_each_slot_has_a_chassis_of_its_own() -> None:
+    chassis = [made["chassis"] for made in devices().values() if made["type"] == "pcie-root-port"]
+    assert len(chassis) == len(set(chassis)) == 3
+
+
+def test_nothing_leads_out_or_in_but_ssh_on_loopback() -> None:
+    networks = [words for name, words in options() if name == "-netdev"]
+    assert len(networks) == 2
+    assert all("restrict=on" in words for words in networks)
+    assert [words for words in networks if "fwd" in words] == [
+        "user,id=mgmt0-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"
+    ]
+
+
+def test_kernel_command_line_ends_with_the_callers() -> None:
+    words = kernel_command_line(MACHINE, BOOT).split()
+    assert {"root=/dev/vda", "init=/sbin/vfio-harness-init", "console=ttyS0", "intel_iommu=on"} <= set(words)
+    assert words[-1] == "last=1"
+
+
+def test_memory_becomes_the_devices_pmr(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    text = (paths.VM_CONFIGS / "intel-iommu.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("drive: {size_mib: 16}", "memory: {size_mib: 8192}"), encoding="utf-8")
+    config = load_machine(path)
+    assert ("-object", "memory-backend-ram,id=nvme1-memory,share=on,size=8192M") in options(config)
+    assert devices(config)["nvme1"]["pmrdev"] == "nvme1-memory"
+    assert "drive" not in devices(config)["nvme1"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [({}, "x"), ({"a": True, "b": False}, "x,a=on,b=off"), ({"n": 5}, "x,n=5"), ({"file": "a,b"}, "x,file=a,,b")],
+)
+def test_option_syntax(properties: dict[str, bool | int | str], words: str) -> None:
+    assert option("x", properties) == words
+
+
+def test_channels_inherit_or_write_and_do_not_listen() -> None:
+    words = list(Channels(7, Path("/run/a,b/console.log"), Path("/run/trace.log")).arguments())
+    assert "socket,id=qmp,fd=7" in words
+    assert "file,id=console,path=/run/a,,b/console.log" in words
+    assert not [word for word in words if "server" in word or "tcp" in word]
+    assert Channels(7, Path("c"), Path("t"), 1234).arguments().__next__() == "-S"
+    assert "tcp:127.0.0.1:1234" in list(Channels(7, Path("c"), Path("t"), 1234).arguments())
+
+
+def test_shown_command_can_be_pasted() -> None:
+    words = ["/bin/qemu", "-append", "a=b c", "-S", "-device", "x,y='1'"]
+    assert shlex.split(shown(words).replace("\\\n", "")) == words

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The console as a file that grows while it is read."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import GuestCrashed
+from harness.vm.console import Console
+
+
+def alive() -> None:
+    """The machine is not lost."""
+
+
+def test_wait_sees_what_is_there_and_what_comes(tmp_path: Path) -> None:
+    file = tmp_path / "console"
+    console = Console(file, alive)
+    assert console.mark() == 0
+
+    def guest() -> None:
+        with file.open("wb", buffering=0) as out:
+            for part in (b"boot\nvfio-har", b"ness: re", b"ady\n"):
+                out.write(part)
+                time.sleep(0.02)
+
+    writer = threading.Thread(target=guest)
+    writer.start()
+    assert console.wait_for(b"init failed", b"harness: ready", timeout=5) == b"harness: ready"
+    writer.join()
+    assert console.wait_for(b"boot", timeout=0) == b"boot"
+    with pytest.raises(TimeoutError, match="did not show 'boot'"):
+        console.wait_for(b"boot", timeout=0, since=5)
+
+
+def test_wait_ends_with_the_guest(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise GuestCrashed("panic")
+
+    with pytest.raises(GuestCrashed, match="panic"):
+        Console(tmp_path / "console", lost).wait_for(b"ready", timeout=60)
+
+
+def test_since_is_bounded_and_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "console"
+    console = Console(file, alive)
+    file.write_bytes(b"old\n")
+    mark = console.mark()
+    with file.open("ab") as out:
+        out.write(b"\x1b[31mred\n")
+    assert console.since(mark) == "\\x1b[31mred\n"
+    with file.open("ab") as out:
+        out.write(b"x" * 1000 + b"end")
+    text = console.since(mark, limit=20)
+    assert text.startswith("\\x1b[31mred\nx\n[... ")
+    assert text.endswith("xxxxxxxend")
+    assert f"[... {console.mark() - mark - 20} bytes left out ...]" in text
