@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.tracelog import TraceLine, TraceLog
 
-VIRTIO_F_WRITE = 1 << 1  # include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_FAULT_F_WRITE
+VIRTIO_F_READ = 1 << 0  # include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_FAULT_F_READ
+VIRTIO_F_WRITE = 1 << 1  # VIRTIO_IOMMU_FAULT_F_WRITE
 AMD_F_WRITE = 1 << 5  # AMD I/O Virtualization Technology Specification, IO_PAGE_FAULT, RW
 
 
@@ -48,12 +49,17 @@ def _vtd(match: re.Match[str], time: float | None) -> DmaFault:
 
 
 def _virtio(match: re.Match[str], time: float | None) -> DmaFault:
-    write = bool(int(match["flags"]) & VIRTIO_F_WRITE)
+    write = _direction(int(match["flags"]))
     return DmaFault(bdf(int(match["endpoint"])), int(match["addr"], 16), write, int(match["reason"]), "qemu", time)
 
 
+def _direction(flags: int) -> bool | None:
+    """virtio-iommu tells read from write only where a mapping exists and forbids the access."""
+    return bool(flags & VIRTIO_F_WRITE) if flags & (VIRTIO_F_READ | VIRTIO_F_WRITE) else None
+
+
 def _amdvi(match: re.Match[str], time: float | None) -> DmaFault:
-    return DmaFault(None, int(match["addr"], 16), None, None, "qemu", time)
+    return DmaFault(f"0000:{match['device']}", int(match["addr"], 16), None, None, "qemu", time)
 
 
 # QEMU hw/i386/trace-events and hw/virtio/trace-events, 7.2 to 10.0.
@@ -69,7 +75,11 @@ _EVENTS = {
         ),
         _virtio,
     ),
-    "amdvi_page_fault": (re.compile(r".* guest physical address 0x(?P<addr>[0-9a-f]+)"), _amdvi),
+    # Where a DMA finds no mapping, amd-iommu reports no fault: its translation is 0.
+    "amdvi_translation_result": (
+        re.compile(r"devid: (?P<device>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) gpa 0x(?P<addr>[0-9a-f]+) hpa 0x0"),
+        _amdvi,
+    ),
 }
 
 _DEVICE = r"(?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
@@ -84,9 +94,10 @@ _GUEST = (
         r"domain=0x[0-9a-f]+ address=0x(?P<addr>[0-9a-f]+) flags=0x(?P<flags>[0-9a-f]+)\]"
     ),
     re.compile(
-        r"(?:domain|page|unknown) fault from EP (?P<endpoint>\d+) at (?P<addr>0x[0-9a-f]+|0) \[(?P<rwx>R?W?X?)\]"
+        r"(?:domain|page|unknown) fault from EP (?P<endpoint>\d+) at (?P<addr>0x[0-9a-f]+|0) \[(?P<rwx>[RWX]{0,3})\]"
     ),
 )
+_GUEST_DIRECTION = {"R": False, "W": True}
 _MAX_LINE = 512
 
 
@@ -115,7 +126,9 @@ def _guest_fault(found: dict[str, str | None]) -> DmaFault:
     if flags := found.get("flags"):
         device = found.get("named") or found.get("device")
         return DmaFault(device, address, bool(int(flags, 16) & AMD_F_WRITE), None, "guest")
-    return DmaFault(bdf(int(found["endpoint"] or "0")), address, "W" in (found["rwx"] or ""), None, "guest")
+    return DmaFault(
+        bdf(int(found["endpoint"] or "0")), address, _GUEST_DIRECTION.get((found["rwx"] or "")[:1]), None, "guest"
+    )
 
 
 class Mark(NamedTuple):

@@ -170,7 +170,7 @@ PLUMBING = re.compile(
     r"(?:__)?(?:dump_stack|print_|kasan_|__asan_|__kasan_|check_noncircular|check_prev_add|check_prevs_add|validate_chain"
     r"|mark_lock|lock_acquire|lock_release|__lock_acquire|lockdep_|__might_|__might_sleep|__ubsan_|ubsan_|handle_"
     r"|refcount_warn|list_(?:add|del)|check_unmap|check_sync|check_for|debug_dma|dma_unmap|dma_map|err_printk"
-    r"|schedule|__schedule|msleep|mutex_|rt_mutex_|down|up_|rwsem_|wait_for_|do_wait_for|io_schedule"
+    r"|schedule|__schedule|msleep|mutex_|rt_mutex_|down|up_|rwsem_|wait_for_|do_wait_for|dma_fence_|dma_resv_|ww_mutex_|io_schedule"
     r"|_raw_|do_raw_|queued_|native_|kfree|kmalloc|kmem_cache|slab_|k?free_|debug_check|debug_mutex"
     r"|delay_|__const_udelay|__delay|__udelay|cpu_relax|asm_|exc_|sysvec_|watchdog_|panic|vpanic|rcu_(?:sched|check|pending|dump)|report_|__warn|warn_slowpath)\w*(?:\.\w+)*"
 )

@@ -24,6 +24,7 @@ EXPECTED = {
         ("lockdep", "lockdep: Invalid wait context in iommufd_access_notify_unmap"),
         ("slab", "slab kmalloc-64: Poison overwritten"),
         ("workqueue", "workqueue lockup"),
+        ("hung-task", "task python3 hung in vfio_pci_dma_buf_move"),
     ],
     "dma-api": [("dma-api", "DMA-API: device driver frees DMA memory with different size in splat_init")],
     "general-protection": [("gpf", "general protection fault in splat_init")],

@@ -91,6 +91,10 @@ def test_captured_faults_and_the_guests_log_which_lost_one_of_them() -> None:
             "virtio_iommu virtio0: page fault from EP 520 at 0x2000000 [W]",
             DmaFault("0000:02:01.0", 0x2000000, True, None, "guest"),
         ),
+        (
+            "virtio_iommu virtio0: page fault from EP 16 at 0x3000000 []",
+            DmaFault("0000:00:02.0", 0x3000000, None, None, "guest"),
+        ),
     ],
 )
 def test_guest_formats(line: str, expected: DmaFault) -> None:
@@ -109,13 +113,21 @@ def test_guest_formats(line: str, expected: DmaFault) -> None:
             DmaFault("0000:02:00.0", 0x2000000, True, 2, "qemu"),
         ),
         (
-            "amdvi_page_fault error: page fault accessing guest physical address 0x2000000",
-            DmaFault(None, 0x2000000, None, None, "qemu"),
+            "30324@1795207919.721282:virtio_iommu_report_fault FAULT reason=2 flags=256 endpoint=16 address =0x3000000",
+            DmaFault("0000:00:02.0", 0x3000000, None, 2, "qemu"),
+        ),
+        (
+            "30211@1795207914.229974:amdvi_translation_result devid: 00:02.0 gpa 0x3000000 hpa 0x0",
+            DmaFault("0000:00:02.0", 0x3000000, None, None, "qemu"),
         ),
     ],
 )
 def test_qemu_formats(line: str, expected: DmaFault) -> None:
     assert faults(line) == [expected]
+
+
+def test_a_translation_that_succeeds_is_no_fault() -> None:
+    assert faults("amdvi_translation_result devid: 00:02.0 gpa 0x3000000 hpa 0x40000000") == []
 
 
 def test_source_id() -> None:
