@@ -13,7 +13,7 @@ from harness.progress import Phase
 # A build step as Kbuild prints it: "  CC [M]  drivers/vfio/pci/vfio_pci_core.o".
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]*)\s+(?:\[M\]\s+)?(\S+)$")
 _STEPS_FILE = "harness-steps"
-TYPICAL_STEPS = 1560
+TYPICAL_STEPS = 2020
 """Steps of a full build of the default kernel; later builds count on what the one before took."""
 
 _CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
@@ -24,6 +24,10 @@ def _environment() -> dict[str, str]:
     wrappers = [d for d in _CCACHE_DIRS if Path(d, "gcc").exists()]
     env = process.environment(KBUILD_BUILD_TIMESTAMP="@0", KBUILD_BUILD_USER="vfio-harness", KBUILD_BUILD_HOST="host")
     return {**env, "PATH": ":".join([*wrappers, env["PATH"]])}
+
+
+def _short(target: str) -> str:
+    return Path(target).name if target.startswith("/") else target
 
 
 def make(args: Sequence[str], *, source: Path, log: Path, step: Phase, expected: int | None = None) -> int:
@@ -44,7 +48,7 @@ def make(args: Sequence[str], *, source: Path, log: Path, step: Phase, expected:
             out.write(line + "\n")
             if match := _STEP.match(line):
                 done += 1
-                last = f"{match[1]} {match[2]}"
+                last = f"{match[1]} {_short(match[2])}"
             else:
                 lines.append(line)
 

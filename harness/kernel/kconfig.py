@@ -95,7 +95,7 @@ def _meets(config: Mapping[str, str], option: str, requirement: Requirement) -> 
 
 
 def _sentence(config: Mapping[str, str], requirement: Requirement) -> str:
-    value = "y" if requirement.builtin else "y or m"
+    value = "y" if requirement.builtin else "m"
     text = " or ".join(f"CONFIG_{option}={value}" for option in requirement.any) + f": {requirement.why}"
     modular = [option for option in requirement.any if config.get(option) == "m"]
     first = [f"CONFIG_{option}" for option in requirement.needs if option not in config]

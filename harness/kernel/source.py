@@ -34,8 +34,10 @@ class BuildDir:
 
 
 def resolve(kernel: str | None, emit: Emit) -> Tree | BuildDir:
-    """Find out what KERNEL= names, fetching it if it is Debian's. Raises UsageError if it is nothing we know."""
-    if kernel is None or kernel.startswith("debian:"):
+    """Find out what KERNEL= names (None or empty: the default), fetching it if it is Debian's.
+
+    Raises UsageError if it is nothing we know."""
+    if not kernel or kernel.startswith("debian:"):
         package, path = debian.obtain(kernel.removeprefix("debian:") if kernel else None, emit)
         return Tree(
             path, f"debian:{package.upstream} ({package.name} {package.version})", package.dirname, pristine=True

@@ -32,11 +32,11 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     build_dir.mkdir(exist_ok=True)
     stamp, next_stamp = build_dir / _BUILT, build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later
-    changed = _changed(tree, stamp)
-    top = tree.path
-    if is_unclean(tree.path):
-        top = store.place("farm", tree.key)
-        link_farm(tree.path, top)
+    changed = changed_since(tree, stamp)
+    top, farm = tree.path, store.place("farm", tree.key)
+    if is_unclean(tree.path) or farm.is_dir():  # once a farm, always a farm: another path would rebuild everything
+        link_farm(tree.path, farm)
+        top = farm
     if _wishes_of(build_dir) != wishes:
         changed = None
     if changed == []:
@@ -59,7 +59,7 @@ def _wishes_of(build_dir: Path) -> str:
     return wanted.read_text() if wanted.exists() else ""
 
 
-def _changed(tree: source.Tree, stamp: Path) -> list[str] | None:
+def changed_since(tree: source.Tree, stamp: Path) -> list[str] | None:
     """Files and directories of the tree changed since the last good build; None if there was none.
 
     By change time as well as modification time: a file moved in with an old date counts."""
