@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import paramiko
 
 from harness.config import MachineConfig
-from harness.errors import GuestCrashed, GuestHung, GuestLost, HarnessError, QemuDied
+from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestLost, HarnessError, QemuDied
 from harness.progress import Emit, phase, silent
 from harness.vm import command, diagnose, ssh
 from harness.vm.accel import Accel
@@ -40,6 +40,7 @@ BOOT_S = 120.0
 SSH_S = 15.0
 PANIC_TAIL = 64 * 1024
 """Room for the oops, and the other CPUs' backtraces, around a panic's line."""
+SETTLE_S = 1.0
 CONSOLE_NOTE = 16 * 1024
 REENTRANT = "Blocked re-entrant IO"
 
@@ -206,7 +207,7 @@ class Machine:
         seconds = timeout * self.slowdown
         waited: set[Future[Any]] = {future, self._lost}
         concurrent.futures.wait(waited, seconds, return_when=concurrent.futures.FIRST_COMPLETED)
-        if future.done() and not (future.exception() and self._settled_loss()):
+        if future.done() and not (isinstance(future.exception(), AgentLost) and self._settled_loss()):
             return future.result()
         self.check()
         raise self.hung(f"{what}: no answer within {seconds:.1f} s")
@@ -219,8 +220,8 @@ class Machine:
         return error
 
     def _settled_loss(self) -> bool:
-        """A dying VM first shows as a broken connection: give QEMU's own word a moment to arrive."""
-        concurrent.futures.wait([self._lost], 0.5)
+        """A dying VM may first show as a broken connection: give QEMU's own word a moment to arrive."""
+        concurrent.futures.wait([self._lost], SETTLE_S)
         return self._lost.done()
 
     @contextmanager
@@ -314,7 +315,7 @@ class Machine:
         if self._client is None:
             try:
                 self._client = ssh.connect(self.ssh_port(), self._key, self._boot.host_key, SSH_S * self.slowdown)
-            except HarnessError:
+            except AgentLost:
                 if self._settled_loss():
                     self.check()
                 raise
