@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,26 +39,27 @@
 
 static bool failed;
 
-/* One line of the kernel log, at a level that any console shows. */
-__attribute__((format(printf, 1, 2)))
-static void say(const char *fmt, ...)
+/* One line of the kernel log; its level makes it reach any console. */
+static void tell(char *line)
 {
-	char line[256] = "<1>vfio-harness: ";
 	size_t len = strlen(line);
-	va_list args;
-	int fd;
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
-	va_start(args, fmt);
-	vsnprintf(line + len, sizeof(line) - len - 1, fmt, args);
-	va_end(args);
-	strcat(line, "\n");	/* without it the kernel keeps the line back, for more to come */
-
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, line, strlen(line)) < 0)
-		dprintf(STDERR_FILENO, "%s", line + 3);
+	line[len - 1] = '\n';	/* cut short or not: without it the kernel keeps the line back, for more to come */
+	if (fd < 0 || write(fd, line, len) < 0)
+		dprintf(STDERR_FILENO, "%s", line + strlen("<1>"));
 	if (fd >= 0)
 		close(fd);
 }
+
+#define say(fmt, ...)								\
+	do {									\
+		char line[512];							\
+										\
+		snprintf(line, sizeof(line), "<1>vfio-harness: " fmt "\n",	\
+			 ##__VA_ARGS__);					\
+		tell(line);							\
+	} while (0)
 
 /* Only the first failure is told: the rest follow from it. */
 #define fail(fmt, ...)								\
@@ -69,30 +69,34 @@ static void say(const char *fmt, ...)
 		failed = true;							\
 	} while (0)
 
-static const struct mountpoint {
+struct mountpoint {
 	const char *type;
 	const char *dir;
 	const char *data;
 	unsigned long flags;
 	bool optional;		/* a kernel without it is still worth testing */
-} mounts[] = {
+};
+
+/* What the servers need to start, and the rest. */
+static const struct mountpoint first_mounts[] = {
 	{ .type = "devtmpfs", .dir = "/dev", .flags = MS_NOSUID, .data = "mode=0755" },
 	{ .type = "proc", .dir = "/proc", .flags = NO_EXEC },
-	{ .type = "sysfs", .dir = "/sys", .flags = NO_EXEC },
 	{ .type = "tmpfs", .dir = "/run", .flags = NO_DEV, .data = "mode=0755" },
-	{ .type = "tmpfs", .dir = "/tmp", .flags = NO_DEV, .data = "mode=1777" },
+};
+
+static const struct mountpoint other_mounts[] = {
 	{ .type = "devpts", .dir = "/dev/pts", .flags = MS_NOSUID | MS_NOEXEC, .data = "mode=0620,ptmxmode=0666" },
 	{ .type = "tmpfs", .dir = "/dev/shm", .flags = NO_DEV, .data = "mode=1777" },
+	{ .type = "tmpfs", .dir = "/tmp", .flags = NO_DEV, .data = "mode=1777" },
+	{ .type = "sysfs", .dir = "/sys", .flags = NO_EXEC },
 	{ .type = "debugfs", .dir = "/sys/kernel/debug", .flags = NO_EXEC, .optional = true },
 	{ .type = "tracefs", .dir = "/sys/kernel/tracing", .flags = NO_EXEC, .optional = true },
 };
 
-static void mount_all(void)
+static void mount_all(const struct mountpoint *m, size_t count)
 {
-	const struct mountpoint *m;
-
-	for (m = mounts; m < mounts + ARRAY_SIZE(mounts); m++) {
-		mkdir(m->dir, 0755);	/* below a tmpfs; elsewhere it exists */
+	for (; count; m++, count--) {
+		mkdir(m->dir, 0755);	/* on a tmpfs; elsewhere it exists */
 		if (!mount(m->type, m->dir, m->type, m->flags, m->data))
 			continue;
 		if (errno == EBUSY)	/* CONFIG_DEVTMPFS_MOUNT */
@@ -160,7 +164,7 @@ static void module_params(const char *path, char *cmdline, char *params, size_t 
 	name = name ? name + 1 : path;
 	len = strcspn(name, ".");
 	params[0] = '\0';
-	for (word = strtok_r(cmdline, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+	for (word = strtok_r(cmdline, "\n ", &save); word; word = strtok_r(NULL, "\n ", &save)) {
 		if (!names_module(word, name, len))
 			continue;
 		used += snprintf(params + used, room - used, "%s ", word + len + 1);
@@ -299,7 +303,7 @@ static pid_t spawn(char *const argv[], int input, const char *log)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	dup2(input, STDIN_FILENO);
-	fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
 	execv(argv[0], argv);
@@ -378,13 +382,14 @@ int main(void)
 
 	setenv("PATH", "/usr/sbin:/usr/bin", 1);
 	setenv("HOME", "/root", 1);
-	mount_all();
 	sethostname("vfio-harness", strlen("vfio-harness"));
 
-	sshd = start_sshd();
+	mount_all(first_mounts, ARRAY_SIZE(first_mounts));
 	start_interpreter();
-	configure_network();
+	sshd = start_sshd();
 	modules = start_modules();
+	configure_network();
+	mount_all(other_mounts, ARRAY_SIZE(other_mounts));
 	if (sshd < 0 || modules < 0)
 		fail("fork: %s", strerror(errno));
 

@@ -2,7 +2,6 @@
 """Puts the root file system together in a directory and packs it into an erofs image, the same bytes for the same
 inputs and keys."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +30,6 @@ _PROGRAMS = {
     "agent.c": "usr/lib/vfio-harness/agent",
 }
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,--build-id=none")
-_STDLIB = "usr/lib/python3.13"
 _UUID = "76666966-6f00-4000-8000-000000000001"  # any will do, if it is always the same
 
 
@@ -80,10 +78,11 @@ def _compile_programs(root: Path) -> None:
 def _compile_bytecode(root: Path) -> None:
     """Byte code beside each module, as maintainer scripts would; by the guest's own interpreter, and never checked."""
     libraries = next(root.glob("usr/lib/*-linux-gnu"))
-    interpreter = [next((root / "usr/lib64").iterdir()), "--library-path", libraries, root / "usr/bin/python3.13"]
+    loader = next((root / "usr/lib64").iterdir())
+    python = (loader, "--library-path", libraries, root / "usr/bin/python3.13", "-S")
+    paths = ("-s", root, "-p", "/", root / "usr/lib")
     command.run(
-        [*interpreter, "-S", "-m", "compileall", "-q", "-f", "--invalidation-mode=unchecked-hash"]
-        + ["-s", str(root), "-p", "/", str(root / "usr/lib")],
+        [*python, "-m", "compileall", "-q", "-f", "--invalidation-mode=unchecked-hash", *paths],
         timeout_s=300,
         env={"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
     )
@@ -99,5 +98,5 @@ def _pack(root: Path, image: Path) -> None:
     mkfs = command.require("mkfs.erofs", "erofs-utils")
     for path in (root, *root.rglob("*")):
         if path.is_dir() and not path.is_symlink():
-            os.chmod(path, 0o700 if path.name == ".ssh" else 0o755)  # whatever our umask is
-    command.run([mkfs, "-zlz4", "-T0", f"-U{_UUID}", "-x-1", "--all-root", image, root], timeout_s=120)
+            path.chmod(0o700 if path.name == ".ssh" else 0o755)  # whatever our umask is
+    command.run([mkfs, "-T0", f"-U{_UUID}", "-x-1", "--all-root", image, root], timeout_s=120)

@@ -82,7 +82,7 @@ class Selection:
                 self._add(child)
 
     def _target(self, link: Path) -> Path:
-        to = Path(os.readlink(link))
+        to = link.readlink()
         path = self.root / to.relative_to("/") if to.is_absolute() else Path(os.path.normpath(link.parent / to))
         if not path.is_relative_to(self.root) or not path.exists():
             raise HarnessError(f"guest image: {link.relative_to(self.root)} points to {to}, which no package brings")

@@ -6,25 +6,24 @@ three streams; a child takes them as its own 0, 1 and 2, and runs what they brin
 then that many bytes of a zip application. The rest of the streams is the application's channel to the host.
 """
 
-# Imported here, in parallel with the boot, so that a session need not: what an agent is likely to use.
-import ctypes  # noqa: F401
-import dataclasses  # noqa: F401
-import errno  # noqa: F401
-import fcntl  # noqa: F401
 import gc
-import json  # noqa: F401
-import mmap  # noqa: F401
-import os
-import runpy
-import select  # noqa: F401
-import signal
-import socket
-import struct  # noqa: F401
-import sys
-import threading  # noqa: F401
-import traceback
 
-LENGTH_LIMIT = 16 << 20
+gc.disable()  # nothing that is loaded here becomes garbage
+
+import importlib  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+import zipimport  # noqa: E402
+
+# What an agent will import, most needed first; loaded while nobody asks for an agent yet.
+PRELOAD = (
+    *("json", "threading", "typing", "binascii", "contextlib", "struct", "ctypes", "fcntl", "mmap"),
+    *("traceback", "dataclasses", "pathlib"),
+)
+LENGTH_LIMIT = 16 << 20  # bytes
 
 
 def receive() -> bytes:
@@ -48,28 +47,36 @@ def receive() -> bytes:
     return b"".join(parts)
 
 
-def serve(connection: socket.socket, streams: list[int]) -> int:
-    """Be the agent; returns its exit status."""
+def take_over(streams: list[int]) -> None:
+    """Make the streams ours, in a session of our own."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    path = f"/run/agent-{os.getpid()}.zip"
+    # Not reconfigured: they were made for the log, a file that can seek.
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def run(streams: list[int]) -> int:
+    """Be the agent; returns its exit status."""
     try:
-        with open(path, "wb") as file:
+        take_over(streams)
+        path = f"/run/agent-{os.getpid()}.zip"
+        with open(path, "wb") as file:  # noqa: PTH123 - pathlib costs 40 ms here
             file.write(receive())
         sys.argv = [path]
-        runpy.run_path(path, run_name="__main__")
+        sys.path.insert(0, path)
+        exec(zipimport.zipimporter(path).get_code("__main__"), {"__name__": "__main__"})
+        sys.stdout.flush()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
         print(end.code, file=sys.stderr)
         return 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 1
     return 0
 
@@ -77,21 +84,22 @@ def serve(connection: socket.socket, streams: list[int]) -> int:
 def main() -> None:
     """Fork an agent for each connection, for ever."""
     sys.path.append("/usr/lib/python3/dist-packages")  # pyverbs; -S leaves it out
-    server = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children leave no zombies
+    server = socket.socket(fileno=os.dup(0))
+    for name in PRELOAD:
+        if select.select([server], [], [], 0)[0]:
+            break
+        importlib.import_module(name)
     gc.freeze()  # pages of what is loaded stay shared
     while True:
         connection, _ = server.accept()
         _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-        if os.fork() == 0:
+        if len(streams) == 3 and os.fork() == 0:
             server.close()
-            status = 1
-            try:
-                status = serve(connection, streams)
-                sys.stdout.flush()
-            finally:
-                connection.send(bytes([status & 0xFF]))
-                os._exit(status)
+            gc.enable()
+            status = run(streams)
+            connection.send(bytes([status & 0xFF]))
+            os._exit(status)
         for stream in streams:
             os.close(stream)
         connection.close()
