@@ -65,6 +65,8 @@ class Selection:
     def keep(self, pattern: str) -> None:
         """Keep what the pattern matches; HarnessError if that is nothing."""
         matches = list(self.root.glob(pattern))
+        if (self.root / pattern).is_symlink():  # glob follows an absolute one out of our root, and may find nothing
+            matches = [self.root / pattern]
         if not matches:
             raise HarnessError(f"rootfs.yaml: keep: {pattern!r} matches nothing in the unpacked packages")
         for match in matches:
@@ -84,7 +86,7 @@ class Selection:
     def _target(self, link: Path) -> Path:
         to = link.readlink()
         path = self.root / to.relative_to("/") if to.is_absolute() else Path(os.path.normpath(link.parent / to))
-        if not path.is_relative_to(self.root) or not path.exists():
+        if not path.is_relative_to(self.root) or not (path.is_symlink() or path.exists()):
             raise HarnessError(f"guest image: {link.relative_to(self.root)} points to {to}, which no package brings")
         return path
 

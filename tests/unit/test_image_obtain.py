@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cache around the build: atomic, keyed by content, clean after a failure."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from harness import image
+from harness.errors import HarnessError
+from harness.image import build, recipe
+from harness.image.keys import Key
+from harness.image.recipe import Recipe
+from harness.progress import silent
+
+
+class Builds:
+    """Stands in for the build, which needs the network: writes a small file where the image would be."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: OSError | None = None
+
+    def assemble(self, recipe: Recipe, scratch: Path, login: Key, host: Key, target: Path) -> None:
+        self.count += 1
+        (scratch / "half-made").write_text("")
+        if self.error:
+            raise self.error
+        target.write_bytes(host.public_line.encode())
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builds:
+    stand_in = Builds()
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "assemble", stand_in.assemble)
+    return stand_in
+
+
+def test_second_time_comes_from_the_cache(builds: Builds) -> None:
+    first = image.obtain(silent)
+    assert image.obtain(silent) == first
+    assert builds.count == 1
+    assert first.root.read_text() == first.host_key
+    assert first.ssh_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_changed_input_builds_anew(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = image.obtain(silent)
+    monkeypatch.setattr(recipe, "content_key", lambda files: "another")
+    assert image.obtain(silent).host_key != first.host_key
+    assert first.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "No space left on device"), (errno.EACCES, "Permission denied")]
+)
+def test_failure_leaves_nothing_and_the_next_call_works(builds: Builds, tmp_path: Path, number: int, told: str) -> None:
+    builds.error = OSError(number, told)
+    with pytest.raises(HarnessError, match=told):
+        image.obtain(silent)
+    assert {path.name for path in (tmp_path / "image").iterdir()} <= {"lock"}
+    builds.error = None
+    assert image.obtain(silent).root.exists()
