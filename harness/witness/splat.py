@@ -76,7 +76,7 @@ def _splats(lines: list[str]) -> Iterator[Splat]:
 
 def _first_line(lines: list[str], at: int) -> tuple[Format, re.Match[str]] | None:
     """The row whose report begins at line ``at``."""
-    if at and RULE.match(lines[at - 1]) and (match := LOCKDEP.first.match(lines[at])) and "KASAN" not in lines[at]:
+    if at and RULE.match(lines[at - 1]) and (match := LOCKDEP.first.match(lines[at])):
         return LOCKDEP, match
     for form in FORMATS:
         if match := form.first.match(lines[at]):
@@ -87,12 +87,12 @@ def _first_line(lines: list[str], at: int) -> tuple[Format, re.Match[str]] | Non
 def _end(lines: list[str], start: int, form: Format) -> int:
     """The index after the report's last line."""
     limit = min(len(lines), start + form.max_lines)
-    for at in range(start, limit):
-        if at > start and CUT_HERE.match(lines[at]):
+    for at in range(start + 1, limit):
+        if CUT_HERE.match(lines[at]):
             return at
-        if at > start and (row := _first_line(lines, at)) and row[0].kind not in form.absorbs:
+        if (row := _first_line(lines, at)) and row[0].kind not in form.absorbs:
             return at
-        if form.last.match(lines[at]) and (at > start or not form.last.pattern):
+        if form.last.match(lines[at]):
             following = at + 1
             if form.after and following < limit and form.after.match(lines[following]):
                 following += 1
@@ -116,22 +116,23 @@ def _frames(lines: list[str]) -> Iterator[str]:
             yield match["function"]
 
 
+def _named(form: Format, match: re.Match[str], message: list[str]) -> tuple[str, str, dict[str, str | None]]:
+    """Kind, title's template and the fields for it: WARN's own message, where it is a known one, says more than WARN."""
+    fields = match.groupdict()
+    for kind, pattern, title in MESSAGES:
+        if found := next((hit for line in message if (hit := pattern.match(line))), None):
+            return kind, title, fields | found.groupdict()
+    if message and form.kind == "warning":
+        return form.kind, form.title + ": {message}", fields | {"message": message[0]}
+    return form.kind, form.title, fields
+
+
 def _splat(form: Format, match: re.Match[str], message: list[str], lines: list[str]) -> Splat:
-    kind, title, fields = form.kind, form.title, match.groupdict()
+    kind, title, fields = _named(form, match, message)
     stack = [frame for frame in _frames(lines) if not PLUMBING.fullmatch(frame)]
     rip = next((found["function"] for line in lines if (found := _RIP.match(line))), None)
-    candidates = [fields.get("function"), rip, *stack]
-    for name, pattern, template in MESSAGES:
-        found = next((hit for line in message if (hit := pattern.match(line))), None)
-        if found:
-            kind, title = name, template
-            fields |= found.groupdict()
-            break
-    else:
-        if message and kind == "warning":
-            title += ": {message}"
-            fields["message"] = message[0]
-    culprit = next((name for name in candidates if name and not PLUMBING.fullmatch(name)), None) or "?"
+    suspects = (name for name in (fields.get("function"), rip, *stack) if name and not PLUMBING.fullmatch(name))
+    culprit = next(suspects, "?")
     values = {key: (value or "?").strip() for key, value in fields.items()} | {"culprit": culprit}
     values["where"] = re.sub(r"^(?:\.\.?/)+", "", values.get("where", ""))
     line = title.format(**values)[:MAX_TITLE]

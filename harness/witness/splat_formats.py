@@ -36,7 +36,6 @@ _END_TRACE = re.compile(r"---\[ end trace")
 _END_STACK = re.compile(r" ?</TASK>")
 _END_KASAN = re.compile(r"={60,}$")
 _END_PANIC = re.compile(r"---\[ end Kernel panic|Rebooting in ")
-_ONE_LINE = re.compile(r"")
 _OOPS = frozenset({"oops", "gpf"})
 
 # Order matters: the first row that matches a line names its kind.
@@ -123,13 +122,15 @@ FORMATS = (
         "kmemleak",
         re.compile(r"kmemleak: (?P<count>\d+) new suspected memory leaks"),
         "kmemleak: {count} new suspected memory leaks",
-        _ONE_LINE,
+        _END_STACK,
+        max_lines=1,
     ),
     Format(
         "netdevice",
         re.compile(r"unregister_netdevice: waiting for (?P<device>\S{1,15}) to become free"),
         "a reference to netdevice {device} leaked",
-        _ONE_LINE,
+        _END_STACK,
+        max_lines=1,
     ),
     Format(
         "oops",
@@ -166,11 +167,26 @@ MESSAGES = (
 )
 
 # Frames that report, sleep or lock for somebody else: the next frame up is the one to look at.
-PLUMBING = re.compile(
-    r"(?:__)?(?:dump_stack|print_|kasan_|__asan_|__kasan_|check_noncircular|check_prev_add|check_prevs_add|validate_chain"
-    r"|mark_lock|lock_acquire|lock_release|__lock_acquire|lockdep_|__might_|__might_sleep|__ubsan_|ubsan_|handle_"
-    r"|refcount_warn|list_(?:add|del)|check_unmap|check_sync|check_for|debug_dma|dma_unmap|dma_map|err_printk"
-    r"|schedule|__schedule|msleep|mutex_|rt_mutex_|down|up_|rwsem_|wait_for_|do_wait_for|dma_fence_|dma_resv_|ww_mutex_|io_schedule"
-    r"|_raw_|do_raw_|queued_|native_|kfree|kmalloc|kmem_cache|slab_|k?free_|debug_check|debug_mutex"
-    r"|delay_|__const_udelay|__delay|__udelay|cpu_relax|asm_|exc_|sysvec_|watchdog_|panic|vpanic|rcu_(?:sched|check|pending|dump)|report_|__warn|warn_slowpath)\w*(?:\.\w+)*"
+_PLUMBING_PREFIXES = (
+    *("dump_stack", "print_", "report_", "warn", "panic", "vpanic", "err_printk"),
+    *(
+        "kasan_",
+        "asan_",
+        "ubsan_",
+        "handle_shift",
+        "handle_out_of",
+        "check_slab",
+        "kfree",
+        "kvfree",
+        "kmalloc",
+        "kmem_cache",
+    ),
+    *("slab_", "debug_check", "debug_mutex", "refcount_warn", "list_add", "list_del"),
+    *("lock_", "lockdep_", "mark_lock", "validate_chain", "check_noncircular", "check_prev", "might_"),
+    *("check_unmap", "check_sync", "check_for", "debug_dma", "dma_map", "dma_unmap"),
+    *("schedule", "io_schedule", "msleep", "wait_for_", "do_wait_for", "dma_fence_", "dma_resv_"),
+    *("mutex_", "ww_mutex_", "rt_mutex_", "down_", "up_", "rwsem_", "raw_", "do_raw_", "queued_", "native_"),
+    *("delay_", "const_udelay", "delay", "udelay", "cpu_relax", "watchdog_", "rcu_sched", "rcu_check", "rcu_dump"),
+    *("asm_", "exc_", "sysvec_"),
 )
+PLUMBING = re.compile(rf"_*(?:{'|'.join(_PLUMBING_PREFIXES)})\w*(?:\.\w+)*")
