@@ -117,7 +117,7 @@ def _frames(lines: list[str]) -> Iterator[str]:
 
 
 def _named(form: Format, match: re.Match[str], message: list[str]) -> tuple[str, str, dict[str, str | None]]:
-    """Kind, title's template and the fields for it: WARN's own message, where it is a known one, says more than WARN."""
+    """Kind, title template and its fields: WARN's own message, where it is a known one, says more than WARN."""
     fields = match.groupdict()
     for kind, pattern, title in MESSAGES:
         if found := next((hit for line in message if (hit := pattern.match(line))), None):
