@@ -58,6 +58,17 @@ class Console:
                     raise TimeoutError(f"the console did not show {wanted[0].decode()!r} within {timeout:.1f} s")
                 time.sleep(POLL_S)
 
+    def wait_quiet(self, quiet: float, timeout: float) -> None:
+        """Wait until nothing was printed for ``quiet`` seconds. TimeoutError after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        size, since = self.mark(), time.monotonic()
+        while time.monotonic() - since < quiet:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the console was not quiet for {quiet:g} s within {timeout:g} s")
+            time.sleep(POLL_S)
+            if (now := self.mark()) != size:
+                size, since = now, time.monotonic()
+
     def _read(self, offset: int, size: int) -> bytes:
         try:
             with self.path.open("rb") as file:

@@ -8,9 +8,9 @@ from harness.errors import GuestLost, HarnessError
 from harness.vm.console import Console
 from harness.vm.qmp import Qmp
 
-SYSRQ_KEYS = b"wl"
-"""Blocked tasks, and what each CPU runs."""
-SYSRQ_END = b"sysrq: HELP"
+SYSRQ = {"w": b"sysrq: Show Blocked State", "l": b"sysrq: Show backtrace"}
+"""Keys and what the kernel answers at once: blocked tasks, what each CPU runs."""
+QUIET_S = 0.3
 ANSWER_S = 3.0
 REPORT = 32 * 1024
 
@@ -32,17 +32,20 @@ def stacks(qmp: Qmp, console: Console) -> list[str]:
 
 
 def _sysrq(qmp: Qmp, console: Console) -> str | None:
-    """CONFIG_MAGIC_SYSRQ_SERIAL: a break, then a key. ``h`` last: its output ends the report."""
+    """CONFIG_MAGIC_SYSRQ_SERIAL: a break, then a key. The 8250 driver loses a break that comes while it prints."""
     mark = console.mark()
     reader, writer = os.pipe()
     try:
         _give_input(qmp, console, reader)
-        for key in SYSRQ_KEYS + b"h":
+        for key, answer in SYSRQ.items():
             qmp.execute("chardev-send-break", {"id": "console"}, timeout=ANSWER_S)
-            os.write(writer, bytes([key]))
-        console.wait_for(SYSRQ_END, timeout=ANSWER_S, since=mark)
-    except TimeoutError:
-        return None
+            os.write(writer, key.encode())
+            console.wait_for(answer, timeout=ANSWER_S, since=mark)
+            console.wait_quiet(QUIET_S, timeout=ANSWER_S)
+    except TimeoutError as error:
+        if console.mark() == mark:
+            return None
+        return f"{console.since(mark, REPORT)}\n({error})"
     finally:
         os.close(reader)
         os.close(writer)
