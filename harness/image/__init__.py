@@ -54,7 +54,8 @@ def _build(ready: Path, partial: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     scratch = partial / "scratch"
     try:
-        scratch.mkdir(parents=True)
+        partial.mkdir(mode=0o700)  # the image holds the guest's private key
+        scratch.mkdir()
         login, host = Key.generate(), Key.generate()
         build.assemble(recipe.load(), scratch, login, host, partial / "root.erofs")
         write_secret(partial / "ssh_key", login.openssh)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.image import command, packages
-from harness.image.keys import Key, write_secret
+from harness.image.keys import Key
 from harness.image.recipe import INIT, ROOTFS, Recipe
 
 # Mount points, and the links of a merged /usr.
@@ -34,7 +34,7 @@ _UUID = "76666966-6f00-4000-8000-000000000001"  # any will do, if it is always t
 
 
 def assemble(recipe: Recipe, scratch: Path, login: Key, host: Key, image: Path) -> None:
-    """Build the image; ``scratch`` is a new directory that the caller removes."""
+    """Build the image; ``scratch`` is a new directory, private for the keys in it, that the caller removes."""
     unpacked, root = scratch / "unpacked", scratch / "root"
     packages.unpack(recipe, unpacked)
     packages.select(recipe, unpacked, root)
@@ -89,14 +89,15 @@ def _compile_bytecode(root: Path) -> None:
 
 
 def _add_keys(root: Path, login: Key, host: Key) -> None:
-    write_secret(root / "etc/dropbear/host_key", host.dropbear)
-    (root / "root/.ssh").mkdir(mode=0o700)
-    write_secret(root / "root/.ssh/authorized_keys", f"{login.public_line}\n".encode())
+    (root / "etc/dropbear/host_key").write_bytes(host.dropbear)
+    (root / "root/.ssh").mkdir()
+    (root / "root/.ssh/authorized_keys").write_text(f"{login.public_line}\n")
 
 
 def _pack(root: Path, image: Path) -> None:
     mkfs = command.require("mkfs.erofs", "erofs-utils")
     for path in (root, *root.rglob("*")):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700 if path.name == ".ssh" else 0o755)  # whatever our umask is
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if runs else 0o644)  # whatever our umask is, and that of the checkout was
     command.run([mkfs, "-T0", f"-U{_UUID}", "-x-1", "--all-root", image, root], timeout_s=120)
