@@ -16,16 +16,19 @@ import importlib
 import itertools
 import json
 import os
+import select
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from .resource import Resource, close_all
 
 LINE_LIMIT = 4 << 20  # bytes; 1 MiB of data is 1.4 MiB of base64
 TRACEBACK_LIMIT = 4000  # characters
-SERVICES = ("rpc", "pci", "iommufd", "container", "vfio", "nvme", "edu", "verbs", "dmabuf")
+# Imported at their first use, or ahead of it while the host asks for nothing. verbs is by far the slowest.
+SERVICES = ("pci", "iommufd", "vfio", "nvme", "edu", "container", "dmabuf", "verbs")
 
 
 class Refused(Exception):
@@ -46,6 +49,7 @@ class Server:
     def serve(self) -> None:
         """Say hello, then answer. At the end close everything, so that no device stays bound to a dead agent."""
         self._send({"hello": {"pid": os.getpid(), "python": sys.version.split()[0], "release": os.uname().release}})
+        self._import_while_idle()
         while line := self._requests.readline(LINE_LIMIT):
             request = json.loads(line, object_hook=self._decode)
             if request.get("thread"):
@@ -53,6 +57,13 @@ class Server:
             else:
                 self._answer(request)
         close_all()
+
+    def _import_while_idle(self) -> None:
+        for service in SERVICES:
+            if select.select([self._requests], [], [], 0)[0]:
+                break
+            with suppress(ImportError):  # an image without pyverbs; whoever asks for verbs will be told
+                importlib.import_module(f".{service}", __package__)
 
     def _answer(self, request: dict[str, Any]) -> None:
         reply: dict[str, Any] = {"id": request["id"]}

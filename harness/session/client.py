@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 COMMAND = "/usr/lib/vfio-harness/agent"
 START_SECONDS = 15.0
+END_SECONDS = 2.0  # for our own thread to notice
 CALL_SECONDS = 20.0  # for a call that takes milliseconds when the kernel is well
 
 _own_thread: ContextVar[bool] = ContextVar("own_thread", default=False)
@@ -33,11 +35,17 @@ class Agent:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._lost: AgentLost | None = None
         self._hello: Future[Any] = Future()
         self._channel = _start(machine.ssh(), START_SECONDS * machine.slowdown)
-        threading.Thread(target=self._receive, name="agent", daemon=True).start()
-        self.hello: dict[str, Any] = machine.race(self._hello, START_SECONDS, "the guest agent's hello")
+        self._reader = threading.Thread(target=self._receive, name="agent", daemon=True)
+        self._reader.start()
+        try:
+            self.hello: dict[str, Any] = machine.race(self._hello, START_SECONDS, "the guest agent's hello")
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, on: str | Ref, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
         """Run ``do`` of a service or an object in the guest; returns its result.
@@ -47,29 +55,42 @@ class Agent:
         """
         future: Future[Any] = Future()
         number = next(self._numbers)
+        line = wire.request(number, on, do, args, _own_thread.get())
         with self._lock:
             if self._lost:
                 raise self._lost
             self._waiting[number] = future
-            try:
-                self._channel.sendall(wire.request(number, on, do, args, _own_thread.get()))
-            except OSError as exc:
-                future.set_exception(AgentLost(f"the guest agent's channel: {exc}"))
+        self._send(line)
         message = self._machine.race(future, timeout, f"{do} in the guest")
         if error := wire.failure(message):
             raise error
         return message.get("ok")
 
+    @property
+    def slowdown(self) -> float:
+        """The machine's, for deadlines that the guest keeps."""
+        return self._machine.slowdown
+
+    def _send(self, line: bytes) -> None:
+        try:
+            with self._sending:
+                self._channel.sendall(line)
+        except TimeoutError:
+            raise self._machine.hung("the guest agent takes no requests") from None
+        except OSError:
+            self._channel.close()  # then the reader says how the agent ended
+
     def close(self) -> None:
         """Let the agent end; it closes what it holds."""
         self._channel.close()
+        self._reader.join(END_SECONDS)
 
     def _receive(self) -> None:
         """Hand each line to its future until the channel ends; then fail those that still wait."""
         rest = b""
         why = "the guest agent ended"
         try:
-            while data := self._channel.recv(1 << 16):
+            while data := self._receive_some():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._deliver(wire.reply(line))
@@ -81,6 +102,12 @@ class Agent:
         except OSError as exc:
             why = f"the guest agent's channel: {exc}"
         self._fail(AgentLost(why + _last_words(self._channel)))
+
+    def _receive_some(self) -> bytes:
+        """What has come; b"" at the channel's end."""
+        while True:
+            with suppress(TimeoutError):  # the channel's timeout is meant for sending
+                return self._channel.recv(1 << 16)
 
     def _deliver(self, message: dict[str, Any]) -> None:
         if "hello" in message and not self._hello.done():
@@ -134,6 +161,7 @@ def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
         if transport is None:
             raise AgentLost("the SSH connection to the guest is closed")
         channel = transport.open_session(timeout=seconds)
+        channel.settimeout(seconds)
         channel.exec_command(COMMAND)
         channel.sendall(b"%d\n" % len(application) + application)
     except (OSError, paramiko.SSHException) as exc:
@@ -142,6 +170,7 @@ def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
 
 
 def _last_words(channel: paramiko.Channel) -> str:
-    """What the agent said on stderr, if anything."""
+    """How the agent ended, as far as can be told: its exit status, what it said on stderr."""
+    status = f" with status {channel.recv_exit_status()}" if channel.exit_status_ready() else ""
     words = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
-    return f"; it said:\n{words.decode(errors='replace')[-wire.TEXT_LIMIT :]}" if words else ""
+    return status + (f"; it said:\n{wire.printable(words.decode(errors='replace'))}" if words else "")

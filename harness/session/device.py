@@ -107,6 +107,10 @@ class Device(Handle):
         """Write a region through vfio."""
         self._call("write", region=region, offset=offset, data=data)
 
+    def detach(self) -> None:
+        """Detach from its address space; its own DMA is blocked from then on."""
+        self._call("detach")
+
     def map(self, region: int, offset: int, length: int) -> Mapping:
         """mmap part of a region; bounds are page aligned."""
         return Mapping(self._agent, self._call("map", region=region, offset=offset, length=length))

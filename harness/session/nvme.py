@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from harness.session.client import Agent
+from harness.session.client import CALL_SECONDS, Agent
 from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
@@ -87,8 +87,9 @@ class Nvme(Handle):
         self._call("ring", qid=ticket.qid, tail=ticket.tail)
 
     def completed(self, ticket: Ticket, timeout: float = 2.0) -> Completion | None:
-        """The ticket's completion, or None if none arrives within ``timeout`` seconds of the guest's clock."""
-        found = self._call("completed", qid=ticket.qid, cid=ticket.cid, seconds=timeout, timeout=timeout + 10)
+        """The ticket's completion, or None if none arrives within ``timeout`` seconds (for a slowdown of 1)."""
+        seconds = timeout * self._agent.slowdown
+        found = self._call("completed", qid=ticket.qid, cid=ticket.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
         return Completion(**found) if found else None
 
     def data(self, length: int = 4096) -> bytes:

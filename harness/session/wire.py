@@ -47,16 +47,16 @@ def reply(line: bytes) -> dict[str, Any]:
 def failure(message: dict[str, Any]) -> Exception | None:
     """What a reply says went wrong: KernelErrno, ImporterRefused, AgentError or nothing."""
     if "errno" in message:
-        return KernelErrno(_text(message.get("call")), message["errno"])
+        return KernelErrno(printable(message.get("call")), message["errno"])
     if "refused" in message:
-        return ImporterRefused(_text(message["refused"]))
+        return ImporterRefused(printable(message["refused"]))
     if "defect" in message:
-        return AgentError(f"the guest agent failed:\n{_text(message['defect'])}")
+        return AgentError(f"the guest agent failed:\n{printable(message['defect'])}")
     return None
 
 
-def _text(value: object) -> str:
-    """Bounded, and printable but for line ends."""
+def printable(value: object) -> str:
+    """A guest's text, bounded, and escaped but for line ends."""
     text = str(value)[-TEXT_LIMIT:]
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 

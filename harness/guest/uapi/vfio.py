@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from ..kernel import Ioctl, Struct, io
 
-API_VERSION = 0
 TYPE1V2_IOMMU = 3
 NOIOMMU_IOMMU = 8
 
@@ -19,10 +18,7 @@ def _vfio(name: str, offset: int) -> Ioctl:
     return Ioctl(f"VFIO_{name}", io(";", 100 + offset))
 
 
-GET_API_VERSION = _vfio("GET_API_VERSION", 0)
-CHECK_EXTENSION = _vfio("CHECK_EXTENSION", 1)
 SET_IOMMU = _vfio("SET_IOMMU", 2)
-GROUP_GET_STATUS = _vfio("GROUP_GET_STATUS", 3)
 GROUP_SET_CONTAINER = _vfio("GROUP_SET_CONTAINER", 4)
 GROUP_GET_DEVICE_FD = _vfio("GROUP_GET_DEVICE_FD", 6)
 DEVICE_GET_INFO = _vfio("DEVICE_GET_INFO", 7)
@@ -40,25 +36,17 @@ DEVICE_DETACH_IOMMUFD_PT = _vfio("DEVICE_DETACH_IOMMUFD_PT", 20)
 
 DMA_MAP_FLAG_READ = 1
 DMA_MAP_FLAG_WRITE = 2
-GROUP_FLAGS_VIABLE = 1
 
 FEATURE_GET = 1 << 16
 FEATURE_SET = 1 << 17
-FEATURE_PROBE = 1 << 18
 FEATURE_LOW_POWER_ENTRY = 3
-FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP = 4
 FEATURE_LOW_POWER_EXIT = 5
 
 CONFIG_REGION = 7
-NUM_REGIONS = 9
 
 
 class _Sized(Struct):
     ARGSZ = "argsz"
-
-
-class GroupStatus(_Sized):
-    _fields_: ClassVar = [("argsz", u32), ("flags", u32)]
 
 
 class DeviceInfo(_Sized):
@@ -98,9 +86,15 @@ class BindIommufd(_Sized):
 
 
 class IommufdPt(_Sized):
-    """``vfio_device_attach_iommufd_pt``, and detach, which ignores ``pt_id``; without the PASID members."""
+    """``vfio_device_attach_iommufd_pt``, without the PASID members."""
 
     _fields_: ClassVar = [("argsz", u32), ("flags", u32), ("pt_id", u32)]
+
+
+class IommufdDetach(_Sized):
+    """``vfio_device_detach_iommufd_pt``, without the PASID members."""
+
+    _fields_: ClassVar = [("argsz", u32), ("flags", u32)]
 
 
 class DmaMap(_Sized):

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The uAPI tables against numbers that a C compiler gave for the headers of Linux 7.2."""
+
+from ctypes import sizeof
+
+import pytest
+
+from harness.guest.kernel import Ioctl, Struct
+from harness.guest.uapi import dmabuf, iommufd, verbs, vfio
+
+
+@pytest.mark.parametrize(
+    ("request_", "number"),
+    [
+        (vfio.DEVICE_RESET, 0x3B6F),
+        (vfio.DEVICE_PCI_HOT_RESET, 0x3B71),
+        (vfio.IOMMU_MAP_DMA, 0x3B71),
+        (vfio.DEVICE_FEATURE, 0x3B75),
+        (vfio.DEVICE_BIND_IOMMUFD, 0x3B76),
+        (iommufd.IOAS_MAP_FILE, 0x3B8F),
+        (dmabuf.SYNC, 0x40086200),
+    ],
+    ids=lambda value: value.name if isinstance(value, Ioctl) else "",
+)
+def test_ioctl_numbers(request_: Ioctl, number: int) -> None:
+    assert request_.number == number
+
+
+def test_the_verbs_ioctl() -> None:
+    assert verbs.VERBS_IOCTL == 0xC0181B01
+    assert (verbs.MR_FD, verbs.MR_RKEY) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("struct", "size"),
+    [
+        (vfio.DeviceInfo, 24),
+        (vfio.RegionInfo, 32),
+        (vfio.DependentDevice, 8),
+        (vfio.DmaMap, 32),
+        (vfio.IommufdPt, 12),
+        (iommufd.IoasMap, 40),
+        (iommufd.IoasMapFile, 40),
+        (iommufd.IoasCopy, 40),
+        (iommufd.IoasUnmap, 24),
+        (verbs.Attr, 16),
+        (verbs.Header, 24),
+    ],
+)
+def test_structures_are_as_large_as_the_kernels(struct: type[Struct], size: int) -> None:
+    assert sizeof(struct) == size
+
+
+def test_a_structure_knows_its_own_size() -> None:
+    assert vfio.RegionInfo(index=2).as_dict()["argsz"] == 32
+    assert vfio.BindIommufd(iommufd=3).argsz == 16
+    assert iommufd.Destroy(id=1).size == 8

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What crosses the channel, and what a guest that cannot be trusted may send."""
+
+import json
+import struct
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import AgentError, ImporterRefused, KernelErrno
+from harness.guest.rpc import Server
+from harness.session import wire
+from harness.session.client import Agent
+from harness.session.device import DmaBuf
+from harness.session.export import MAINLINE, ExportUapi
+from harness.session.wire import BadLine, Ref
+
+
+@given(st.dictionaries(st.text(max_size=5), st.binary(max_size=50) | st.integers() | st.none(), max_size=4))
+def test_what_the_host_sends_is_what_the_agent_gets(args: dict[str, bytes | int | None]) -> None:
+    line = wire.request(3, Ref(5), "write", args, False)
+    agent = Server.__new__(Server)
+    got = json.loads(line, object_hook=agent._decode)
+    assert got == {"id": 3, "on": 5, "do": "write", "args": args, "thread": False}
+    assert line.count(b"\n") == 1
+
+
+@given(st.binary(max_size=200))
+def test_no_line_of_the_guest_raises_anything_but_bad_line(line: bytes) -> None:
+    try:
+        message = wire.reply(line)
+    except BadLine:
+        return
+    wire.failure(message)
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"[" * 100000, b'{"errno": "x"}', b'{"bytes": 3}', b'{"bytes": "x"}'])
+def test_bad_lines(line: bytes) -> None:
+    with pytest.raises(BadLine):
+        wire.reply(line)
+
+
+def test_failures_name_who_refused() -> None:
+    error = wire.failure({"id": 1, "errno": 19, "call": "IOMMU_IOAS_MAP_FILE"})
+    assert isinstance(error, KernelErrno)
+    assert (error.errno, error.name, error.call) == (19, "ENODEV", "IOMMU_IOAS_MAP_FILE")
+    assert isinstance(wire.failure({"refused": "IBV_WC_REM_ACCESS_ERR"}), ImporterRefused)
+    assert wire.failure({"ok": None}) is None
+
+
+def test_a_guests_text_is_bounded_and_cannot_drive_the_terminal() -> None:
+    error = wire.failure({"defect": "\x1b[2J" + "x" * 10000 + "\x07\nlast"})
+    assert isinstance(error, AgentError)
+    assert len(str(error)) < wire.TEXT_LIMIT + 100
+    assert str(error).endswith("x\\x07\nlast")
+
+
+def test_a_request_that_the_agent_would_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="agent takes up to"):
+        wire.request(1, "nvme", "write", {"data": bytes(wire.LINE_LIMIT)}, False)
+
+
+def test_the_export_payload_of_mainline() -> None:
+    payload = MAINLINE.payload(2, [(0x1000, 0x2000), (0, 0x1000)], 0o2000002)
+    assert payload == struct.pack("<4I4Q", 2, 0o2000002, 0, 2, 0x1000, 0x2000, 0, 0x1000)
+
+
+def test_the_export_payload_of_one_range() -> None:
+    first = ExportUapi("v1", 3, single=True)
+    assert first.payload(2, [(0x1000, 0x2000)], 2) == struct.pack("@IIIQ", 2, 2, 0x1000, 0x2000)
+    with pytest.raises(ValueError, match="one range"):
+        first.payload(2, [(0, 0x1000), (0x2000, 0x1000)], 2)
+
+
+def test_where_a_byte_of_the_region_is_in_a_buffer_of_ranges() -> None:
+    buffer = DmaBuf(cast(Agent, None), Ref(1), 0, [(0x3000, 0x1000), (0x1000, 0x2000)])
+    assert [buffer.offset_of(offset) for offset in (0x3004, 0x1000, 0x2FFF)] == [4, 0x1000, 0x2FFF]
+    with pytest.raises(ValueError, match="0x4000"):
+        buffer.offset_of(0x4000)
