@@ -24,6 +24,10 @@ class Window(Resource, ABC):
         """The device writes a naturally aligned little-endian dword, by exactly one 4-byte access."""
         self.write(offset, struct.pack("<I", value))
 
+    def iova(self) -> int | None:
+        """Where the device sees it, if by an address of its own."""
+        return None
+
 
 class Engine(Resource, ABC):
     """A device that reads and writes memory at an IOVA of ``space`` at our bidding."""
@@ -52,8 +56,7 @@ class IovaWindow(Window):
         self.base = engine.space.map_file(dmabuf, start, length)
         self._undo.callback(engine.space.unmap, self.base, length)
 
-    def iova(self) -> int:
-        """Where the device sees it."""
+    def iova(self) -> int | None:
         return self.base
 
     def write(self, offset: int, data: bytes) -> None:

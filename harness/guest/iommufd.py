@@ -41,10 +41,6 @@ class Ioas(AddressSpace):
         self.number: int = alloc.out_ioas_id
         self._undo.callback(iommufd.destroy, self.number)
 
-    def id(self) -> int:
-        """The kernel's number for it."""
-        return self.number
-
     def map_memory(self, address: int, length: int, iova: int) -> None:
         """IOMMU_IOAS_MAP at a fixed IOVA."""
         request = uapi.IoasMap(

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Self, TypeVar
+from typing import TypeVar
 
 _live: list["Resource"] = []
 R = TypeVar("R", bound="Resource")
@@ -30,12 +30,6 @@ class Resource:
         _live.remove(part)
         self._undo.callback(part.close)
         return part
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def close_all(keep: Iterable[Resource] = ()) -> list[str]:

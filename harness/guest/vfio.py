@@ -81,11 +81,6 @@ class Device(Resource):
         """VFIO_DEVICE_DETACH_IOMMUFD_PT: no address space any more; its DMA is blocked."""
         ioctl(self.fd, uapi.DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
 
-    def attach(self, space: AddressSpace) -> None:
-        """Attach to ``space``, in place of what it was attached to."""
-        space.attach(self.fd)
-        self.space = space
-
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Blocks until every importer has let go."""
         ioctl(self.fd, uapi.DEVICE_RESET)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
+from harness.session.client import Agent
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
 from harness.session.nvme import REGISTERS, Ticket
@@ -31,6 +32,11 @@ class Importer(Handle):
 
     NAME: ClassVar[str]
     TRAITS: ClassVar[Traits]
+
+    def __init__(self, agent: Agent, ref: Ref, bdf: str) -> None:
+        super().__init__(agent, ref)
+        self.bdf = bdf
+        """The PCI address of the device whose DMA it is: the requester in an IOMMU fault."""
 
     def attach(self, dmabuf: DmaBuf, start: int = 0, length: int | None = None) -> "Window":
         """Import ``length`` bytes (None: all) of the buffer from ``start``.
@@ -72,6 +78,10 @@ class Window(Handle):
         if self.dmabuf.region != REGISTERS:
             raise ValueError("the window is not of the doorbells' BAR")
         self.store32(self.dmabuf.offset_of(ticket.doorbell) - self.start, ticket.tail)
+
+    def iova(self) -> int | None:
+        """The window's IOVA in the importing device's address space, or None where the importer has none (rxe)."""
+        return cast(int | None, self._call("iova"))
 
     def detach(self) -> None:
         """Let go of the buffer."""

@@ -106,7 +106,7 @@ class Session:
         if kind is RxeImporter:
             roce = self._first(name, "roce", "virtio-net-pci")
             ref = self.agent.call("verbs", "open_rxe", bdf=self.bdf(roce))
-            return kind(self.agent, ref), None, [ref]
+            return kind(self.agent, ref, self.bdf(roce)), None, [ref]
         service, qemu_type, engine = {
             EduImporter: ("edu", "edu", "EduEngine"),
             NvmeImporter: ("nvme", "nvme", "NvmeEngine"),
@@ -114,7 +114,7 @@ class Session:
         device_id = self._first(name, "dma-engine", qemu_type)
         device, refs = self._open(device_id, "cdev")
         ref = self.agent.call(service, engine, device=device)
-        return kind(self.agent, ref), device_id, [*refs, ref]
+        return kind(self.agent, ref, device.bdf), device_id, [*refs, ref]
 
     def _first(self, importer: str, role: Role, qemu_type: str) -> str:
         for device in self.machine.config.with_role(role):
