@@ -10,8 +10,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite
 
-_GRACE_S = 3.0
 _NO_SPACE = "No space left on device"
+_NO_SPACE_TOLD = (_NO_SPACE, "You don't have enough free space")  # libc's words, and apt's
+
+# Runs its arguments; on SIGTERM it kills its process group, so all that came of them, at once.
+_SUPERVISOR = """trap 'kill -KILL 0' TERM; "$@" & wait $!"""
 
 
 def require(program: str, package: str) -> str:
@@ -25,11 +28,11 @@ def require(program: str, package: str) -> str:
 def run(argv: Sequence[str | Path], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:
     """Run a program and return what it printed; HarnessError if it fails or takes over ``timeout_s``.
 
-    It gets a process group of its own, which is ended with the call; and SIGTERM if we are killed
-    (setpriv's --pdeathsig), upon which mmdebstrap ends its own children and removes its files.
+    Nothing of it is left when this returns or raises, nor when we are killed (setpriv's --pdeathsig): mmdebstrap, for
+    one, would finish its download first.
     """
     setpriv = require("setpriv", "util-linux")
-    command = [setpriv, "--pdeathsig", "TERM", "--", *map(str, argv)]
+    command = [setpriv, "--pdeathsig", "TERM", "--", "/bin/sh", "-c", _SUPERVISOR, "sh", *map(str, argv)]
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -43,7 +46,7 @@ def run(argv: Sequence[str | Path], *, timeout_s: float, env: Mapping[str, str] 
         try:
             output, _ = process.communicate(timeout=timeout_s)
         except BaseException as error:
-            _end(process)
+            os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise HarnessError(f"{argv[0]} took over {timeout_s:.0f} s: {' '.join(map(str, argv))}") from error
             raise
@@ -52,18 +55,10 @@ def run(argv: Sequence[str | Path], *, timeout_s: float, env: Mapping[str, str] 
     return output
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def failure(program: str, status: int, output: str) -> HarnessError:
     """What to tell of a program that failed: a full disk by its name, else the last lines it printed."""
     name = Path(program).name
-    if _NO_SPACE in output:
+    if any(words in output for words in _NO_SPACE_TOLD):
         return disk_full(name)
     last = "\n".join(output.strip().splitlines()[-8:])
     return HarnessError(f"{name} failed with status {status}:\n{last}")
@@ -71,6 +66,4 @@ def failure(program: str, status: int, output: str) -> HarnessError:
 
 def disk_full(what: str) -> HarnessError:
     """The one message for a full disk."""
-    return HarnessError(
-        f"{what}: {_NO_SPACE}", hint="the guest image needs 300 MB; VFIO_HARNESS_CACHE and TMPDIR say where"
-    )
+    return HarnessError(f"{what}: {_NO_SPACE}", hint="the guest image needs 500 MB; VFIO_HARNESS_CACHE says where")

@@ -27,6 +27,8 @@ def unpack(recipe: Recipe, target: Path) -> None:
             f"{recipe.keyring}: the Debian archive's keys are missing",
             hint="sudo apt-get install debian-archive-keyring",
         )
+    temporary = target.with_name("tmp")  # a killed mmdebstrap leaves files there
+    temporary.mkdir()
     source = f"deb [signed-by={recipe.keyring}] {recipe.mirror} {recipe.suite} main"
     try:
         command.run(
@@ -44,6 +46,7 @@ def unpack(recipe: Recipe, target: Path) -> None:
                 source,
             ],
             timeout_s=_DOWNLOAD_TIMEOUT_S,
+            env={"TMPDIR": str(temporary)},
         )
     except HarnessError as error:
         if re.search(r"Could not (resolve|connect)|Temporary failure|Unable to connect|timed out", str(error)):
