@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -60,10 +61,14 @@ async def _cancel_all() -> None:
 class Process:
     """A running QEMU. Its coroutines belong to the loop that started it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, command: Sequence[str], stderr: Path) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], command: Sequence[str], stderr: Path) -> None:
         self.command = list(command)
+        self._process = process
         self._stderr = stderr
+        self._pidfd = os.pidfd_open(process.pid)
+        self._loop = asyncio.get_running_loop()
+        self._exited: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._on_exit)
 
     @classmethod
     async def start(cls, command: Sequence[str], stderr: Path, pass_fds: Sequence[int]) -> "Process":
@@ -75,9 +80,9 @@ class Process:
             )
         try:
             with stderr.open("wb") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *(setpriv, "--pdeathsig", "KILL", "--", *command),
-                    stdin=asyncio.subprocess.DEVNULL,
+                process = subprocess.Popen(
+                    [setpriv, "--pdeathsig", "KILL", "--", *command],
+                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     pass_fds=pass_fds,
@@ -87,25 +92,29 @@ class Process:
             raise LaunchError(f"cannot start QEMU: {error}\n{shown(list(command))}") from None
         return cls(process, command, stderr)
 
+    def _on_exit(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._exited.set_result(self._process.wait())
+
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def wait(self) -> int:
         """Its exit status; minus the signal's number if a signal ended it."""
-        return await self._process.wait()
+        return await asyncio.shield(self._exited)
 
     async def kill_after(self, seconds: float) -> None:
         """Let it leave by itself for ``seconds``, then end it."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), seconds)
         await self.kill()
 
     async def kill(self) -> None:
         """End it now and reap it. There is nothing to save: drives are written through the host's page cache."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+        self._process.kill()
+        await self.wait()
 
     def stderr_tail(self, limit: int = STDERR_TAIL) -> str:
         """What is worth reading in the last ``limit`` bytes that QEMU said, escaped."""
