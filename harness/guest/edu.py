@@ -17,8 +17,7 @@ DMA_SOURCE, DMA_TARGET, DMA_COUNT, DMA_COMMAND = 0x80, 0x88, 0x90, 0x98
 START, FROM_DEVICE = 0x1, 0x2
 BUFFER = 0x40000  # its address on the device's side
 BUFFER_SIZE = 4088  # of 4096: a DMA that touches the last byte, or passes it, makes QEMU 7.2 abort, so we check
-DMA_SECONDS = 0.1  # fixed by the device, in virtual time
-DEADLINE = 10.0
+DEADLINE = 10.0  # seconds for a DMA, which takes 0.1 s of virtual time
 
 
 class EduEngine(Engine):

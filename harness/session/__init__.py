@@ -4,7 +4,7 @@
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
-from harness.session.importers import IMPORTERS, Importer, Traits, Window
+from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
 from harness.session.nvme import Cmb, Completion, Nvme, Ticket
 from harness.session.session import Session
 
@@ -18,10 +18,10 @@ __all__ = [
     "DmaBuf",
     "ExportUapi",
     "Importer",
+    "ImporterKind",
     "Nvme",
     "Pending",
     "Session",
     "Ticket",
-    "Traits",
     "Window",
 ]

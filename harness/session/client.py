@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 COMMAND = "/usr/lib/vfio-harness/agent"
 START_SECONDS = 15.0
+NO_STATUS = ", or SSH did: no exit status came"
 END_SECONDS = 2.0  # for our own thread to notice
 CALL_SECONDS = 20.0  # for a call that takes milliseconds when the kernel is well
 
@@ -57,10 +58,11 @@ class Agent:
         number = next(self._numbers)
         line = wire.request(number, on, do, args, _own_thread.get())
         with self._lock:
-            if self._lost:
-                raise self._lost
             self._waiting[number] = future
-        self._send(line)
+            if self._lost:
+                future.set_exception(self._lost)
+        if not future.done():
+            self._send(line)
         message = self._machine.race(future, timeout, f"{do} in the guest")
         if error := wire.failure(message):
             raise error
@@ -99,9 +101,8 @@ class Agent:
         except BadLine as exc:
             why = f"the guest agent does not keep to its protocol: {exc}"
             self._channel.close()
-        except OSError as exc:
-            why = f"the guest agent's channel: {exc}"
-        self._fail(AgentLost(why + _last_words(self._channel)))
+        finally:
+            self._fail(AgentLost(why + _last_words(self._channel)))
 
     def _receive_some(self) -> bytes:
         """What has come; b"" at the channel's end."""
@@ -171,6 +172,7 @@ def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
 
 def _last_words(channel: paramiko.Channel) -> str:
     """How the agent ended, as far as can be told: its exit status, what it said on stderr."""
-    status = f" with status {channel.recv_exit_status()}" if channel.exit_status_ready() else ""
+    status = channel.recv_exit_status() if channel.exit_status_ready() else None
+    ended = "" if status is None else NO_STATUS if status < 0 else f", with status {status}"
     words = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
-    return status + (f"; it said:\n{wire.printable(words.decode(errors='replace'))}" if words else "")
+    return ended + (f"; it said:\n{wire.printable(words.decode(errors='replace'))}" if words else "")

@@ -2,8 +2,9 @@
 """Importers: devices that reach into a dma-buf by DMA. One interface; how they differ is declared."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
+from harness.config import Role
 from harness.session.client import Agent
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
@@ -14,29 +15,47 @@ TRANSFER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What a case may need to know of an importer.
+class ImporterKind:
+    """What an importer is made of, and what a case may need to know of it.
 
+    ``role`` and ``qemu_type`` find its device in the machine's description; ``engine`` is its service and maker in the
+    agent. ``max_transfer``: bytes that one DMA of the device moves. ``transfer_seconds``: what one costs, about.
     ``after_revoke``: how a transfer through a revoked window ends. ``iommu-fault``: it returns as if it had worked, no
     data moves, and the host sees an IOMMU fault. ``refused``: it raises ImporterRefused.
-    ``max_transfer``: bytes that one DMA of the device moves. ``transfer_seconds``: what one costs, about.
     """
 
-    after_revoke: Literal["iommu-fault", "refused"]
+    name: str
+    role: Role
+    qemu_type: str
+    engine: tuple[str, str]
     max_transfer: int
     transfer_seconds: float
+    after_revoke: Literal["iommu-fault", "refused"]
+
+
+IMPORTERS = {
+    kind.name: kind
+    for kind in (
+        # A write is one DMA, and one more when its data is not in the device's own buffer yet.
+        ImporterKind("iommufd+edu", "dma-engine", "edu", ("edu", "EduEngine"), 4088, 0.1, "iommu-fault"),
+        # Bytes go through the first blocks of its namespace, which they overwrite.
+        ImporterKind("iommufd+nvme", "dma-engine", "nvme", ("nvme", "NvmeEngine"), 256 << 10, 0.005, "iommu-fault"),
+        # An MR by dma-buf, reached from a queue pair connected to another on the same device.
+        ImporterKind("rxe", "roce", "virtio-net-pci", ("verbs", "open_rxe"), 256 << 10, 0.005, "refused"),
+    )
+}
 
 
 class Importer(Handle):
-    """A device that has been made ready to import; it stays so from case to case."""
+    """A device that has been made ready to import; it stays so from case to case.
 
-    NAME: ClassVar[str]
-    TRAITS: ClassVar[Traits]
+    ``bdf``: the PCI address of the device whose DMA it is, the requester in an IOMMU fault.
+    """
 
-    def __init__(self, agent: Agent, ref: Ref, bdf: str) -> None:
+    def __init__(self, agent: Agent, ref: Ref, kind: ImporterKind, bdf: str) -> None:
         super().__init__(agent, ref)
+        self.kind = kind
         self.bdf = bdf
-        """The PCI address of the device whose DMA it is: the requester in an IOMMU fault."""
 
     def attach(self, dmabuf: DmaBuf, start: int = 0, length: int | None = None) -> "Window":
         """Import ``length`` bytes (None: all) of the buffer from ``start``.
@@ -51,7 +70,7 @@ class Importer(Handle):
 class Window(Handle):
     """``length`` bytes of ``dmabuf`` from ``start``, as ``importer`` reaches them; offsets count from ``start``.
 
-    Transfers raise ImporterRefused where the importer's traits say so.
+    Transfers raise ImporterRefused where the importer's kind says so.
     """
 
     def __init__(self, importer: Importer, ref: Ref, dmabuf: DmaBuf, start: int, length: int) -> None:
@@ -86,27 +105,3 @@ class Window(Handle):
     def detach(self) -> None:
         """Let go of the buffer."""
         self.close()
-
-
-class EduImporter(Importer):
-    """QEMU's ``edu`` behind iommufd. A write is one DMA, plus one when its data is not in the device yet."""
-
-    NAME = "iommufd+edu"
-    TRAITS = Traits(after_revoke="iommu-fault", max_transfer=4088, transfer_seconds=0.1)
-
-
-class NvmeImporter(Importer):
-    """A second NVMe controller behind iommufd: bytes go through the first blocks of its namespace."""
-
-    NAME = "iommufd+nvme"
-    TRAITS = Traits(after_revoke="iommu-fault", max_transfer=256 << 10, transfer_seconds=0.005)
-
-
-class RxeImporter(Importer):
-    """RDMA over the guest's own Ethernet: an MR by dma-buf, reached from a queue pair connected to another."""
-
-    NAME = "rxe"
-    TRAITS = Traits(after_revoke="refused", max_transfer=1 << 20, transfer_seconds=0.005)
-
-
-IMPORTERS: dict[str, type[Importer]] = {kind.NAME: kind for kind in (EduImporter, NvmeImporter, RxeImporter)}

@@ -2,15 +2,15 @@
 """A session: one booted machine with its guest agent."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
-from harness.config import Role
 from harness.errors import UsageError
 from harness.session.client import Agent, Pending
 from harness.session.device import Device
 from harness.session.export import MAINLINE, ExportUapi
-from harness.session.importers import IMPORTERS, EduImporter, Importer, NvmeImporter, RxeImporter
+from harness.session.importers import IMPORTERS, Importer, ImporterKind
 from harness.session.nvme import Nvme
 from harness.session.wire import Ref
 from harness.vm import Machine
@@ -18,6 +18,15 @@ from harness.vm import Machine
 T = TypeVar("T")
 
 Via = Literal["cdev", "group"]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An importer, the device it holds, and all that it stands on in the agent, lowest first."""
+
+    importer: Importer
+    device_id: str
+    refs: list[Ref]
 
 
 class Session:
@@ -29,7 +38,7 @@ class Session:
     def __init__(self, machine: Machine, *, export_uapi: ExportUapi = MAINLINE) -> None:
         self.machine = machine
         self._uapi = export_uapi
-        self._importers: dict[str, tuple[Importer, str | None, list[Ref]]] = {}
+        self._importers: dict[str, _Ready] = {}
 
     def __enter__(self) -> Self:
         self.machine.wait_ready()
@@ -43,7 +52,7 @@ class Session:
 
     def reset(self) -> list[str]:
         """Close all that the last case left open. Returns what the kernel refused while doing so."""
-        keep = [ref for _, _, refs in self._importers.values() for ref in refs]
+        keep = [ref for ready in self._importers.values() for ref in ready.refs]
         return cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
 
     def start(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Pending[T]:
@@ -73,8 +82,8 @@ class Session:
         UsageError if the machine has none; KernelErrno if the kernel cannot make it.
         """
         if name not in self._importers:
-            self._importers[name] = self._make_importer(name)
-        return self._importers[name][0]
+            self._importers[name] = self._make_importer(IMPORTERS[name])
+        return self._importers[name].importer
 
     def bufinfo(self) -> list[dict[str, str]]:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
@@ -101,31 +110,27 @@ class Session:
         ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
         return Device(self.agent, ref, bdf, self._uapi), [iommufd, space, ref]
 
-    def _make_importer(self, name: str) -> tuple[Importer, str | None, list[Ref]]:
-        kind = IMPORTERS[name]
-        if kind is RxeImporter:
-            roce = self._first(name, "roce", "virtio-net-pci")
-            ref = self.agent.call("verbs", "open_rxe", bdf=self.bdf(roce))
-            return kind(self.agent, ref, self.bdf(roce)), None, [ref]
-        service, qemu_type, engine = {
-            EduImporter: ("edu", "edu", "EduEngine"),
-            NvmeImporter: ("nvme", "nvme", "NvmeEngine"),
-        }[kind]
-        device_id = self._first(name, "dma-engine", qemu_type)
+    def _make_importer(self, kind: ImporterKind) -> _Ready:
+        device_id = self._device_for(kind)
+        if kind.role == "roce":  # the NIC keeps its driver; the importer is the RDMA device over it
+            bdf = self.bdf(device_id)
+            ref = self.agent.call(*kind.engine, bdf=bdf)
+            return _Ready(Importer(self.agent, ref, kind, bdf), device_id, [ref])
         device, refs = self._open(device_id, "cdev")
-        ref = self.agent.call(service, engine, device=device)
-        return kind(self.agent, ref, device.bdf), device_id, [*refs, ref]
+        ref = self.agent.call(*kind.engine, device=device)
+        return _Ready(Importer(self.agent, ref, kind, device.bdf), device_id, [*refs, ref])
 
-    def _first(self, importer: str, role: Role, qemu_type: str) -> str:
-        for device in self.machine.config.with_role(role):
-            if device.type == qemu_type:
+    def _device_for(self, kind: ImporterKind) -> str:
+        for device in self.machine.config.with_role(kind.role):
+            if device.type == kind.qemu_type:
                 return device.id
         path = self.machine.config.path
-        raise UsageError(f"{path}: importer {importer} needs a device of type {qemu_type} with role {role}")
+        raise UsageError(f"{path}: importer {kind.name} needs a device of type {kind.qemu_type} with role {kind.role}")
 
     def _release(self, device_id: str) -> None:
-        for name, (_, held, refs) in list(self._importers.items()):
-            if held == device_id:
+        """Close the importers that hold a device."""
+        for name, ready in list(self._importers.items()):
+            if ready.device_id == device_id:
                 del self._importers[name]
-                for ref in reversed(refs):
+                for ref in reversed(ready.refs):
                     self.agent.call(ref, "close")

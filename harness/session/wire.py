@@ -39,7 +39,7 @@ def reply(line: bytes) -> dict[str, Any]:
         message = json.loads(line, object_hook=_decode)
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadLine(f"{exc}: {line[:200]!r}") from None
-    if not isinstance(message, dict) or not isinstance(message.get("errno", 0), int):
+    if not (isinstance(message, dict) and all(isinstance(message.get(key, 0), int) for key in ("id", "errno"))):
         raise BadLine(f"no reply: {line[:200]!r}")
     return message
 
