@@ -11,6 +11,8 @@ from harness.kernel.store import no_space
 
 QUOTED_LINES = 6
 """An error is quoted with what follows it: the source line, the caret, the note."""
+_NEXT = re.compile(r"^make\b|^  [A-Z]|^compilation terminated|: (?:fatal )?error: |: warning: ")
+"""Where the explanation of an error ends."""
 
 
 def _missing(match: re.Match[str]) -> HarnessError:
@@ -24,10 +26,10 @@ def _killed(match: re.Match[str]) -> HarnessError:
 
 # The host is to blame: looked for first, since each of these also ends as an error of make.
 _HOST: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], HarnessError]], ...] = (
-    (re.compile(r"No space left on device|Disk quota exceeded"), lambda m: no_space()),
+    (re.compile(r"No space left on device|Disk quota exceeded|not all data was written"), lambda m: no_space()),
     (re.compile(r"^(?:/bin/)?sh: (?:\d+: |line \d+: )?(?P<tool>[\w./+-]+): (?:command )?not found"), _missing),
     (re.compile(r"^make.*: (?P<tool>[\w./+-]+): No such file or directory$"), _missing),
-    (re.compile(r"fatal error: (?P<tool>(?:libelf|gelf)\.h): No such file"), _missing),
+    (re.compile(r"fatal error: (?P<tool>gelf\.h|libelf\.h): No such file"), _missing),
     (re.compile(r"fatal error: Killed signal terminated program"), _killed),
 )
 
@@ -39,9 +41,9 @@ _SOURCE = tuple(
             r"^\S+?:\d+(?::\d+)?: (?:fatal )?error: ",
             r"^\S*Kconfig\S*:\d+: ",
             r"^ERROR: modpost: ",
-            r"ld: .*(?:undefined reference|multiple definition|error)",
-            r"undefined reference to",
-            r"^\S+: error: objtool",
+            r"^\S*ld: ",
+            r"undefined reference to|multiple definition of",
+            r": error: objtool: ",
             r"^error: the following would cause module name conflict",
             r"^\S+:\d+: \*\*\* ",
             r"^make(?:\[\d+\])?: \*\*\* No rule",
@@ -70,8 +72,7 @@ def first_error(lines: Sequence[str]) -> str:
 
 
 def _with_context(lines: Sequence[str]) -> Sequence[str]:
-    """The error itself and the lines that explain it: up to make's own complaint or the next build step."""
-    ends = (n for n, line in enumerate(lines) if n and (line.startswith(("make", "  ")) and "|" not in line))
+    ends = (n for n, line in enumerate(lines) if n and _NEXT.search(line))
     return lines[: next(ends, len(lines))]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.kernel import process, store
 from harness.kernel.diagnose import build_failure
+from harness.kernel.prerequisites import require_build_tools
 from harness.progress import Phase
 
 # A build step as Kbuild prints it: "  CC [M]  drivers/vfio/pci/vfio_pci_core.o".
@@ -22,7 +23,12 @@ _CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
 def _environment() -> dict[str, str]:
     # Not CC="ccache gcc": it would change every command line, and so rebuild everything, once ccache is installed.
     wrappers = [d for d in _CCACHE_DIRS if Path(d, "gcc").exists()]
-    env = process.environment(KBUILD_BUILD_TIMESTAMP="@0", KBUILD_BUILD_USER="vfio-harness", KBUILD_BUILD_HOST="host")
+    env = process.environment(
+        KBUILD_BUILD_TIMESTAMP="@0",
+        KBUILD_BUILD_USER="vfio-harness",
+        KBUILD_BUILD_HOST="host",
+        KBUILD_BUILD_VERSION="1",
+    )
     return {**env, "PATH": ":".join([*wrappers, env["PATH"]])}
 
 
@@ -70,6 +76,7 @@ def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
     build_dir.mkdir(parents=True, exist_ok=True)
     wanted = build_dir / "harness.config"
     store.write_atomic(wanted, wishes)
+    require_build_tools()
     step.progress("configuring")
     args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
     make(args, source=source, log=build_dir / "harness-config.log", step=step)

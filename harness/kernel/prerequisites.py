@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import MissingPrerequisite
+
 
 @dataclass(frozen=True)
 class Prerequisite:
@@ -34,7 +36,7 @@ _PROGRAMS = {
     "depmod": "kmod",
     "mkfs.erofs": "erofs-utils",
 }
-_HEADERS = {"gelf.h": "libelf-dev"}
+_HEADERS = {"gelf.h": "libelf-dev", "libelf.h": "libelf-dev"}
 _OPTIONAL = {
     "apt-get": ("apt", "KERNEL=debian:... and the default kernel"),
     "dpkg-deb": ("dpkg", "KERNEL=debian:... and the default kernel"),
@@ -64,6 +66,13 @@ def prerequisites() -> list[Prerequisite]:
     lost = "KERNEL=debian:... and the default kernel"
     keyring = Prerequisite(_KEYRING, "debian-archive-keyring", Path(_KEYRING).is_file(), lost)
     return [*needed, *headers, *optional, keyring]
+
+
+def require_build_tools() -> None:
+    """Raises MissingPrerequisite that names all that is missing for a build, and one line that installs it."""
+    missing = [p.name for p in prerequisites() if not p.present and not p.optional]
+    if missing:
+        raise MissingPrerequisite(f"a kernel build needs {', '.join(missing)}", hint=install_line(missing))
 
 
 def _compiles(header: str) -> bool:
