@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from harness.errors import KernelLacksFeature
-from harness.kernel.kconfig import requirements
+from harness.kernel.kconfig import Feature, requirements
 from harness.kernel.model import DmabufUapi, RxeSupport
 from harness.kernel.uapi import HEADER
 
@@ -28,5 +28,9 @@ def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: s
 
 def detect(config: Mapping[str, str], uapi: DmabufUapi | None, rxe: RxeSupport) -> dict[str, bool]:
     """Each capability of requirements.yaml, ``dmabuf_export`` and ``rxe`` (dma-buf MRs), present or absent."""
-    listed = {name: all(o in config for o in options) for name, options in requirements().features.items()}
+    listed = {name: _set(config, feature) for name, feature in requirements().features.items()}
     return {"dmabuf_export": has_export(config, uapi), "rxe": rxe.how != "absent", **listed}
+
+
+def _set(config: Mapping[str, str], feature: Feature) -> bool:
+    return config.keys() >= set(feature.all) and (not feature.any or not config.keys().isdisjoint(feature.any))

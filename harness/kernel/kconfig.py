@@ -42,11 +42,18 @@ class Modules(_Data):
     on_demand: list[str]
 
 
+class Feature(_Data):
+    """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``."""
+
+    all: list[str] = Field(default_factory=list)
+    any: list[str] = Field(default_factory=list)
+
+
 class Requirements(_Data):
     """guest-images/kernel/requirements.yaml."""
 
     required: list[Requirement]
-    features: dict[str, list[str]]
+    features: dict[str, Feature]
     modules: Modules
 
 

@@ -129,5 +129,7 @@ def test_features() -> None:
     found = features.detect({"FAILSLAB": "y", "KASAN": "y"}, None, RxeSupport("absent", "why"))
     assert found["kasan"]
     assert not found["failslab"]  # without its debugfs switch no case can use it
+    assert not found["vfio_group"]
+    assert features.detect({"VFIO_IOMMU_TYPE1": "m"}, None, RxeSupport("absent", "why"))["vfio_group"]  # as on 6.1
     assert not found["rxe"]
     assert not found["dmabuf_export"]
