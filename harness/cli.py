@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-harness``: thin. Each command parses what was typed and hands it to the room that does it."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from harness import __version__, bench, doctor, paths, plugin, shell
+from harness.config import DEFAULT_MACHINE
+from harness.errors import HarnessError, UsageError
+from harness.report import Terminal
+from harness.rig import Choices, Rig
+
+CHOICES = (
+    click.option(
+        "--machine", default=DEFAULT_MACHINE, show_default=True, help="A name in vm-configs/, or a YAML file."
+    ),
+    click.option("--kernel", help="Source tree, build directory or debian:VERSION.  [default: the pinned kernel]"),
+    click.option("--flavour", type=click.Choice(["release", "debug"]), default="release", show_default=True),
+    click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
+    click.option(
+        "--qemu", type=click.Path(path_type=Path), help="QEMU's binary.  [default: $QEMU, or the one in PATH]"
+    ),
+    click.option("--gdb", type=int, metavar="PORT", help="QEMU's gdb stub on 127.0.0.1:PORT."),
+)
+
+
+def takes_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that make up a Choices, which it gets as its first argument."""
+
+    @functools.wraps(command)
+    def collect(**given: Any) -> None:
+        chosen = Choices(**{name: given.pop(name) for name in plugin.CHOICES})
+        command(chosen, **given)
+
+    for option in reversed(CHOICES):
+        collect = option(collect)
+    return collect
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Validates Linux's vfio-pci dma-buf export in QEMU guests."""
+
+
+@cli.command()
+@takes_choices
+@click.option("-k", "expression", metavar="EXPR", help="Only the cases whose name matches, as pytest's -k.")
+@click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
+@click.argument("cases", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def run(choices: Choices, expression: str | None, show_command: bool, cases: tuple[Path, ...]) -> None:
+    """Run the cases (default: all of tests/vm) against a kernel.
+
+    Exit code: 0 the contract held, 1 the kernel is at fault, 2 wrong usage, 3 the harness or the host failed.
+    """
+    with Terminal(choices.settings()) as terminal:
+        if show_command:
+            click.echo(shell.command_line(Rig.prepare(choices, terminal.emit)))
+            return
+        arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts="]
+        for name, value in vars(choices).items():
+            arguments += [f"--{name}={value}"] if value is not None else []
+        arguments += ["-k", expression] if expression else []
+        code = pytest.main([*arguments, *map(str, cases or [paths.VM_CASES])], [plugin.FrontEnd(terminal)])
+        if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+            raise UsageError(
+                f"no case matches -k {expression!r}" if expression else "there is no case in what was named"
+            )
+    sys.exit(code)
+
+
+@cli.command(name="shell")
+@takes_choices
+@click.argument("command", nargs=-1)
+def shell_(choices: Choices, command: tuple[str, ...]) -> None:
+    """Boot the machine and give a shell in the guest, or run COMMAND there."""
+    with Terminal(choices.settings()) as terminal:
+        rig = Rig.prepare(choices, terminal.emit)
+    sys.exit(shell.interact(rig, command))
+
+
+@cli.command(name="bench")
+@takes_choices
+def bench_(choices: Choices) -> None:
+    """Measure boot-to-agent-ready against the kernel's own floor; writes results/bench.json."""
+    with Terminal(choices.settings()) as terminal:
+        result = bench.measure(Rig.prepare(choices, terminal.emit), terminal.emit)
+    result.write(paths.results_dir() / "bench.json")
+    click.echo(result)
+
+
+@cli.command(name="doctor")
+@takes_choices
+def doctor_(choices: Choices) -> None:
+    """Show every prerequisite of host and kernel, with the fix for what is missing."""
+    sys.exit(doctor.examine(choices))
+
+
+def main() -> None:
+    """The console script. SIGTERM and SIGHUP end a run as Ctrl-C does: with everything cleaned up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        code = cli.main(standalone_mode=False)
+    except HarnessError as error:
+        Terminal({}).failure(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: everything that was started is gone", err=True)
+        code = 128 + signal.SIGINT
+    sys.exit(code)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-harness doctor``: every prerequisite of host and kernel, and what mends the missing ones."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from harness import image, kernel, vm
+from harness.errors import HarnessError, MissingPrerequisite
+from harness.rig import Choices
+
+Finding = tuple[str, HarnessError | None]
+"""What is needed, and None or what is wrong with it."""
+
+
+def findings(choices: Choices) -> Iterator[Finding]:
+    """Look at everything, room by room; an earlier room's trouble does not hide a later one's."""
+    yield from vm.prerequisites(str(choices.qemu) if choices.qemu else None)
+    yield from image.prerequisites()
+    for need in kernel.prerequisites():
+        lost = f" (optional: {need.optional})" if need.optional else ""
+        missing = MissingPrerequisite(f"missing{lost}", hint=f"apt-get install {need.package}")
+        yield need.name, None if need.present else missing
+
+
+def examine(choices: Choices) -> int:
+    """Print the findings, each once; returns the exit code: 0, or 3 if something needed is missing."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    bad = False
+    for name, trouble in dict(findings(choices)).items():
+        if trouble is None:
+            console.print(Text("ok      ", "green"), name)
+            continue
+        bad = bad or "optional" not in str(trouble)
+        console.print(Text("missing ", "red"), f"{name}: {trouble}")
+        if trouble.hint:
+            console.print(f"        fix: {trouble.hint}")
+    return HarnessError.exit_code if bad else 0

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin: options, fixtures, verdicts. The one place where the rooms meet."""
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness import paths
+from harness.contract import must
+from harness.errors import HarnessError
+from harness.judge import Skipped
+from harness.progress import Event
+from harness.report.record import RunDirectory
+from harness.report.terminal import Terminal
+from harness.rig import Choices, Rig
+from harness.run import Case, Identity, Run
+from harness.session import IMPORTERS, Importer, Nvme, Session
+from harness.verdict import exit_code
+from harness.witness import Watch
+
+RUN = pytest.StashKey[Run]()
+CASE = pytest.StashKey[Case]()
+TERMINAL = pytest.StashKey[Terminal]()
+
+CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "gdb")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a run; ``vfio-harness run`` takes the same ones and hands them on."""
+    group = parser.getgroup("vfio-harness", "vfio-harness: the kernel, and the machine it is judged on")
+    group.addoption("--machine", default="intel-iommu", help="name in vm-configs/, or a YAML file")
+    group.addoption("--kernel", default=None, help="source tree, build directory, or debian:VERSION")
+    group.addoption("--flavour", default="release", choices=["release", "debug"])
+    group.addoption("--accel", default="auto", choices=["auto", "kvm", "tcg"])
+    group.addoption("--qemu", default=None, type=Path, help="the QEMU binary")
+    group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker that cases carry."""
+    config.addinivalue_line("markers", "contract(area, *rows): the rows of docs/contract.md that the case covers")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A case that takes ``importer`` runs once with each, unless it names its own."""
+    if "importer" in metafunc.fixturenames and not any(
+        "importer" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")
+    ):
+        metafunc.parametrize("importer", list(IMPORTERS), indirect=True)
+
+
+# The run
+
+
+class FrontEnd:
+    """What ``vfio-harness run`` gives pytest, so that our terminal speaks instead of pytest's."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Take pytest's reporter out; its options stay."""
+        config.stash[TERMINAL] = self._terminal
+        config.pluginmanager.unregister(name="terminalreporter")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A case file that cannot be read is our failure, and must be seen."""
+        if report.failed:
+            self._terminal.failure(HarnessError(f"{report.nodeid} cannot be collected:\n{report.longreprtext}"))
+
+
+def terminal(config: pytest.Config) -> Terminal:
+    """The run's terminal; under plain pytest, one that writes lines between pytest's own."""
+    return config.stash.setdefault(TERMINAL, Terminal({}, Console(force_terminal=False, markup=False, highlight=False)))
+
+
+def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """Plain pytest captures what is printed; what is printed in here is seen."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    return manager.global_and_fixture_disabled() if manager else nullcontext()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Make the rig ready before the first case and end every machine after the last, whatever happened."""
+    config = session.config
+    if config.option.collectonly or not any(map(is_vm_case, session.items)):
+        return (yield)
+
+    def emit(event: Event) -> None:
+        with uncaptured(config):
+            terminal(config).emit(event)
+
+    choices = Choices(**{name: config.getoption(name) for name in CHOICES})
+    try:
+        run = config.stash[RUN] = Run(Rig.prepare(choices, emit), RunDirectory(paths.results_dir()))
+        try:
+            return (yield)
+        finally:
+            run.close()
+            record = run.save()
+            with uncaptured(config):
+                terminal(config).finish(record, run.directory.path)
+    except HarnessError as error:
+        with uncaptured(config):
+            terminal(config).failure(error)
+        raise pytest.exit.Exception(str(error), returncode=error.exit_code) from None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The exit code is the verdicts', not pytest's; an interrupted run keeps its own."""
+    run = session.config.stash.get(RUN, None)
+    if run is not None and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = exit_code([record.verdict for record in run.records])
+
+
+# One case
+
+
+def is_vm_case(item: pytest.Item) -> bool:
+    """Whether an item is judged by us: it takes a session, directly or through other fixtures."""
+    return "session" in getattr(item, "fixturenames", ())
+
+
+def identify(item: pytest.Item) -> Identity:
+    """What a case is: its area from its contract marker, its title from its docstring's first line."""
+    mark = item.get_closest_marker("contract")
+    params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    doc = getattr(getattr(item, "obj", None), "__doc__", None) or item.name
+    return Identity(
+        id=f"{item.path.stem}::{item.name}",
+        area=str(mark.args[0]) if mark else item.path.stem.removeprefix("test_"),
+        title=doc.strip().splitlines()[0],
+        importer=params.get("importer"),
+        trigger=params.get("trigger"),
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Bracket a case: its clock starts here, and its verdict falls here."""
+    if not is_vm_case(item):
+        return (yield)
+    case = item.stash[CASE] = Case(identify(item))
+    with uncaptured(item.config):
+        terminal(item.config).case_started(case.identity.title)
+    done = yield  # Ctrl-C passes through here: an interrupted case has no verdict
+    record = item.config.stash[RUN].conclude(case)
+    with uncaptured(item.config):
+        terminal(item.config).case_done(record)
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, object, object]:
+    """Keep what the case raised, for the judge."""
+    case = item.stash.get(CASE, None)
+    if case is not None and call.excinfo is not None:
+        exc = call.excinfo.value
+        case.raised.append(Skipped(exc.msg) if isinstance(exc, pytest.skip.Exception) else exc)
+    return (yield)
+
+
+# What cases take
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A booted machine with its agent, and nothing open in it. What the case leaves open is closed, and must close."""
+    case: Case = request.node.stash[CASE]
+    session = request.config.stash[RUN].session_for(case)
+    yield session
+    if not case.raised:
+        must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
+        must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
+
+
+@pytest.fixture
+def watch(request: pytest.FixtureRequest, session: Session) -> Watch:
+    """What the host has seen since the case began."""
+    found: Watch | None = request.node.stash[CASE].watch
+    assert found is not None, "session has set it"
+    return found
+
+
+@pytest.fixture
+def nvme(session: Session) -> Nvme:
+    """The controller under test, open through its cdev and started."""
+    return session.open_nvme()
+
+
+@pytest.fixture
+def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
+    """The importer that the case's parameter names."""
+    support = request.config.stash[RUN].rig.kernel.rxe
+    if request.param == "rxe" and support.how == "absent":
+        pytest.skip(f"this kernel's rxe has no dma-buf MRs: {support.reason}")
+    return session.importer(request.param)

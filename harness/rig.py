@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything a run needs, made ready once: machine config, QEMU, accelerator, kernel, guest image."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import config, image, kernel, vm
+from harness.kernel import Flavour
+from harness.progress import Emit, Note
+from harness.session import Session
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose; None means the default. ``gdb``: the port of QEMU's gdb stub on 127.0.0.1."""
+
+    machine: str = "intel-iommu"
+    kernel: str | None = None
+    flavour: Flavour = "release"
+    accel: str = "auto"
+    qemu: Path | None = None
+    gdb: int | None = None
+
+    def settings(self) -> dict[str, str]:
+        """What differs from the defaults, as variables of ``make vm-test``."""
+        chosen = {name: str(value) for name, value in vars(self).items() if value != getattr(Choices, name)}
+        return {name.upper(): value for name, value in chosen.items() if name != "gdb"}
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A kernel, an image and a machine that have been made ready; ``boot`` makes a session of them."""
+
+    choices: Choices
+    machine: config.MachineConfig
+    qemu: vm.Qemu
+    accel: vm.Accel
+    kernel: kernel.Kernel
+    image: image.GuestImage
+    emit: Emit
+
+    @classmethod
+    def prepare(cls, choices: Choices, emit: Emit) -> "Rig":
+        """Make everything ready, cheapest first, so that a typing mistake costs no kernel build.
+
+        Raises HarnessError and its kinds; nothing is left running.
+        """
+        machine = config.load_machine(choices.machine)
+        qemu = vm.Qemu.probe(choices.qemu)
+        built = kernel.obtain(kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour), emit)
+        guest = image.obtain(emit)
+        accel = vm.choose_accel(choices.accel, qemu, built.image, emit)
+        emit(Note(f"kernel   {built.release} ({built.origin}), {choices.flavour}"))
+        emit(Note(f"machine  {machine.name} on QEMU {qemu.version}, {accel.name}: {accel.reason}"))
+        return cls(choices, machine, qemu, accel, built, guest, emit)
+
+    def boot_files(self) -> vm.Boot:
+        """What QEMU boots."""
+        return vm.Boot(
+            kernel=self.kernel.image,
+            modules=self.kernel.modules_image,
+            root=self.image.root,
+            ssh_key=self.image.ssh_key,
+            host_key=self.image.host_key,
+        )
+
+    def machine_in(self, rundir: Path) -> vm.Machine:
+        """A machine, not started yet, that writes into ``rundir``."""
+        return vm.Machine(
+            self.machine, self.boot_files(), self.qemu, self.accel, rundir, emit=self.emit, gdb_port=self.choices.gdb
+        )
+
+
+class SessionPool:
+    """Boots a session when one is asked for and keeps it for the next case until it is discarded.
+
+    ``directory`` receives one subdirectory a machine: command line, console, trace, QEMU's stderr.
+    """
+
+    def __init__(self, rig: Rig, directory: Path) -> None:
+        self._rig = rig
+        self._directory = directory
+        self._stack = ExitStack()
+        self._booted = 0
+        self.current: Session | None = None
+
+    def get(self) -> Session:
+        """The running session, or a freshly booted one. Raises what a boot raises."""
+        if self.current is None:
+            self._booted += 1
+            rundir = self._directory / f"machine-{self._booted}"
+            machine = self._rig.machine_in(rundir)
+            with ExitStack() as stack:
+                self.current = stack.enter_context(Session(stack.enter_context(machine)))
+                self._stack = stack.pop_all()
+        return self.current
+
+    def discard(self) -> None:
+        """End the session, so that the next case gets a fresh machine."""
+        self.current = None
+        self._stack.close()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run of cases: the rig, the machines, what each case goes through, and the record of it all."""
+
+import time
+from dataclasses import dataclass, field
+
+from harness import __version__
+from harness.errors import HarnessError
+from harness.judge import judge
+from harness.report.record import RunDirectory
+from harness.report.text import summarise
+from harness.rig import Rig, SessionPool
+from harness.session import Session
+from harness.verdict import (
+    NEEDS_FRESH_MACHINE,
+    CaseRecord,
+    Evidence,
+    HostRecord,
+    KernelRecord,
+    RunRecord,
+)
+from harness.witness import Watch, Witnesses
+
+MAX_NOTE = 16 * 1024
+"""Characters of one note of an exception that go into the evidence."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a case is, before it runs; the names are those of CaseRecord."""
+
+    id: str
+    area: str
+    title: str
+    importer: str | None = None
+    trigger: str | None = None
+
+
+@dataclass
+class Case:
+    """One case while it runs: what it raised so far, in order, and who watches it."""
+
+    identity: Identity
+    began: float = field(default_factory=time.monotonic)
+    raised: list[BaseException] = field(default_factory=list)
+    watch: Watch | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the case began."""
+        return round(time.monotonic() - self.began, 6)
+
+    def notes(self) -> list[Evidence]:
+        """What the exceptions carry along: the console's tail, stacks of blocked tasks, QEMU's stderr."""
+        return [
+            Evidence(t=self.elapsed(), source="console" if note.startswith("console") else "host", text=note[:MAX_NOTE])
+            for exc in self.raised
+            for note in getattr(exc, "__notes__", ())
+        ]
+
+
+class Run:
+    """Gives cases their session, judges them, and makes the run's record."""
+
+    def __init__(self, rig: Rig, directory: RunDirectory) -> None:
+        self.rig = rig
+        self.directory = directory
+        self.records: list[CaseRecord] = []
+        self._pool = SessionPool(rig, directory.path)
+        self._witnesses: tuple[Session, Witnesses] | None = None
+        self._began = time.monotonic()
+
+    def session_for(self, case: Case) -> Session:
+        """A session that is alive, with nothing open in it, watched on behalf of ``case``."""
+        session = self._pool.get()
+        if self._witnesses is None or self._witnesses[0] is not session:
+            self._witnesses = session, Witnesses(session.machine)
+        case.watch = self._witnesses[1].watch()
+        return session
+
+    def conclude(self, case: Case) -> CaseRecord:
+        """Judge a case that has ended; after a bad end the next one gets a fresh machine."""
+        observed = case.watch.collect() if case.watch else None
+        if observed and observed.spoiled:
+            case.raised.append(HarnessError(observed.spoiled))
+        judgement = judge(case.raised, [splat.title for splat in observed.splats] if observed else [])
+        record = CaseRecord(
+            **vars(case.identity),
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            duration_s=round(case.elapsed(), 3),
+            evidence=[*(observed.evidence if observed else ()), *case.notes()],
+        )
+        self.records.append(record)
+        if judgement.verdict in NEEDS_FRESH_MACHINE:
+            self._pool.discard()
+        return record
+
+    def close(self) -> None:
+        """End the machine that still runs."""
+        self._pool.discard()
+
+    def save(self) -> RunRecord:
+        """Write the run's record, in all its forms, into its directory."""
+        rig, kernel = self.rig, self.rig.kernel
+        record = RunRecord(
+            run_id=self.directory.run_id,
+            started=self.directory.started,
+            duration_s=round(time.monotonic() - self._began, 3),
+            harness=__version__,
+            host=HostRecord(
+                qemu=rig.qemu.banner, accel=rig.accel.name, accel_reason=rig.accel.reason, cpu=rig.machine.cpu
+            ),
+            kernel=KernelRecord(
+                release=kernel.release,
+                origin=kernel.origin,
+                config_hash=kernel.config_hash,
+                patches=list(kernel.patches),
+                features=dict(kernel.features),
+            ),
+            machine=rig.machine.name,
+            summary=summarise(self.records),
+            cases=self.records,
+        )
+        self.directory.write(record, rig.choices.settings())
+        return record

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Revoke: once the device is reset, disabled or closed, no old mapping reaches it; the same fd can be mapped anew."""
+
+import pytest
+
+from harness import probe
+from harness.contract import must, must_fail
+from harness.session import Importer, Nvme, Session
+from harness.witness import Watch
+
+
+@pytest.mark.contract("revoke", "lifecycle.reset")
+def test_reset_revokes(nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """VFIO_DEVICE_RESET kills every mapping for good, and the same fd can be mapped again."""
+    buffer = nvme.export_doorbells()
+    old = importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
+    must(rang.arrived, "before the reset the mapping is live", rang)
+
+    nvme.device.reset()
+    nvme.start()
+    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
+    must(rang.blocked, "a mapping made before VFIO_DEVICE_RESET does not reach the device after it", rang)
+
+    new = importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), new, watch)
+    must(rang.arrived, "after VFIO_DEVICE_RESET a new mapping of the same fd is live", rang)
+    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
+    must(rang.blocked, "a mapping made before VFIO_DEVICE_RESET stays dead beside a new one", rang)
+
+
+@pytest.mark.contract("revoke", "lifecycle.reset")
+def test_reset_revokes_under_fire(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """While VFIO_DEVICE_RESET runs, each ring either arrives or is refused, and none arrives after one was refused."""
+    window = importer.attach(nvme.export_doorbells())
+    ticket = probe.queue_command(nvme)
+    volley = probe.ring_during(session.start(nvme.device.reset), ticket, window, watch)
+    must(volley.orderly, "until the revoke a ring arrives, and from then on every ring is refused", volley)
+    must(volley.rings[-1].blocked, "VFIO_DEVICE_RESET does not return before the mapping is dead", volley.rings[-1])
+
+
+@pytest.mark.contract("revoke", "lifecycle.command-mem")
+def test_memory_disable_revokes(nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """COMMAND.MEM 1-0-1 revokes and un-revokes: old mappings are dead, the same fd can be mapped again."""
+    buffer = nvme.export_doorbells()
+    old = importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
+    must(rang.arrived, "before COMMAND.MEM is cleared the mapping is live", rang)
+
+    nvme.device.set_memory(False)
+    rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
+    must(rang.blocked, "while COMMAND.MEM is clear no mapping reaches the device", rang)
+    with must_fail("ENODEV", "while COMMAND.MEM is clear the buffer cannot be mapped"):
+        importer.attach(buffer)
+
+    nvme.device.set_memory(True)
+    rang = probe.ring(nvme, ticket, old, watch)
+    must(rang.blocked, "a mapping made before COMMAND.MEM was cleared stays dead once it is set", rang)
+    rang = probe.ring(nvme, ticket, importer.attach(buffer), watch)
+    must(rang.arrived, "once COMMAND.MEM is set a new mapping of the same fd is live", rang)
+
+
+@pytest.mark.contract("revoke", "lifecycle.close")
+def test_close_revokes(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """The device's last close revokes for ever: old mappings are dead, and the fd cannot be mapped again."""
+    buffer = nvme.export_doorbells()
+    old = importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
+    must(rang.arrived, "before the close the mapping is live", rang)
+
+    ticket = probe.queue_command(nvme)
+    nvme.device.close()
+    rang = probe.shoot(ticket, old, watch)
+    must(rang.blocked, "after the device's last close no mapping reaches it", rang)
+    with must_fail("ENODEV", "after the device's last close the buffer cannot be mapped"):
+        importer.attach(buffer)
+    must(buffer.size() == 4096, "the fd stays valid", buffer.size())
+
+    again = session.open_nvme()
+    rang = probe.ring(again, probe.queue_command(again), old, watch)
+    must(rang.blocked, "a mapping of a closed device does not reach the device opened anew", rang)
+    with must_fail("ENODEV", "a buffer of a closed device stays dead when the device is opened anew"):
+        importer.attach(buffer)
