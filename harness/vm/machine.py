@@ -33,8 +33,8 @@ READY = b"vfio-harness: ready"
 INIT_FAILED = b"vfio-harness: init failed"
 """What the guest's init prints when SSH can be reached, when modules are loaded too, or if it cannot do so."""
 
-NOMINAL_READY_S = 2.5
-"""QEMU's start to READY for a release kernel under TCG on an idle 2-core host: where slowdown is 1."""
+NOMINAL_S = 1.5
+"""QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host: where slowdown is 1."""
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
@@ -42,6 +42,11 @@ PANIC_TAIL = 64 * 1024
 """Room for the oops, and the other CPUs' backtraces, around a panic's line."""
 SETTLE_S = 1.0
 CONSOLE_NOTE = 16 * 1024
+STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
+    "internal-error": GuestCrashed,  # KVM could not go on with what the guest did
+    "io-error": QemuDied,  # the host could not read or write a drive
+}
+"""Run states that come with a STOP event and from which nothing resumes; ``paused`` is somebody's QMP stop."""
 REENTRANT = "Blocked re-entrant IO"
 
 
@@ -49,7 +54,7 @@ class Machine:
     """``with Machine(...) as m:`` gives a started VM and leaves nothing behind, but the files in ``rundir``.
 
     ``rundir`` belongs to this boot alone: command, console.log, trace.log, qemu.stderr, and the drives while it runs.
-    Deadlines given to its methods are for a machine of slowdown 1, and are multiplied by ``slowdown``.
+    ``slowdown``, measured at boot and at least 1, multiplies the deadlines that ``race`` and ``ssh`` are given or have.
     """
 
     def __init__(
@@ -265,13 +270,13 @@ class Machine:
         )
 
     async def _after_stop(self) -> None:
-        """A STOP tells no reason. ``paused`` is somebody's QMP stop; other states do not come back."""
+        """A STOP event tells no reason."""
         try:
             status = (await self.qmp.request("query-status"))["status"]
         except QmpError:
             return  # QEMU is gone: _watch_exit says why
-        if status not in ("running", "paused", "guest-panicked"):
-            self._lose(GuestCrashed(f"QEMU stopped the guest: run state {status}"))
+        if kind := STOPPED_FOR_GOOD.get(status):
+            self._lose(kind(f"QEMU stopped the guest: run state {status}"))
 
     async def _watch_exit(self) -> None:
         await self._process.wait()
@@ -287,7 +292,7 @@ class Machine:
         """
         with phase(self._emit, "boot", self.config.name) as handle:
             self._wait_line(LISTENING, timeout)
-            self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_READY_S)
+            self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_S)
             self.ssh()
             self._wait_line(READY, timeout)
             took = time.monotonic() - self._started
