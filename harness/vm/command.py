@@ -56,7 +56,8 @@ class Channels:
         yield from ("-S", "-chardev", f"socket,id=qmp,fd={self.qmp_fd}", "-mon", "chardev=qmp,mode=control")
         path = _escape(str(self.console))
         yield from ("-chardev", f"file,id=console,path={path}")
-        yield from ("-serial", "chardev:console", "-D", str(self.trace))
+        # With timestamps the trace dates what the witnesses see.
+        yield from ("-serial", "chardev:console", "-D", str(self.trace), "-msg", "timestamp=on")
         if self.gdb_port:
             yield from ("-gdb", f"tcp:127.0.0.1:{self.gdb_port}")
 

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A Machine: a booted VM from ``with`` to its end, with whatever ends it before told as what it was."""
 
-import concurrent.futures
 import shlex
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,14 +13,15 @@ from typing import Any, Self, TypeVar
 import paramiko
 
 from harness.config import MachineConfig
-from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestLost, HarnessError, QemuDied
+from harness.errors import AgentLost, GuestHung, GuestLost, HarnessError
 from harness.progress import Emit, phase, silent
 from harness.vm import command, diagnose, ssh
 from harness.vm.accel import Accel
 from harness.vm.command import Boot
 from harness.vm.console import Console
+from harness.vm.fate import Fate
 from harness.vm.instance import Files, Instance
-from harness.vm.process import Process, escaped
+from harness.vm.process import Process
 from harness.vm.qemu import Qemu, settle
 from harness.vm.qmp import Event, Events, Qmp, QmpError
 
@@ -38,15 +37,6 @@ NOMINAL_S = 1.5
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
-PANIC_TAIL = 64 * 1024
-"""Room for the oops, and the other CPUs' backtraces, around a panic's line."""
-SETTLE_S = 1.0
-CONSOLE_NOTE = 16 * 1024
-STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
-    "internal-error": GuestCrashed,  # KVM could not go on with what the guest did
-    "io-error": QemuDied,  # the host could not read or write a drive
-}
-"""Run states that come with a STOP event and from which nothing resumes; ``paused`` is somebody's QMP stop."""
 REENTRANT = "Blocked re-entrant IO"
 
 
@@ -78,14 +68,11 @@ class Machine:
         self._rundir = rundir
         self._files = Files.within(rundir)
         self.console = Console(self._files.console, self.check)
+        self._fate = Fate(self.console.tail, self.stderr_tail)
         self.trace_path = self._files.trace
         self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
         options = command.arguments(config, settle(config, qemu), accel.option, boot, self._drives)
         self._options = [str(qemu.path), *options]
-        self._lost: Future[None] = Future()
-        self._losing = threading.Lock()
-        self._reset_expected = False
-        self._closing = False
         self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None
         self._addresses: dict[str, str] = {}
@@ -126,7 +113,7 @@ class Machine:
         self._close()
 
     def _close(self) -> None:
-        self._closing = True
+        self._fate.seal()
         try:
             if self._client:
                 self._client.close()
@@ -195,24 +182,22 @@ class Machine:
     @property
     def lost(self) -> HarnessError | GuestLost | None:
         """What ended the VM, if anything did."""
-        if not self._lost.done():
-            return None
-        error = self._lost.exception()
-        assert isinstance(error, HarnessError | GuestLost)
-        return error
+        return self._fate.lost
 
     def check(self) -> None:
         """Raise what ended the VM, if anything did."""
-        if self.lost:
-            raise self.lost
+        self._fate.check()
+
+    def expecting_reset(self) -> AbstractContextManager[None]:
+        """A reset that the guest makes inside the block is no crash."""
+        return self._fate.expecting_reset()
 
     def race(self, future: Future[T], timeout: float, what: str) -> T:
         """The future's result, unless the VM is lost first (GuestCrashed, QemuDied) or ``timeout * slowdown`` seconds
         pass (GuestHung, with the blocked tasks' stacks in its notes)."""
         seconds = timeout * self.slowdown
-        waited: set[Future[Any]] = {future, self._lost}
-        concurrent.futures.wait(waited, seconds, return_when=concurrent.futures.FIRST_COMPLETED)
-        if future.done() and not (isinstance(future.exception(), AgentLost) and self._settled_loss()):
+        self._fate.wait(future, seconds)
+        if future.done() and not (isinstance(future.exception(), AgentLost) and self._fate.settled()):
             return future.result()
         self.check()
         raise self.hung(f"{what}: no answer within {seconds:.1f} s")
@@ -224,64 +209,20 @@ class Machine:
             error.add_note(note)
         return error
 
-    def _settled_loss(self) -> bool:
-        """A dying VM may first show as a broken connection: give QEMU's own word a moment to arrive."""
-        concurrent.futures.wait([self._lost], SETTLE_S)
-        return self._lost.done()
-
-    @contextmanager
-    def expecting_reset(self) -> Iterator[None]:
-        """A reset that the guest makes inside the block is no crash."""
-        self._reset_expected = True
-        try:
-            yield
-        finally:
-            self._reset_expected = False
-
-    def _lose(self, error: HarnessError | GuestLost) -> None:
-        """The first cause counts; later ones follow from it."""
-        with self._losing:
-            if self._closing or self._lost.done():
-                return
-            error.add_note(f"console:\n{self.console.tail(CONSOLE_NOTE)}")
-            if said := self.stderr_tail():
-                error.add_note(f"QEMU's stderr:\n{said}")
-            self._lost.set_exception(error)
-
     def _on_event(self, event: Event) -> None:
         self.events.add(event)
-        by_guest = bool(event.data.get("guest"))
-        reason = escaped(str(event.data.get("reason", "")).encode())
-        match event.name:
-            case "GUEST_PANICKED":
-                self._lose(GuestCrashed(self._panic() or "the guest's kernel panicked"))
-            case "SHUTDOWN" if by_guest:
-                self._lose(GuestCrashed(self._panic() or f"the guest shut down by itself ({reason})"))
-            case "RESET" if by_guest and not self._reset_expected:
-                self._lose(GuestCrashed(self._panic() or f"the guest reset by itself ({reason})"))
-            case "STOP":
-                self._instance.thread.submit(self._after_stop())
-
-    def _panic(self) -> str | None:
-        """The kernel's last words, if they are on the console."""
-        lines = self.console.tail(PANIC_TAIL).splitlines()
-        return next(
-            (f"the guest's kernel panicked: {line.strip()}" for line in lines if "Kernel panic - " in line), None
-        )
+        self._fate.on_event(event)
+        if event.name == "STOP":
+            self._instance.thread.submit(self._after_stop())
 
     async def _after_stop(self) -> None:
-        """A STOP event tells no reason."""
-        try:
-            status = (await self.qmp.request("query-status"))["status"]
-        except QmpError:
-            return  # QEMU is gone: _watch_exit says why
-        if kind := STOPPED_FOR_GOOD.get(status):
-            self._lose(kind(f"QEMU stopped the guest: run state {status}"))
+        with suppress(QmpError):  # QEMU is gone: _watch_exit says why
+            self._fate.on_stop((await self.qmp.request("query-status"))["status"])
 
     async def _watch_exit(self) -> None:
         await self._process.wait()
         await self.qmp.ended()  # so that a SHUTDOWN event that explains the exit is heard first
-        self._lose(QemuDied(f"QEMU (pid {self.pid}) is gone: {self._process.describe_exit()}"))
+        self._fate.on_exit(f"pid {self.pid}, {self._process.describe_exit()}")
 
     # Getting in
 
@@ -321,7 +262,7 @@ class Machine:
             try:
                 self._client = ssh.connect(self.ssh_port(), self._key, self._boot.host_key, SSH_S * self.slowdown)
             except AgentLost:
-                if self._settled_loss():
+                if self._fate.settled():
                     self.check()
                 raise
         return self._client
