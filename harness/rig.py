@@ -48,11 +48,12 @@ class Rig:
         """
         machine = config.load_machine(choices.machine)
         qemu = vm.Qemu.probe(choices.qemu)
+        vm.settle(machine, qemu)  # for its errors
         built = kernel.obtain(kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour), emit)
         guest = image.obtain(emit)
         accel = vm.choose_accel(choices.accel, qemu, built.image, emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {choices.flavour}"))
-        emit(Note(f"machine  {machine.name} on QEMU {qemu.version}, {accel.name}: {accel.reason}"))
+        emit(Note(f"machine  {machine.name}: {qemu.banner}, {accel.name}"))
         return cls(choices, machine, qemu, accel, built, guest, emit)
 
     def boot_files(self) -> vm.Boot:

@@ -21,6 +21,8 @@ from harness.verdict import (
 )
 from harness.witness import Watch, Witnesses
 
+MAX_CALLS = 60
+"""Calls into the guest that a case's evidence keeps: those nearest to its end."""
 MAX_NOTE = 16 * 1024
 """Characters of one note of an exception that go into the evidence."""
 
@@ -44,6 +46,12 @@ class Case:
     began: float = field(default_factory=time.monotonic)
     raised: list[BaseException] = field(default_factory=list)
     watch: Watch | None = None
+    calls: list[Evidence] = field(default_factory=list)
+
+    def heard(self, call: str) -> None:
+        """Keep a call into the guest as evidence; of many, the latest."""
+        self.calls.append(Evidence(t=self.elapsed(), source="guest", text=call))
+        del self.calls[:-MAX_CALLS]
 
     def elapsed(self) -> float:
         """Seconds since the case began."""
@@ -75,6 +83,7 @@ class Run:
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, Witnesses(session.machine)
         case.watch = self._witnesses[1].watch()
+        session.agent.heard = case.heard
         return session
 
     def conclude(self, case: Case) -> CaseRecord:
@@ -88,7 +97,9 @@ class Run:
             verdict=judgement.verdict,
             reason=judgement.reason,
             duration_s=round(case.elapsed(), 3),
-            evidence=[*(observed.evidence if observed else ()), *case.notes()],
+            evidence=sorted(
+                [*case.calls, *(observed.evidence if observed else ()), *case.notes()], key=lambda item: item.t
+            ),
         )
         self.records.append(record)
         if judgement.verdict in NEEDS_FRESH_MACHINE:

@@ -108,13 +108,10 @@ class Terminal:
         self._stop()
         table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("verdict", no_wrap=True)
-        table.add_column("area", no_wrap=True)
         table.add_column("case", overflow="fold")
-        table.add_column("importer", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for case in run.cases:
-            cells = (one_line(case.area), one_line(case.title), one_line(case.importer or ""))
-            table.add_row(_verdict(case), *map(Text, cells), f"{case.duration_s:.2f} s")
+            table.add_row(_verdict(case), Text(one_line(case.id)), f"{case.duration_s:.2f} s")
         self._console.print(table, soft_wrap=False)
         self._say(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import paramiko
 
 from harness.errors import AgentLost
-from harness.session import bundle, wire
+from harness.session import bundle, told, wire
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
 
@@ -32,7 +32,10 @@ class Agent:
 
     def __init__(self, machine: Machine) -> None:
         """Start it and wait for its hello. Raises AgentLost, or what ended the VM."""
+        self.heard: Callable[[str], None] | None = None
+        """Told each call and how it ended, in one line, by whichever thread made it."""
         self._machine = machine
+        self._names: dict[int, str] = {}
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -54,6 +57,24 @@ class Agent:
         ``timeout`` in seconds, for a machine of slowdown 1. Raises KernelErrno, ImporterRefused, AgentError, AgentLost,
         or what ended the VM; GuestHung at the deadline.
         """
+        try:
+            result = self._call(on, do, timeout, args)
+        except Exception as error:
+            self._tell(on, do, args, told.refusal(error))
+            raise
+        self._tell(on, do, args, told.answer(result))
+        return result
+
+    def introduce(self, ref: Ref, name: str) -> None:
+        """What an object in the guest is called in evidence."""
+        self._names[ref.number] = name
+
+    def _tell(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
+        if self.heard is not None:
+            who = on if isinstance(on, str) else self._names.get(on.number, "object")
+            self.heard(told.call(who, do, args, outcome))
+
+    def _call(self, on: str | Ref, do: str, timeout: float, args: dict[str, Any]) -> Any:
         future: Future[Any] = Future()
         number = next(self._numbers)
         line = wire.request(number, on, do, args, _own_thread.get())

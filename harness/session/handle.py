@@ -13,6 +13,7 @@ class Handle:
     def __init__(self, agent: Agent, ref: Ref) -> None:
         self._agent = agent
         self.ref = ref
+        agent.introduce(ref, type(self).__name__)
 
     def _call(self, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
         return self._agent.call(self.ref, do, timeout=timeout, **args)

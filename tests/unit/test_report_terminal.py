@@ -90,7 +90,7 @@ def test_a_skip_always_has_its_reason() -> None:
 
 def test_the_table_has_every_case_and_the_tally() -> None:
     terminal, out = log()
-    cases = [case(Verdict.PASS), case(Verdict.HANG, area="revoke", duration_s=31)]
+    cases = [case(Verdict.PASS), case(Verdict.HANG, id="t.py::test_b[rxe]", duration_s=31)]
     run = RunRecord(
         schema="vfio-harness/report/1",
         run_id="r",
@@ -105,8 +105,8 @@ def test_the_table_has_every_case_and_the_tally() -> None:
     )
     terminal.finish(run, Path("results/latest"))
     text = out.getvalue()
-    assert re.search(r"PASS +doorbell +rings +0\.50 s", text)
-    assert re.search(r"HANG +revoke +rings +31\.00 s", text)
+    assert re.search(r"PASS +t\.py::test_a\[edu\] +0\.50 s", text)
+    assert re.search(r"HANG +t\.py::test_b\[rxe\] +31\.00 s", text)
     assert text.splitlines()[-1] == "1 PASS, 1 HANG in 40.0 s; results/latest/report.html"
 
 

@@ -3,6 +3,7 @@
 
 import json
 import struct
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -77,7 +78,8 @@ def test_the_export_payload_of_one_range() -> None:
 
 
 def test_where_a_byte_of_the_region_is_in_a_buffer_of_ranges() -> None:
-    buffer = DmaBuf(cast(Agent, None), Ref(1), 0, [(0x3000, 0x1000), (0x1000, 0x2000)])
+    agent = cast(Agent, SimpleNamespace(introduce=lambda ref, name: None))
+    buffer = DmaBuf(agent, Ref(1), 0, [(0x3000, 0x1000), (0x1000, 0x2000)])
     assert [buffer.offset_of(offset) for offset in (0x3004, 0x1000, 0x2FFF)] == [4, 0x1000, 0x2FFF]
     with pytest.raises(ValueError, match="0x4000"):
         buffer.offset_of(0x4000)
