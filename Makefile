@@ -15,13 +15,16 @@ BIN := $(VENV)/bin
 ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
 	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
 
-.PHONY: help deps vm-test test unit lint shell bench doctor clean
+.PHONY: help deps test-deps vm-test test unit lint shell bench doctor clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 deps: $(VENV)/.ready
 	@sh harness/host-packages.sh
+
+test-deps: deps
+	@sh harness/host-packages.sh test
 
 # The host packages come first: python3-venv is one of them.
 $(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.txt
@@ -51,7 +54,8 @@ lint: deps
 unit: deps
 	@$(BIN)/pytest -q tests/unit
 
-test: lint unit
+test: test-deps lint unit
+	@$(BIN)/pytest -q tests/report
 	@$(BIN)/vfio-harness run $(ARGS)
 	@$(BIN)/pytest -q tests/robustness
 
