@@ -15,6 +15,7 @@ from harness.kernel.diagnose import host_fault
 from harness.kernel.prerequisites import install_line
 
 TICK_S = 1.0
+GONE_S = 2.0
 SILENCE_S = 900.0
 """A program that says nothing for this long is stuck; the longest honest silence is one link of a debug kernel."""
 
@@ -66,10 +67,19 @@ def run(
         _follow(proc, str(args[0]), on_line, on_tick)
         return proc.wait()
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(proc.pid, signal.SIGKILL)
-        proc.wait()
+        _kill_group(proc)
         raise
+
+
+def _kill_group(proc: subprocess.Popen[bytes]) -> None:
+    """Kill the group, and see it gone: killed processes take a moment to go, and only the shell is our child."""
+    deadline = time.monotonic() + GONE_S
+    with suppress(ProcessLookupError):
+        os.killpg(proc.pid, signal.SIGKILL)
+        proc.wait()
+        while time.monotonic() < deadline:
+            os.killpg(proc.pid, 0)
+            time.sleep(0.01)
 
 
 def check(

@@ -14,6 +14,7 @@ from harness.kernel.model import Kernel, KernelSpec, RxeSupport
 from harness.progress import Emit, Phase, phase
 
 IMAGE = "arch/x86/boot/bzImage"
+RELEASE = "include/config/kernel.release"
 _KEEP_S = 14 * 24 * 3600
 """A kernel nobody has booted for so long is removed from ``ready/``."""
 
@@ -61,7 +62,8 @@ def _work(build_dir: Path) -> Path:
 
 
 def _check_build_dir(found: source.BuildDir) -> None:
-    for name, target in ((IMAGE, "bzImage"), ("System.map", "vmlinux"), ("modules.order", "modules")):
+    needed = {IMAGE: "bzImage", RELEASE: "bzImage", "System.map": "bzImage", "modules.order": "modules"}
+    for name, target in needed.items():
         if not (found.path / name).is_file():
             raise UsageError(f"{found.origin} has no {name}: not built yet?", hint=f"make -C {found.path} {target}")
     config = kconfig.read(found.path / ".config")
@@ -72,7 +74,7 @@ def _check_build_dir(found: source.BuildDir) -> None:
 def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kernel:
     """The bootable copy of a build, made anew if the build or our additions have changed since."""
     config = kconfig.read(build_dir / ".config")
-    release = (build_dir / "include" / "config" / "kernel.release").read_text().strip()
+    release = (build_dir / RELEASE).read_text().strip()
     entry = store.place("ready", _signature(build_dir))
     record = entry / "record.json"
     if not record.exists():

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.kernel import debian, process, store
 from harness.progress import Emit
 
@@ -76,5 +76,5 @@ def _commit(tree: Path) -> str:
         return ""
     try:
         return f" at {git(tree, 'rev-parse', '--short', 'HEAD')[0]}"
-    except Exception:
+    except HarnessError:
         return ""

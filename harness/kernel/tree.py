@@ -2,17 +2,17 @@
 """Builds a source tree out of tree, in the cache, without touching the tree, and only what changed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.kernel import features, kbuild, kconfig, process, source, store, uapi
 from harness.kernel.model import Flavour
 from harness.progress import Phase
 
 _BUILT = "harness-built"
 _FARM_LIST = "harness-files"
-_CONFIG_SOURCES = ("Kconfig", "Makefile")
+_TELL_EVERY = 10_000
 
 
 def build_dir_of(tree: source.Tree, flavour: Flavour) -> Path:
@@ -32,10 +32,10 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     build_dir.mkdir(exist_ok=True)
     stamp, next_stamp = build_dir / _BUILT, build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later
-    changed = changed_since(tree, stamp)
+    changed = changed_since(tree, stamp, step)
     top, farm = tree.path, store.place("farm", tree.key)
     if is_unclean(tree.path) or farm.is_dir():  # once a farm, always a farm: another path would rebuild everything
-        link_farm(tree.path, farm)
+        link_farm(tree.path, farm, step)
         top = farm
     if _wishes_of(build_dir) != wishes:
         changed = None
@@ -59,7 +59,7 @@ def _wishes_of(build_dir: Path) -> str:
     return wanted.read_text() if wanted.exists() else ""
 
 
-def changed_since(tree: source.Tree, stamp: Path) -> list[str] | None:
+def changed_since(tree: source.Tree, stamp: Path, step: Phase) -> list[str] | None:
     """Files and directories of the tree changed since the last good build; None if there was none.
 
     By change time as well as modification time: a file moved in with an old date counts."""
@@ -68,11 +68,12 @@ def changed_since(tree: source.Tree, stamp: Path) -> list[str] | None:
     if tree.pristine:
         return []
     newer: list[str | Path] = ["(", "-newer", stamp, "-o", "-cnewer", stamp, ")"]
-    return process.check(["find", ".", "-name", ".git", "-prune", "-o", *newer, "-print"], cwd=tree.path)
+    find = ["find", ".", "-name", ".git", "-prune", "-o", *newer, "-print"]
+    return process.check(find, cwd=tree.path, on_tick=lambda: step.progress("looking for changes"))
 
 
 def _steers_kconfig(changed: str) -> bool:
-    return Path(changed).name.startswith(_CONFIG_SOURCES)
+    return changed == "./Makefile" or Path(changed).name.startswith("Kconfig")
 
 
 def _told(changed: list[str] | None) -> str:
@@ -89,13 +90,13 @@ def is_unclean(tree: Path) -> bool:
     return any(mark.exists() for mark in marks)
 
 
-def link_farm(tree: Path, farm: Path) -> None:
+def link_farm(tree: Path, farm: Path, step: Phase) -> None:
     """Make ``farm`` show the tree's sources, by one symbolic link per file, without what a build left in it.
 
     Git knows which is which; raises UsageError where there is no git."""
     try:
         listed = "\n".join(source.git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
-    except Exception as e:
+    except HarnessError as e:
         raise UsageError(
             f"{tree} was built in place, and is not under git to tell its sources from its objects",
             hint=f"make -C {tree} mrproper (this removes its .config)",
@@ -105,7 +106,7 @@ def link_farm(tree: Path, farm: Path) -> None:
     present = set(record.read_text().split("\0")) if farm.is_dir() and record.exists() else set()
     with store.full_disk_named():
         _unlink(farm, present - wanted)
-        _link(tree, farm, wanted - present)
+        _link(tree, farm, wanted - present, step)
         store.write_atomic(record, "\0".join(sorted(wanted)))
 
 
@@ -114,9 +115,11 @@ def _unlink(farm: Path, names: Iterable[str]) -> None:
         (farm / name).unlink(missing_ok=True)
 
 
-def _link(tree: Path, farm: Path, names: Iterable[str]) -> None:
+def _link(tree: Path, farm: Path, names: Collection[str], step: Phase) -> None:
     made: set[str] = set()
-    for name in names:
+    for number, name in enumerate(names):
+        if number % _TELL_EVERY == 0:
+            step.progress("linking the sources of a tree built in place", number / len(names))
         target = os.path.join(farm, name)  # noqa: PTH118 - ninety thousand of them: a Path each costs a second
         parent = os.path.dirname(target)  # noqa: PTH120
         if parent not in made:

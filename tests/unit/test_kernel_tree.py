@@ -2,13 +2,16 @@
 """What KERNEL= may name, what counts as a change, and how a tree built in place is built elsewhere untouched."""
 
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
 from harness.kernel import external, source, store, tree
-from harness.progress import silent
+from harness.progress import Event, Phase, silent
+
+STEP = Phase(silent, "test")
 
 
 @pytest.fixture
@@ -71,14 +74,14 @@ def _stamp(stamp: Path) -> None:
 def test_a_change_is_an_edit_an_addition_or_a_removal(kernel_tree: Path, tmp_path: Path) -> None:
     found, stamp = _tree(kernel_tree), tmp_path / "stamp"
     driver = kernel_tree / "drivers" / "vfio" / "vfio_main.c"
-    assert tree.changed_since(found, stamp) is None
+    assert tree.changed_since(found, stamp, STEP) is None
     _stamp(stamp)
-    assert tree.changed_since(found, stamp) == []
+    assert tree.changed_since(found, stamp, STEP) == []
     driver.write_text("edited\n")
-    assert tree.changed_since(found, stamp) == ["./drivers/vfio/vfio_main.c"]
+    assert tree.changed_since(found, stamp, STEP) == ["./drivers/vfio/vfio_main.c"]
     _stamp(stamp)
     driver.unlink()
-    assert tree.changed_since(found, stamp) == ["./drivers/vfio"]
+    assert tree.changed_since(found, stamp, STEP) == ["./drivers/vfio"]
 
 
 def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) -> None:
@@ -88,12 +91,12 @@ def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) 
     (kernel_tree / "drivers" / "vfio" / "new.c").write_text("not yet added\n")
     assert tree.is_unclean(kernel_tree)
     farm = tmp_path / "farm"
-    tree.link_farm(kernel_tree, farm)
+    tree.link_farm(kernel_tree, farm, STEP)
     assert not tree.is_unclean(farm)
     assert sorted(p.name for p in (farm / "drivers" / "vfio").iterdir()) == ["new.c", "vfio_main.c"]
     (kernel_tree / "drivers" / "vfio" / "vfio_main.c").write_text("edited\n")
     (kernel_tree / "drivers" / "vfio" / "new.c").unlink()
-    tree.link_farm(kernel_tree, farm)
+    tree.link_farm(kernel_tree, farm, STEP)
     assert [p.read_text() for p in (farm / "drivers" / "vfio").iterdir()] == ["edited\n"]
     assert (kernel_tree / ".config").read_text() == "mine\n"
 
@@ -101,7 +104,7 @@ def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) 
 def test_a_tree_built_in_place_without_git_is_refused_with_the_fix(kernel_tree: Path, tmp_path: Path) -> None:
     (kernel_tree / ".config").touch()
     with pytest.raises(UsageError, match="built in place") as e:
-        tree.link_farm(kernel_tree, tmp_path / "farm")
+        tree.link_farm(kernel_tree, tmp_path / "farm", STEP)
     assert e.value.hint is not None
     assert "mrproper" in e.value.hint
 
@@ -127,3 +130,18 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (tmp / "whole").touch()
         assert not final.exists()
     assert [p.name for p in final.iterdir()] == ["whole"]
+
+
+def test_a_second_run_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
+    entry = store.place("build", "entry")
+    first = ExitStack()
+    said: list[str] = []
+
+    def finish_first(event: Event) -> None:
+        said.append(str(event))
+        first.close()
+
+    first.enter_context(store.locked(entry, STEP))
+    with store.locked(entry, Phase(finish_first, "second")):
+        assert "another run is at work on entry" in said[0]
