@@ -76,10 +76,10 @@ def _with_context(lines: Sequence[str]) -> Sequence[str]:
     return lines[: next(ends, len(lines))]
 
 
-def build_failure(what: str, lines: Sequence[str], log: Path, top: Path) -> HarnessError:
-    """The exception for a failed build of ``what``; paths in the quote are relative to the source ``top``."""
+def build_failure(what: Path, lines: Sequence[str], log: Path) -> HarnessError:
+    """The exception for a failed build of the sources in ``what``, to which paths in the quote are relative."""
     fault = host_fault(lines)
     if fault is not None:
         return fault
-    quote = first_error(lines).replace(f"{top}/", "")
+    quote = first_error(lines).replace(f"{what}/", "")
     return KernelBuildError(f"{what} does not build:\n{quote}", hint=f"the whole output: {log}")

@@ -36,8 +36,8 @@ def _short(target: str) -> str:
     return Path(target).name if target.startswith("/") else target
 
 
-def make(args: Sequence[str], *, source: Path, log: Path, step: Phase, expected: int | None = None) -> int:
-    """Run make in ``source`` and return how many build steps it took; its output goes to ``log``.
+def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phase, expected: int | None = None) -> int:
+    """Run make in ``source`` to build ``what`` and return how many steps it took; its output goes to ``log``.
 
     Raises KernelBuildError with the first error of the source, or a HarnessError where the host is at fault."""
     lines: list[str] = []
@@ -67,7 +67,7 @@ def make(args: Sequence[str], *, source: Path, log: Path, step: Phase, expected:
             on_tick=tell,
         )
     if status:
-        raise build_failure(str(source), lines, log, source)
+        raise build_failure(what, lines, log)
     return done
 
 
@@ -79,7 +79,7 @@ def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
     require_build_tools()
     step.progress("configuring")
     args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
-    make(args, source=source, log=build_dir / "harness-config.log", step=step)
+    make(args, source=source, what=source, log=build_dir / "harness-config.log", step=step)
 
 
 def build(source: Path, build_dir: Path, step: Phase) -> None:
@@ -88,13 +88,13 @@ def build(source: Path, build_dir: Path, step: Phase) -> None:
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
     args = [f"O={build_dir}", "bzImage", "modules"]
-    done = make(
-        args, source=source, log=build_dir / "harness-build.log", step=step, expected=expected if fresh else None
-    )
+    log = build_dir / "harness-build.log"
+    done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:
         store.write_atomic(steps, str(done))
 
 
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
     """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
-    make([f"O={build_dir}", f"M={work}", "modules"], source=source, log=work / "harness-build.log", step=step)
+    args = [f"O={build_dir}", f"M={work}", "modules"]
+    make(args, source=source, what=work, log=work / "harness-build.log", step=step)

@@ -52,7 +52,7 @@ def _compile(built: Built, copy: Path, step: Phase) -> tuple[RxeSupport, Path | 
     try:
         return RxeSupport("additions"), external.build(built, "rxe", external.sources_in(copy), step)[0]
     except KernelBuildError as e:
-        return RxeSupport("absent", f"the additions to rxe do not compile here: {e}"), None
+        return RxeSupport("absent", f"our additions do not compile with this kernel: {e}"), None
 
 
 def _patch(directory: Path) -> str:

@@ -13,7 +13,7 @@ LOGS = Path(__file__).parent / "data" / "kernel"
 
 def _failure(name: str) -> HarnessError:
     lines = (LOGS / f"{name}.txt").read_text().splitlines()
-    return build_failure("/src/linux", lines, Path("build.log"), Path("/src/linux"))
+    return build_failure(Path("/src/linux"), lines, Path("build.log"))
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_a_full_disk_is_no_fault_of_the_kernel() -> None:
 
 
 def test_an_unknown_failure_quotes_the_last_line() -> None:
-    error = build_failure("tree", ["something", "odd"], Path("log"), Path("/t"))
+    error = build_failure(Path("tree"), ["something", "odd"], Path("log"))
     assert str(error) == "tree does not build:\nodd"
