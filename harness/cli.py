@@ -99,8 +99,10 @@ def bench_(choices: Choices) -> None:
 @cli.command(name="doctor")
 @takes_choices
 def doctor_(choices: Choices) -> None:
-    """Show every prerequisite of host and kernel, with the fix for what is missing."""
-    sys.exit(doctor.examine(choices))
+    """Show every prerequisite of the host and, with --kernel, what that kernel can do, with the fix for what is missing."""
+    with Terminal(choices.settings()) as terminal:
+        code = doctor.examine(choices, terminal.emit)
+    sys.exit(code)
 
 
 def main() -> None:

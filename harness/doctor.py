@@ -8,6 +8,7 @@ from rich.text import Text
 
 from harness import image, kernel, vm
 from harness.errors import HarnessError, MissingPrerequisite
+from harness.progress import Emit
 from harness.rig import Choices
 
 Finding = tuple[str, HarnessError | None]
@@ -24,16 +25,29 @@ def findings(choices: Choices) -> Iterator[Finding]:
         yield need.name, None if need.present else missing
 
 
-def examine(choices: Choices) -> int:
-    """Print the findings, each once; returns the exit code: 0, or 3 if something needed is missing."""
+def examine(choices: Choices, emit: Emit) -> int:
+    """Print the findings, each once, and what a kernel that was named can do; returns the exit code.
+
+    0, or 3 if the host lacks something needed. Raises what is wrong with the kernel, which names the option to set.
+    """
     console = Console(highlight=False, markup=False, soft_wrap=True)
     bad = False
     for name, trouble in dict(findings(choices)).items():
         if trouble is None:
-            console.print(Text("ok      ", "green"), name)
+            console.print(Text("ok     ", "green"), name)
             continue
         bad = bad or "optional" not in str(trouble)
-        console.print(Text("missing ", "red"), f"{name}: {trouble}")
+        console.print(Text("missing", "red"), f"{name}: {trouble}")
         if trouble.hint:
             console.print(f"        fix: {trouble.hint}")
+    if choices.kernel is not None:
+        _tell_features(console, kernel.obtain(kernel.KernelSpec(choices.kernel, choices.flavour), emit))
     return HarnessError.exit_code if bad else 0
+
+
+def _tell_features(console: Console, built: kernel.Kernel) -> None:
+    console.print(f"kernel {built.release} ({built.origin}):")
+    for feature, present in built.features.items():
+        console.print(Text("has    ", "green") if present else Text("lacks  ", "yellow"), feature)
+    if built.rxe.reason:
+        console.print(f"        rxe: {built.rxe.reason}")

@@ -16,7 +16,7 @@ from harness.rig import Rig
 def command_line(rig: Rig) -> str:
     """QEMU's command line for the rig's machine, as a shell takes it."""
     with tempfile.TemporaryDirectory() as rundir:
-        return rig.machine_in(Path(rundir)).shell_command()
+        return f"mkdir -p {rundir}\n{rig.machine_in(Path(rundir)).shell_command()}"
 
 
 def interact(rig: Rig, command: Sequence[str]) -> int:
