@@ -99,7 +99,7 @@ def bench_(choices: Choices) -> None:
 @cli.command(name="doctor")
 @takes_choices
 def doctor_(choices: Choices) -> None:
-    """Show every prerequisite of the host and, with --kernel, what that kernel can do, with the fix for what is missing."""
+    """Show every prerequisite with the fix for what is missing; with --kernel, also what that kernel can do."""
     with Terminal(choices.settings()) as terminal:
         code = doctor.examine(choices, terminal.emit)
     sys.exit(code)
