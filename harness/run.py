@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One run of cases: the rig, the machines, what each case goes through, and the record of it all."""
 
+import os
+import platform
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness import __version__
 from harness.errors import HarnessError
 from harness.judge import judge
+from harness.known_issues import KnownIssues, catalogue
 from harness.report.record import RunDirectory
 from harness.report.text import summarise
 from harness.rig import Rig, SessionPool
@@ -75,6 +79,7 @@ class Run:
         self.records: list[CaseRecord] = []
         self._pool = SessionPool(rig, directory.path)
         self._witnesses: tuple[Session, Witnesses] | None = None
+        self._known = KnownIssues(catalogue(), rig.kernel.release, rig.machine.name)
         self._began = time.monotonic()
 
     def session_for(self, case: Case) -> Session:
@@ -92,10 +97,12 @@ class Run:
         if observed and observed.spoiled:
             case.raised.append(HarnessError(observed.spoiled))
         judgement = judge(case.raised, [splat.title for splat in observed.splats] if observed else [])
+        ruling = self._known.rule(case.identity.id, judgement)
         record = CaseRecord(
             **vars(case.identity),
-            verdict=judgement.verdict,
-            reason=judgement.reason,
+            verdict=ruling.judgement.verdict,
+            reason=ruling.judgement.reason,
+            known_issue=ruling.issue,
             duration_s=round(case.elapsed(), 3),
             evidence=sorted(
                 [*case.calls, *(observed.evidence if observed else ()), *case.notes()], key=lambda item: item.t
@@ -119,7 +126,10 @@ class Run:
             duration_s=round(time.monotonic() - self._began, 3),
             harness=__version__,
             host=HostRecord(
-                qemu=rig.qemu.banner, accel=rig.accel.name, accel_reason=rig.accel.reason, cpu=rig.machine.cpu
+                qemu=rig.qemu.banner.removeprefix("QEMU emulator version "),
+                accel=rig.accel.name,
+                accel_reason=rig.accel.reason,
+                cpu=host_cpu(),
             ),
             kernel=KernelRecord(
                 release=kernel.release,
@@ -134,3 +144,12 @@ class Run:
         )
         self.directory.write(record, rig.choices.settings())
         return record
+
+
+def host_cpu() -> str:
+    """The host's processors, as /proc/cpuinfo names them."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return f"{os.cpu_count()} x {value.strip()}"
+    return platform.machine()
