@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from harness import __version__, bench, doctor, paths, plugin, shell
+from harness import __version__, bench, doctor, known_issues, paths, plugin, shell
 from harness.config import DEFAULT_MACHINE
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
@@ -103,6 +103,14 @@ def doctor_(choices: Choices) -> None:
     with Terminal(choices.settings()) as terminal:
         code = doctor.examine(choices, terminal.emit)
     sys.exit(code)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="The whole entries, for machines.")
+def known(as_json: bool) -> None:
+    """List the known issues: bugs that are live in released kernels, each with the cases that show it."""
+    issues = known_issues.catalogue()
+    click.echo(known_issues.as_json(issues) if as_json else known_issues.as_text(issues))
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from harness.verdict import Verdict
 SEVERITY = (Verdict.CRASH, Verdict.HANG, Verdict.SPLAT, Verdict.FAIL, Verdict.ERROR, Verdict.SKIP, Verdict.PASS)
 
 
+ALSO = "; also "
+"""Stands between the reasons of one judgement."""
+
+
 class Skipped(Exception):
     """Stands for a case that was skipped; the message is the reason."""
 
@@ -45,7 +49,7 @@ def judge(raised: Sequence[BaseException], splats: Sequence[str]) -> Judgement:
         return Judgement(Verdict.PASS)
     earned.sort(key=lambda judgement: SEVERITY.index(judgement.verdict))
     reasons = list(dict.fromkeys(judgement.reason for judgement in earned))
-    return Judgement(earned[0].verdict, "; also ".join(reasons))
+    return Judgement(earned[0].verdict, ALSO.join(reasons))
 
 
 def blame(exc: BaseException) -> Judgement:
