@@ -117,7 +117,7 @@ def _follow(
     with proc.stdout as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
-            if selector.select(timeout=TICK_S):
+            if selector.select(timeout=max(0.0, ticked + TICK_S - time.monotonic())):
                 chunk = os.read(pipe.fileno(), 65536)
                 if not chunk:
                     break
