@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -347,6 +348,7 @@ static pid_t start_modules(void)
 
 	if (pid)
 		return pid;
+	setpriority(PRIO_PROCESS, 0, 10);	/* the servers' start takes longer: modules get what they leave */
 	_exit(load_modules());
 }
 
