@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A dma-buf importer at the command of user space, to test exporters with: any
+ * PCI device attaches, maps, and lets go when and how it is told to.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "importer.h"
+
+struct workqueue_struct *importer_wq;
+
+/* Its PCI device, with a reference, or NULL. */
+struct pci_dev *importer_get_device(u32 address)
+{
+	return pci_get_domain_bus_and_slot(address >> 16, (address >> 8) & 0xff, address & 0xff);
+}
+
+static int importer_open(struct inode *inode, struct file *file)
+{
+	struct importer *imp = kzalloc(sizeof(*imp), GFP_KERNEL);
+
+	if (!imp)
+		return -ENOMEM;
+	importer_init(imp);
+	file->private_data = imp;
+	return nonseekable_open(inode, file);
+}
+
+/* The fence first: a revoke that waits for it holds the dma_resv that the rest needs. */
+static int importer_close(struct inode *inode, struct file *file)
+{
+	struct importer *imp = file->private_data;
+
+	importer_fence_signal(imp);
+	cancel_delayed_work_sync(&imp->signal);
+	if (imp->attach)
+		importer_detach(imp);
+	mutex_destroy(&imp->lock);
+	kfree(imp);
+	return 0;
+}
+
+static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+	union {
+		struct importer_attach attach;
+		struct importer_table table;
+	} req;
+	int ret;
+
+	switch (cmd) {
+	case IMPORTER_ATTACH:
+		if (copy_from_user(&req.attach, argp, sizeof(req.attach)))
+			return -EFAULT;
+		return importer_attach(imp, &req.attach);
+	case IMPORTER_DETACH:
+		return importer_detach(imp);
+	case IMPORTER_MAP:
+		return importer_map(imp, arg);
+	case IMPORTER_UNMAP:
+		return importer_unmap(imp);
+	case IMPORTER_PIN:
+	case IMPORTER_UNPIN:
+		return importer_pin(imp, cmd == IMPORTER_PIN);
+	case IMPORTER_TABLE:
+		if (copy_from_user(&req.table, argp, sizeof(req.table)))
+			return -EFAULT;
+		ret = importer_table(imp, &req.table);
+		if (!ret && copy_to_user(argp, &req.table, sizeof(req.table)))
+			ret = -EFAULT;
+		return ret;
+	case IMPORTER_FENCE:
+		return importer_fence_add(imp, arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct importer *imp = file->private_data;
+	void __user *argp = (void __user *)arg;
+	struct importer_edu edu;
+	struct importer_log log;
+	long ret;
+
+	switch (cmd) {
+	case IMPORTER_RELEASE:
+		if (delayed_work_pending(&imp->unmap))
+			mod_delayed_work(importer_wq, &imp->unmap, 0);
+		return 0;
+	case IMPORTER_SIGNAL:
+		importer_fence_signal(imp);
+		return 0;
+	case IMPORTER_LOG:
+		if (copy_from_user(&log, argp, sizeof(log)))
+			return -EFAULT;
+		ret = importer_log(imp, &log);
+		if (!ret && copy_to_user(argp, &log, sizeof(log)))
+			ret = -EFAULT;
+		return ret;
+	case IMPORTER_EDU:
+		if (copy_from_user(&edu, argp, sizeof(edu)))
+			return -EFAULT;
+		return importer_edu(&edu);
+	}
+
+	if (mutex_lock_interruptible(&imp->lock))
+		return -ERESTARTSYS;
+	ret = importer_locked_ioctl(imp, cmd, arg);
+	mutex_unlock(&imp->lock);
+	return ret;
+}
+
+static const struct file_operations importer_fops = {
+	.owner = THIS_MODULE,
+	.open = importer_open,
+	.release = importer_close,
+	.unlocked_ioctl = importer_ioctl,
+};
+
+static struct miscdevice importer_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = IMPORTER_NAME,
+	.fops = &importer_fops,
+	.mode = 0600,
+};
+
+static int bus_event(struct notifier_block *nb, unsigned long event, void *data)
+{
+	if (event == BUS_NOTIFY_DEL_DEVICE || event == BUS_NOTIFY_UNBIND_DRIVER)
+		importer_device_lost(to_pci_dev(data), event == BUS_NOTIFY_DEL_DEVICE);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block bus_notifier = { .notifier_call = bus_event };
+
+static int __init importer_module_init(void)
+{
+	int ret;
+
+	importer_wq = alloc_workqueue(IMPORTER_NAME, WQ_UNBOUND, 0);
+	if (!importer_wq)
+		return -ENOMEM;
+	ret = bus_register_notifier(&pci_bus_type, &bus_notifier);
+	if (ret)
+		goto err_wq;
+	ret = pci_register_driver(&importer_edu_driver);
+	if (ret)
+		goto err_notifier;
+	ret = misc_register(&importer_misc);
+	if (ret)
+		goto err_driver;
+	return 0;
+
+err_driver:
+	pci_unregister_driver(&importer_edu_driver);
+err_notifier:
+	bus_unregister_notifier(&pci_bus_type, &bus_notifier);
+err_wq:
+	destroy_workqueue(importer_wq);
+	return ret;
+}
+module_init(importer_module_init);
+
+static void __exit importer_module_exit(void)
+{
+	misc_deregister(&importer_misc);
+	pci_unregister_driver(&importer_edu_driver);
+	bus_unregister_notifier(&pci_bus_type, &bus_notifier);
+	destroy_workqueue(importer_wq);
+}
+module_exit(importer_module_exit);
+
+MODULE_DESCRIPTION("vfio-harness: dma-buf test importer");
+MODULE_LICENSE("GPL");
+MODULE_INFO(import_ns, "DMA_BUF");	/* MODULE_IMPORT_NS() takes a string only since 6.13 */
