@@ -39,7 +39,7 @@ def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> par
             GUEST,
             username="root",
             pkey=key,
-            sock=socket.create_connection(("127.0.0.1", port), timeout),
+            sock=_socket(port, timeout),
             transport_factory=_transport,
             allow_agent=False,
             look_for_keys=False,
@@ -52,6 +52,13 @@ def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> par
         client.close()
         raise AgentLost(f"SSH to the guest (127.0.0.1:{port}): {type(error).__name__}: {error}") from None
     return client
+
+
+def _socket(port: int, timeout: float) -> socket.socket:
+    """Without Nagle's delay: SSH writes small packets and waits for each answer."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _transport(sock: Any, **options: Any) -> paramiko.Transport:
