@@ -26,10 +26,18 @@ def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: s
         )
 
 
-def detect(config: Mapping[str, str], uapi: DmabufUapi | None, rxe: RxeSupport) -> dict[str, bool]:
-    """Each capability of requirements.yaml, ``dmabuf_export`` and ``rxe`` (dma-buf MRs), present or absent."""
+def detect(
+    config: Mapping[str, str], uapi: DmabufUapi | None, rxe: RxeSupport, importer_absent: str
+) -> dict[str, bool]:
+    """Each capability of requirements.yaml, ``dmabuf_export``, ``rxe`` (dma-buf MRs) and ``test_importer``, present or
+    absent."""
     listed = {name: _set(config, feature) for name, feature in requirements().features.items()}
-    return {"dmabuf_export": has_export(config, uapi), "rxe": rxe.how != "absent", **listed}
+    return {
+        "dmabuf_export": has_export(config, uapi),
+        "rxe": rxe.how != "absent",
+        "test_importer": not importer_absent,
+        **listed,
+    }
 
 
 def _set(config: Mapping[str, str], feature: Feature) -> bool:

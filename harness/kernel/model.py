@@ -46,6 +46,7 @@ class Kernel:
     ``image``: bzImage. ``modules_image``: erofs of ``lib/modules/<release>`` with, at its top, ``load-order``: one
     module per line, relative to the image's root, dependencies first. Both are copies that later builds leave alone.
     ``config`` maps names without CONFIG_ to values as .config has them; options that are off are not in it.
+    ``importer_absent``: why there is no test importer for it; empty if its module is in ``modules_image``.
     ``uapi`` is None where the kernel's source cannot be found or has no such feature.
     """
 
@@ -60,4 +61,5 @@ class Kernel:
     source_dir: Path | None
     build_dir: Path
     rxe: RxeSupport
+    importer_absent: str
     uapi: DmabufUapi | None

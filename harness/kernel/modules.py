@@ -53,8 +53,8 @@ def closure(deps: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str
 
 
 def pack(build_dir: Path, release: str, config: Mapping[str, str], instead: Mapping[str, Path], image: Path) -> None:
-    """Write the erofs ``image`` with the modules of requirements.yaml; ``instead`` maps names to modules that
-    take the place of the kernel's own. Raises KernelError if the build lacks a module it lists."""
+    """Write the erofs ``image`` with the modules of requirements.yaml; ``instead`` maps names to modules
+    of ours, which take the place of the kernel's own if it has them. Raises KernelError if the build lacks a module."""
     wanted = requirements().modules
     with tempfile.TemporaryDirectory(dir=image.parent) as tmp:
         everything, packed = Path(tmp, "all"), Path(tmp, "packed")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import KernelBuildError, UsageError
-from harness.kernel import external, features, kconfig, modules, rxe, source, store, tree, uapi
+from harness.kernel import external, features, importer, kconfig, modules, rxe, source, store, tree, uapi
 from harness.kernel.external import Built
 from harness.kernel.model import Kernel, KernelSpec, RxeSupport
 from harness.progress import Emit, Phase, phase
@@ -24,6 +24,7 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     rxe: RxeSupport
+    importer_absent: str
 
 
 def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
@@ -79,15 +80,16 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     record = entry / "record.json"
     if not record.exists():
         built = Built(top, build_dir, _work(build_dir)) if top else None
-        support, module = rxe.build(built, config, step)
+        support, ours = rxe.build(built, config, step)
+        absent, test_importer = importer.build(built, step)
         step.progress("modules image")
         with store.fresh_dir(entry) as tmp:
             shutil.copyfile(build_dir / IMAGE, tmp / "bzImage")
-            modules.pack(build_dir, release, config, {"rdma_rxe": module} if module else {}, tmp / "modules.erofs")
-            (tmp / "record.json").write_text(_Record(rxe=support).model_dump_json())
+            modules.pack(build_dir, release, config, ours | test_importer, tmp / "modules.erofs")
+            (tmp / "record.json").write_text(_Record(rxe=support, importer_absent=absent).model_dump_json())
         _prune(entry.parent)
     entry.touch()
-    support = _Record.model_validate_json(record.read_text()).rxe
+    known = _Record.model_validate_json(record.read_text())
     contract = uapi.read(top)
     return Kernel(
         image=entry / "bzImage",
@@ -97,10 +99,11 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
         config=config,
         config_hash=store.digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
         patches=(),
-        features=features.detect(config, contract, support),
+        features=features.detect(config, contract, known.rxe, known.importer_absent),
         source_dir=top,
         build_dir=build_dir,
-        rxe=support,
+        rxe=known.rxe,
+        importer_absent=known.importer_absent,
         uapi=contract,
     )
 
@@ -110,7 +113,7 @@ def _signature(build_dir: Path) -> str:
     rebuilt whenever a header that ours includes has changed."""
     names = [IMAGE, ".config", "System.map", *modules.listed(build_dir)]
     stats = ((name, (build_dir / name).stat()) for name in names if (build_dir / name).exists())
-    recipe = (path.read_bytes() for path in rxe.recipe_files())
+    recipe = (path.read_bytes() for path in [*rxe.recipe_files(), *importer.recipe_files()])
     data = (kconfig.DATA / "requirements.yaml").read_bytes()
     return store.digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
 
