@@ -80,12 +80,14 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     record = entry / "record.json"
     if not record.exists():
         built = Built(top, build_dir, _work(build_dir)) if top else None
-        support, ours = rxe.build(built, config, step)
-        absent, test_importer = importer.build(built, step)
+        support, module = rxe.build(built, config, step)
+        absent, ours = importer.build(built, step)
         step.progress("modules image")
         with store.fresh_dir(entry) as tmp:
             shutil.copyfile(build_dir / IMAGE, tmp / "bzImage")
-            modules.pack(build_dir, release, config, ours | test_importer, tmp / "modules.erofs")
+            modules.pack(
+                build_dir, release, config, ours | ({"rdma_rxe": module} if module else {}), tmp / "modules.erofs"
+            )
             (tmp / "record.json").write_text(_Record(rxe=support, importer_absent=absent).model_dump_json())
         _prune(entry.parent)
     entry.touch()

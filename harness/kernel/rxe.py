@@ -25,18 +25,18 @@ def recipe_files() -> list[Path]:
     return [*sorted((RECIPE / "additions").glob("*.[ch]")), *sorted(RECIPE.glob("*.patch"))]
 
 
-def build(built: Built | None, config: Mapping[str, str], step: Phase) -> tuple[RxeSupport, dict[str, Path]]:
-    """How this kernel's rxe comes to dma-buf MRs, and the module to use instead of its own, by its name, if any.
+def build(built: Built | None, config: Mapping[str, str], step: Phase) -> tuple[RxeSupport, Path | None]:
+    """How this kernel's rxe comes to dma-buf MRs, and the rdma_rxe.ko to use instead of its own, if any.
 
     Additions that do not apply or compile are no error: the reason is told, and the rest of a run goes on."""
     if built is None or not (built.source / _SOURCE).is_dir() or "RDMA_RXE" not in config:
         lacks = f"the kernel's {_SOURCE} is not to be found" if "RDMA_RXE" in config else "CONFIG_RDMA_RXE is not set"
-        return RxeSupport("absent", lacks), {}
+        return RxeSupport("absent", lacks), None
     sources = external.sources_in(built.source / _SOURCE)
     if any(_OWN in path.read_text(errors="replace") for path in sources.values()):
-        return RxeSupport("mainline"), {}
+        return RxeSupport("mainline"), None
     if config["RDMA_RXE"] != "m":
-        return RxeSupport("absent", "CONFIG_RDMA_RXE=y: as =m, it can be replaced by one with dma-buf MRs"), {}
+        return RxeSupport("absent", "CONFIG_RDMA_RXE=y: as =m, it can be replaced by one with dma-buf MRs"), None
     step.progress("rxe with dma-buf MRs")
     built.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.work) as tmp:
@@ -44,15 +44,15 @@ def build(built: Built | None, config: Mapping[str, str], step: Phase) -> tuple[
         for path in [*sources.values(), *(RECIPE / "additions").glob("*.[ch]")]:
             shutil.copyfile(path, copy / path.name)
         if reason := _patch(copy):
-            return RxeSupport("absent", reason), {}
+            return RxeSupport("absent", reason), None
         return _compile(built, copy, step)
 
 
-def _compile(built: Built, copy: Path, step: Phase) -> tuple[RxeSupport, dict[str, Path]]:
+def _compile(built: Built, copy: Path, step: Phase) -> tuple[RxeSupport, Path | None]:
     try:
-        return RxeSupport("additions"), {"rdma_rxe": external.build(built, "rxe", external.sources_in(copy), step)[0]}
+        return RxeSupport("additions"), external.build(built, "rxe", external.sources_in(copy), step)[0]
     except KernelBuildError as e:
-        return RxeSupport("absent", f"our additions do not compile with this kernel: {e}"), {}
+        return RxeSupport("absent", f"our additions do not compile with this kernel: {e}"), None
 
 
 def _patch(directory: Path) -> str:
