@@ -7,6 +7,7 @@ before QEMU does. *Floor*: init is a static program that powers off, and the clo
 """
 
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -30,10 +31,14 @@ _FLOOR_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of every round, in order."""
+    """Seconds of every round, in order; ``load``: the host's one-minute load average before the first.
+
+    A boot to ready keeps two CPUs busy, the floor one: on a host with other work the ratio says little.
+    """
 
     floor: list[float]
     ready: list[float]
+    load: float
 
     @property
     def ratio(self) -> float:
@@ -47,6 +52,7 @@ class Result:
             "floor_s": round(statistics.median(self.floor), 3),
             "ratio": round(self.ratio, 3),
             "limit": LIMIT,
+            "load": round(self.load, 2),
             "rounds": {
                 "boot_ready_s": [round(s, 3) for s in self.ready],
                 "floor_s": [round(s, 3) for s in self.floor],
@@ -62,13 +68,13 @@ class Result:
         ready, floor = statistics.median(self.ready), statistics.median(self.floor)
         return (
             f"agent ready {ready:.2f} s, floor {floor:.2f} s: ratio {self.ratio:.2f}, limit {LIMIT}"
-            f" (medians of {len(self.ready)})"
+            f" (medians of {len(self.ready)}, host load {self.load:.1f})"
         )
 
 
 def measure(rig: Rig, emit: Emit, rounds: int = ROUNDS) -> Result:
     """Boot ``2 * rounds`` times. Raises what a boot raises."""
-    result = Result([], [])
+    result = Result([], [], os.getloadavg()[0])
     with phase(emit, "bench", f"{rounds} rounds") as progress, tempfile.TemporaryDirectory() as top:
         for number in range(rounds):
             progress.progress(f"round {number + 1}", number / rounds)

@@ -348,7 +348,7 @@ static pid_t start_modules(void)
 
 	if (pid)
 		return pid;
-	setpriority(PRIO_PROCESS, 0, 10);	/* the servers' start takes longer: modules get what they leave */
+	setpriority(PRIO_PROCESS, 0, 5);	/* the servers' start takes longer: modules get what they leave */
 	_exit(load_modules());
 }
 
