@@ -12,14 +12,14 @@ from rich.console import Console
 from harness import paths
 from harness.contract import must
 from harness.errors import HarnessError
-from harness.judge import Skipped
+from harness.judge import Skipped, judge
 from harness.progress import Event
 from harness.report.record import RunDirectory
 from harness.report.terminal import Terminal
 from harness.rig import Choices, Rig
 from harness.run import Case, Identity, Run
 from harness.session import IMPORTERS, Importer, Nvme, Session
-from harness.verdict import exit_code
+from harness.verdict import NEEDS_FRESH_MACHINE, exit_code
 from harness.witness import Watch
 
 RUN = pytest.StashKey[Run]()
@@ -175,7 +175,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     case: Case = request.node.stash[CASE]
     session = request.config.stash[RUN].session_for(case)
     yield session
-    if not case.raised:
+    if judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
         must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
         must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
 
