@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from harness import __version__, bench, doctor, known_issues, paths, plugin, shell
+from harness import __version__, bench, coverage, doctor, known_issues, paths, plugin, shell
 from harness.config import DEFAULT_MACHINE
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
@@ -111,6 +111,15 @@ def known(as_json: bool) -> None:
     """List the known issues: bugs that are live in released kernels, each with the cases that show it."""
     issues = known_issues.catalogue()
     click.echo(known_issues.as_json(issues) if as_json else known_issues.as_text(issues))
+
+
+@cli.command(name="coverage")
+@click.option("--json", "as_json", is_flag=True, help="Every row with its cases, for machines.")
+def coverage_(as_json: bool) -> None:
+    """List the contract's rows with the cases that cover each. Exit code 1 if a row has neither case nor reason."""
+    rows = coverage.coverage()
+    click.echo(coverage.as_json(rows) if as_json else coverage.as_text(rows))
+    sys.exit(any(row.missing for row in rows.values()))
 
 
 def main() -> None:

@@ -6,8 +6,6 @@ import pytest
 from harness.contract import must, must_fail
 from harness.session import DmaBuf, Nvme, Session
 
-pytestmark = pytest.mark.contract("export", "uapi.accepted")
-
 EXPORTER = "vfio_pci_core"
 
 
@@ -25,6 +23,7 @@ def export(nvme: Nvme, what: str) -> tuple[DmaBuf, int]:
     return nvme.device.export(cmb.region, [(cmb.offset, cmb.size)]), cmb.size
 
 
+@pytest.mark.contract("export", "uapi.size", "uapi.open-flags")
 def test_export_tells_its_size(nvme: Nvme, what: str) -> None:
     """An export of a BAR's range has that range's size, by lseek and in fdinfo, and names its exporter."""
     buffer, size = export(nvme, what)
@@ -35,6 +34,7 @@ def test_export_tells_its_size(nvme: Nvme, what: str) -> None:
     must(buffer.cloexec(), "open_flags reach the fd", "O_CLOEXEC was lost")
 
 
+@pytest.mark.contract("export", "uapi.size", "uapi.accepted")
 def test_export_lives_until_closed(session: Session, nvme: Nvme, what: str) -> None:
     """An export shows in bufinfo while its fd is open, and no longer."""
     buffer, size = export(nvme, what)
@@ -44,6 +44,7 @@ def test_export_lives_until_closed(session: Session, nvme: Nvme, what: str) -> N
     must(not session.bufinfo(), "a closed export is gone from bufinfo", session.bufinfo())
 
 
+@pytest.mark.contract("export", "uapi.mmap")
 def test_export_cannot_be_mapped_by_the_cpu(nvme: Nvme, what: str) -> None:
     """mmap of the dma-buf is refused: the region of the device is how the CPU gets at a BAR."""
     buffer, _ = export(nvme, what)

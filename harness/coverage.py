@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which row of the contract (vm-configs/contract.yaml) which case covers, on which importers and machines.
+
+The rows are data, and the cases say themselves what they cover: ``@pytest.mark.contract(area, row...)``.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import StringConstraints
+
+from harness import paths
+from harness.config import MachineConfig, Model, known_machines, load, load_machine
+from harness.config.loader import nearest
+from harness.errors import HarnessError, UsageError
+from harness.session import IMPORTERS
+
+PATH = paths.VM_CONFIGS / "contract.yaml"
+
+RowId = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)\.[a-z0-9]+(-[a-z0-9]+)*$")]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Row(Model):
+    """A sentence of the contract. ``reason``: why no case needs to cover it."""
+
+    title: Text
+    reason: Text | None = None
+
+
+class Contract(Model):
+    """The file."""
+
+    rows: dict[RowId, Row]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A case as pytest collected it. ``where``: its file and name, for messages."""
+
+    id: str
+    where: str
+    rows: tuple[str, ...]
+    importer: str | None = None
+
+
+@dataclass
+class Covered:
+    """A row and what covers it. ``machines``: the shipped ones that have what the cases take."""
+
+    title: str
+    cases: list[str] = field(default_factory=list)
+    importers: list[str] = field(default_factory=list)
+    machines: list[str] = field(default_factory=list)
+    reason: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Neither a case nor a reason."""
+        return not self.cases and not self.reason
+
+    def __str__(self) -> str:
+        """What covers it, in one line."""
+        if not self.cases:
+            return "MISSING" if self.missing else f"no case: {self.reason}"
+        count = f"{len(self.cases)} case{'s' if len(self.cases) > 1 else ''}"
+        return "; ".join(filter(None, (count, ", ".join(self.importers), ", ".join(self.machines))))
+
+
+class _Collector:
+    """Pytest plugin: keeps what was collected, and what could not be."""
+
+    def __init__(self) -> None:
+        self.cases: list[Collected] = []
+        self.failures: list[str] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failures.append(f"{report.nodeid} cannot be collected:\n{report.longreprtext}")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            marks = list(item.iter_markers("contract"))
+            rows = dict.fromkeys(row for mark in marks for row in mark.args[1:])
+            importer = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
+            self.cases.append(Collected(f"{item.path.stem}::{item.name}", item.nodeid, tuple(rows), importer))
+
+
+def contract() -> dict[str, Row]:
+    """Every row, in the contract's order. Raises UsageError naming file, line and key."""
+    return load(PATH, Contract).rows
+
+
+def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
+    """The cases below ``cases``; nothing runs. Raises HarnessError where a file cannot be collected."""
+    collector = _Collector()
+    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--override-ini=addopts="]
+    pytest.main([*arguments, str(cases)], [collector])
+    if collector.failures:
+        raise HarnessError("\n".join(collector.failures))
+    return collector.cases
+
+
+def join(
+    rows: dict[str, Row], cases: Iterable[Collected], machines: Iterable[MachineConfig] = ()
+) -> dict[str, Covered]:
+    """Each row with the cases that name it. Raises UsageError for a case that names no row, or an unknown one."""
+    known = {name: Covered(row.title, reason=row.reason) for name, row in rows.items()}
+    machines = list(machines)
+    for case in cases:
+        if not case.rows:
+            raise UsageError(f"{case.where}: names no row of {PATH}: @pytest.mark.contract(area, row)")
+        for name in case.rows:
+            if name not in known:
+                raise UsageError(f"{case.where}: row {name!r} is not in {PATH}{nearest(name, known)}")
+            covered = known[name]
+            covered.cases.append(case.id)
+            if case.importer and case.importer not in covered.importers:
+                covered.importers.append(case.importer)
+            covered.machines += [
+                machine.name for machine in machines if machine.name not in covered.machines and runs_on(case, machine)
+            ]
+    return known
+
+
+def runs_on(case: Collected, machine: MachineConfig) -> bool:
+    """Whether the machine has the device that the case's importer is made of."""
+    if case.importer not in IMPORTERS:
+        return True
+    kind = IMPORTERS[case.importer]
+    return any(device.type == kind.qemu_type for device in machine.with_role(kind.role))
+
+
+def coverage() -> dict[str, Covered]:
+    """The cases in tests/vm against the contract, on every shipped machine."""
+    return join(contract(), collect(), map(load_machine, known_machines()))
+
+
+def as_json(rows: dict[str, Covered]) -> str:
+    """Every row, for machines."""
+    return json.dumps({name: asdict(row) for name, row in rows.items()}, indent=2)
+
+
+def as_text(rows: dict[str, Covered]) -> str:
+    """A line a row, and how many are missing."""
+    width = max(map(len, rows))
+    lines = [f"{name:{width}}  {row.title}\n{'':{width}}    {row}" for name, row in rows.items()]
+    missing = [name for name, row in rows.items() if row.missing]
+    return "\n".join(
+        [*lines, f"{len(rows)} rows, {len(missing)} missing" + (f": {', '.join(missing)}" if missing else "")]
+    )

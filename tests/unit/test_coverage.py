@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Coverage: derived from the cases themselves; a row without a case and without a reason is missing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import coverage
+from harness.config import known_machines, load, load_machine
+from harness.coverage import Collected, Contract, Row, collect, join
+from harness.errors import HarnessError, UsageError
+
+ROWS = {
+    "uapi.region": Row(title="which regions"),
+    "uapi.size": Row(title="the size"),
+    "uapi.earlier": Row(title="old series", reason="in no kernel"),
+}
+CASE = """
+import pytest
+
+size = pytest.mark.contract("uapi", "uapi.size")
+
+@pytest.mark.contract("uapi", "uapi.region")
+@pytest.mark.parametrize("importer", ["rxe", pytest.param("iommufd+edu", marks=size)])
+def test_it(importer): ...
+"""
+
+
+def case(*rows: str, importer: str | None = None) -> Collected:
+    return Collected("test_x::test_it", "test_x.py::test_it", rows, importer)
+
+
+def test_a_row_has_the_cases_that_name_it_and_where_they_run() -> None:
+    machines = [load_machine(name) for name in known_machines()]
+    rows = join(ROWS, [case("uapi.region", importer="rxe"), case("uapi.region", importer="rxe")], machines)
+    assert rows["uapi.region"].importers == ["rxe"]
+    assert "intel-iommu" in rows["uapi.region"].machines
+    assert len(rows["uapi.region"].cases) == 2
+    assert [name for name, row in rows.items() if row.missing] == ["uapi.size"]
+    assert "1 missing: uapi.size" in coverage.as_text(rows)
+    assert json.loads(coverage.as_json(rows))["uapi.earlier"]["reason"] == "in no kernel"
+
+
+def test_a_machine_without_the_importers_device_does_not_cover(tmp_path: Path) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text(
+        "purpose: x\nmachine: {type: q35}\ncpu: EPYC\nvcpus: 1\nmemory_mib: 512\n"
+        "devices: [{type: virtio-net-pci, id: mgmt0, role: management}]\n"
+    )
+    bare = load_machine(path)
+    rows = join(ROWS, [case("uapi.region", importer="rxe"), case("uapi.size")], [bare])
+    assert (rows["uapi.region"].machines, rows["uapi.size"].machines) == ([], ["bare"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("uapi.regoin",), r"test_x\.py::test_it: row 'uapi.regoin' is not in .*; did you mean 'uapi.region'"),
+        ((), r"test_x\.py::test_it: names no row"),
+    ],
+)
+def test_a_case_names_rows_that_are_there(rows: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        join(ROWS, [case(*rows)])
+
+
+def test_cases_are_collected_with_the_rows_of_all_their_markers(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(CASE)
+    rxe, edu = collect(tmp_path)
+    assert (rxe.id, rxe.importer, rxe.rows) == ("test_x::test_it[rxe]", "rxe", ("uapi.region",))
+    assert set(edu.rows) == {"uapi.region", "uapi.size"}
+
+
+def test_a_file_that_cannot_be_collected_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_y.py").write_text("import no_such_module\n")
+    with pytest.raises(HarnessError, match="no_such_module"):
+        collect(tmp_path)
+
+
+def test_a_row_outside_the_sections_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "contract.yaml"
+    path.write_text("rows:\n  uapy.region: {title: x}\n")
+    with pytest.raises(UsageError, match=r"contract\.yaml:2: rows\.uapy\.region"):
+        load(path, Contract)
+
+
+def test_every_shipped_case_names_rows_of_the_contract() -> None:
+    join(coverage.contract(), collect())
