@@ -39,6 +39,10 @@ class DmaBuf(Resource):
         """Whether O_CLOEXEC reached the fd."""
         return bool(fcntl.fcntl(self.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
+    def status_flags(self) -> int:
+        """F_GETFL: the access mode and O_NONBLOCK."""
+        return fcntl.fcntl(self.fd, fcntl.F_GETFL)
+
     def sync(self, flags: int) -> None:
         """DMA_BUF_IOCTL_SYNC."""
         ioctl(self.fd, uapi.SYNC, uapi.Sync(flags=flags))

@@ -61,6 +61,24 @@ def ioctl(fd: int, request: Ioctl, arg: Struct | bytearray | int = 0) -> int:
         return fcntl.ioctl(fd, request.number, arg)
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ioctl_at(fd: int, request: Ioctl, address: int) -> int:
+    """The ioctl's return value, its argument being whatever ``address`` points to, readable or not."""
+    value = int(_libc.ioctl(fd, ctypes.c_ulong(request.number), ctypes.c_void_p(address)))
+    if value < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), request.name)
+    return value
+
+
+def forbid(address: int, length: int) -> None:
+    """Make whole pages of this process inaccessible (mprotect PROT_NONE)."""
+    if _libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(length), 0):
+        raise OSError(ctypes.get_errno(), "", "mprotect")
+
+
 def open_file(path: str, flags: int = os.O_RDWR) -> int:
     """Open ``path`` close-on-exec; an errno names the path."""
     with named(f"open {path}"):

@@ -17,13 +17,20 @@ from .resource import Resource
 from .uapi import vfio as uapi
 
 
-class Device(Resource):
-    """An open vfio device attached to ``space``; bus mastering is on. Closing it closes the fd."""
+class Node(Resource):
+    """A vfio device's fd. One of a character device answers nothing until it is bound to an iommufd."""
 
-    def __init__(self, bdf: str, fd: int, space: AddressSpace) -> None:
+    def __init__(self, fd: int) -> None:
         super().__init__()
         self.fd = fd
         self._undo.callback(os.close, fd)
+
+
+class Device(Node):
+    """An open vfio device attached to ``space``; bus mastering is on. Closing it closes the fd."""
+
+    def __init__(self, bdf: str, fd: int, space: AddressSpace) -> None:
+        super().__init__(fd)
         self.bdf = bdf
         self.space = space
         self._regions: dict[int, uapi.RegionInfo] = {}
@@ -145,12 +152,20 @@ class Device(Resource):
         self.config.af_flr()
 
 
-def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
-    """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
+def open_node(bdf: str) -> Node:
+    """Open the character device of the device at ``bdf``, and no more."""
+    return Node(open_file(_node(bdf)))
+
+
+def _node(bdf: str) -> str:
     directory = DEVICES / bdf / "vfio-dev"
     with named(f"list {directory}"):
-        node = next(directory.iterdir()).name
-    device = Device(bdf, open_file(f"/dev/vfio/devices/{node}"), space)
+        return f"/dev/vfio/devices/{next(directory.iterdir()).name}"
+
+
+def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
+    """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
+    device = Device(bdf, open_file(_node(bdf)), space)
     ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, uapi.BindIommufd(iommufd=iommufd.fd))
     space.attach(device.fd)
     device.set_master(True)

@@ -46,6 +46,10 @@ class DmaBuf(Handle):
         """Whether the fd is close-on-exec."""
         return cast(bool, self._call("cloexec"))
 
+    def status_flags(self) -> int:
+        """F_GETFL: the access mode and O_NONBLOCK, as ``os.O_``."""
+        return cast(int, self._call("status_flags"))
+
     def sync(self, flags: int) -> None:
         """DMA_BUF_IOCTL_SYNC with its ``flags``."""
         self._call("sync", flags=flags)
