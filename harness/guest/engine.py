@@ -28,6 +28,10 @@ class Window(Resource, ABC):
         """Where the device sees it, if by an address of its own."""
         return None
 
+    def unmapped(self) -> int | None:
+        """Once it is closed: how many bytes the kernel said it unmapped, if it says so."""
+        return None
+
 
 class Engine(Resource, ABC):
     """A device that reads and writes memory at an IOVA of ``space`` at our bidding."""
@@ -54,7 +58,14 @@ class IovaWindow(Window):
         super().__init__()
         self._engine = engine
         self.base = engine.space.map_file(dmabuf, start, length)
-        self._undo.callback(engine.space.unmap, self.base, length)
+        self._unmapped: int | None = None
+        self._undo.callback(self._unmap, length)
+
+    def _unmap(self, length: int) -> None:
+        self._unmapped = self._engine.space.unmap(self.base, length)
+
+    def unmapped(self) -> int | None:
+        return self._unmapped
 
     def iova(self) -> int | None:
         return self.base

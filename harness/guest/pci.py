@@ -47,6 +47,11 @@ def reset(bdf: str) -> None:
     _write(DEVICES / bdf / "reset", "1")
 
 
+def power_state(bdf: str) -> str:
+    """D0, D3hot..., as the kernel believes."""
+    return (DEVICES / bdf / "power_state").read_text().strip()
+
+
 def remove(bdf: str) -> None:
     """Hot-unplug in software; ``rescan`` brings it back."""
     _write(DEVICES / bdf / "remove", "1")

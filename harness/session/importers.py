@@ -102,6 +102,7 @@ class Window(Handle):
         """The window's IOVA in the importing device's address space, or None where the importer has none (rxe)."""
         return cast(int | None, self._call("iova"))
 
-    def detach(self) -> None:
-        """Let go of the buffer."""
+    def detach(self) -> int | None:
+        """Let go of the buffer; how many bytes the kernel says it unmapped, or None where it does not say (rxe)."""
         self.close()
+        return cast(int | None, self._call("unmapped"))

@@ -97,6 +97,14 @@ class Session:
         """Take a device from its driver."""
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
+    def power_state(self, device_id: str) -> str:
+        """What the kernel takes a device's power state to be: ``D0``, ``D3hot``...; asking does not wake it."""
+        return cast(str, self.agent.call("pci", "power_state", bdf=self.bdf(device_id)))
+
+    def sysfs_reset(self, device_id: str) -> None:
+        """Reset a device by its ``reset`` file in sysfs, behind the back of who has it open."""
+        self.agent.call("pci", "reset", bdf=self.bdf(device_id))
+
     def _open(self, device_id: str, via: Via) -> tuple[Device, list[Ref]]:
         """A device, and all the objects that it stands on."""
         bdf = self.bdf(device_id)
