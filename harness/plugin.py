@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness import paths
 from harness.contract import must
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.judge import Skipped, judge
 from harness.progress import Event
 from harness.report.record import RunDirectory
@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker that cases carry."""
     config.addinivalue_line("markers", "contract(area, *rows): the rows of docs/contract.md that the case covers")
+    config.addinivalue_line("markers", "machine(*names): the only machines that can show what the case is about")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -53,6 +54,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("importer", list(IMPORTERS), indirect=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases of other machines; where that leaves nothing of what was asked for, name those machines."""
+    if config.option.collectonly:
+        return
+    here = Path(config.getoption("machine")).stem
+    only = {item: mark.args for item in items if (mark := item.get_closest_marker("machine"))}
+    foreign = [item for item, names in only.items() if here not in names]
+    if foreign and len(foreign) == len(items):
+        names = sorted({name for item in foreign for name in only[item]})
+        error = UsageError(f"no such case is for the machine {here}, but for {', '.join(names)}: choose with --machine")
+        terminal(config).failure(error)
+        raise pytest.exit.Exception(str(error), returncode=error.exit_code)
+    config.hook.pytest_deselected(items=foreign)
+    items[:] = [item for item in items if item not in foreign]
+
+
 # The run
 
 
@@ -61,6 +79,7 @@ class FrontEnd:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self.interrupted = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -72,6 +91,15 @@ class FrontEnd:
         """A case file that cannot be read is our failure, and must be seen."""
         if report.failed:
             self._terminal.failure(HarnessError(f"{report.nodeid} cannot be collected:\n{report.longreprtext}"))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Not all that was asked for can run: then nothing is built or booted."""
+        if session.testsfailed:
+            raise pytest.exit.Exception("a case file cannot be collected", returncode=HarnessError.exit_code)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Tell Ctrl-C from pytest.exit, which comes here too: pytest's exit code for it is that of a usage error."""
+        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
 
 
 def terminal(config: pytest.Config) -> Terminal:
@@ -197,7 +225,14 @@ def nvme(session: Session) -> Nvme:
 @pytest.fixture
 def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
     """The importer that the case's parameter names."""
-    support = request.config.stash[RUN].rig.kernel.rxe
+    absent = request.config.stash[RUN].rig.kernel.importer_absent
+    if request.param == "dma-api+edu" and absent:
+        pytest.skip(f"this kernel has no test importer: {absent}")
+    rig = request.config.stash[RUN].rig
+    needs = IMPORTERS[request.param].needs
+    if reason := rig.machine.lacks.get(needs):
+        pytest.skip(f"{rig.machine.name} lacks {needs}: {reason}")
+    support = rig.kernel.rxe
     if request.param == "rxe" and support.how == "absent":
         pytest.skip(f"this kernel's rxe has no dma-buf MRs: {support.reason}")
     return session.importer(request.param)

@@ -5,8 +5,9 @@ It moves bytes between memory and a buffer of its own, which only its DMA reache
 """
 
 import struct
+from abc import abstractmethod
 
-from .engine import Engine
+from .engine import Engine, IoasEngine
 from .iommufd import Ioas
 from .memory import Memory
 from .poll import insist
@@ -20,8 +21,53 @@ BUFFER_SIZE = 4088  # of 4096: a DMA that touches the last byte, or passes it, m
 DEADLINE = 10.0  # seconds for a DMA, which takes 0.1 s of virtual time
 
 
-class EduEngine(Engine):
-    """``edu`` behind vfio; a transfer of up to 4 KiB is a DMA of 0.1 s, plus one to load its data if need be."""
+class Edu(Engine):
+    """``edu``, however it is reached; a transfer of up to 4 KiB is a DMA of 0.1 s, and one to load its data if need be.
+
+    Its parts do one DMA each. Offsets are in the device's buffer; what is read goes to the buffer's start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loaded = b""  # what the device's buffer is known to hold
+
+    @abstractmethod
+    def _fill(self, data: bytes) -> None:
+        """Put ``data`` at the buffer's start."""
+
+    @abstractmethod
+    def _drain(self, count: int) -> bytes:
+        """The buffer's first bytes."""
+
+    @abstractmethod
+    def _write(self, offset: int, iova: int, count: int) -> None:
+        """One DMA from the buffer."""
+
+    @abstractmethod
+    def _read(self, iova: int, count: int) -> None:
+        """One DMA to the buffer."""
+
+    def dma_write(self, iova: int, data: bytes) -> None:
+        for at in range(0, len(data), BUFFER_SIZE):
+            chunk = data[at : at + BUFFER_SIZE]
+            if chunk not in self._loaded:
+                content, self._loaded = _with_company(chunk), b""
+                self._fill(content)
+                self._loaded = content
+            self._write(self._loaded.index(chunk), iova + at, len(chunk))
+
+    def dma_read(self, iova: int, length: int) -> bytes:
+        parts = []
+        self._loaded = b""
+        for at in range(0, length, BUFFER_SIZE):
+            count = min(BUFFER_SIZE, length - at)
+            self._read(iova + at, count)
+            parts.append(self._drain(count))
+        return b"".join(parts)
+
+
+class EduEngine(Edu, IoasEngine):
+    """``edu`` behind vfio."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -30,7 +76,20 @@ class EduEngine(Engine):
         self.space = device.space
         self._device = device
         self._staging = self._own(Memory(device.space, BUFFER_SIZE))
-        self._loaded = b""  # what the device's buffer is known to hold
+
+    def _fill(self, data: bytes) -> None:
+        self._staging.view[: len(data)] = data
+        self._dma(self._staging.iova, BUFFER, len(data), 0)
+
+    def _drain(self, count: int) -> bytes:
+        self._dma(BUFFER, self._staging.iova, count, FROM_DEVICE)
+        return bytes(self._staging.view[:count])
+
+    def _write(self, offset: int, iova: int, count: int) -> None:
+        self._dma(BUFFER + offset, iova, count, FROM_DEVICE)
+
+    def _read(self, iova: int, count: int) -> None:
+        self._dma(iova, BUFFER, count, 0)
 
     def _dma(self, source: int, target: int, count: int, command: int) -> None:
         near = (target, source)[bool(command & FROM_DEVICE)]
@@ -40,29 +99,6 @@ class EduEngine(Engine):
             self._device.write(BAR, register, struct.pack("<Q", value))
         self._device.write(BAR, DMA_COMMAND, struct.pack("<Q", command | START))
         insist(lambda: not self._device.read32(BAR, DMA_COMMAND) & START, DEADLINE, "edu DMA")
-
-    def _load(self, content: bytes) -> None:
-        self._staging.view[: len(content)] = content
-        self._loaded = b""
-        self._dma(self._staging.iova, BUFFER, len(content), 0)
-        self._loaded = content
-
-    def dma_write(self, iova: int, data: bytes) -> None:
-        for at in range(0, len(data), BUFFER_SIZE):
-            chunk = data[at : at + BUFFER_SIZE]
-            if chunk not in self._loaded:
-                self._load(_with_company(chunk))
-            self._dma(BUFFER + self._loaded.index(chunk), iova + at, len(chunk), FROM_DEVICE)
-
-    def dma_read(self, iova: int, length: int) -> bytes:
-        parts = []
-        for at in range(0, length, BUFFER_SIZE):
-            count = min(BUFFER_SIZE, length - at)
-            self._loaded = b""
-            self._dma(iova + at, BUFFER, count, 0)
-            self._dma(BUFFER, self._staging.iova, count, FROM_DEVICE)
-            parts.append(bytes(self._staging.view[:count]))
-        return b"".join(parts)
 
 
 def _with_company(chunk: bytes) -> bytes:

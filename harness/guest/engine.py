@@ -34,9 +34,7 @@ class Window(Resource, ABC):
 
 
 class Engine(Resource, ABC):
-    """A device that reads and writes memory at an IOVA of ``space`` at our bidding."""
-
-    space: Ioas
+    """A device that reads and writes memory at an IOVA at our bidding."""
 
     @abstractmethod
     def dma_write(self, iova: int, data: bytes) -> None:
@@ -46,15 +44,25 @@ class Engine(Resource, ABC):
     def dma_read(self, iova: int, length: int) -> bytes:
         """Read ``length`` bytes at ``iova``; what a blocked read returns is not defined."""
 
+    @abstractmethod
+    def attach(self, dmabuf: DmaBuf, start: int, length: int) -> Window:
+        """Map part of ``dmabuf`` where this device sees it."""
+
+
+class IoasEngine(Engine):
+    """A device attached to an IO address space of iommufd's."""
+
+    space: Ioas
+
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "IovaWindow":
-        """Map part of ``dmabuf`` where this device sees it. Errors: those of IOMMU_IOAS_MAP_FILE."""
+        """Errors: those of IOMMU_IOAS_MAP_FILE."""
         return IovaWindow(self, dmabuf, start, length)
 
 
 class IovaWindow(Window):
     """A window through an IO address space of iommufd's; closing it unmaps."""
 
-    def __init__(self, engine: Engine, dmabuf: DmaBuf, start: int, length: int) -> None:
+    def __init__(self, engine: IoasEngine, dmabuf: DmaBuf, start: int, length: int) -> None:
         super().__init__()
         self._engine = engine
         self.base = engine.space.map_file(dmabuf, start, length)

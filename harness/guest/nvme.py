@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import nvme_spec as spec
-from .engine import Engine
+from .engine import IoasEngine
 from .iommufd import Ioas
 from .memory import Memory
 from .nvme_spec import Command
@@ -170,7 +170,7 @@ class Controller(Resource):
         return 1 << namespace[128 + 4 * (namespace[26] & 0xF) + 2]
 
 
-class NvmeEngine(Engine):
+class NvmeEngine(IoasEngine):
     """A controller as a DMA engine: bytes go through the first blocks of its namespace, which they overwrite.
 
     SGLs are byte granular, so any length at any offset can be moved; what a block has beyond it goes to our own memory.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A booted machine with its guest agent, and typed handles on what lives in the guest."""
 
+from harness.session.attachment import HOLD_MS, Attachment
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
@@ -9,9 +10,11 @@ from harness.session.nvme import Cmb, Completion, Nvme, Ticket
 from harness.session.session import Session
 
 __all__ = [
+    "HOLD_MS",
     "IMPORTERS",
     "MAINLINE",
     "Agent",
+    "Attachment",
     "Cmb",
     "Completion",
     "Device",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from harness.config import Role
+from harness.session.attachment import Attachment
 from harness.session.client import Agent
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
@@ -19,7 +20,8 @@ class ImporterKind:
     """What an importer is made of, and what a case may need to know of it.
 
     ``role`` and ``qemu_type`` find its device in the machine's description; ``engine`` is its service and maker in the
-    agent. ``max_transfer``: bytes that one DMA of the device moves. ``transfer_seconds``: what one costs, about.
+    agent; ``driver``: who holds the device, vfio-pci for user space, or a driver of its own that the maker sees to.
+    ``max_transfer``: bytes that one DMA of the device moves. ``transfer_seconds``: what one costs, about.
     ``after_revoke``: how a transfer through a revoked window ends. ``iommu-fault``: it returns as if it had worked, no
     data moves, and the host sees an IOMMU fault. ``refused``: it raises ImporterRefused.
     """
@@ -27,6 +29,7 @@ class ImporterKind:
     name: str
     role: Role
     qemu_type: str
+    driver: Literal["vfio-pci", "its own"]
     engine: tuple[str, str]
     max_transfer: int
     transfer_seconds: float
@@ -37,11 +40,16 @@ IMPORTERS = {
     kind.name: kind
     for kind in (
         # A write is one DMA, and one more when its data is not in the device's own buffer yet.
-        ImporterKind("iommufd+edu", "dma-engine", "edu", ("edu", "EduEngine"), 4088, 0.1, "iommu-fault"),
+        ImporterKind("iommufd+edu", "dma-engine", "edu", "vfio-pci", ("edu", "EduEngine"), 4088, 0.1, "iommu-fault"),
         # Bytes go through the first blocks of its namespace, which they overwrite.
-        ImporterKind("iommufd+nvme", "dma-engine", "nvme", ("nvme", "NvmeEngine"), 256 << 10, 0.005, "iommu-fault"),
+        ImporterKind(
+            "iommufd+nvme", "dma-engine", "nvme", "vfio-pci", ("nvme", "NvmeEngine"), 256 << 10, 0.005, "iommu-fault"
+        ),
         # An MR by dma-buf, reached from a queue pair connected to another on the same device.
-        ImporterKind("rxe", "roce", "virtio-net-pci", ("verbs", "open_rxe"), 256 << 10, 0.005, "refused"),
+        ImporterKind("rxe", "roce", "virtio-net-pci", "its own", ("verbs", "open_rxe"), 256 << 10, 0.005, "refused"),
+        # A dynamic importer of the kernel's: an attachment of the test importer's, mapped by the DMA API. A revoked
+        # window's address may be that of a newer one; then it refuses.
+        ImporterKind("dma-api+edu", "dma-engine", "edu", "its own", ("importer", "open_edu"), 4088, 0.1, "iommu-fault"),
     )
 }
 
@@ -65,6 +73,13 @@ class Importer(Handle):
         length = dmabuf.size() - start if length is None else length
         ref = self._call("attach", dmabuf=dmabuf, start=start, length=length)
         return Window(self, ref, dmabuf, start, length)
+
+
+    def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
+        """What this device, the one of ``attachment``, reaches by its mapping. ``dma-api+edu`` only."""
+        length = dmabuf.size()
+        ref = self._call("window", attachment=attachment, start=0, length=length)
+        return Window(self, ref, dmabuf, 0, length)
 
 
 class Window(Handle):

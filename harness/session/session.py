@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from harness.errors import UsageError
+from harness.session.attachment import Attachment
 from harness.session.client import Agent, Pending
-from harness.session.device import Device
+from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind
 from harness.session.nvme import Nvme
@@ -85,6 +86,27 @@ class Session:
             self._importers[name] = self._make_importer(IMPORTERS[name])
         return self._importers[name].importer
 
+    def attach(
+        self,
+        device_id: str,
+        buffer: DmaBuf,
+        *,
+        static: bool = False,
+        peer2peer: bool = True,
+        callback: bool = True,
+        remap: bool = False,
+        delay_ms: int = 0,
+    ) -> Attachment:
+        """Attach any PCI device to a buffer as a kernel driver does, whoever drives it.
+
+        ``static``: by dma_buf_attach, without importer operations; else ``peer2peer`` and ``callback`` are what these
+        say. The callback unmaps, at once or, without blocking, after ``delay_ms``; ``remap``: then it maps again.
+        """
+        knobs = {"static": static, "peer2peer": peer2peer, "callback": callback, "remap": remap, "delay_ms": delay_ms}
+        return Attachment(
+            self.agent, self.agent.call("importer", "attach", bdf=self.bdf(device_id), dmabuf=buffer, **knobs)
+        )
+
     def bufinfo(self) -> list[dict[str, str]]:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
@@ -120,7 +142,8 @@ class Session:
 
     def _make_importer(self, kind: ImporterKind) -> _Ready:
         device_id = self._device_for(kind)
-        if kind.role == "roce":  # the NIC keeps its driver; the importer is the RDMA device over it
+        self._release(device_id)
+        if kind.driver == "its own":
             bdf = self.bdf(device_id)
             ref = self.agent.call(*kind.engine, bdf=bdf)
             return _Ready(Importer(self.agent, ref, kind, bdf), device_id, [ref])
