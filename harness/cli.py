@@ -68,12 +68,15 @@ def run(choices: Choices, expression: str | None, show_command: bool, cases: tup
         for name, value in vars(choices).items():
             arguments += [f"--{name}={value}"] if value is not None else []
         arguments += ["-k", expression] if expression else []
-        code = pytest.main([*arguments, *map(str, cases or [paths.VM_CASES])], [plugin.FrontEnd(terminal)])
+        front_end = plugin.FrontEnd(terminal)
+        code = pytest.main([*arguments, *map(str, cases or [paths.VM_CASES])], [front_end])
+        if front_end.interrupted:
+            raise KeyboardInterrupt
         if code == pytest.ExitCode.NO_TESTS_COLLECTED:
             raise UsageError(
                 f"no case matches -k {expression!r}" if expression else "there is no case in what was named"
             )
-    sys.exit(code)
+    sys.exit(UsageError.exit_code if code == pytest.ExitCode.USAGE_ERROR else code)
 
 
 @cli.command(name="shell")
