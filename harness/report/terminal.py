@@ -91,6 +91,8 @@ class Terminal:
             return
         for line in printable(case.reason, 2000).splitlines():
             self._say(f"        {line}")
+        if case.known_issue:
+            self._say(f"        known issue: {one_line(case.known_issue)}")
         if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}:
             for item in key_evidence(case):
                 self._say("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
