@@ -2,11 +2,23 @@
 """Pydantic models of every YAML file the harness reads."""
 
 from harness.config.loader import Model, load
-from harness.config.machine import DEFAULT_MACHINE, Device, MachineConfig, Part, Role, known_machines, load_machine
+from harness.config.machine import (
+    DEFAULT_MACHINE,
+    Capability,
+    Device,
+    Interface,
+    MachineConfig,
+    Part,
+    Role,
+    known_machines,
+    load_machine,
+)
 
 __all__ = [
     "DEFAULT_MACHINE",
+    "Capability",
     "Device",
+    "Interface",
     "MachineConfig",
     "Model",
     "Part",

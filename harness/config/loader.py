@@ -8,7 +8,7 @@ Scalars are read as YAML 1.2's core schema does, less floats: ``on`` is the word
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -62,8 +62,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def load(path: Path, model: type[M]) -> M:
-    """Read ``path`` as one ``model``. Raises UsageError naming every mistake, one per line."""
+def _nothing(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
+def load(path: Path, model: type[M], defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _nothing) -> M:
+    """Read ``path`` as one ``model``. Raises UsageError naming every mistake, one per line.
+
+    ``defaults``: given what the file says, the values of top-level keys that it leaves out.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -83,7 +90,7 @@ def load(path: Path, model: type[M]) -> M:
     if not root or not isinstance(tree, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {_keys(model)}")
     try:
-        return model.model_validate_json(json.dumps(tree), strict=True)
+        return model.model_validate_json(json.dumps({**defaults(tree), **tree}), strict=True)
     except ValidationError as error:
         lines = [_explain(path, root, model, detail) for detail in error.errors(include_url=False)]
         raise UsageError("\n".join(lines)) from None

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
@@ -23,6 +23,12 @@ Properties = Mapping[QemuType, bool | int | str]
 
 Role = Literal["under-test", "dma-engine", "management", "roce"]
 """What a device is to the cases: the exporter, something that can DMA into it, the SSH link, the NIC that rxe uses."""
+
+Interface = Literal["cdev", "group"]
+"""How user space opens a vfio device: its character device and iommufd, or its group and a container."""
+
+Capability = Literal["iommufd", "dma-api"]
+"""What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
 NIC_TYPE = "virtio-net-pci"
@@ -100,7 +106,11 @@ class Device(Part):
 
 
 class MachineConfig(Model):
-    """A machine: what it is for, what it is made of."""
+    """A machine: what it is for, what it is made of.
+
+    ``rows``: the rows of docs/contract.md that no other machine can show. ``extends``: the machine whose values hold
+    for every key that this file leaves out. ``lacks``: why a case that needs the capability is skipped here.
+    """
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
 
@@ -112,6 +122,10 @@ class MachineConfig(Model):
     iommu: Part | None = None
     kernel_args: tuple[Text, ...] = ()
     devices: tuple[Device, ...]
+    rows: tuple[Text, ...] = ()
+    extends: Text | None = None
+    lacks: Mapping[Capability, Text] = Field(default_factory=dict)
+    interface: Interface = "cdev"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -170,9 +184,10 @@ def _check_parent(device: Device, parent: str) -> None:
 
 
 def known_machines() -> list[str]:
-    """The names of the shipped machines: the files of vm-configs/ that have a top-level ``machine``."""
+    """The names of the shipped machines: the files of vm-configs/ with a top-level ``machine`` or ``extends``."""
     files = sorted(paths.VM_CONFIGS.glob("*.yaml"))
-    return [file.stem for file in files if re.search(r"^machine:", file.read_text(encoding="utf-8"), re.MULTILINE)]
+    pattern = re.compile(r"^(machine|extends):", re.MULTILINE)
+    return [file.stem for file in files if pattern.search(file.read_text(encoding="utf-8"))]
 
 
 def load_machine(name_or_path: str | Path) -> MachineConfig:
@@ -180,16 +195,37 @@ def load_machine(name_or_path: str | Path) -> MachineConfig:
 
     Raises UsageError naming file, line, key and what is accepted.
     """
+    return _load(_find(name_or_path))
+
+
+def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if "/" in text or text.endswith((".yaml", ".yml")):
-        path = Path(text)
-    else:
-        known = known_machines()
-        if text not in known:
-            raise UsageError(
-                f"unknown machine {text!r}{nearest(text, known)} Known: {', '.join(known)}; or give the path of a file"
-            )
-        path = paths.VM_CONFIGS / f"{text}.yaml"
-    config = load(path, MachineConfig)
+        return Path(text)
+    known = known_machines()
+    if text not in known:
+        raise UsageError(
+            f"unknown machine {text!r}{nearest(text, known)} Known: {', '.join(known)}; or give the path of a file"
+        )
+    return paths.VM_CONFIGS / f"{text}.yaml"
+
+
+def _load(path: Path, heirs: tuple[Path, ...] = ()) -> MachineConfig:
+    """``heirs``: the files that extend this one, so that none is its own heir."""
+    config = load(path, MachineConfig, lambda tree: _inherited(path, (*heirs, path), tree))
     config._path = path
     return config
+
+
+def _inherited(path: Path, heirs: tuple[Path, ...], tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the machine that ``path`` extends gives it, by its keys."""
+    name = tree.get("extends")
+    if not isinstance(name, str):  # absent, or for the model to refuse
+        return {}
+    try:
+        base = _find(name)
+    except UsageError as error:
+        raise UsageError(f"{path}: extends: {error}") from None
+    if base in heirs:
+        raise UsageError(f"{path}: extends: {name} extends this machine in turn")
+    return _load(base, heirs).model_dump(mode="json", exclude_unset=True, exclude={"purpose", "rows", "extends"})

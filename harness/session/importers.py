@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from harness.config import Role
+from harness.config import Capability, Role
 from harness.session.attachment import Attachment
 from harness.session.client import Agent
 from harness.session.device import DmaBuf
@@ -34,6 +34,11 @@ class ImporterKind:
     max_transfer: int
     transfer_seconds: float
     after_revoke: Literal["iommu-fault", "refused"]
+
+    @property
+    def needs(self) -> Capability:
+        """What a machine must not lack for it to import anything."""
+        return "iommufd" if self.name.startswith("iommufd+") else "dma-api"
 
 
 IMPORTERS = {
@@ -73,7 +78,6 @@ class Importer(Handle):
         length = dmabuf.size() - start if length is None else length
         ref = self._call("attach", dmabuf=dmabuf, start=start, length=length)
         return Window(self, ref, dmabuf, start, length)
-
 
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """What this device, the one of ``attachment``, reaches by its mapping. ``dma-api+edu`` only."""

@@ -4,8 +4,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
+from harness.config import Interface
 from harness.errors import UsageError
 from harness.session.attachment import Attachment
 from harness.session.client import Agent, Pending
@@ -17,8 +18,6 @@ from harness.session.wire import Ref
 from harness.vm import Machine
 
 T = TypeVar("T")
-
-Via = Literal["cdev", "group"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ class Session:
         """The guest's PCI address of a device of the machine's description."""
         return self.machine.pci_address(device_id)
 
-    def open_device(self, device_id: str, via: Via = "cdev") -> Device:
-        """Bind a device to vfio-pci and open it; takes it from an importer that holds it."""
+    def open_device(self, device_id: str, via: Interface | None = None) -> Device:
+        """Bind a device to vfio-pci and open it, as the machine says; takes it from an importer that holds it."""
         self._release(device_id)
-        device, _ = self._open(device_id, via)
+        device, _ = self._open(device_id, via or self.machine.config.interface)
         return device
 
-    def open_nvme(self, device_id: str = "nvme0", via: Via = "cdev") -> Nvme:
+    def open_nvme(self, device_id: str = "nvme0", via: Interface | None = None) -> Nvme:
         """Open a controller and start it."""
         device = self.open_device(device_id, via)
         nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
@@ -127,7 +126,7 @@ class Session:
         """Reset a device by its ``reset`` file in sysfs, behind the back of who has it open."""
         self.agent.call("pci", "reset", bdf=self.bdf(device_id))
 
-    def _open(self, device_id: str, via: Via) -> tuple[Device, list[Ref]]:
+    def _open(self, device_id: str, via: Interface) -> tuple[Device, list[Ref]]:
         """A device, and all the objects that it stands on."""
         bdf = self.bdf(device_id)
         self.agent.call("pci", "bind", bdf=bdf)
