@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pytest plugin: options, fixtures, verdicts. The one place where the rooms meet."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     case = item.stash[CASE] = Case(identify(item))
     with uncaptured(item.config):
         terminal(item.config).case_started(case.identity.title)
-    done = yield  # Ctrl-C passes through here: an interrupted case has no verdict
+    try:
+        done = yield
+    except BaseException as interrupt:  # Ctrl-C: no verdict, and no machine left for its fixtures to tidy up
+        case.raised.append(interrupt)
+        raise
     record = item.config.stash[RUN].conclude(case)
     with uncaptured(item.config):
         terminal(item.config).case_done(record)
@@ -214,6 +218,12 @@ def watch(request: pytest.FixtureRequest, session: Session) -> Watch:
     found: Watch | None = request.node.stash[CASE].watch
     assert found is not None, "session has set it"
     return found
+
+
+@pytest.fixture
+def features(request: pytest.FixtureRequest) -> Mapping[str, bool]:
+    """What the kernel under test can do: guest-images/kernel/requirements.yaml has the names."""
+    return request.config.stash[RUN].rig.kernel.features
 
 
 @pytest.fixture
