@@ -70,6 +70,11 @@ class GuestHung(GuestLost):
     """A deadline passed while the guest was alive: a guest task is stuck. Verdict HANG."""
 
 
+def errno_name(number: int) -> str:
+    """The kernel's name of an errno; Python's for EOPNOTSUPP is ENOTSUP."""
+    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))
+
+
 class KernelErrno(OSError):
     """A call to the kernel under test failed in the guest; ``call`` names it (``VFIO_DEVICE_RESET``).
 
@@ -78,7 +83,7 @@ class KernelErrno(OSError):
 
     def __init__(self, call: str, number: int) -> None:
         self.call = call
-        self.name = errno.errorcode.get(number, str(number))
+        self.name = errno_name(number)
         super().__init__(number, f"{call}: {self.name}")
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pytest plugin: options, fixtures, verdicts. The one place where the rooms meet."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.report.record import RunDirectory
 from harness.report.terminal import Terminal
 from harness.rig import Choices, Rig
 from harness.run import Case, Identity, Run
-from harness.session import IMPORTERS, Importer, Nvme, Session
+from harness.session import IMPORTERS, Attachment, Importer, Nvme, Session
 from harness.verdict import NEEDS_FRESH_MACHINE, exit_code
 from harness.witness import Watch
 
@@ -233,12 +234,23 @@ def nvme(session: Session) -> Nvme:
 
 
 @pytest.fixture
+def attach(request: pytest.FixtureRequest, session: Session) -> Callable[..., Attachment]:
+    """``Session.attach``, where the kernel has a test importer. Unless ``device_id`` is given, with the NIC of rxe,
+    which has a driver that knows nothing of it."""
+    rig = request.config.stash[RUN].rig
+    if absent := rig.kernel.importer_absent:
+        pytest.skip(f"this kernel has no test importer: {absent}")
+    if reason := rig.machine.lacks.get("dma-api"):
+        pytest.skip(f"{rig.machine.name} lacks dma-api: {reason}")
+    return partial(session.attach, device_id=rig.machine.with_role("roce")[0].id)
+
+
+@pytest.fixture
 def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
     """The importer that the case's parameter names."""
-    absent = request.config.stash[RUN].rig.kernel.importer_absent
-    if request.param == "dma-api+edu" and absent:
-        pytest.skip(f"this kernel has no test importer: {absent}")
     rig = request.config.stash[RUN].rig
+    if request.param == "dma-api+edu":
+        request.getfixturevalue("attach")
     needs = IMPORTERS[request.param].needs
     if reason := rig.machine.lacks.get(needs):
         pytest.skip(f"{rig.machine.name} lacks {needs}: {reason}")

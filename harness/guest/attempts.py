@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .kernel import forbid, ioctl_at
-from .pci import DEVICES
+from .kernel import forbid, ioctl_at, load_module
+from .pci import DEVICES, bind
 from .uapi import vfio as uapi
 from .vfio import Node
 
@@ -71,6 +71,12 @@ def attempt_without_memory(device: Node, data: bytes) -> list[int]:
     finally:
         os.close(nth)
     raise AssertionError("count ends never")
+
+
+def bind_variant(bdf: str, driver: str) -> None:
+    """Bind the device to the vfio driver of that name, which is its module's name as well."""
+    load_module(driver)
+    bind(bdf, driver)
 
 
 def bars(bdf: str) -> list[list[int]]:

@@ -4,14 +4,13 @@
 import ctypes
 import os
 import re
-import subprocess
 from typing import Any
 
 from . import pci
 from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Window
-from .kernel import ioctl, open_file
+from .kernel import ioctl, load_module, open_file
 from .poll import poll
 from .resource import Resource
 from .rpc import Refused
@@ -20,7 +19,6 @@ from .uapi import importer as uapi
 MODULE = "vfio_harness_importer"
 NODE = "/dev/vfio-harness-importer"
 DRIVER = "vfio-harness-importer"
-LOAD_SECONDS = 20
 USAGES = {
     "kernel": uapi.USAGE_KERNEL, "write": uapi.USAGE_WRITE, "read": uapi.USAGE_READ, "bookkeep": uapi.USAGE_BOOKKEEP,
 }  # fmt: skip
@@ -30,9 +28,7 @@ KINDS = {uapi.TOLD: "told", uapi.MAPPED: "mapped", uapi.UNMAPPED: "unmapped"}
 def _open() -> int:
     """The importer's file, its module loaded."""
     if not os.path.exists(NODE):  # noqa: PTH110
-        done = subprocess.run(["modprobe", MODULE], capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
-        if done.returncode:
-            raise LookupError(f"modprobe {MODULE}: {done.stderr.strip()}")
+        load_module(MODULE)
     return open_file(NODE)
 
 

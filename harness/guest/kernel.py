@@ -4,9 +4,12 @@
 import ctypes
 import fcntl
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+
+LOAD_SECONDS = 20
 
 
 class Struct(ctypes.LittleEndianStructure):
@@ -77,6 +80,13 @@ def forbid(address: int, length: int) -> None:
     """Make whole pages of this process inaccessible (mprotect PROT_NONE)."""
     if _libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(length), 0):
         raise OSError(ctypes.get_errno(), "", "mprotect")
+
+
+def load_module(name: str) -> None:
+    """Load a module of the kernel's that no boot loads. Raises LookupError with what modprobe says."""
+    done = subprocess.run(["modprobe", name], capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
+    if done.returncode:
+        raise LookupError(f"modprobe {name}: {done.stderr.strip()}")
 
 
 def open_file(path: str, flags: int = os.O_RDWR) -> int:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Requests for an export that the kernel has to refuse, or may not: raw, and many in one call of the guest."""
 
-import errno
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import errno_name
 from harness.session.export import MAINLINE, Range
 from harness.session.handle import Handle
 from harness.session.session import Session
@@ -77,7 +77,7 @@ class Outcome:
     @classmethod
     def of(cls, value: int) -> "Outcome":
         """From the agent's number."""
-        return cls(errno.errorcode.get(-value, str(-value))) if value < 0 else cls(None, value)
+        return cls(errno_name(-value)) if value < 0 else cls(None, value)
 
     def __str__(self) -> str:
         """For the reason of a verdict."""
@@ -126,6 +126,15 @@ def open_unbound(session: Session, device_id: str) -> Applicant:
     bdf = session.bdf(device_id)
     session.agent.call("pci", "bind", bdf=bdf)
     return Applicant(session, Handle(session.agent, session.agent.call("vfio", "open_node", bdf=bdf)))
+
+
+def open_variant(session: Session, device_id: str, driver: str) -> Applicant:
+    """Bind a device to another vfio driver than vfio-pci, and open it there."""
+    agent, bdf = session.agent, session.bdf(device_id)
+    agent.call("attempts", "bind_variant", bdf=bdf, driver=driver)
+    iommufd = agent.call("iommufd", "Iommufd")
+    space = agent.call(iommufd, "ioas")
+    return Applicant(session, Handle(agent, agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)))
 
 
 def bars(session: Session, device_id: str) -> dict[int, Bar]:

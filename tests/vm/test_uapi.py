@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks of a request for an export, first to last, and that an earlier one wins over a later one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from harness.contract import must
+from harness.session import Session
+from harness.session.attempts import (
+    GET,
+    HEAD,
+    HEADER,
+    PROBE,
+    RANGE,
+    SET,
+    Applicant,
+    Outcome,
+    Request,
+    bars,
+    open_unbound,
+)
+from harness.session.export import MAINLINE
+
+PAGE = 4096
+U64 = 1 << 64
+MANY = 1 << 20  # ranges: an array of 16 MiB, more than one allocation can give
+UNDER_TEST = "nvme0"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request with one thing wrong: what, and so which members it sets. ``row``: the row of the contract."""
+
+    row: str
+    what: str
+    errno: str
+    members: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def request(self) -> Request:
+        """That one thing wrong, all else right."""
+        return Request(**self.members)
+
+    def __str__(self) -> str:
+        """For the sentence of a verdict."""
+        return f"{self.what} is refused with {self.errno}"
+
+
+def ranges(*pairs: tuple[int, int]) -> dict[str, Any]:
+    """The member ``ranges``."""
+    return {"ranges": pairs}
+
+
+REFUSALS = (
+    Refusal("uapi.header", "a header of which nothing is readable", "EFAULT", {"readable": 0}),
+    Refusal("uapi.header", "a header that ends a byte early", "EFAULT", {"readable": HEADER - 1}),
+    Refusal("uapi.header", "argsz 0", "EINVAL", {"argsz": 0}),
+    Refusal("uapi.header", "argsz under 8", "EINVAL", {"argsz": HEADER - 1}),
+    Refusal("uapi.header", "an unknown flag", "EINVAL", {"operation": GET | 1 << 19 | MAINLINE.feature}),
+    Refusal("uapi.header", "the highest unknown flag", "EINVAL", {"operation": GET | 1 << 31 | MAINLINE.feature}),
+    Refusal("uapi.header", "GET with SET", "EINVAL", {"operation": GET | SET | MAINLINE.feature}),
+    Refusal("uapi.operation", "SET", "EINVAL", {"operation": SET | MAINLINE.feature}),
+    Refusal("uapi.operation", "a probe of SET", "EINVAL", {"operation": PROBE | SET | MAINLINE.feature}),
+    Refusal("uapi.operation", "a probe of GET and SET", "EINVAL", {"operation": PROBE | GET | SET | MAINLINE.feature}),
+    Refusal("uapi.operation", "neither GET nor SET nor PROBE", "EINVAL", {"operation": MAINLINE.feature}),
+    Refusal("uapi.operation", "a payload of no bytes", "EINVAL", {"argsz": HEADER}),
+    Refusal("uapi.operation", "a payload of 15 bytes", "EINVAL", {"argsz": HEADER + HEAD - 1}),
+    Refusal("uapi.payload-unreadable", "an unreadable payload", "EFAULT", {"readable": HEADER}),
+    Refusal("uapi.payload-unreadable", "a payload that ends a byte early", "EFAULT", {"readable": HEADER + HEAD - 1}),
+    Refusal("uapi.reserved", "nr_ranges 0", "EINVAL", {"nr_ranges": 0}),
+    Refusal("uapi.reserved", "flags 1", "EINVAL", {"flags": 1}),
+    Refusal("uapi.reserved", "flags with the highest bit", "EINVAL", {"flags": 1 << 31}),
+    Refusal("uapi.region", "the ROM", "ENODEV", {"region": 6}),
+    Refusal("uapi.region", "config space", "ENODEV", {"region": 7}),
+    Refusal("uapi.region", "VGA", "ENODEV", {"region": 8}),
+    Refusal("uapi.region", "a region that no PCI device has", "ENODEV", {"region": 9}),
+    Refusal("uapi.region", "the highest region index", "ENODEV", {"region": 0xFFFFFFFF}),
+    Refusal("uapi.region", "the upper half of a 64-bit BAR", "ENODEV", {"region": 1}),
+    Refusal("uapi.region", "an absent BAR", "ENODEV", {"region": 5}),
+    Refusal("uapi.ranges-unreadable", "unreadable ranges", "EFAULT", {"readable": HEADER + HEAD}),
+    Refusal(
+        "uapi.ranges-unreadable", "a range that ends a byte early", "EFAULT", {"readable": HEADER + HEAD + RANGE - 1}
+    ),
+    Refusal("uapi.ranges-unreadable", "more ranges than are readable", "EFAULT", {"nr_ranges": 4096}),
+    Refusal("uapi.ranges-unreadable", "an absurd number of ranges", "ENOMEM", {"nr_ranges": MANY}),
+    Refusal("uapi.ranges-unreadable", "the highest number of ranges", "ENOMEM", {"nr_ranges": 0xFFFFFFFF}),
+    Refusal("uapi.range", "length 0", "EINVAL", ranges((0, 0))),
+    Refusal("uapi.range", "an offset that is not page aligned", "EINVAL", ranges((8, PAGE))),
+    Refusal("uapi.range", "a length that is not page aligned", "EINVAL", ranges((0, PAGE - 1))),
+    Refusal("uapi.range", "length 0 in the second range", "EINVAL", ranges((0, PAGE), (0, 0))),
+    Refusal("uapi.range", "an offset that is not aligned, second", "EINVAL", ranges((0, PAGE), (1, PAGE))),
+    Refusal("uapi.range", "a length that is not aligned, second", "EINVAL", ranges((0, PAGE), (0, 1))),
+    Refusal("uapi.range", "a sum of 2^64", "EINVAL", ranges((0, U64 - PAGE), (0, PAGE))),
+    Refusal("uapi.range", "a sum over 2^64", "EINVAL", ranges((0, U64 - PAGE), (0, 2 * PAGE))),
+    Refusal("uapi.range", "a sum of 2^63", "EINVAL", ranges((0, 1 << 63))),
+    Refusal("uapi.range", "a sum of two with bit 63", "EINVAL", ranges((0, 1 << 62), (0, 1 << 62))),
+    Refusal("uapi.bounds", "an offset that overflows", "EOVERFLOW", ranges((U64 - PAGE, PAGE))),
+    Refusal("uapi.bounds", "an offset that overflows, second", "EOVERFLOW", ranges((0, PAGE), (U64 - PAGE, PAGE))),
+)
+"""In the order of the checks. Region 0 has a page; no device here has a ROM, a region 1 or a region 5."""
+
+
+def both(first: Refusal, second: Refusal) -> Request | None:
+    """A request with both things wrong; None where one thing cannot be wrong in both ways.
+
+    Ranges of both go behind each other, the later check's first, so that a check that runs too early meets its own.
+    """
+    members = {**second.members, **first.members}
+    if shared := first.members.keys() & second.members.keys():
+        if shared != {"ranges"}:
+            return None
+        members["ranges"] = second.members["ranges"] + first.members["ranges"]
+    return replace(Request(), **members)
+
+
+def pairs() -> Iterator[tuple[Refusal, Refusal, Request]]:
+    """Two things wrong in one request, of which the first must win; only where the errno tells which did."""
+    for first, second in combinations(REFUSALS, 2):
+        if first.row != second.row and first.errno != second.errno and (request := both(first, second)):
+            yield first, second, request
+
+
+def check(applicant: Applicant, refusals: list[tuple[object, str, Request]]) -> None:
+    """Each request gets its errno; the sentence says why."""
+    for (sentence, errno, request), outcome in zip(
+        refusals, applicant.ask(*(request for _, _, request in refusals)), strict=True
+    ):
+        must(outcome.errno == errno, str(sentence), f"{outcome} ({request})")
+
+
+@pytest.fixture
+def applicant(session: Session) -> Applicant:
+    """Asks the device under test, which need not be started for it."""
+    return Applicant(session, session.open_device(UNDER_TEST))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=pytest.mark.contract("uapi", row)) for row in dict.fromkeys(r.row for r in REFUSALS)],
+)
+def test_refusal(applicant: Applicant, row: str) -> None:
+    """A request with one thing wrong is refused with the errno of the contract's row."""
+    check(applicant, [(refusal, refusal.errno, refusal.request) for refusal in REFUSALS if refusal.row == row])
+
+
+@pytest.mark.contract("uapi", "uapi.bounds")
+def test_bounds(session: Session, applicant: Applicant) -> None:
+    """Ranges up to the end of a BAR are exported; a page more, or an address space's end, is refused."""
+    refused: list[tuple[object, str, Request]] = []
+    for number, bar in bars(session, UNDER_TEST).items():
+        end, edge = bar.size, U64 - bar.start
+        inside = [Request(number, ((0, end),)), Request(number, ((end - PAGE, PAGE),))]
+        for request, outcome in zip(inside, applicant.ask(*inside), strict=True):
+            must(
+                outcome == Outcome(None, request.ranges[0][1]),
+                "up to its end a BAR is exported",
+                f"{outcome} ({request})",
+            )
+        past = {
+            "EINVAL": [(0, end + PAGE), (end, PAGE), (end - PAGE, 2 * PAGE), (edge - 2 * PAGE, PAGE)],
+            "EOVERFLOW": [(edge, PAGE), (edge - PAGE, PAGE), (edge - PAGE, 2 * PAGE), (edge - (1 << 62), 1 << 62)],
+        }
+        for errno, wrong in past.items():
+            sentence = "a range beyond its BAR is refused with EINVAL, one beyond 2^64 with EOVERFLOW"
+            refused += [(sentence, errno, Request(number, (pair,))) for pair in wrong]
+            refused += [(sentence, errno, Request(number, ((0, PAGE), pair))) for pair in wrong]
+    check(applicant, refused)
+
+
+@pytest.mark.contract("uapi", "uapi.order")
+def test_earlier_check_wins(applicant: Applicant) -> None:
+    """Of two things wrong with a request, the one that is checked earlier decides the errno."""
+    check(applicant, [(f"with {second.what} as well, {first}", first.errno, both) for first, second, both in pairs()])
+
+
+@pytest.mark.contract("uapi", "uapi.operation")
+def test_probe(applicant: Applicant) -> None:
+    """PROBE gives 0, looks at no payload and exports nothing."""
+    probe = Request(operation=PROBE | MAINLINE.feature)
+    probes = [probe, replace(probe, operation=probe.operation | GET), replace(probe, argsz=8, readable=8, region=9)]
+    for request, outcome in zip(probes, applicant.ask(*probes), strict=True):
+        must(outcome == Outcome(None, 0), "a probe of the feature gives 0", f"{outcome} ({request})")
+
+
+@pytest.mark.contract("uapi", "uapi.unbound")
+def test_unbound(session: Session) -> None:
+    """Until its cdev is bound to an iommufd a device exports nothing, whatever is asked."""
+    requests = [Request(), Request(operation=PROBE | GET | MAINLINE.feature), Request(readable=0)]
+    check(
+        open_unbound(session, UNDER_TEST),
+        [("a cdev that is not bound refuses every request with EINVAL", "EINVAL", request) for request in requests],
+    )
+
+
+@pytest.mark.contract("uapi", "uapi.no-fd", "around.references")
+def test_no_fd(session: Session, applicant: Applicant) -> None:
+    """Where no fd is free the export fails with EMFILE, nothing is left of it, and the device is as it was."""
+    request = Request(ranges=((0, PAGE),) * 512)
+    for _ in range(8):
+        outcome = applicant.ask_without_fds(request)
+        must(outcome.errno == "EMFILE", "an export for which no fd is free fails with EMFILE", outcome)
+    must(not (left := session.bufinfo()), "a dma-buf that got no fd is gone", left)
+    (outcome,) = applicant.ask(request)
+    must(outcome.errno is None, "once an fd is free the same export succeeds", outcome)
+    session.reset()
+    session.unbind(UNDER_TEST)
+
+
+LEAKS = {
+    "a range refused": Request(ranges=((0, PAGE),) * 4095 + ((0, 0),)),
+    "bounds refused": Request(ranges=((0, PAGE),) * 4095 + ((0, 1 << 40),)),
+    "an export closed": Request(ranges=((0, PAGE),) * 4096),
+}
+TIMES = 256
+ARRAY = 4096 * RANGE  # bytes of the smaller of the two arrays that a request of 4096 ranges has
+
+
+@pytest.mark.contract("uapi", "around.memory")
+def test_no_memory_lost(applicant: Applicant) -> None:
+    """What the kernel allocates for a request is given back, whether it is refused or granted."""
+    for what, request in LEAKS.items():
+        before = applicant.slab()
+        applicant.ask(request, times=TIMES)
+        grown = applicant.slab() - before
+        must(
+            grown < TIMES * ARRAY / 2, f"after {what} {TIMES} times the kernel's memory is back", f"{grown} bytes more"
+        )

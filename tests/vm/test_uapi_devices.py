@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices that cannot be exported from: an I/O BAR, a BAR smaller than a page, a driver that offers no P2P."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from harness.contract import must
+from harness.session import Session
+from harness.session.attempts import GET, PROBE, Applicant, Bar, Request, bars, open_variant
+from harness.session.export import MAINLINE
+
+PAGE = 4096
+TEST_DEVICE = "pci-testdev"
+VARIANT = "virtio_vfio_pci"
+
+
+@pytest.fixture
+def device_id(session: Session) -> str:
+    """A device with an I/O BAR and a small one."""
+    found = [device.id for device, _ in session.machine.config.walk() if device.type == TEST_DEVICE]
+    if not found:
+        pytest.skip(f"machine {session.machine.config.name} has no {TEST_DEVICE}, the device with an I/O BAR")
+    return found[0]
+
+
+def must_refuse(applicant: Applicant, errno: str, sentence: str, *requests: Request) -> None:
+    """Every one of ``requests`` is refused with ``errno``."""
+    for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
+        must(outcome.errno == errno, sentence, f"{outcome} ({request})")
+
+
+def numbers(found: dict[int, Bar], *, io: bool) -> list[int]:
+    """The BARs in I/O space, or those in memory space."""
+    return [number for number, bar in found.items() if bar.io is io]
+
+
+@pytest.mark.contract("uapi", "uapi.io-bar", "uapi.order")
+def test_io_bar(session: Session, device_id: str) -> None:
+    """An I/O BAR is never exported, and is told from a memory BAR before its bounds are looked at."""
+    (io,) = numbers(bars(session, device_id), io=True)
+    applicant = Applicant(session, session.open_device(device_id))
+    overflowing = ((1 << 64) - PAGE, PAGE)
+    inside, beyond = Request(io), Request(io, (overflowing,))
+    must_refuse(
+        applicant, "EINVAL", "an I/O BAR is refused with EINVAL, before its bounds are looked at", inside, beyond
+    )
+    must_refuse(applicant, "EFAULT", "unreadable ranges win over an I/O BAR", Request(io, readable=24))
+    (memory, *_) = numbers(bars(session, device_id), io=False)
+    must_refuse(applicant, "EOVERFLOW", "a memory BAR's bounds are looked at", Request(memory, (overflowing,)))
+
+
+@pytest.mark.contract("uapi", "uapi.bounds")
+def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
+    """A BAR smaller than a page is never exported; a BAR of one page is, whole."""
+    found = bars(session, device_id)
+    applicant = Applicant(session, session.open_device(device_id))
+    for number in numbers(found, io=False):
+        request = Request(number)
+        if found[number].size < PAGE:
+            must_refuse(applicant, "EINVAL", "a BAR smaller than a page is refused with EINVAL", request)
+        else:
+            (outcome,) = applicant.ask(request)
+            must(outcome.size == PAGE, "a BAR of one page is exported", outcome)
+
+
+@pytest.fixture
+def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> Applicant:
+    """The device, held by a vfio driver that offers no P2P; whoever opens it next binds it to vfio-pci again."""
+    if not features[VARIANT]:
+        pytest.skip(f"this kernel has no {VARIANT} (CONFIG_VIRTIO_VFIO_PCI), a vfio driver that offers no P2P")
+    return open_variant(session, device_id, VARIANT)
+
+
+@pytest.mark.contract("uapi", "uapi.no-p2p", "uapi.order")
+def test_variant_without_p2p(variant: Applicant) -> None:
+    """A device whose variant driver offers no P2P regions is refused whatever is asked of the feature, even a probe."""
+    operations = [GET, PROBE, PROBE | GET, 0, 1 << 17]
+    requests = [Request(operation=operation | MAINLINE.feature) for operation in operations]
+    sentence = "without P2P regions every use of the feature is refused with EOPNOTSUPP"
+    must_refuse(variant, "EOPNOTSUPP", sentence, *requests, Request(argsz=8), Request(readable=8), Request(region=9))
+    must_refuse(variant, "EFAULT", "an unreadable header wins over a driver without P2P", Request(readable=0))
