@@ -15,9 +15,10 @@ HAVE = {
     "pc-q35-8.0-machine": ["sata", "smbus", "usb", "vmport", "hpet"],
     "intel-iommu": ["intremap", "aw-bits"],
     "virtio-net-pci": ["mac"],
-    "pcie-root-port": ["chassis"],
+    "pcie-root-port": ["chassis", "x-speed", "x-width"],
     "nvme": ["serial", "cmb_size_mb"],
     "edu": ["dma_mask"],
+    "pci-testdev": ["membar"],
 }
 SCRIPT = """#!/usr/bin/python3
 import json, sys
