@@ -41,9 +41,11 @@ class Session:
         self._importers: dict[str, _Ready] = {}
 
     def __enter__(self) -> Self:
-        self.machine.wait_ready()
-        self.agent = Agent(self.machine)
+        self.machine.wait_ready(meanwhile=self._start_agent)
         return self
+
+    def _start_agent(self) -> None:
+        self.agent = Agent(self.machine)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,9 +89,9 @@ class Session:
 
     def attach(
         self,
-        device_id: str,
         buffer: DmaBuf,
         *,
+        device_id: str,
         static: bool = False,
         peer2peer: bool = True,
         callback: bool = True,

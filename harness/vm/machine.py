@@ -3,7 +3,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -226,15 +226,17 @@ class Machine:
 
     # Getting in
 
-    def wait_ready(self, timeout: float = BOOT_S) -> float:
+    def wait_ready(self, timeout: float = BOOT_S, meanwhile: Callable[[], None] = lambda: None) -> float:
         """Wait until the guest has loaded its modules, connecting SSH meanwhile; says how many seconds after start.
 
+        ``meanwhile`` is called once SSH is connected, while modules still load.
         Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
             self._wait_line(LISTENING, timeout)
             self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_S)
             self.ssh()
+            meanwhile()
             self._wait_line(READY, timeout)
             took = time.monotonic() - self._started
             handle.result = f"ready after {took:.2f} s"
