@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random requests: the kernel answers as the model of the contract does."""
+
+import pytest
+
+from harness.contract import must
+from harness.session import Session
+from harness.session.attempts import Applicant, bars
+from harness.uapi_model import predict
+from harness.uapi_random import sample
+
+SEED, COUNT = 1, 400
+UNDER_TEST = "nvme0"
+
+
+@pytest.mark.contract("uapi", "uapi.order", "uapi.accepted")
+def test_random_requests(session: Session) -> None:
+    """Random requests, right and wrong in every way, are refused and accepted as the contract says."""
+    found = bars(session, UNDER_TEST)
+    requests = sample(found, COUNT, SEED)
+    outcomes = Applicant(session, session.open_device(UNDER_TEST)).ask(*requests)
+    for request, outcome in zip(requests, outcomes, strict=True):
+        due = predict(request, found)
+        must(outcome == due, f"a random request (seed {SEED}) gets what is due: {due}", f"{outcome} ({request})")
+    must(not (left := session.bufinfo()), "no request leaves a dma-buf", left)
