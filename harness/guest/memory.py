@@ -4,6 +4,7 @@
 import ctypes
 import mmap
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from .resource import Resource
 
@@ -34,24 +35,41 @@ class AddressSpace(Resource, ABC):
     def unmap(self, iova: int, length: int) -> int:
         """Unmap what lies there; returns the number of bytes unmapped."""
 
+    def share(self, address: int, length: int) -> Sequence[int]:
+        """Let devices see ``length`` bytes of this process at ``address``, page aligned; returns each page's IOVA."""
+        iova = self.place(length)
+        self.map_memory(address, length, iova)
+        return range(iova, iova + length, mmap.PAGESIZE)
+
+    def unshare(self, pages: Sequence[int]) -> None:
+        """Undo ``share``."""
+        self.unmap(pages[0], len(pages) * mmap.PAGESIZE)
+
     @abstractmethod
     def attach(self, device_fd: int) -> None:
         """Let the device behind ``device_fd`` see this address space; closing the device undoes it."""
 
 
 class Memory(Resource):
-    """Whole pages of zeroed guest memory, ``length`` bytes at least, at ``iova`` in ``space``; see ``view``."""
+    """Whole pages of zeroed guest memory, ``length`` bytes at least, that devices in ``space`` reach; see ``view``.
+
+    ``iova`` is the first page's; without an IOMMU the next page's need not follow it: see ``at``.
+    """
 
     def __init__(self, space: AddressSpace, length: int) -> None:
         super().__init__()
         length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
-        self.iova = space.place(length)
         memory = mmap.mmap(-1, length)
         self._undo.callback(memory.close)
         anchor = ctypes.c_char.from_buffer(memory)
         address = ctypes.addressof(anchor)
         del anchor  # a live export would keep the mmap from closing
-        space.map_memory(address, length, self.iova)
-        self._undo.callback(space.unmap, self.iova, length)
+        self._pages = space.share(address, length)
+        self._undo.callback(space.unshare, self._pages)
+        self.iova = self._pages[0]
         self.view = memoryview(memory)
         self._undo.callback(self.view.release)
+
+    def at(self, offset: int) -> int:
+        """The IOVA of the byte at ``offset``."""
+        return self._pages[offset // mmap.PAGESIZE] + offset % mmap.PAGESIZE

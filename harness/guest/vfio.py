@@ -173,7 +173,8 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
 
 
 def open_group(bdf: str, container: Container) -> Device:
-    """Open the device at ``bdf`` through the legacy group that ``container`` holds."""
+    """Open the device at ``bdf`` through the legacy group that ``container`` holds; the container ends with it."""
     device = Device(bdf, container.group.device(bdf), container)
+    device._own(container)
     device.set_master(True)
     return device

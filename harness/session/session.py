@@ -19,6 +19,8 @@ from harness.vm import Machine
 
 T = TypeVar("T")
 
+RECOVERY_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -128,12 +130,23 @@ class Session:
         """Reset a device by its ``reset`` file in sysfs, behind the back of who has it open."""
         self.agent.call("pci", "reset", bdf=self.bdf(device_id))
 
+    def handles_errors(self, port_id: str) -> bool:
+        """Whether the kernel, and not the firmware, handles PCIe errors of a root port."""
+        return cast(bool, self.agent.call("pci", "has_aer_service", bdf=self.bdf(port_id)))
+
+    def recover_from_error(self, port_id: str) -> None:
+        """Report a fatal error at a root port, and wait until the kernel has reset what is below and recovered."""
+        console = self.machine.console
+        mark = console.mark()
+        self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
+        console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
+
     def _open(self, device_id: str, via: Interface) -> tuple[Device, list[Ref]]:
         """A device, and all the objects that it stands on."""
         bdf = self.bdf(device_id)
         self.agent.call("pci", "bind", bdf=bdf)
         if via == "group":
-            container = self.agent.call("container", "Container", bdf=bdf)
+            container = self.agent.call("container", "open_container", bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
             return Device(self.agent, ref, bdf, self._uapi), [container, ref]
         iommufd = self.agent.call("iommufd", "Iommufd")
