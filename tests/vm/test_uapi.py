@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The checks of a request for an export, first to last, and that an earlier one wins over a later one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -206,6 +206,20 @@ def test_no_fd(session: Session, applicant: Applicant) -> None:
     must(not (left := session.bufinfo()), "a dma-buf that got no fd is gone", left)
     (outcome,) = applicant.ask(request)
     must(outcome.errno is None, "once an fd is free the same export succeeds", outcome)
+    session.reset()
+    session.unbind(UNDER_TEST)
+
+
+@pytest.mark.contract("uapi", "uapi.no-memory")
+def test_no_memory(session: Session, applicant: Applicant, features: Mapping[str, bool]) -> None:
+    """Whichever allocation of an export fails, the export is refused with ENOMEM and leaves nothing."""
+    if not features["failslab"]:
+        pytest.skip("this kernel cannot make allocations fail (CONFIG_FAILSLAB); FLAVOUR=debug can")
+    *failed, last = applicant.ask_without_memory(Request(ranges=((0, PAGE),) * 512))
+    must(last.errno is None, "an export of which no allocation fails succeeds", last)
+    refused = {outcome.errno for outcome in failed}
+    must(refused == {"ENOMEM"}, "an export of which an allocation fails is refused with ENOMEM", refused)
+    must(not (left := session.bufinfo()), "a refused export leaves no dma-buf", left)
     session.reset()
     session.unbind(UNDER_TEST)
 

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an export may ask for: any ranges of a BAR, in any order and number; and what the fd then tells."""
+
+import os
+from itertools import product
+
+import pytest
+
+from harness.contract import must
+from harness.session import Device, Session
+from harness.session.attempts import Applicant, Request, bars
+from harness.session.export import Range
+
+PAGE = 4096
+REGISTERS, CMB = 0, 2
+"""BAR0 of QEMU's NVMe is registers, doorbells and the MSI-X table; BAR2 is the controller memory buffer, 16 MiB."""
+COUNTS = (1, 2, 3, 16, 512)
+
+
+@pytest.fixture
+def device(session: Session) -> Device:
+    """The device under test, which need not be started for this."""
+    return session.open_device("nvme0")
+
+
+@pytest.fixture
+def applicant(session: Session, device: Device) -> Applicant:
+    """Asks that device."""
+    return Applicant(session, device)
+
+
+def must_export(applicant: Applicant, sentence: str, *requests: Request) -> None:
+    """Every one of ``requests`` is granted, with the sum of its ranges as its size."""
+    for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
+        due = sum(length for _, length in request.ranges)
+        must(outcome.errno is None and outcome.size == due, sentence, f"{outcome}, {due} were due ({request})")
+
+
+def pages(*numbers: int) -> tuple[Range, ...]:
+    """One page each."""
+    return tuple((number * PAGE, PAGE) for number in numbers)
+
+
+@pytest.mark.contract("uapi", "uapi.accepted")
+def test_accepted(session: Session, device: Device, applicant: Applicant) -> None:
+    """Whole BARs, each page, overlapping, duplicate and unordered ranges can be exported, also while disabled."""
+    found = bars(session, "nvme0")
+    whole = [Request(number, ((0, bar.size),)) for number, bar in found.items()]
+    must_export(applicant, "a whole BAR can be exported", *whole)
+    each = [Request(REGISTERS, pages(number)) for number in range(found[REGISTERS].size // PAGE)]
+    must_export(applicant, "every page of a BAR can be exported, those of the MSI-X table and the doorbells too", *each)
+    must_export(applicant, "a range can be exported twice in one buffer", Request(CMB, pages(5, 5)))
+    overlapping = ((0, 4 * PAGE), (2 * PAGE, 4 * PAGE), (0, found[CMB].size))
+    must_export(applicant, "ranges may overlap", Request(CMB, overlapping))
+    must_export(applicant, "ranges may be in any order", Request(CMB, pages(9, 3, 4000, 0, 7)))
+    device.set_memory(False)
+    must_export(applicant, "with COMMAND.MEM clear a BAR can be exported", *whole)
+
+
+@pytest.mark.contract("uapi", "uapi.many-ranges", "uapi.size")
+def test_many_ranges(applicant: Applicant) -> None:
+    """One to 512 ranges, adjacent, scattered, duplicate or overlapping, are one buffer of their summed size."""
+    for count in COUNTS:
+        must_export(
+            applicant,
+            f"{count} ranges can be exported",
+            Request(CMB, pages(*range(count))),
+            Request(CMB, pages(*(number * 7 % 4096 for number in range(count)))),
+            Request(CMB, pages(*[42] * count)),
+            Request(CMB, tuple((number * PAGE, 8 * PAGE) for number in range(count))),
+            Request(CMB, ((0, 16 << 20),) * count),
+        )
+
+
+@pytest.mark.contract("uapi", "uapi.size")
+def test_size(session: Session, device: Device) -> None:
+    """lseek, fdinfo and bufinfo agree on the size: the sum of the ranges, also where they overlap."""
+    ranges = ((0, 3 * PAGE), (PAGE, 2 * PAGE), (8 << 20, 8 << 20))
+    due = sum(length for _, length in ranges)
+    buffer = device.export(CMB, ranges)
+    shown = [int(entry["size"]) for entry in session.bufinfo() if int(entry["ino"]) == buffer.inode()]
+    told = [buffer.size(), int(buffer.fdinfo()["size"]), *shown]
+    must(told == [due] * 3, f"lseek, fdinfo and bufinfo tell {due}, the sum of the ranges", told)
+
+
+@pytest.mark.contract("uapi", "uapi.open-flags")
+def test_open_flags(device: Device) -> None:
+    """The fd has the access mode and the O_CLOEXEC that open_flags ask for."""
+    for access, cloexec in product((os.O_RDONLY, os.O_WRONLY, os.O_RDWR), (0, os.O_CLOEXEC)):
+        with device.export(CMB, pages(0), open_flags=access | cloexec) as buffer:
+            asked = f"open_flags {access | cloexec:#o}"
+            must(buffer.cloexec() is bool(cloexec), f"{asked} decide O_CLOEXEC", buffer.cloexec())
+            flags = buffer.status_flags()
+            must(flags & os.O_ACCMODE == access, f"{asked} decide the access mode", f"{flags:#o}")
