@@ -52,6 +52,11 @@ def power_state(bdf: str) -> str:
     return (DEVICES / bdf / "power_state").read_text().strip()
 
 
+def has_aer_service(bdf: str) -> bool:
+    """Whether the kernel has taken Advanced Error Reporting of a port upon itself."""
+    return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
+
+
 def remove(bdf: str) -> None:
     """Hot-unplug in software; ``rescan`` brings it back."""
     _write(DEVICES / bdf / "remove", "1")

@@ -223,7 +223,7 @@ def test_the_importer_keeps_the_buffer(nvme: Nvme, importer: Importer, watch: Wa
     must(shot.blocked, "a reset revokes a buffer that only its importer still holds", shot)
 
 
-@row("unbind")
+@pytest.mark.contract("lifecycle", "lifecycle.unbind", "around.rebind")
 @importers("iommufd+nvme")
 def test_unbind_waits_for_nothing(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """Once the device is closed its driver can be unbound and bound again, whoever still holds a buffer of it."""
@@ -310,3 +310,17 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, w
     nvme.start()
     rang = ring(nvme, old, watch)
     must(rang.blocked, "a mapping made before a reset through sysfs does not reach the device after it", rang)
+
+
+@row("not-wired")
+@importers("rxe")
+def test_error_recovery_revokes(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """The bus reset by which the kernel recovers from a fatal PCIe error kills mappings, as a hot reset does."""
+    if not session.handles_errors("rp-nvme0"):
+        pytest.skip("this machine's firmware keeps PCIe errors from the kernel; the machine aer lets it have them")
+    buffer = nvme.export_doorbells()
+    old = importer.attach(buffer)
+    ticket = probe.queue_command(nvme)
+    session.recover_from_error("rp-nvme0")
+    shot = probe.shoot(ticket, old, watch)
+    must(shot.blocked, "a mapping made before error recovery does not reach the device after it", shot)
