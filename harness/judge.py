@@ -4,8 +4,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.contract import ContractBroken
 from harness.errors import GuestHung, GuestLost, HarnessError, ImporterRefused, KernelErrno
 from harness.verdict import Verdict
+from harness.witness import NotWitnessed
 
 # From worst to best: the first of these that a case earned is its verdict. A kernel's complaint outranks
 # the sentence it broke, for it names the cause; a lost guest outranks both, for nothing came after it.
@@ -25,7 +27,8 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (Skipped, Verdict.SKIP),
     (GuestHung, Verdict.HANG),
     (GuestLost, Verdict.CRASH),
-    (AssertionError, Verdict.FAIL),
+    (ContractBroken, Verdict.FAIL),
+    (NotWitnessed, Verdict.FAIL),
     (ImporterRefused, Verdict.FAIL),
     (HarnessError, Verdict.ERROR),
 )

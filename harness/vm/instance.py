@@ -43,10 +43,15 @@ class Instance:
         self.thread = LoopThread("qemu")
         self.qmp = Qmp(self.thread, on_event)
         self._files = files
+        self._changing = asyncio.Lock()
 
     def start(self, command: Sequence[str], gdb_port: int | None = None) -> None:
         """Start ``command`` with the channels' options, and let the guest run once QMP is there. Raises LaunchError."""
-        self.thread.run(self._start(command, gdb_port), 2 * GREETING_S)
+        self.thread.run(self._start_whole(command, gdb_port), 2 * GREETING_S)
+
+    async def _start_whole(self, command: Sequence[str], gdb_port: int | None) -> None:
+        async with self._changing:  # a start that Ctrl-C cancels has ended before ``_stop`` begins
+            await self._start(command, gdb_port)
 
     async def _start(self, command: Sequence[str], gdb_port: int | None) -> None:
         ours, theirs = socket.socketpair()
@@ -81,6 +86,7 @@ class Instance:
             self.thread.close()
 
     async def _stop(self) -> None:
-        if self.process:
-            await self.process.kill()
-        await self.qmp.disconnect()
+        async with self._changing:
+            if self.process:
+                await self.process.kill()
+            await self.qmp.disconnect()

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ class Outcome:
 class CommandLine:
     """Runs ``vfio-harness`` in a directory of its own: results, temporary files, and a cache unless it is the user's.
 
-    Whatever descends from it is found by TMPDIR in its environment, which every room hands on.
+    Whatever descends from it is found by the directory's name in its environment: in TMPDIR, if nowhere else.
     """
 
     def __init__(self, home: Path) -> None:
@@ -90,14 +91,20 @@ class CommandLine:
 
     def processes(self) -> dict[int, str]:
         """What is alive and descends from this command line, by pid: its command. Zombies are not alive."""
-        mark = f"TMPDIR={self.tmp}".encode()
+        mark = str(self._home).encode()
         alive = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):  # it has gone meanwhile, or is not ours to look at
-                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    if mark in (entry / "environ").read_bytes():
                         alive[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return alive
+
+    def clear_disk(self) -> None:
+        """Remove what runs have written."""
+        shutil.rmtree(self.results, ignore_errors=True)
+        shutil.rmtree(self.tmp)
+        self.tmp.mkdir()
 
     def assert_nothing_left(self) -> None:
         """No process, and so no listening port and no lock (flock's end with their holder); no temporary file; no drive
@@ -113,6 +120,14 @@ class Running:
 
     owner: CommandLine
     process: subprocess.Popen[str]
+
+    def wait_for_line(self, line: str) -> None:
+        """Return once it has printed that line."""
+        assert self.process.stdout
+        for said in self.process.stdout:  # ends when the process does, which the deadline of wait_until does not bound
+            if said.rstrip() == line:
+                return
+        raise AssertionError(f"it ended before {line!r}")
 
     def wait_until(self, what: str, happened: Callable[[], object]) -> None:
         """Return once it has happened, which this run must live to see."""

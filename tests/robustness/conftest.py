@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What tests of the harness's behaviour in trouble share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,16 @@ def borrow(cache: Path, *rooms: str) -> None:
     cache.mkdir()
     for room in rooms:
         (cache / room).symlink_to(paths.cache_dir() / room)
+
+
+def overlay(tree: Path, copy: Path, *edited: str) -> None:
+    """Make a tree of links to ``tree``, of which the files ``edited`` are copies, to be changed."""
+    copy.mkdir()
+    for entry in tree.iterdir():
+        inside = [name.partition("/")[2] for name in edited if name.partition("/")[0] == entry.name]
+        if inside == [""]:
+            shutil.copy(entry, copy / entry.name)
+        elif inside:
+            overlay(entry, copy / entry.name, *inside)
+        else:
+            (copy / entry.name).symlink_to(entry)

@@ -2,12 +2,13 @@
 """What is typed or written wrong, or missing on the host: one clear message, the right exit code, nothing left."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from commandline import CASES, CommandLine, Outcome
+from conftest import overlay
 
+from harness.kernel import Kernel
 from harness.paths import VM_CONFIGS
 
 GOOD = (VM_CONFIGS / "intel-iommu.yaml").read_text()
@@ -94,10 +95,10 @@ def test_no_qemu_in_path(harness: CommandLine, tmp_path: Path) -> None:
     assert "apt-get install qemu-system-x86" in message(outcome)
 
 
-def test_tree_that_does_not_compile(harness: CommandLine, default_tree: Path, tmp_path: Path) -> None:
+def test_tree_that_does_not_compile(harness: CommandLine, default_kernel: Kernel, tmp_path: Path) -> None:
     """The compiler's first error is quoted, with file and line; the tree itself is left as it was."""
-    tree = tmp_path / "linux"
-    overlay(default_tree, tree, "kernel/bounds.c")
+    assert default_kernel.source_dir
+    overlay(default_kernel.source_dir, tree := tmp_path / "linux", "kernel/bounds.c")
     text = (tree / "kernel/bounds.c").read_text()
     (tree / "kernel/bounds.c").write_text(text + "int broken = ;\n")
     line = text.count("\n") + 1
@@ -107,25 +108,6 @@ def test_tree_that_does_not_compile(harness: CommandLine, default_tree: Path, tm
     assert f"kernel/bounds.c:{line}:" in message(outcome)
     assert "expected expression" in message(outcome)
     assert not list(tree.glob(".config"))
-
-
-@pytest.fixture
-def default_tree(default_kernel) -> Path:
-    assert default_kernel.source_dir
-    return default_kernel.source_dir
-
-
-def overlay(tree: Path, copy: Path, *edited: str) -> None:
-    """A tree of links to ``tree``, of which the files ``edited`` are copies, to be changed."""
-    copy.mkdir()
-    for entry in tree.iterdir():
-        inside = [name.partition("/")[2] for name in edited if name.partition("/")[0] == entry.name]
-        if inside == [""]:
-            shutil.copyfile(entry, copy / entry.name)
-        elif inside:
-            overlay(entry, copy / entry.name, *inside)
-        else:
-            (copy / entry.name).symlink_to(entry)
 
 
 # Cases
