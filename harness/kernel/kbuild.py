@@ -3,6 +3,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
     def tell() -> None:
         step.progress(last, min(1.0, done / expected) if expected else None)
 
-    with store.full_disk_named(), log.open("w") as out:
+    # A compiler that is killed leaves its temporary files.
+    with store.full_disk_named(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch, log.open("w") as out:
 
         def on_line(line: str) -> None:
             nonlocal done, last
@@ -62,7 +64,7 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
             # LOCALVERSION, even empty, keeps git's "+" out of the release, and git out of the build
             ["make", f"-j{os.cpu_count() or 1}", "LOCALVERSION=", *args],
             cwd=source,
-            env=_environment(),
+            env={**_environment(), "TMPDIR": scratch},
             on_line=on_line,
             on_tick=tell,
         )
