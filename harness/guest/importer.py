@@ -145,6 +145,7 @@ class DmaApiEdu(Edu):
         self.bdf = bdf
         self.windows: list[DmaApiWindow] = []
         pci.bind(bdf, DRIVER)
+        self.translated = pci.translated(bdf)
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "DmaApiWindow":
         attachment = Attachment(self.bdf, dmabuf)
@@ -180,7 +181,7 @@ class DmaApiWindow(Window):
     """A window through DMA addresses, which stay what they were when it was made: after a revoke they are stale.
 
     The DMA API gives an address out again once it is free. A transfer by a stale one raises Refused if it has become
-    that of another window, as it must not be tried then; else it is tried, for the IOMMU to block.
+    that of another window, as it must not be tried then, or if no IOMMU would block it; else it is tried.
     """
 
     def __init__(self, engine: DmaApiEdu, attachment: Attachment, start: int, length: int) -> None:
@@ -214,7 +215,11 @@ class DmaApiWindow(Window):
         return self._attachment.mapped()
 
     def _check(self, address: int) -> None:
-        if not self.mapped() and any(
+        if self.mapped():
+            return
+        if not self._engine.translated:
+            raise Refused("revoked, and no IOMMU is in the way of its DMA address")
+        if any(
             base <= address < base + size
             for other in self._engine.windows
             if other.mapped()

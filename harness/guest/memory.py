@@ -3,6 +3,7 @@
 
 import ctypes
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -35,8 +36,8 @@ class AddressSpace(Resource, ABC):
     def unmap(self, iova: int, length: int) -> int:
         """Unmap what lies there; returns the number of bytes unmapped."""
 
-    def share(self, address: int, length: int) -> Sequence[int]:
-        """Let devices see ``length`` bytes of this process at ``address``, page aligned; returns each page's IOVA."""
+    def share(self, file: int, address: int, length: int) -> Sequence[int]:
+        """Let devices see ``length`` bytes of the memfd ``file``, mapped at ``address``; returns each page's IOVA."""
         iova = self.place(length)
         self.map_memory(address, length, iova)
         return range(iova, iova + length, mmap.PAGESIZE)
@@ -59,12 +60,15 @@ class Memory(Resource):
     def __init__(self, space: AddressSpace, length: int) -> None:
         super().__init__()
         length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(-1, length)
+        file = os.memfd_create("vfio-harness", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._undo.callback(os.close, file)
+        os.truncate(file, length)
+        memory = mmap.mmap(file, length)
         self._undo.callback(memory.close)
         anchor = ctypes.c_char.from_buffer(memory)
         address = ctypes.addressof(anchor)
         del anchor  # a live export would keep the mmap from closing
-        self._pages = space.share(address, length)
+        self._pages = space.share(file, address, length)
         self._undo.callback(space.unshare, self._pages)
         self.iova = self._pages[0]
         self.view = memoryview(memory)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from .kernel import named
+from .poll import poll
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
@@ -42,9 +43,21 @@ def bind(bdf: str, name: str = VFIO_PCI) -> None:
         raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe hides the driver's errno
 
 
+def translated(bdf: str) -> bool:
+    """Whether an IOMMU translates what the device's driver maps: not without one, nor with iommu=pt."""
+    kind = DEVICES / bdf / "iommu_group" / "type"
+    return kind.exists() and kind.read_text().startswith("DMA")
+
+
 def reset(bdf: str) -> None:
     """The function reset that sysfs offers."""
     _write(DEVICES / bdf / "reset", "1")
+
+
+def suspended(bdf: str, seconds: float) -> bool:
+    """Whether runtime power management suspends the device within ``seconds``."""
+    status = DEVICES / bdf / "power" / "runtime_status"
+    return poll(lambda: status.read_text().strip() == "suspended", seconds)
 
 
 def power_state(bdf: str) -> str:

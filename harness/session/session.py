@@ -20,6 +20,7 @@ from harness.vm import Machine
 T = TypeVar("T")
 
 RECOVERY_SECONDS = 10.0
+SUSPEND_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,11 @@ class Session:
         """Take a device from its driver."""
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
+    def suspended(self, device_id: str) -> bool:
+        """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""
+        seconds = SUSPEND_SECONDS * self.machine.slowdown
+        return cast(bool, self.agent.call("pci", "suspended", bdf=self.bdf(device_id), seconds=seconds))
+
     def power_state(self, device_id: str) -> str:
         """What the kernel takes a device's power state to be: ``D0``, ``D3hot``...; asking does not wake it."""
         return cast(str, self.agent.call("pci", "power_state", bdf=self.bdf(device_id)))
@@ -146,7 +152,8 @@ class Session:
         bdf = self.bdf(device_id)
         self.agent.call("pci", "bind", bdf=bdf)
         if via == "group":
-            container = self.agent.call("container", "open_container", bdf=bdf)
+            kind = ("container", "Container") if self.machine.config.iommu else ("noiommu", "NoIommu")
+            container = self.agent.call(*kind, bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
             return Device(self.agent, ref, bdf, self._uapi), [container, ref]
         iommufd = self.agent.call("iommufd", "Iommufd")
