@@ -76,10 +76,19 @@ def _kill_group(proc: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + GONE_S
     with suppress(ProcessLookupError):
         os.killpg(proc.pid, signal.SIGKILL)
-        proc.wait()
-        while time.monotonic() < deadline:
-            os.killpg(proc.pid, 0)
-            time.sleep(0.01)
+    proc.wait()
+    while _is_alive(proc.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _is_alive(group: int) -> bool:
+    """Whether any process of the group is. The dead ones may stay in /proc for seconds, until a lazy init reaps them."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, pgrp = stat.read_bytes().rpartition(b")")[2].split()[:3]
+            if int(pgrp) == group and state != b"Z":
+                return True
+    return False
 
 
 def check(
