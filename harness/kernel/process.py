@@ -82,7 +82,7 @@ def _kill_group(proc: subprocess.Popen[bytes]) -> None:
 
 
 def _is_alive(group: int) -> bool:
-    """Whether any process of the group is. The dead ones may stay in /proc for seconds, until a lazy init reaps them."""
+    """Whether any process of the group is. Dead ones may stay in /proc for seconds, until a lazy init reaps them."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, _, pgrp = stat.read_bytes().rpartition(b")")[2].split()[:3]
