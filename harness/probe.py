@@ -89,10 +89,10 @@ def shoot(ticket: Ticket, window: Window | None, watch: Watch) -> Ring:
     return Ring(doorbells, watch.faults(mark), refused)
 
 
-def ring(nvme: Nvme, ticket: Ticket, window: Window | None, watch: Watch) -> Ring:
-    """As ``shoot``, and ask the device whether the command ran."""
+def ring(nvme: Nvme, ticket: Ticket, window: Window | None, watch: Watch, silence: float = SILENCE_S) -> Ring:
+    """As ``shoot``, and ask the device whether the command ran; for ``silence`` seconds if the host saw no doorbell."""
     shot = shoot(ticket, window, watch)
-    completion = nvme.completed(ticket, ANSWER_S if shot.doorbells else SILENCE_S)
+    completion = nvme.completed(ticket, ANSWER_S if shot.doorbells else silence)
     return replace(shot, completed=completion is not None)
 
 

@@ -33,6 +33,7 @@ class Device(Node):
         super().__init__(fd)
         self.bdf = bdf
         self.space = space
+        self._wakeup: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
         self.config = ConfigSpace(
             lambda offset, length: self.read(uapi.CONFIG_REGION, offset, length),
@@ -122,6 +123,21 @@ class Device(Node):
     def low_power_entry(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self.feature(uapi.FEATURE_LOW_POWER_ENTRY | uapi.FEATURE_SET)
+
+    def low_power_entry_with_wakeup(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``."""
+        if self._wakeup is None:
+            self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._undo.callback(os.close, self._wakeup)
+        payload = struct.pack("<iI", self._wakeup, 0)
+        self.feature(uapi.FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.FEATURE_SET, payload)
+
+    def woken(self) -> bool:
+        """Whether the kernel has signalled a wake-up since it was last asked."""
+        try:
+            return self._wakeup is not None and os.eventfd_read(self._wakeup) > 0
+        except BlockingIOError:
+            return False
 
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""

@@ -159,6 +159,14 @@ class Device(Handle):
         """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self._call("low_power_entry")
 
+    def low_power_entry_with_wakeup(self) -> None:
+        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, with an eventfd that ``woken`` reads."""
+        self._call("low_power_entry_with_wakeup")
+
+    def woken(self) -> bool:
+        """Whether the kernel has signalled a wake-up from low power since it was last asked."""
+        return cast(bool, self._call("woken"))
+
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
         self._call("low_power_exit")

@@ -15,6 +15,9 @@ from harness.witness import Watch
 
 D0, D3HOT = 0, 3
 
+GLANCE_S = 0.02
+"""How long the device is given to run a command whose doorbell the host did not see rung."""
+
 
 @dataclass(frozen=True)
 class Trigger:
@@ -29,6 +32,7 @@ TRIGGERS = {
     "command-mem": Trigger("lifecycle.command-mem", lambda d: d.set_memory(False), lambda d: d.set_memory(True)),
     "d3hot": Trigger("lifecycle.power", lambda d: d.set_power_state(D3HOT), lambda d: d.set_power_state(D0)),
     "low-power": Trigger("lifecycle.low-power", Device.low_power_entry, Device.low_power_exit),
+    "low-power-wakeup": Trigger("lifecycle.low-power", Device.low_power_entry_with_wakeup, Device.low_power_exit),
     "flr": Trigger("lifecycle.flr", Device.flr),
     "hot-reset": Trigger("lifecycle.hot-reset", Device.hot_reset),
     "reset": Trigger("lifecycle.reset", Device.reset),
@@ -65,11 +69,11 @@ def triggers(*pairs: str, rows: bool = False) -> pytest.MarkDecorator:
 
 def ring(nvme: Nvme, window: Window, watch: Watch) -> Ring:
     """Queue a command and ring its doorbell through ``window``."""
-    return probe.ring(nvme, probe.queue_command(nvme), window, watch)
+    return probe.ring(nvme, probe.queue_command(nvme), window, watch, GLANCE_S)
 
 
 @triggers(
-    *("d3hot iommufd+edu", "d3hot iommufd+nvme", "d3hot rxe", "low-power iommufd+nvme", "low-power rxe"),
+    *("d3hot iommufd+edu", "d3hot iommufd+nvme", "d3hot rxe", "low-power iommufd+nvme", "low-power-wakeup rxe"),
     *("flr iommufd+nvme", "flr rxe", "hot-reset iommufd+edu", "hot-reset iommufd+nvme", "hot-reset rxe"),
     rows=True,
 )
@@ -301,8 +305,27 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
     must(rang.arrived, "after LOW_POWER_EXIT a new mapping of the same fd is live", rang)
 
 
+@row("low-power")
+@importers("iommufd+nvme")
+def test_waking_up_unrevokes(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """A device that wakes by an access, and says so by its eventfd, needs no LOW_POWER_EXIT; its buffers come alive."""
+    buffer = nvme.export_doorbells()
+    nvme.device.low_power_entry_with_wakeup()
+    if not session.suspended("nvme0"):
+        pytest.skip("the kernel does not suspend the device, so there is nothing to wake from")
+    nvme.device.command()
+    must(nvme.device.woken(), "an access of a suspended device signals its wake-up")
+    try:
+        window = importer.attach(buffer)
+    except KernelErrno as refusal:
+        must(False, "after the wake-up is signalled a buffer can be mapped", refusal)
+    nvme.start()
+    rang = ring(nvme, window, watch)
+    must(rang.arrived, "after the wake-up a new mapping of the same fd is live", rang)
+
+
 @row("not-wired")
-@importers("iommufd+nvme", "rxe")
+@importers("iommufd+nvme")
 def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """A reset that an administrator asks for through sysfs kills mappings as VFIO_DEVICE_RESET does."""
     old = importer.attach(nvme.export_doorbells())
@@ -314,12 +337,12 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, w
 
 @row("not-wired")
 @importers("rxe")
-def test_error_recovery_revokes(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+def test_error_recovery_revokes(session: Session, importer: Importer, watch: Watch) -> None:
     """The bus reset by which the kernel recovers from a fatal PCIe error kills mappings, as a hot reset does."""
     if not session.handles_errors("rp-nvme0"):
         pytest.skip("this machine's firmware keeps PCIe errors from the kernel; the machine aer lets it have them")
-    buffer = nvme.export_doorbells()
-    old = importer.attach(buffer)
+    nvme = session.open_nvme()
+    old = importer.attach(nvme.export_doorbells())
     ticket = probe.queue_command(nvme)
     session.recover_from_error("rp-nvme0")
     shot = probe.shoot(ticket, old, watch)
