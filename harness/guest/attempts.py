@@ -5,7 +5,6 @@ An outcome is ``-errno``, or the size of what was exported (which is closed at o
 """
 
 import ctypes
-import itertools
 import mmap
 import os
 import resource as limits
@@ -15,11 +14,14 @@ from pathlib import Path
 
 from .kernel import forbid, ioctl_at, load_module
 from .pci import DEVICES, bind
+from .poll import Stuck
 from .uapi import vfio as uapi
 from .vfio import Node
 
 FAILSLAB = Path("/sys/kernel/debug/failslab")
 FAIL_NTH = "/proc/thread-self/fail-nth"  # fs/proc/base.c: the nth allocation from now, of this thread, fails
+
+MOST_ALLOCATIONS = 1000
 
 
 def attempt(device: Node, requests: list[tuple[bytes, int | None]], times: int = 1) -> list[int]:
@@ -61,7 +63,7 @@ def attempt_without_memory(device: Node, data: bytes) -> list[int]:
     try:
         with _guarded(len(data)) as place:
             address = place(data)
-            for number in itertools.count(1):
+            for number in range(1, MOST_ALLOCATIONS):
                 os.write(nth, b"%d" % number)
                 outcomes.append(_ask(device, address))
                 spared = os.pread(nth, 16, 0).strip() != b"0"
@@ -70,7 +72,7 @@ def attempt_without_memory(device: Node, data: bytes) -> list[int]:
                     return outcomes
     finally:
         os.close(nth)
-    raise AssertionError("count ends never")
+    raise Stuck(f"a call of over {MOST_ALLOCATIONS} allocations")
 
 
 def bind_variant(bdf: str, driver: str) -> None:

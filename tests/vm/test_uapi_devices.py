@@ -7,7 +7,7 @@ import pytest
 
 from harness.contract import must
 from harness.session import Session
-from harness.session.attempts import GET, PROBE, Applicant, Bar, Request, bars, open_variant
+from harness.session.attempts import GET, PROBE, SET, Applicant, Bar, Request, bars, open_variant
 from harness.session.export import MAINLINE
 
 PAGE = 4096
@@ -75,8 +75,13 @@ def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> A
 @pytest.mark.contract("uapi", "uapi.no-p2p", "uapi.order")
 def test_variant_without_p2p(variant: Applicant) -> None:
     """A device whose variant driver offers no P2P regions is refused whatever is asked of the feature, even a probe."""
-    operations = [GET, PROBE, PROBE | GET, 0, 1 << 17]
+    operations = [GET, PROBE, PROBE | GET, 0, SET]
     requests = [Request(operation=operation | MAINLINE.feature) for operation in operations]
     sentence = "without P2P regions every use of the feature is refused with EOPNOTSUPP"
     must_refuse(variant, "EOPNOTSUPP", sentence, *requests, Request(argsz=8), Request(readable=8), Request(region=9))
     must_refuse(variant, "EFAULT", "an unreadable header wins over a driver without P2P", Request(readable=0))
+    headers = [
+        Request(argsz=7),
+        *(Request(operation=GET | flag | MAINLINE.feature) for flag in (SET, 1 << 19, 1 << 31)),
+    ]
+    must_refuse(variant, "EINVAL", "argsz, unknown flags and GET with SET win over a driver without P2P", *headers)
