@@ -27,6 +27,7 @@ class Model(BaseModel):
 
 M = TypeVar("M", bound=Model)
 Loc = Sequence[str | int]
+Tree = Mapping[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,14 +63,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _nothing(_: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {}
+def _as_it_is(tree: Tree) -> Tree:
+    return tree
 
 
-def load(path: Path, model: type[M], defaults: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _nothing) -> M:
+def load(path: Path, model: type[M], complete: Callable[[Tree], Tree] = _as_it_is) -> M:
     """Read ``path`` as one ``model``. Raises UsageError naming every mistake, one per line.
 
-    ``defaults``: given what the file says, the values of top-level keys that it leaves out.
+    ``complete`` turns what the file says into all that it means, and leaves keys and indices of the file as they are.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -90,7 +91,7 @@ def load(path: Path, model: type[M], defaults: Callable[[Mapping[str, Any]], Map
     if not root or not isinstance(tree, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {_keys(model)}")
     try:
-        return model.model_validate_json(json.dumps({**defaults(tree), **tree}), strict=True)
+        return model.model_validate_json(json.dumps(complete(tree)), strict=True)
     except ValidationError as error:
         lines = [_explain(path, root, model, detail) for detail in error.errors(include_url=False)]
         raise UsageError("\n".join(lines)) from None

@@ -4,12 +4,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from harness import paths
-from harness.config.loader import Model, load, nearest
+from harness.config.loader import Model, Tree, load, nearest
 from harness.errors import UsageError
 
 DEFAULT_MACHINE = "intel-iommu"
@@ -29,6 +29,9 @@ Interface = Literal["cdev", "group"]
 
 Capability = Literal["iommufd", "dma-api"]
 """What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API."""
+
+OF_ONE = {"purpose", "rows", "extends", "without"}
+"""Keys that speak of one machine alone, and are not handed on."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
 NIC_TYPE = "virtio-net-pci"
@@ -108,8 +111,9 @@ class Device(Part):
 class MachineConfig(Model):
     """A machine: what it is for, what it is made of.
 
-    ``rows``: the rows of docs/contract.md that no other machine can show. ``extends``: the machine whose values hold
-    for every key that this file leaves out. ``lacks``: why a case that needs the capability is skipped here.
+    ``rows``: the rows of docs/contract.md that it is there for. ``lacks``: why a case that needs the capability is
+    skipped here. ``extends``: the machine whose values hold for every key that this file leaves out, and whose devices
+    are here too, less those in ``without``; one of the same id takes its place.
     """
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
@@ -124,6 +128,7 @@ class MachineConfig(Model):
     devices: tuple[Device, ...]
     rows: tuple[Text, ...] = ()
     extends: Text | None = None
+    without: tuple[Id, ...] = ()
     lacks: Mapping[Capability, Text] = Field(default_factory=dict)
     interface: Interface = "cdev"
 
@@ -212,20 +217,29 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _load(path: Path, heirs: tuple[Path, ...] = ()) -> MachineConfig:
     """``heirs``: the files that extend this one, so that none is its own heir."""
-    config = load(path, MachineConfig, lambda tree: _inherited(path, (*heirs, path), tree))
+    config = load(path, MachineConfig, lambda tree: _extended(path, (*heirs, path), tree))
     config._path = path
     return config
 
 
-def _inherited(path: Path, heirs: tuple[Path, ...], tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the machine that ``path`` extends gives it, by its keys."""
+def _extended(path: Path, heirs: tuple[Path, ...], tree: Tree) -> Tree:
+    """What the file at ``path`` says, on top of the machine that it extends."""
     name = tree.get("extends")
     if not isinstance(name, str):  # absent, or for the model to refuse
-        return {}
+        return tree
     try:
-        base = _find(name)
+        found = _find(name)
     except UsageError as error:
         raise UsageError(f"{path}: extends: {error}") from None
-    if base in heirs:
+    if found in heirs:
         raise UsageError(f"{path}: extends: {name} extends this machine in turn")
-    return _load(base, heirs).model_dump(mode="json", exclude_unset=True, exclude={"purpose", "rows", "extends"})
+    base = _load(found, heirs).model_dump(mode="json", exclude_unset=True, exclude=OF_ONE)
+    own, without = tree.get("devices", []), tree.get("without", [])
+    if not (isinstance(own, list) and isinstance(without, list)):
+        return tree
+    if unknown := [each for each in without if each not in [device["id"] for device in base["devices"]]]:
+        raise UsageError(f"{path}: without: {name} has no device {unknown[0]!r} at its top level")
+    gone = [*without, *(device.get("id") for device in own if isinstance(device, dict))]
+    # The file's own come first, where messages look for them.
+    devices = [*own, *(device for device in base["devices"] if device["id"] not in gone)]
+    return {**base, **tree, "devices": devices}
