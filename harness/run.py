@@ -85,6 +85,7 @@ class Run:
     def session_for(self, case: Case) -> Session:
         """A session that is alive, with nothing open in it, watched on behalf of ``case``."""
         session = self._pool.get()
+        case.began = time.monotonic()  # a boot is not the case's time
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, Witnesses(session.machine)
         case.watch = self._witnesses[1].watch()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.contract("cmb", "importers.live")
 GUARD = 64
 """Bytes on each side of a transfer that must stay as they were."""
 
-TRANSFERS = [(0, 4), (8, 8), (0x1000 - 4, 8), (0x2003, 61), (0x3000, 4080), (0x5FF0, 20000)]
+TRANSFERS = [(0, 4), (8, 8), (0x1000 - 4, 8), (0x2003, 61), (0x3000, 4080), (0x5FF0, 9000)]
 """(offset, length): aligned dwords, a page crossed, odd ends, about a page, several pages."""
 
 
