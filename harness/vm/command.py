@@ -20,6 +20,7 @@ OWN_KERNEL_ARGS = (
     "panic=-1",  # where the kernel has no pvpanic, a panic becomes a reset, which QMP tells
     "nokaslr",  # a vCPU's program counter can be looked up in System.map, and gdb needs no offset
     "tsc=reliable",  # on a loaded host the clocksource watchdog would throw TCG's TSC away for the slow PM timer
+    "no_timer_check",  # nor may a loaded host make the kernel panic because ten ticks did not come in time (io_apic.c)
 )
 
 Scalar = bool | int | str

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Damage done in the middle of a case, and after each a case that must find a machine as new.
+
+test_lost_in_a_case.py runs this file and knows what each must end with.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from harness import probe
+from harness.contract import must
+from harness.session import Importer, Nvme, Session
+from harness.witness import Watch
+
+CALL_S = 1.0
+FILL_S = 60.0
+"""For a gigabyte of zeros."""
+CALLS = 500
+"""More than what is alive after the damage has time to answer."""
+
+
+def in_guest(command: str) -> Callable[[Session], object]:
+    """Run a command in the guest, without waiting for its end."""
+    return lambda session: session.machine.ssh().exec_command(command)
+
+
+def kill_qemu(session: Session) -> None:
+    os.kill(session.machine.pid, signal.SIGKILL)
+
+
+def stop_vcpus(session: Session) -> None:
+    session.machine.qmp.execute("stop")
+
+
+def cut_ssh(session: Session) -> None:
+    session.machine.ssh().close()
+
+
+def fill_memory(session: Session) -> None:
+    fill = "mkdir /tmp/fill && mount -t tmpfs -o size=4g fill /tmp/fill && dd if=/dev/zero of=/tmp/fill/file bs=1M"
+    _, out, _ = session.machine.ssh().exec_command(fill, timeout=FILL_S)
+    out.read()
+
+
+def raise_nonsense(session: Session) -> None:
+    raise ValueError("nonsense")
+
+
+DAMAGE: dict[str, Callable[[Session], object]] = {
+    "kill_qemu": kill_qemu,
+    "panic": in_guest("echo c > /proc/sysrq-trigger"),
+    "reset": in_guest("echo b > /proc/sysrq-trigger"),
+    "stop_vcpus": stop_vcpus,
+    "cut_ssh": cut_ssh,
+    "kill_ssh_server": in_guest("killall -9 dropbear"),
+    "kill_agent": in_guest("killall -9 agent python3.13"),
+    "fill_memory": fill_memory,
+    "raise_nonsense": raise_nonsense,
+}
+
+pytestmark = pytest.mark.parametrize("damage", DAMAGE, scope="module")  # so that the two take turns
+
+
+def test_during(session: Session, nvme: Nvme, damage: str) -> None:
+    """The case is in the middle of something when it happens."""
+    nvme.export_doorbells()
+    DAMAGE[damage](session)
+    for _ in range(CALLS):
+        session.agent.call("dmabuf", "bufinfo", timeout=CALL_S)
+
+
+@pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
+def test_after(nvme: Nvme, importer: Importer, watch: Watch, damage: str) -> None:
+    """Whatever happened before, this machine works."""
+    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
+    must(rang.arrived, "a live mapping of the doorbell page reaches the device", rang)
