@@ -115,6 +115,10 @@ class Session:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
 
+    def slab(self) -> int:
+        """Bytes of kernel memory that nothing can reclaim (``SUnreclaim``)."""
+        return cast(int, self.agent.call("attempts", "slab"))
+
     def bind(self, device_id: str, driver: str = "vfio-pci") -> None:
         """Bind a device to a driver of the guest."""
         self.agent.call("pci", "bind", bdf=self.bdf(device_id), name=driver)

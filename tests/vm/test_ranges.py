@@ -4,7 +4,7 @@
 import pytest
 
 from harness.contract import must
-from harness.session import Importer, Nvme
+from harness.session import Importer, Nvme, Session
 
 PAGE = 0x1000
 SCATTERED = [(0x5000, PAGE), (0x2000, PAGE), (0x9000, 2 * PAGE), (0x2000, PAGE)]
@@ -35,3 +35,23 @@ def batches(data: bytes) -> list[bytes]:
     pages = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
     must(all(len(set(page)) == 1 for page in pages), "an importer reads whole pages of the BAR")
     return pages
+
+
+MANY = 127  # ranges; a list of 128 entries or more is made of whole pages, which are not in the slab
+ENTRY = 32  # bytes of struct scatterlist on x86-64
+WARM_UP, TIMES = 128, 256  # maps; until the caches of IOVAs and of the slab are full, each map costs memory
+
+
+@pytest.mark.contract("ranges", "around.memory")
+@pytest.mark.parametrize("importer", ["rxe"], indirect=True)
+def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, importer: Importer) -> None:
+    """What a map of many ranges allocates, its unmap gives back."""
+    cmb = nvme.cmb()
+    buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in range(0, 2 * MANY, 2)])
+    for _ in range(WARM_UP):
+        importer.attach(buffer).detach()
+    before = session.slab()
+    for _ in range(TIMES):
+        importer.attach(buffer).detach()
+    grown = session.slab() - before
+    must(grown < TIMES * MANY * ENTRY / 2, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")
