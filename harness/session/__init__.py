@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A booted machine with its guest agent, and typed handles on what lives in the guest."""
 
-from harness.session.attachment import HOLD_MS, Attachment
+from harness.session.attachment import HOLD_MS, Attachment, FenceUsage
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
@@ -20,6 +20,7 @@ __all__ = [
     "Device",
     "DmaBuf",
     "ExportUapi",
+    "FenceUsage",
     "Importer",
     "ImporterKind",
     "Nvme",

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel drivers as importers: who may attach, and what a mapping is."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from harness import probe
+from harness.contract import must, must_fail
+from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
+from harness.witness import Watch
+
+Attach = Callable[..., Attachment]
+
+CYCLES = 64
+SPARE = 8
+"""DMA addresses that a mapping of one page may go through while the allocator's caches fill."""
+
+
+def rows(*names: str) -> pytest.MarkDecorator:
+    """The rows of section 3 of the contract that a case covers."""
+    return pytest.mark.contract("importers", *(f"importers.{name}" for name in names))
+
+
+by_dma_api = pytest.mark.parametrize("importer", ["dma-api+edu"], indirect=True)
+
+
+@pytest.fixture
+def buffer(nvme: Nvme) -> DmaBuf:
+    """The doorbells of the controller under test."""
+    return nvme.export_doorbells()
+
+
+@rows("no-p2p")
+def test_attach_needs_peer2peer(buffer: DmaBuf, attach: Attach) -> None:
+    """An importer that does not allow peer resources is refused; one that does is not."""
+    with must_fail("EOPNOTSUPP", "an importer without allow_peer2peer is refused"):
+        attach(buffer, peer2peer=False)
+    attach(buffer, peer2peer=True).map()
+
+
+@rows("not-revocable")
+def test_attach_needs_a_revoke_callback(buffer: DmaBuf, attach: Attach) -> None:
+    """An importer that cannot be told of a revoke is refused, so that it can neither map nor pin."""
+    with must_fail("EOPNOTSUPP", "an importer without a callback is refused"):
+        attach(buffer, callback=False)
+    with must_fail("EOPNOTSUPP", "a static importer is refused"):
+        attach(buffer, static=True)
+
+
+@rows("pin")
+def test_a_pin_keeps_nothing_from_being_revoked(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """An importer that can be revoked may pin; then it is revoked as any other."""
+    pinned = attach(buffer)
+    pinned.pin()
+    pinned.map()
+    nvme.device.set_memory(False)
+    must(pinned.told() == 1, "a pinned importer is told of a revoke", pinned.events())
+    with must_fail("ENODEV", "a revoked buffer cannot be mapped by a pinned importer"):
+        pinned.map()
+    pinned.unpin()
+
+
+@rows("revoked")
+def test_a_revoked_buffer_is_refused(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """While the buffer is revoked nobody attaches and nobody maps; then both work, also for who was attached before."""
+    early = attach(buffer)
+    nvme.device.set_memory(False)
+    with must_fail("ENODEV", "a revoked buffer cannot be attached to"):
+        attach(buffer)
+    with must_fail("ENODEV", "a revoked buffer cannot be mapped"):
+        early.map()
+    nvme.device.set_memory(True)
+    early.map()
+    attach(buffer).map()
+
+
+@rows("no-pages", "route-bridge")
+@by_dma_api
+def test_a_mapping_is_one_area_without_pages(
+    nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Importer, watch: Watch
+) -> None:
+    """Through the host bridge a mapping is one SG entry of the buffer's size, whose address works, and has no page."""
+    attachment = attach(buffer, device_id="edu0")
+    attachment.map()
+    table = attachment.table()
+    must(table.nents == 1, "what goes through the host bridge is contiguous: one SG entry", table)
+    (entry,) = table.entries
+    must(entry.length == buffer.size(), "it covers the buffer", table)
+    must(not (entry.page or entry.cpu_length or entry.cpu_offset), "an SG entry carries no page", table)
+    rang = probe.ring(nvme, probe.queue_command(nvme), importer.window(buffer, attachment), watch)
+    must(rang.arrived, "its DMA address reaches the device", rang)
+
+
+@pytest.mark.contract("importers", "around.iova")
+def test_unmapping_gives_the_address_back(buffer: DmaBuf, attach: Attach) -> None:
+    """Mapping and unmapping again and again goes through no more DMA addresses than caches account for."""
+    attachment = attach(buffer)
+    addresses = set()
+    for _ in range(CYCLES):
+        attachment.map()
+        addresses.add(attachment.table().entries[0].address)
+        attachment.unmap()
+    must(len(addresses) <= SPARE, "no IOVA space is lost over map and unmap", f"{len(addresses)} in {CYCLES} cycles")
+
+
+@rows("several")
+@by_dma_api
+def test_each_importer_is_cut(
+    session: Session, features: Mapping[str, bool], nvme: Nvme, importer: Importer, watch: Watch
+) -> None:
+    """One buffer in the hands of iommufd, an MR and a driver: each reaches the device, and a reset cuts each."""
+    buffer = nvme.export_doorbells()
+    others = ["iommufd+nvme", "rxe"] if features["rxe"] else ["iommufd+nvme"]
+    windows = [each.attach(buffer) for each in (importer, *map(session.importer, others))]
+    for window in windows:
+        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
+        must(rang.arrived, f"{window.importer.kind.name} reaches the device beside others", rang)
+    nvme.device.reset()
+    nvme.start()
+    for window in windows:
+        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
+        must(rang.blocked, f"a reset cuts {window.importer.kind.name} as it cuts the others", rang)
