@@ -39,7 +39,7 @@ def batches(data: bytes) -> list[bytes]:
 
 MANY = 127  # ranges; a list of 128 entries or more is made of whole pages, which are not in the slab
 ENTRY = 32  # bytes of struct scatterlist on x86-64
-WARM_UP, TIMES = 128, 256  # maps; until the caches of IOVAs and of the slab are full, each map costs memory
+WARM_UP, TIMES = 128, 128  # maps; until the caches of IOVAs and of the slab are full, each map costs memory
 
 
 @pytest.mark.contract("ranges", "around.memory")
