@@ -2,6 +2,7 @@
 #
 #   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
+#   make vm-test-all   the same on every machine of vm-configs/, or on MACHINES="a b"; fails if it does on any
 #   make deps       set up what the others need, and nothing else
 #   make shell      boot the machine and get a shell in the guest
 #   make bench      boot-to-ready time against the kernel's own floor
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
 	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
 
-.PHONY: help deps test-deps vm-test test unit lint shell bench doctor clean
+.PHONY: help deps test-deps vm-test vm-test-all test unit lint shell bench doctor clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,16 @@ $(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.tx
 
 vm-test: deps
 	@$(BIN)/vfio-harness run $(ARGS) $(if $(K),-k '$(K)')
+
+# Every machine has its turn, whatever became of those before it. Of the exit codes, 1 (the kernel's fault) wins.
+MACHINES ?= $(basename $(notdir $(shell grep -lE '^(machine|extends):' vm-configs/*.yaml)))
+vm-test-all: deps
+	@worst=0; summary=; for machine in $(MACHINES); do \
+		echo "vm-test-all: $$machine"; \
+		$(BIN)/vfio-harness run $(ARGS) --machine $$machine $(if $(K),-k '$(K)'); code=$$?; \
+		test $$code -eq 0 || test $$worst -eq 1 || worst=$$code; \
+		summary="$$summary  $$machine: exit code $$code\n"; \
+	done; printf "vm-test-all:\n$$summary"; exit $$worst
 
 shell: deps
 	@$(BIN)/vfio-harness shell $(ARGS)

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from harness import __version__, bench, coverage, doctor, known_issues, paths, plugin, shell
-from harness.config import DEFAULT_MACHINE
+from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
 from harness.rig import Choices, Rig
@@ -123,6 +123,13 @@ def coverage_(as_json: bool) -> None:
     rows = coverage.coverage()
     click.echo(coverage.as_json(rows) if as_json else coverage.as_text(rows))
     sys.exit(any(row.missing for row in rows.values()))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def machines(as_json: bool) -> None:
+    """List the machines of vm-configs/: what each is for, and what it lacks."""
+    click.echo(machines_as_json() if as_json else machines_as_text())
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from harness.config.machine import (
     Role,
     known_machines,
     load_machine,
+    machines_as_json,
+    machines_as_text,
 )
 
 __all__ = [
@@ -26,4 +28,6 @@ __all__ = [
     "known_machines",
     "load",
     "load_machine",
+    "machines_as_json",
+    "machines_as_text",
 ]

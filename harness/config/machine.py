@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The model of a machine description (``vm-configs/<name>.yaml``)."""
 
+import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,8 +23,9 @@ QemuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Properties = Mapping[QemuType, bool | int | str]
 
-Role = Literal["under-test", "dma-engine", "management", "roce"]
-"""What a device is to the cases: the exporter, something that can DMA into it, the SSH link, the NIC that rxe uses."""
+Role = Literal["under-test", "companion", "dma-engine", "management", "roce"]
+"""What a device is to the cases: the exporter, one that is reset along with it and so is vfio-pci's too, something that
+can DMA into it, the SSH link, the NIC that rxe uses."""
 
 Interface = Literal["cdev", "group"]
 """How user space opens a vfio device: its character device and iommufd, or its group and a container."""
@@ -32,6 +35,8 @@ Capability = Literal["iommufd", "dma-api"]
 
 OF_ONE = {"purpose", "rows", "extends", "without"}
 """Keys that speak of one machine alone, and are not handed on."""
+TOLD = {"purpose", "rows", "lacks"}
+"""Keys that say what a machine is for."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
 NIC_TYPE = "virtio-net-pci"
@@ -243,3 +248,21 @@ def _extended(path: Path, heirs: tuple[Path, ...], tree: Tree) -> Tree:
     # The file's own come first, where messages look for them.
     devices = [*own, *(device for device in base["devices"] if device["id"] not in gone)]
     return {**base, **tree, "devices": devices}
+
+
+def machines_as_json() -> str:
+    """Every shipped machine: ``purpose``, ``rows``, ``lacks``."""
+    told = {name: load_machine(name).model_dump(mode="json", include=TOLD) for name in known_machines()}
+    return json.dumps(told, indent=2)
+
+
+def machines_as_text() -> str:
+    """Every shipped machine, to read."""
+    return "\n\n".join(map(_text, map(load_machine, known_machines())))
+
+
+def _text(machine: MachineConfig) -> str:
+    lines = [machine.name, textwrap.fill(machine.purpose, 100, initial_indent="  ", subsequent_indent="  ")]
+    lines += [f"  for {', '.join(machine.rows)}"] if machine.rows else []
+    lines += [f"  lacks {capability}: {reason}" for capability, reason in machine.lacks.items()]
+    return "\n".join(lines)

@@ -94,6 +94,13 @@ class Controller(Resource):
         unit = PAGE << 4 * (size >> 8 & 0xF)
         return {"region": location & 7, "offset": (location >> 12) * unit, "size": (size >> 12) * unit}
 
+    def pmr(self) -> dict[str, int]:
+        """Enable the persistent memory region, which reads as zero before: ``region``, ``offset`` and ``size``."""
+        self._device.write32(BAR, spec.PMRCTL, spec.PMRCTL_ENABLE)
+        insist(lambda: not self._device.read32(BAR, spec.PMRSTS) & spec.PMRSTS_NOT_READY, READY_SECONDS, "NVMe PMR")
+        region = self._device.read32(BAR, spec.PMRCAP) >> 5 & 7
+        return {"region": region, "offset": 0, "size": self._device.region_info(region)["size"]}
+
     def submit(self, qid: int, command: Command, place: bool = True) -> dict[str, Any]:
         """Take the next entry of the queue for ``command``, and write it there if ``place``. Rings nothing.
 

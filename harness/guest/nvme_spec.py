@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 # Controller registers, offsets in BAR0 (section 3.1)
 CAP, CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC = 0x00, 0x14, 0x1C, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x50
+PMRCAP, PMRCTL, PMRSTS = 0xE00, 0xE04, 0xE08
 DOORBELLS = 0x1000
 CC_ENABLE = 1
 CC_ENTRY_SIZES = 6 << 16 | 4 << 20  # 64-byte submission, 16-byte completion entries
 CSTS_READY, CSTS_FATAL = 1, 2
 CMBMSC_CRE, CMBMSC_CMSE = 1, 2  # registers enabled; memory space enabled at CBA
+PMRCTL_ENABLE, PMRSTS_NOT_READY = 1, 1 << 8
 
 SQE_SIZE, CQE_SIZE = 64, 16
 SQE = struct.Struct("<BBHIQQQQ6I")

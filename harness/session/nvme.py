@@ -39,7 +39,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Cmb:
-    """The controller memory buffer: ``size`` bytes at ``offset`` of the BAR ``region``."""
+    """A controller's memory buffer or persistent memory region: ``size`` bytes at ``offset`` of the BAR ``region``."""
 
     region: int
     offset: int
@@ -64,6 +64,10 @@ class Nvme(Handle):
     def cmb(self) -> Cmb:
         """Enable the controller memory buffer and say where it is."""
         return Cmb(**self._call("cmb"))
+
+    def pmr(self) -> Cmb:
+        """Enable the persistent memory region (config: ``memory``) and say where it is; its content survives resets."""
+        return Cmb(**self._call("pmr"))
 
     def create_io_queue(self, qid: int = 1, *, cmb_offset: int | None = None) -> None:
         """Create an I/O queue pair, its submission queue (4 KiB) in the CMB at ``cmb_offset`` or in memory."""

@@ -42,6 +42,7 @@ class Session:
         self.machine = machine
         self._uapi = export_uapi
         self._importers: dict[str, _Ready] = {}
+        self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
 
     def __enter__(self) -> Self:
         self.machine.wait_ready(meanwhile=self._start_agent)
@@ -68,15 +69,20 @@ class Session:
         """The guest's PCI address of a device of the machine's description."""
         return self.machine.pci_address(device_id)
 
-    def open_device(self, device_id: str, via: Interface | None = None) -> Device:
-        """Bind a device to vfio-pci and open it, as the machine says; takes it from an importer that holds it."""
+    def open_device(self, device_id: str, via: Interface | None = None, *, beside: Device | None = None) -> Device:
+        """Bind a device to vfio-pci and open it, as the machine says; takes it from an importer that holds it.
+
+        ``beside``: in the address space of that device, as one of its IOMMU group must be.
+        """
         self._release(device_id)
-        device, _ = self._open(device_id, via or self.machine.config.interface)
+        device, _ = self._open(device_id, via or self.machine.config.interface, beside)
         return device
 
-    def open_nvme(self, device_id: str = "nvme0", via: Interface | None = None) -> Nvme:
+    def open_nvme(
+        self, device_id: str = "nvme0", via: Interface | None = None, *, beside: Device | None = None
+    ) -> Nvme:
         """Open a controller and start it."""
-        device = self.open_device(device_id, via)
+        device = self.open_device(device_id, via, beside=beside)
         nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
         nvme.start()
         return nvme
@@ -151,18 +157,23 @@ class Session:
         self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
-    def _open(self, device_id: str, via: Interface) -> tuple[Device, list[Ref]]:
+    def _open(self, device_id: str, via: Interface, beside: Device | None = None) -> tuple[Device, list[Ref]]:
         """A device, and all the objects that it stands on."""
         bdf = self.bdf(device_id)
-        self.agent.call("pci", "bind", bdf=bdf)
+        for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
+            self.bind(each)
         if via == "group":
             kind = ("container", "Container") if self.machine.config.iommu else ("noiommu", "NoIommu")
             container = self.agent.call(*kind, bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
             return Device(self.agent, ref, bdf, self._uapi), [container, ref]
-        iommufd = self.agent.call("iommufd", "Iommufd")
-        space = self.agent.call(iommufd, "ioas")
+        if beside:
+            iommufd, space = self._spaces[beside.ref]
+        else:
+            iommufd = self.agent.call("iommufd", "Iommufd")
+            space = self.agent.call(iommufd, "ioas")
         ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
+        self._spaces[ref] = iommufd, space
         return Device(self.agent, ref, bdf, self._uapi), [iommufd, space, ref]
 
     def _make_importer(self, kind: ImporterKind) -> _Ready:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A buffer of more than 4 GiB in a BAR of RAM, as a GPU's framebuffer is: every byte is where it belongs."""
+
+import pytest
+
+from harness.contract import must
+from harness.errors import ImporterRefused
+from harness.session import Cmb, DmaBuf, Importer, Nvme
+from harness.witness import Watch
+
+pytestmark = [pytest.mark.machine("big-bar"), pytest.mark.contract("big-bar", "importers.large")]
+
+GIB = 1 << 30
+START, SIZE = 1 * GIB, 6 * GIB
+LARGEST_ENTRY = 0xFFFFF000
+"""Bytes of an SG entry, at most: whole pages in 32 bits (drivers/dma-buf/dma-buf-mapping.c, MAX_SG_ENT_SZ)."""
+
+PLACES = {
+    "the start": 0,
+    "the seam of two SG entries": LARGEST_ENTRY - 3,
+    "4 GiB": 4 * GIB - 5,
+    "5 GiB": 5 * GIB,
+    "the end": SIZE - 61,
+}
+LENGTH = 61
+
+
+@pytest.fixture
+def memory(nvme: Nvme) -> Cmb:
+    """The controller's BAR of RAM."""
+    return nvme.pmr()
+
+
+@pytest.fixture
+def buffer(nvme: Nvme, memory: Cmb) -> DmaBuf:
+    """6 GiB of it, from 1 GiB on."""
+    return nvme.device.export(memory.region, [(START, SIZE)])
+
+
+def content(place: str, seed: int) -> bytes:
+    """Bytes that are found at one place only."""
+    return bytes((seed + 31 * list(PLACES).index(place) + at) & 0xFF for at in range(LENGTH))
+
+
+def test_big_buffer_is_reached_everywhere(nvme: Nvme, memory: Cmb, buffer: DmaBuf, importer: Importer) -> None:
+    """An importer of 6 GiB writes and reads at both ends, across SG entries, and beyond 4 GiB."""
+    must(buffer.size() == SIZE, "an export of more than 4 GiB has the size that was asked for", buffer.size())
+    window = importer.attach(buffer)
+    for place, offset in PLACES.items():
+        window.write(offset, content(place, 1))
+    for place, offset in PLACES.items():
+        found = nvme.device.read(memory.region, START + offset, LENGTH)
+        must(found == content(place, 1), f"what is written at {place} of a large buffer is there in the BAR", found)
+        nvme.device.write(memory.region, START + offset, content(place, 101))
+    for place, offset in PLACES.items():
+        found = window.read(offset, LENGTH)
+        must(found == content(place, 101), f"what is in the BAR is read at {place} of a large buffer", found)
+
+
+def test_part_of_a_big_buffer(nvme: Nvme, memory: Cmb, buffer: DmaBuf, importer: Importer) -> None:
+    """An importer of 1 GiB at 4.5 GiB of the buffer reaches that part of it."""
+    start = 4 * GIB + GIB // 2
+    window = importer.attach(buffer, start, GIB)
+    window.write(PLACES["5 GiB"] - start, content("5 GiB", 7))
+    found = nvme.device.read(memory.region, START + PLACES["5 GiB"], LENGTH)
+    must(found == content("5 GiB", 7), "a part is imported from where it starts, beyond 4 GiB too", found)
+
+
+@pytest.mark.contract("big-bar", "lifecycle.reset", "importers.large")
+def test_reset_revokes_all_of_a_big_buffer(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """VFIO_DEVICE_RESET leaves no part of a large mapping alive, and a new one reaches all of it again."""
+    old = importer.attach(buffer)
+    nvme.device.reset()
+    nvme.start()
+    memory = nvme.pmr()
+    for place, offset in PLACES.items():
+        nvme.device.write(memory.region, START + offset, before := content(place, 11))
+        mark, refused = watch.mark(), False
+        try:
+            old.write(offset, content(place, 99))
+        except ImporterRefused:
+            refused = True
+        must(refused or watch.faults(mark), f"at {place} of a revoked mapping a write is refused")
+        found = nvme.device.read(memory.region, START + offset, LENGTH)
+        must(found == before, f"at {place} of a revoked mapping nothing arrives", found)
+    new = importer.attach(buffer)
+    for place, offset in PLACES.items():
+        must(new.read(offset, LENGTH) == content(place, 11), f"a new mapping reaches {place}")

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""P2P routes: which way a map by the DMA API goes between two devices, and that there is none where none is allowed."""
+
+import pytest
+
+from harness import probe
+from harness.contract import must, must_fail
+from harness.session import Importer, Nvme, Session
+from harness.witness import Watch
+
+DMA_API = pytest.mark.parametrize("name", ["rxe", "dma-api+edu"])
+
+
+@pytest.mark.machine("unlisted-bridge", "switch-acs")
+@pytest.mark.contract("routes", "importers.route-none")
+@DMA_API
+def test_no_route_is_refused(session: Session, nvme: Nvme, name: str, watch: Watch) -> None:
+    """Where P2P would pass a host bridge that the kernel does not list, a map by the DMA API is refused."""
+    importer = session.importer(name)
+    buffer = nvme.export_doorbells()
+    with must_fail("EINVAL", "a map without a P2P route is refused"):
+        importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), None, watch)
+    must(rang.nothing, "a map that was refused reaches nothing", rang)
+
+
+@pytest.mark.machine("unlisted-bridge")
+@pytest.mark.contract("routes", "importers.route-none")
+@pytest.mark.parametrize("importer", ["iommufd+edu", "iommufd+nvme"], indirect=True)
+def test_iommufd_asks_for_no_route(nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """iommufd maps whatever the bridge: the IOMMU's page table leads from any device to the BAR."""
+    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
+    must(rang.arrived, "iommufd maps without a P2P route of the DMA API's", rang)
+
+
+@pytest.mark.machine("switch")
+@pytest.mark.contract("routes", "importers.route-bus")
+def test_switch_is_a_route(nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """Below one switch without ACS a map needs no host bridge, and reaches the device."""
+    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
+    must(rang.arrived, "a map below one switch reaches the device by its bus address", rang)
+
+
+@pytest.mark.machine("switch")
+@pytest.mark.contract("routes", "importers.route-bus", "importers.route-none")
+def test_switch_is_no_route_from_beyond(session: Session, nvme: Nvme) -> None:
+    """The route below a switch is for what sits there: a device elsewhere still has none."""
+    attachment = session.attach(nvme.export_doorbells(), device_id="edu1")
+    with must_fail("EINVAL", "a map without a P2P route is refused, whatever else is below the exporter's switch"):
+        attachment.map()
