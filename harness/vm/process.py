@@ -40,8 +40,8 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Run ``coroutine`` in the loop and wait for it; TimeoutError after ``timeout`` s, when it is cancelled, as it is
-        by Ctrl-C."""
+        """Run ``coroutine`` in the loop and wait for it; TimeoutError after ``timeout`` s. It is cancelled then, and by
+        Ctrl-C."""
         future = self.submit(asyncio.wait_for(coroutine, timeout))
         try:
             return future.result()

@@ -16,7 +16,8 @@ ENDS = {
     "cut_ssh": ("ERROR", r"the guest agent ended, or SSH did: no exit status came"),
     "kill_ssh_server": ("ERROR", r"the guest agent ended, or SSH did: no exit status came"),
     "kill_agent": ("ERROR", r"the guest agent ended"),
-    "fill_memory": ("CRASH", r"Kernel panic - not syncing: System is deadlocked on memory"),
+    "want_memory": ("PASS", ""),  # the guest's kernel kills who wants too much, and nobody else
+    "keep_memory": ("CRASH|ERROR", r"Kernel panic .* deadlocked on memory|the guest agent ended"),
     "raise_nonsense": ("ERROR", r"ValueError: nonsense"),
 }
 """damage.py's acts: verdict and reason."""
@@ -26,7 +27,6 @@ EVIDENCE = {
     "panic": "sysrq: Trigger a crash",
     "reset": "vfio-harness: ready",
     "stop_vcpus": "QEMU's run state: paused",
-    "fill_memory": "Out of memory and no killable processes",
 }
 
 
@@ -40,7 +40,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, default_kernel: Kernel) ->
 def test_loss_has_its_verdict(damaged: Outcome, damage: str) -> None:
     verdict, reason = ENDS[damage]
     case = damaged.cases()[f"test_during[{damage}]"]
-    assert case["verdict"] == verdict
+    assert re.fullmatch(verdict, case["verdict"])
     assert re.match(reason, case["reason"])
     assert EVIDENCE.get(damage, "Device.export") in "\n".join(item["text"] for item in case["evidence"])
 

@@ -16,9 +16,9 @@ from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
 CALL_S = 1.0
-FILL_S = 60.0
-"""For a gigabyte of zeros."""
-CALLS = 500
+COMMAND_S = 60.0
+"""A gigabyte of zeros takes 4 s on an idle host."""
+CALLS = 200
 """More than what is alive after the damage has time to answer."""
 
 
@@ -39,10 +39,9 @@ def cut_ssh(session: Session) -> None:
     session.machine.ssh().close()
 
 
-def fill_memory(session: Session) -> None:
-    fill = "mkdir /tmp/fill && mount -t tmpfs -o size=4g fill /tmp/fill && dd if=/dev/zero of=/tmp/fill/file bs=1M"
-    _, out, _ = session.machine.ssh().exec_command(fill, timeout=FILL_S)
-    out.read()
+def in_guest_to_its_end(command: str) -> Callable[[Session], object]:
+    """Run a command in the guest, and wait until it has ended or the connection has."""
+    return lambda session: session.machine.ssh().exec_command(command, timeout=COMMAND_S)[1].read()
 
 
 def raise_nonsense(session: Session) -> None:
@@ -57,7 +56,8 @@ DAMAGE: dict[str, Callable[[Session], object]] = {
     "cut_ssh": cut_ssh,
     "kill_ssh_server": in_guest("killall -9 dropbear"),
     "kill_agent": in_guest("killall -9 agent python3.13"),
-    "fill_memory": fill_memory,
+    "want_memory": in_guest_to_its_end("tail /dev/zero"),
+    "keep_memory": in_guest_to_its_end("mkdir /tmp/a && mount -t tmpfs -o size=4g a /tmp/a && cat /dev/zero > /tmp/a/b"),
     "raise_nonsense": raise_nonsense,
 }
 
