@@ -79,7 +79,7 @@ def run(choices: Choices, expression: str | None, show_command: bool, cases: tup
     sys.exit(UsageError.exit_code if code == pytest.ExitCode.USAGE_ERROR else code)
 
 
-@cli.command(name="shell")
+@cli.command(name="shell", context_settings={"allow_interspersed_args": False})  # COMMAND's options are its own
 @takes_choices
 @click.argument("command", nargs=-1)
 def shell_(choices: Choices, command: tuple[str, ...]) -> None:

@@ -137,9 +137,9 @@ class Running:
             assert time.monotonic() < deadline, f"no {what} within {MOMENT_S:g} s"
             time.sleep(0.02)
 
-    def wait_for_program(self, name: str) -> None:
-        """Return once a program of that name runs on its behalf."""
-        self.wait_until(name, lambda: any(name in command for command in self.owner.processes().values()))
+    def wait_for_program(self, name: str, number: int = 1) -> None:
+        """Return once as many programs of that name run on behalf of its owner."""
+        self.wait_until(name, lambda: sum(name in said for said in self.owner.processes().values()) >= number)
 
     def seconds_to_vanish(self) -> float:
         """How long it takes, from now, until nothing of it is alive."""
