@@ -14,11 +14,12 @@ import pytest
 from pydantic import StringConstraints
 
 from harness import paths
-from harness.config import MachineConfig, Model, known_machines, load, load_machine
+from harness.config import Capability, MachineConfig, Model, known_machines, load, load_machine
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
 from harness.session import IMPORTERS
 
+TEST_IMPORTER = "test importer"
 PATH = paths.VM_CONFIGS / "contract.yaml"
 
 RowId = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)\.[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -40,12 +41,15 @@ class Contract(Model):
 
 @dataclass(frozen=True)
 class Collected:
-    """A case as pytest collected it. ``where``: its file and name, for messages."""
+    """A case as pytest collected it. ``where``: its file and name, for messages. ``machines``: the only ones that can
+    show what it is about; none named is any. ``needs``: what a machine must not lack for it."""
 
     id: str
     where: str
     rows: tuple[str, ...]
     importer: str | None = None
+    machines: tuple[str, ...] = ()
+    needs: Capability | None = None
 
 
 @dataclass
@@ -86,8 +90,26 @@ class _Collector:
         for item in session.items:
             marks = list(item.iter_markers("contract"))
             rows = dict.fromkeys(row for mark in marks for row in mark.args[1:])
-            importer = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
-            self.cases.append(Collected(f"{item.path.stem}::{item.name}", item.nodeid, tuple(rows), importer))
+            machine = item.get_closest_marker("machine")
+            importer, needs = _importer(item)
+            self.cases.append(
+                Collected(
+                    f"{item.path.stem}::{item.name}",
+                    item.nodeid,
+                    tuple(rows),
+                    importer,
+                    machine.args if machine else (),
+                    needs,
+                )
+            )
+
+
+def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
+    """The importer that a case takes, and what that needs of a machine."""
+    name = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
+    if name in IMPORTERS:
+        return name, IMPORTERS[name].needs
+    return (TEST_IMPORTER, "dma-api") if "attach" in getattr(item, "fixturenames", ()) else (None, None)
 
 
 def contract() -> dict[str, Row]:
@@ -108,16 +130,17 @@ def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
 def join(
     rows: dict[str, Row], cases: Iterable[Collected], machines: Iterable[MachineConfig] = ()
 ) -> dict[str, Covered]:
-    """Each row with the cases that name it. Raises UsageError for a case that names no row, or an unknown one."""
+    """Each row with the cases that name it. Raises UsageError where a case names no row, or a case or a machine an
+    unknown one."""
     known = {name: Covered(row.title, reason=row.reason) for name, row in rows.items()}
     machines = list(machines)
+    for machine in machines:
+        _require(machine.rows, known, str(machine.path))
     for case in cases:
         if not case.rows:
             raise UsageError(f"{case.where}: names no row of {PATH}: @pytest.mark.contract(area, row)")
-        for name in case.rows:
-            if name not in known:
-                raise UsageError(f"{case.where}: row {name!r} is not in {PATH}{nearest(name, known)}")
-            covered = known[name]
+        _require(case.rows, known, case.where)
+        for covered in map(known.__getitem__, case.rows):
             covered.cases.append(case.id)
             if case.importer and case.importer not in covered.importers:
                 covered.importers.append(case.importer)
@@ -127,12 +150,18 @@ def join(
     return known
 
 
+def _require(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{where}: row {name!r} is not in {PATH}{nearest(name, known)}")
+
+
 def runs_on(case: Collected, machine: MachineConfig) -> bool:
-    """Whether the machine has the device that the case's importer is made of."""
-    if case.importer not in IMPORTERS:
-        return True
-    kind = IMPORTERS[case.importer]
-    return any(device.type == kind.qemu_type for device in machine.with_role(kind.role))
+    """Whether the case is for the machine, and its importer can be made and used there."""
+    if (case.machines and machine.name not in case.machines) or (case.needs and case.needs in machine.lacks):
+        return False
+    kind = IMPORTERS.get(case.importer or "")
+    return kind is None or any(device.type == kind.qemu_type for device in machine.with_role(kind.role))
 
 
 def coverage() -> dict[str, Covered]:

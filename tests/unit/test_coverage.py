@@ -2,12 +2,14 @@
 """Coverage: derived from the cases themselves; a row without a case and without a reason is missing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import coverage
-from harness.config import known_machines, load, load_machine
+from harness.config import MachineConfig, known_machines, load, load_machine
 from harness.coverage import Collected, Contract, Row, collect, join
 from harness.errors import HarnessError, UsageError
 
@@ -24,6 +26,13 @@ size = pytest.mark.contract("uapi", "uapi.size")
 @pytest.mark.contract("uapi", "uapi.region")
 @pytest.mark.parametrize("importer", ["rxe", pytest.param("iommufd+edu", marks=size)])
 def test_it(importer): ...
+
+@pytest.mark.contract("importers", "uapi.region")
+@pytest.mark.machine("switch")
+def test_that(attach): ...
+
+@pytest.fixture
+def attach(): ...
 """
 
 
@@ -32,25 +41,52 @@ def case(*rows: str, importer: str | None = None) -> Collected:
 
 
 def test_a_row_has_the_cases_that_name_it_and_where_they_run() -> None:
-    machines = [load_machine(name) for name in known_machines()]
-    rows = join(ROWS, [case("uapi.region", importer="rxe"), case("uapi.region", importer="rxe")], machines)
+    rxe = case("uapi.region", importer="rxe")
+    rows = join(ROWS, [rxe, rxe], [load_machine("intel-iommu")])
     assert rows["uapi.region"].importers == ["rxe"]
-    assert "intel-iommu" in rows["uapi.region"].machines
+    assert rows["uapi.region"].machines == ["intel-iommu"]
     assert len(rows["uapi.region"].cases) == 2
     assert [name for name, row in rows.items() if row.missing] == ["uapi.size"]
     assert "1 missing: uapi.size" in coverage.as_text(rows)
     assert json.loads(coverage.as_json(rows))["uapi.earlier"]["reason"] == "in no kernel"
 
 
-def test_a_machine_without_the_importers_device_does_not_cover(tmp_path: Path) -> None:
+BARE = """
+purpose: x
+machine: {type: q35}
+cpu: EPYC
+vcpus: 1
+memory_mib: 512
+devices: [{type: virtio-net-pci, id: mgmt0, role: management}]
+"""
+
+
+def machine(tmp_path: Path, more: str = "") -> MachineConfig:
     path = tmp_path / "bare.yaml"
-    path.write_text(
-        "purpose: x\nmachine: {type: q35}\ncpu: EPYC\nvcpus: 1\nmemory_mib: 512\n"
-        "devices: [{type: virtio-net-pci, id: mgmt0, role: management}]\n"
-    )
-    bare = load_machine(path)
-    rows = join(ROWS, [case("uapi.region", importer="rxe"), case("uapi.size")], [bare])
-    assert (rows["uapi.region"].machines, rows["uapi.size"].machines) == ([], ["bare"])
+    path.write_text(BARE + more)
+    return load_machine(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "runs"),
+    [
+        ({}, True),
+        ({"importer": "rxe"}, False),  # it has no NIC for that
+        ({"machines": ("bare",)}, True),
+        ({"machines": ("switch",)}, False),
+        ({"importer": "test importer", "needs": "dma-api"}, False),
+        ({"needs": "iommufd"}, True),
+    ],
+)
+def test_a_machine_covers_what_runs_there(tmp_path: Path, fields: dict[str, Any], runs: bool) -> None:
+    bare = machine(tmp_path, "lacks: {dma-api: no route}\n")
+    rows = join(ROWS, [replace(case("uapi.size"), **fields)], [bare])
+    assert rows["uapi.size"].machines == (["bare"] if runs else [])
+
+
+def test_a_machine_names_rows_that_are_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"bare\.yaml: row 'uapi.sise' is not in .*; did you mean 'uapi.size'"):
+        join(ROWS, [], [machine(tmp_path, "rows: [uapi.sise]\n")])
 
 
 @pytest.mark.parametrize(
@@ -67,9 +103,10 @@ def test_a_case_names_rows_that_are_there(rows: tuple[str, ...], said: str) -> N
 
 def test_cases_are_collected_with_the_rows_of_all_their_markers(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(CASE)
-    rxe, edu = collect(tmp_path)
+    rxe, edu, that = collect(tmp_path)
     assert (rxe.id, rxe.importer, rxe.rows) == ("test_x::test_it[rxe]", "rxe", ("uapi.region",))
     assert set(edu.rows) == {"uapi.region", "uapi.size"}
+    assert (that.importer, that.needs, that.machines) == ("test importer", "dma-api", ("switch",))
 
 
 def test_a_file_that_cannot_be_collected_is_told(tmp_path: Path) -> None:
@@ -85,5 +122,5 @@ def test_a_row_outside_the_sections_is_refused(tmp_path: Path) -> None:
         load(path, Contract)
 
 
-def test_every_shipped_case_names_rows_of_the_contract() -> None:
-    join(coverage.contract(), collect())
+def test_every_shipped_case_and_machine_names_rows_of_the_contract() -> None:
+    join(coverage.contract(), collect(), map(load_machine, known_machines()))
