@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 #   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
+#   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
-#   make vm-test-all   the same on every machine of vm-configs/, or on MACHINES="a b"; fails if it does on any
 #   make deps       set up what the others need, and nothing else
 #   make shell      boot the machine and get a shell in the guest
 #   make bench      boot-to-ready time against the kernel's own floor

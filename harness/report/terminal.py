@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The run as it happens, on a terminal or in a log: phases, cases, the table of verdicts."""
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
 from harness.report.text import key_evidence, one_line, printable, repeat_command, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
+LOG_WIDTH = 120
 LOG_PERIOD_S = 15.0
 """How often a log, which cannot be overwritten, hears of a long phase."""
 
@@ -38,7 +40,9 @@ class Terminal:
 
     def __init__(self, settings: Mapping[str, str], console: Console | None = None) -> None:
         self._settings = settings
-        self._console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = console or Console(
+            highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
+        )
         self._live = Progress(
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
