@@ -2,6 +2,7 @@
 """iommufd: contexts and IO address spaces (drivers/iommu/iommufd)."""
 
 import os
+from typing import TYPE_CHECKING
 
 from .dmabuf import DmaBuf
 from .kernel import ioctl, open_file
@@ -9,6 +10,9 @@ from .memory import AddressSpace
 from .resource import Resource
 from .uapi import iommufd as uapi
 from .uapi import vfio
+
+if TYPE_CHECKING:
+    from .vfio import Device
 
 READ_WRITE = uapi.MAP_READABLE | uapi.MAP_WRITEABLE
 
@@ -86,4 +90,28 @@ class Ioas(AddressSpace):
 
     def attach(self, device_fd: int) -> None:
         """VFIO_DEVICE_ATTACH_IOMMUFD_PT; a device already attached elsewhere changes over."""
-        ioctl(device_fd, vfio.DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=self.number))
+        attach(device_fd, self.number)
+
+
+class Domain(Resource):
+    """A further domain over a device's address space (IOMMU_HWPT_ALLOC); closing it takes the device out of it."""
+
+    def __init__(self, device: "Device") -> None:
+        super().__init__()
+        space = device.space
+        assert isinstance(space, Ioas)
+        request = uapi.HwptAlloc(dev_id=device.number, pt_id=space.number)
+        ioctl(space.iommufd.fd, uapi.HWPT_ALLOC, request)
+        self._undo.callback(space.iommufd.destroy, request.out_hwpt_id)
+        self._undo.callback(space.attach, device.fd)
+        self._device = device
+        self._number: int = request.out_hwpt_id
+
+    def enter(self) -> None:
+        """Move the device into this domain from the one that it is in."""
+        attach(self._device.fd, self._number)
+
+
+def attach(device_fd: int, number: int) -> None:
+    """VFIO_DEVICE_ATTACH_IOMMUFD_PT of the page table or address space ``number``."""
+    ioctl(device_fd, vfio.DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=number))

@@ -33,6 +33,7 @@ class Device(Node):
         super().__init__(fd)
         self.bdf = bdf
         self.space = space
+        self.number = 0  # iommufd's for it, once it is bound
         self._wakeup: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
         self.config = ConfigSpace(
@@ -182,7 +183,9 @@ def _node(bdf: str) -> str:
 def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
     """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
     device = Device(bdf, open_file(_node(bdf)), space)
-    ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, uapi.BindIommufd(iommufd=iommufd.fd))
+    request = uapi.BindIommufd(iommufd=iommufd.fd)
+    ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, request)
+    device.number = request.out_devid
     space.attach(device.fd)
     device.set_master(True)
     return device

@@ -79,11 +79,24 @@ class Importer(Handle):
         ref = self._call("attach", dmabuf=dmabuf, start=start, length=length)
         return Window(self, ref, dmabuf, start, length)
 
+    def reach(self, dmabuf: DmaBuf, iova: int, start: int = 0, length: int | None = None) -> "Window":
+        """What the device sees of the buffer, mapped by others, at an IOVA of its address space. iommufd's only."""
+        length = dmabuf.size() - start if length is None else length
+        return Window(self, self._call("reach", iova=iova), dmabuf, start, length)
+
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """What this device, the one of ``attachment``, reaches by its mapping. ``dma-api+edu`` only."""
         length = dmabuf.size()
         ref = self._call("window", attachment=attachment, start=0, length=length)
         return Window(self, ref, dmabuf, 0, length)
+
+
+class Domain(Handle):
+    """A domain over an importer's address space, in which the importer's device can be; close it to take it out."""
+
+    def enter(self) -> None:
+        """The importer's device sees what this domain maps, from now on."""
+        self._call("enter")
 
 
 class Window(Handle):
@@ -116,6 +129,14 @@ class Window(Handle):
         if self.dmabuf.region != REGISTERS:
             raise ValueError("the window is not of the doorbells' BAR")
         self.store32(self.dmabuf.offset_of(ticket.doorbell) - self.start, ticket.tail)
+
+    def local(self) -> "Window":
+        """The same bytes as the local side of RDMA, by which they come from our memory or go there. rxe only."""
+        return Window(self.importer, self._call("local"), self.dmabuf, self.start, self.length)
+
+    def rkey(self) -> int:
+        """The MR's key for remote access. rxe only."""
+        return cast(int, self._call("key"))
 
     def iova(self) -> int | None:
         """The window's IOVA in the importing device's address space, or None where the importer has none (rxe)."""

@@ -12,7 +12,8 @@ from harness.session.attachment import Attachment
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
-from harness.session.importers import IMPORTERS, Importer, ImporterKind
+from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
+from harness.session.ioas import Ioas
 from harness.session.nvme import Nvme
 from harness.session.wire import Ref
 from harness.vm import Machine
@@ -116,6 +117,22 @@ class Session:
         return Attachment(
             self.agent, self.agent.call("importer", "attach", bdf=self.bdf(device_id), dmabuf=buffer, **knobs)
         )
+
+    def new_domain(self, importer: Importer) -> Domain:
+        """A further domain over the address space of an importer of iommufd's; the importer stays where it is."""
+        device = self._importers[importer.kind.name].refs[-2]
+        return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device))
+
+    def ioas(self, importer: Importer | None = None) -> Ioas:
+        """A new IO address space of iommufd's with no device in it, or that of an importer, which stays open."""
+        if importer is None:
+            return Ioas(self.agent, self.agent.call("iommufd", "Iommufd"))
+        iommufd, space, *_ = self._importers[importer.kind.name].refs
+        return Ioas(self.agent, iommufd, space)
+
+    def udmabuf(self, length: int) -> DmaBuf:
+        """A dma-buf of ordinary memory, by another exporter than vfio (drivers/dma-buf/udmabuf.c)."""
+        return DmaBuf(self.agent, self.agent.call("dmabuf", "udmabuf", length=length), region=-1, ranges=[])
 
     def bufinfo(self) -> list[dict[str, str]]:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""

@@ -22,6 +22,7 @@ IOAS_ALLOC = _iommufd("IOAS_ALLOC", 0x81)
 IOAS_COPY = _iommufd("IOAS_COPY", 0x83)
 IOAS_MAP = _iommufd("IOAS_MAP", 0x85)
 IOAS_UNMAP = _iommufd("IOAS_UNMAP", 0x86)
+HWPT_ALLOC = _iommufd("HWPT_ALLOC", 0x89)
 IOAS_MAP_FILE = _iommufd("IOAS_MAP_FILE", 0x8F)
 
 
@@ -54,6 +55,13 @@ class IoasCopy(_Sized):
     _fields_: ClassVar = [
         ("size", u32), ("flags", u32), ("dst_ioas_id", u32), ("src_ioas_id", u32),
         ("length", u64), ("dst_iova", u64), ("src_iova", u64),
+    ]  # fmt: skip
+
+
+class HwptAlloc(_Sized):
+    _fields_: ClassVar = [
+        ("size", u32), ("flags", u32), ("dev_id", u32), ("pt_id", u32), ("out_hwpt_id", u32), ("_reserved", u32),
+        ("data_type", u32), ("data_len", u32), ("data_uptr", u64), ("fault_id", u32), ("_reserved2", u32),
     ]  # fmt: skip
 
 
