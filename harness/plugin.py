@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from harness import paths
+from harness.config import Capability
 from harness.contract import must
 from harness.errors import HarnessError, UsageError
 from harness.judge import Skipped, judge
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker that cases carry."""
     config.addinivalue_line("markers", "contract(area, *rows): the rows of docs/contract.md that the case covers")
+    config.addinivalue_line("markers", "needs(*capabilities): what a machine must not lack for the case to run")
     config.addinivalue_line("markers", "machine(*names): the only machines that can show what the case is about")
 
 
@@ -202,9 +204,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 # What cases take
 
 
+def skip_without(rig: Rig, capability: Capability) -> None:
+    """Skip the case if the machine says that it lacks the capability."""
+    if reason := rig.machine.lacks.get(capability):
+        pytest.skip(f"{rig.machine.name} lacks {capability}: {reason}")
+
+
 @pytest.fixture
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A booted machine with its agent, and nothing open in it. What the case leaves open is closed, and must close."""
+    for mark in request.node.iter_markers("needs"):
+        for capability in mark.args:
+            skip_without(request.config.stash[RUN].rig, capability)
     case: Case = request.node.stash[CASE]
     session = request.config.stash[RUN].session_for(case)
     yield session

@@ -104,6 +104,7 @@ def test_unmapping_gives_the_address_back(buffer: DmaBuf, attach: Attach) -> Non
     must(len(addresses) <= SPARE, "no IOVA space is lost over map and unmap", f"{len(addresses)} in {CYCLES} cycles")
 
 
+@pytest.mark.needs("iommufd")
 @rows("several")
 @by_dma_api
 def test_each_importer_is_cut(

@@ -335,6 +335,7 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, w
     must(rang.blocked, "a mapping made before a reset through sysfs does not reach the device after it", rang)
 
 
+@pytest.mark.machine("aer")
 @row("not-wired")
 @importers("rxe")
 def test_error_recovery_revokes(session: Session, importer: Importer, watch: Watch) -> None:
