@@ -154,3 +154,66 @@ def test_tree_of_switches_and_functions(tmp_path: Path) -> None:
     assert tree["rp-switch"] == "pcie.0"
     assert (tree["up"], tree["down0"], tree["down1"]) == ("rp-switch", "up", "up")
     assert (tree["f0"], tree["f1"]) == ("down0", "down0")
+
+
+def extending(tmp_path: Path, text: str) -> Path:
+    """A file ``child.yaml`` that extends ``base.yaml``, the default machine's text."""
+    (tmp_path / "base.yaml").write_text(DEFAULT_TEXT, encoding="utf-8")
+    path = tmp_path / "child.yaml"
+    path.write_text(f"purpose: a child of the default machine\nextends: {tmp_path}/base.yaml\n{text}", encoding="utf-8")
+    return path
+
+
+def test_extending_machine_says_only_what_differs(tmp_path: Path) -> None:
+    base = load_machine(DEFAULT_MACHINE)
+    config = load_machine(extending(tmp_path, "cpu: Nehalem\niommu: null\n"))
+    assert (config.name, config.cpu, config.iommu) == ("child", "Nehalem", None)
+    assert (config.machine, config.kernel_args, config.devices) == (base.machine, base.kernel_args, base.devices)
+
+
+def test_extending_machine_changes_devices_by_id(tmp_path: Path) -> None:
+    text = "without: [rp-edu0]\ndevices: [{type: pcie-root-port, id: rp-nvme1}, {type: edu, id: edu9}]\n"
+    config = load_machine(extending(tmp_path, text))
+    assert [device.id for device in config.devices][:2] == ["rp-nvme1", "edu9"]
+    ids = {device.id for device, _ in config.walk()}
+    assert {"nvme0", "mgmt0"} <= ids
+    assert not {"nvme1", "edu0", "rp-edu0"} & ids
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("vcpus: two\n", ["child.yaml:3: vcpus: ", '"two"']),
+        ("cpus: EPYC\n", ["child.yaml:3: cpus: unknown key"]),
+        ("devices:\n  - {type: edu, id: edu9}\n  - {type: edu, id: x, typ: y}\n", [":5: devices[1].typ", "'type'"]),
+        ("devices: [{type: edu, id: nvme0}]\n", ["device id 'nvme0' is taken"]),
+        ("without: [rp-edu9]\n", ["child.yaml: without: ", "has no device 'rp-edu9'"]),
+        ("lacks: {iomufd: none}\n", ["child.yaml:3: lacks.iomufd", "'iommufd'"]),
+    ],
+)
+def test_mistake_of_an_extending_machine_is_its_own(tmp_path: Path, text: str, wanted: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_machine(extending(tmp_path, text))
+    assert all(words in str(caught.value) for words in wanted), str(caught.value)
+
+
+def test_machine_cannot_extend_itself(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(f"purpose: one\nextends: {second}\n", encoding="utf-8")
+    second.write_text(f"purpose: two\nextends: {first}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"b\.yaml: extends: .*a\.yaml extends this machine in turn"):
+        load_machine(first)
+
+
+def test_mistake_of_the_extended_machine_names_its_file(tmp_path: Path) -> None:
+    path = extending(tmp_path, "")
+    (tmp_path / "base.yaml").write_text(DEFAULT_TEXT.replace("vcpus: 2", "vcpus: two"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"base\.yaml:\d+: vcpus: "):
+        load_machine(path)
+
+
+def test_unknown_machine_to_extend(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("purpose: lost\nextends: intel-iomu\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"m\.yaml: extends: unknown machine 'intel-iomu'; did you mean 'intel-iommu'"):
+        load_machine(path)
