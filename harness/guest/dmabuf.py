@@ -6,11 +6,13 @@ import mmap
 import os
 from pathlib import Path
 
-from .kernel import ioctl, named
+from .kernel import ioctl, load_module, named, open_file
 from .resource import Resource
 from .uapi import dmabuf as uapi
+from .uapi import udmabuf as udmabuf_uapi
 
 BUFINFO = Path("/sys/kernel/debug/dma_buf/bufinfo")
+UDMABUF = Path("/dev/udmabuf")
 
 
 class DmaBuf(Resource):
@@ -51,6 +53,30 @@ class DmaBuf(Resource):
         """mmap it, shared and writeable, and let go again; EINVAL where the exporter has no mmap."""
         with named("mmap dma-buf"):
             mmap.mmap(self.fd, length).close()
+
+
+def from_memfd(file: int, length: int) -> DmaBuf:
+    """A dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""
+    with named("F_ADD_SEALS"):
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    node = open_file(str(UDMABUF))
+    request = udmabuf_uapi.Create(memfd=file, flags=udmabuf_uapi.CLOEXEC, size=length)
+    try:
+        return DmaBuf(ioctl(node, udmabuf_uapi.CREATE, request))
+    finally:
+        os.close(node)
+
+
+def udmabuf(length: int) -> DmaBuf:
+    """A dma-buf of ``length`` bytes of new memory."""
+    if not UDMABUF.exists():  # else it is built in, or loaded
+        load_module("udmabuf")
+    file = os.memfd_create("vfio-harness", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.truncate(file, length)
+        return from_memfd(file, length)
+    finally:
+        os.close(file)
 
 
 def bufinfo() -> list[dict[str, str]]:

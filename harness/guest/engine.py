@@ -56,16 +56,20 @@ class IoasEngine(Engine):
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "IovaWindow":
         """Errors: those of IOMMU_IOAS_MAP_FILE."""
-        return IovaWindow(self, dmabuf, start, length)
+        return IovaWindow(self, self.space.map_file(dmabuf, start, length), length)
+
+    def copy(self, source: Ioas, iova: int, length: int) -> "IovaWindow":
+        """IOMMU_IOAS_COPY of what ``source`` has at ``iova``."""
+        return IovaWindow(self, self.space.copy(source, iova, length), length)
 
 
 class IovaWindow(Window):
-    """A window through an IO address space of iommufd's; closing it unmaps."""
+    """A window through an IO address space of iommufd's, where ``length`` bytes are mapped; closing it unmaps."""
 
-    def __init__(self, engine: IoasEngine, dmabuf: DmaBuf, start: int, length: int) -> None:
+    def __init__(self, engine: IoasEngine, base: int, length: int) -> None:
         super().__init__()
         self._engine = engine
-        self.base = engine.space.map_file(dmabuf, start, length)
+        self.base = base
         self._unmapped: int | None = None
         self._undo.callback(self._unmap, length)
 

@@ -2,16 +2,12 @@
 """vfio without an IOMMU: devices see memory as the DMA API shows it to them, and so all of it."""
 
 import ctypes
-import fcntl
 import mmap
-import os
 from collections.abc import Sequence
 
 from .container import Container
-from .dmabuf import DmaBuf
+from .dmabuf import from_memfd
 from .importer import Attachment
-from .kernel import ioctl, named, open_file
-from .uapi import udmabuf
 from .uapi import vfio as uapi
 
 
@@ -29,7 +25,7 @@ class NoIommu(Container):
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(length)):
             raise OSError(ctypes.get_errno(), "cannot lock memory", "mlock")
-        buffer = _as_dmabuf(file, length)
+        buffer = from_memfd(file, length)
         attachment = Attachment(self._bdf, buffer, static=True)
         attachment.map()
         entries = attachment.table()["entries"]
@@ -39,14 +35,3 @@ class NoIommu(Container):
 
     def unshare(self, pages: Sequence[int]) -> None:
         """Nothing to do: the pages are unlocked with their mapping."""
-
-
-def _as_dmabuf(file: int, length: int) -> DmaBuf:
-    """A dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""
-    with named("F_ADD_SEALS"):
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    node = open_file("/dev/udmabuf")
-    try:
-        return DmaBuf(ioctl(node, udmabuf.CREATE, udmabuf.Create(memfd=file, flags=udmabuf.CLOEXEC, size=length)))
-    finally:
-        os.close(node)

@@ -39,7 +39,7 @@ class Rxe(Resource):
         self._gid_index, self._gid = ipv4_gid(link)
         self.context = self._keep(Context(name=link))
         self.domain = self._keep(PD(self.context))
-        self._buffer = self._keep(MR(self.domain, CHUNK, e.IBV_ACCESS_LOCAL_WRITE))
+        self._buffer = self._keep(MR(self.domain, CHUNK, ACCESS))
         self._completions = self._keep(CQ(self.context, 16))
         self._pair: tuple[Any, Any] | None = None
         self._undo.callback(self._disconnect)
@@ -60,12 +60,21 @@ class Rxe(Resource):
         length = data if isinstance(data, int) else len(data)
         if not isinstance(data, int):
             self._buffer.write(data, length)
-        request = SendWR(
-            opcode=opcode,
-            num_sge=1,
-            sg=[SGE(self._buffer.buf, length, self._buffer.lkey)],
-            send_flags=e.IBV_SEND_SIGNALED,
-        )
+        self._run(opcode, SGE(self._buffer.buf, length, self._buffer.lkey), address, rkey)
+        return bytes(self._buffer.read(length, 0)) if isinstance(data, int) else b""
+
+    def scatter(self, address: int, lkey: int, data: bytes) -> None:
+        """One RDMA READ of our own buffer whose response goes to ``address`` of the MR ``lkey``."""
+        self._buffer.write(data, len(data))
+        self._run(e.IBV_WR_RDMA_READ, SGE(address, len(data), lkey), self._buffer.buf, self._buffer.rkey)
+
+    def gather(self, address: int, lkey: int, length: int) -> bytes:
+        """One RDMA WRITE to our own buffer whose data comes from ``address`` of the MR ``lkey``."""
+        self._run(e.IBV_WR_RDMA_WRITE, SGE(address, length, lkey), self._buffer.buf, self._buffer.rkey)
+        return bytes(self._buffer.read(length, 0))
+
+    def _run(self, opcode: int, local: Any, address: int, rkey: int) -> None:
+        request = SendWR(opcode=opcode, num_sge=1, sg=[local], send_flags=e.IBV_SEND_SIGNALED)
         request.set_wr_rdma(rkey, address)
         self._connected().post_send(request)
         found: list[Any] = []
@@ -73,7 +82,6 @@ class Rxe(Resource):
         if found[0].status:
             self._disconnect()
             raise Refused(uapi.WC_STATUS[found[0].status])
-        return bytes(self._buffer.read(length, 0)) if isinstance(data, int) else b""
 
     def _poll(self, found: list[Any]) -> list[Any]:
         found += self._completions.poll(1)[1]
@@ -136,7 +144,15 @@ class MrWindow(Window):
         ]
         handle = _uverbs(rxe, uapi.REG_DMABUF_MR, attributes)[0].data
         self._undo.callback(_uverbs, rxe, uapi.MR_DESTROY, [_attr(uapi.MR_DESTROY_HANDLE, 0, handle)])
-        self.rkey = rkey.value
+        self.lkey, self.rkey = lkey.value, rkey.value
+
+    def key(self) -> int:
+        """The rkey."""
+        return self.rkey
+
+    def local(self) -> "LocalWindow":
+        """The same bytes as the local side of a transfer."""
+        return LocalWindow(self._rxe, self.lkey, self._start)
 
     def write(self, offset: int, data: bytes) -> None:
         for at in range(0, len(data), CHUNK):
@@ -147,6 +163,22 @@ class MrWindow(Window):
         return b"".join(
             self._rxe.transfer(e.IBV_WR_RDMA_READ, self._start + offset + at, self.rkey, count) for at, count in chunks
         )
+
+
+class LocalWindow(Window):
+    """A dma-buf MR as the local side: up to ``CHUNK`` bytes at a time go from our buffer to it and back."""
+
+    def __init__(self, rxe: Rxe, lkey: int, start: int) -> None:
+        super().__init__()
+        self._rxe = rxe
+        self._lkey = lkey
+        self._start = start
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._rxe.scatter(self._start + offset, self._lkey, data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._rxe.gather(self._start + offset, self._lkey, length)
 
 
 def open_rxe(bdf: str, link: str = "rxe0") -> Rxe:

@@ -6,6 +6,7 @@ from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
+from harness.session.ioas import READABLE, WRITEABLE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, Ticket
 from harness.session.session import Session
 
@@ -13,6 +14,8 @@ __all__ = [
     "HOLD_MS",
     "IMPORTERS",
     "MAINLINE",
+    "READABLE",
+    "WRITEABLE",
     "Agent",
     "Attachment",
     "Cmb",
@@ -23,6 +26,7 @@ __all__ = [
     "FenceUsage",
     "Importer",
     "ImporterKind",
+    "Ioas",
     "Nvme",
     "Pending",
     "Session",

@@ -9,6 +9,7 @@ from harness.session.attachment import Attachment
 from harness.session.client import Agent
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
+from harness.session.ioas import Ioas
 from harness.session.nvme import REGISTERS, Ticket
 from harness.session.wire import Ref
 
@@ -79,10 +80,10 @@ class Importer(Handle):
         ref = self._call("attach", dmabuf=dmabuf, start=start, length=length)
         return Window(self, ref, dmabuf, start, length)
 
-    def reach(self, dmabuf: DmaBuf, iova: int, start: int = 0, length: int | None = None) -> "Window":
-        """What the device sees of the buffer, mapped by others, at an IOVA of its address space. iommufd's only."""
-        length = dmabuf.size() - start if length is None else length
-        return Window(self, self._call("reach", iova=iova), dmabuf, start, length)
+    def copy(self, dmabuf: DmaBuf, source: Ioas, iova: int | None) -> "Window":
+        """IOMMU_IOAS_COPY of the buffer, which ``source`` has at ``iova``, to where the device sees it. iommufd's."""
+        length = dmabuf.size()
+        return Window(self, self._call("copy", source=source, iova=iova, length=length), dmabuf, 0, length)
 
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """What this device, the one of ``attachment``, reaches by its mapping. ``dma-api+edu`` only."""

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Handle on an IO address space of iommufd's, for cases that ask it what an importer never would."""
+
+from typing import cast
+
+from harness.session.client import Agent
+from harness.session.device import DmaBuf
+from harness.session.handle import Handle
+from harness.session.wire import Ref
+
+WRITEABLE, READABLE = 2, 4
+"""IOMMU_IOAS_MAP_WRITEABLE and _READABLE (include/uapi/linux/iommufd.h)."""
+
+
+class Ioas(Handle):
+    """An IO address space. IOVAs are chosen by us, and none twice."""
+
+    def __init__(self, agent: Agent, iommufd: Ref, ref: Ref | None = None) -> None:
+        """The address space ``ref``, or a new one, of the context ``iommufd``."""
+        super().__init__(agent, ref or agent.call(iommufd, "ioas"))
+        self._iommufd = iommufd
+
+    def beside(self) -> "Ioas":
+        """A new one in the same context, with no device in it."""
+        return Ioas(self._agent, self._iommufd)
+
+    def map_file(
+        self, dmabuf: DmaBuf, start: int = 0, length: int | None = None, *, flags: int = READABLE | WRITEABLE
+    ) -> int:
+        """IOMMU_IOAS_MAP_FILE of ``length`` bytes (None: all) from ``start``; returns the IOVA.
+
+        Errors: docs/contract.md, section 3.
+        """
+        length = dmabuf.size() - start if length is None else length
+        return cast(int, self._call("map_file", dmabuf=dmabuf, start=start, length=length, flags=flags))
+
+    def copy(self, source: "Ioas", iova: int | None, length: int) -> int:
+        """IOMMU_IOAS_COPY of what ``source`` has at ``iova``; returns the IOVA here."""
+        return cast(int, self._call("copy", source=source, source_iova=iova, length=length))
+
+    def unmap(self, iova: int, length: int) -> int:
+        """IOMMU_IOAS_UNMAP; returns the bytes unmapped."""
+        return cast(int, self._call("unmap", iova=iova, length=length))
