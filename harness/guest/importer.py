@@ -73,6 +73,12 @@ class Attachment(Resource):
         """dma_buf_unmap_attachment; EBADFD without a mapping."""
         ioctl(self.fd, uapi.UNMAP)
 
+    def cycle(self, count: int) -> None:
+        """Map and unmap, ``count`` times."""
+        for _ in range(count):
+            self.map()
+            self.unmap()
+
     def pin(self) -> None:
         """dma_buf_pin."""
         ioctl(self.fd, uapi.PIN)

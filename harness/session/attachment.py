@@ -57,6 +57,10 @@ class Attachment(Handle):
         """dma_buf_unmap_attachment."""
         self._call("unmap")
 
+    def cycle(self, count: int) -> None:
+        """Map and unmap ``count`` times."""
+        self._call("cycle", count=count)
+
     def pin(self) -> None:
         """dma_buf_pin."""
         self._call("pin")
