@@ -251,8 +251,7 @@ def attach(request: pytest.FixtureRequest, session: Session) -> Callable[..., At
     rig = request.config.stash[RUN].rig
     if absent := rig.kernel.importer_absent:
         pytest.skip(f"this kernel has no test importer: {absent}")
-    if reason := rig.machine.lacks.get("dma-api"):
-        pytest.skip(f"{rig.machine.name} lacks dma-api: {reason}")
+    skip_without(rig, "dma-api")
     return partial(session.attach, device_id=rig.machine.with_role("roce")[0].id)
 
 
@@ -262,9 +261,7 @@ def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
     rig = request.config.stash[RUN].rig
     if request.param == "dma-api+edu":
         request.getfixturevalue("attach")
-    needs = IMPORTERS[request.param].needs
-    if reason := rig.machine.lacks.get(needs):
-        pytest.skip(f"{rig.machine.name} lacks {needs}: {reason}")
+    skip_without(rig, IMPORTERS[request.param].needs)
     support = rig.kernel.rxe
     if request.param == "rxe" and support.how == "absent":
         pytest.skip(f"this kernel's rxe has no dma-buf MRs: {support.reason}")
