@@ -43,7 +43,7 @@ MACHINES ?= $(basename $(notdir $(shell grep -lE '^(machine|extends):' vm-config
 vm-test-all: deps
 	@worst=0; summary=; for machine in $(MACHINES); do \
 		echo "vm-test-all: $$machine"; \
-		$(BIN)/vfio-harness run $(ARGS) --machine $$machine $(if $(K),-k '$(K)'); code=$$?; \
+		$(BIN)/vfio-harness run $(ARGS) --machine $$machine --focus $(if $(K),-k '$(K)'); code=$$?; \
 		test $$code -eq 0 || test $$worst -eq 1 || worst=$$code; \
 		summary="$$summary  $$machine: exit code $$code\n"; \
 	done; printf "vm-test-all:\n$$summary"; exit $$worst

@@ -53,9 +53,10 @@ def cli() -> None:
 @cli.command()
 @takes_choices
 @click.option("-k", "expression", metavar="EXPR", help="Only the cases whose name matches, as pytest's -k.")
+@click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
 @click.argument("cases", nargs=-1, type=click.Path(exists=True, path_type=Path))
-def run(choices: Choices, expression: str | None, show_command: bool, cases: tuple[Path, ...]) -> None:
+def run(choices: Choices, expression: str | None, focus: bool, show_command: bool, cases: tuple[Path, ...]) -> None:
     """Run the cases (default: all of tests/vm) against a kernel.
 
     Exit code: 0 the contract held, 1 the kernel is at fault, 2 wrong usage, 3 the harness or the host failed.
@@ -68,6 +69,7 @@ def run(choices: Choices, expression: str | None, show_command: bool, cases: tup
         for name, value in vars(choices).items():
             arguments += [f"--{name}={value}"] if value is not None else []
         arguments += ["-k", expression] if expression else []
+        arguments += ["--focus"] if focus else []
         front_end = plugin.FrontEnd(terminal)
         code = pytest.main([*arguments, *map(str, cases or [paths.VM_CASES])], [front_end])
         if front_end.interrupted:

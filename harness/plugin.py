@@ -4,6 +4,7 @@
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from harness import paths
-from harness.config import Capability
+from harness.config import Capability, load_machine
 from harness.contract import must
 from harness.errors import HarnessError, UsageError
 from harness.judge import Skipped, judge
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--flavour", default="release", choices=["release", "debug"])
     group.addoption("--accel", default="auto", choices=["auto", "kvm", "tcg"])
     group.addoption("--qemu", default=None, type=Path, help="the QEMU binary")
+    group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
 
 
@@ -59,19 +61,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases of other machines; where that leaves nothing of what was asked for, name those machines."""
-    if config.option.collectonly:
+    """Leave out the cases of other machines, and with --focus what is the same on this one as on the one it extends.
+
+    Where that leaves nothing of what was asked for, say so.
+    """
+    if config.option.collectonly or not items:
         return
-    here = Path(config.getoption("machine")).stem
+    here = config.getoption("machine")
     only = {item: mark.args for item in items if (mark := item.get_closest_marker("machine"))}
-    foreign = [item for item, names in only.items() if here not in names]
-    if foreign and len(foreign) == len(items):
-        names = sorted({name for item in foreign for name in only[item]})
-        error = UsageError(f"no such case is for the machine {here}, but for {', '.join(names)}: choose with --machine")
-        terminal(config).failure(error)
-        raise pytest.exit.Exception(str(error), returncode=error.exit_code)
-    config.hook.pytest_deselected(items=foreign)
-    items[:] = [item for item in items if item not in foreign]
+    kept = [item for item in items if Path(here).stem in only.get(item, [Path(here).stem])]
+    error = (
+        f"no such case is for {here}, but for {', '.join(sorted(set(chain(*only.values()))))}: choose with --machine"
+    )
+    if kept and config.getoption("focus") and (focus := load_machine(here).focus):
+        kept = [item for item in kept if item in only or sections(item) & {*focus}]
+        error = f"no such case is in the focus of {here}, {', '.join(focus)}: leave --focus out"
+    if not kept:
+        refused = UsageError(error)
+        terminal(config).failure(refused)
+        raise pytest.exit.Exception(error, returncode=refused.exit_code)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def sections(item: pytest.Item) -> set[str]:
+    """The sections of the contract that a case covers rows of."""
+    return {row.partition(".")[0] for mark in item.iter_markers("contract") for row in mark.args[1:]}
 
 
 # The run

@@ -30,12 +30,15 @@ can DMA into it, the SSH link, the NIC that rxe uses."""
 Interface = Literal["cdev", "group"]
 """How user space opens a vfio device: its character device and iommufd, or its group and a container."""
 
+Section = Literal["uapi", "lifecycle", "importers", "around"]
+"""A section of docs/contract.md, and the first word of its rows."""
+
 Capability = Literal["iommufd", "dma-api"]
 """What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API."""
 
-OF_ONE = {"purpose", "rows", "extends", "without"}
+OF_ONE = {"purpose", "rows", "focus", "extends", "without"}
 """Keys that speak of one machine alone, and are not handed on."""
-TOLD = {"purpose", "rows", "lacks"}
+TOLD = {"purpose", "rows", "focus", "lacks"}
 """Keys that say what a machine is for."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
@@ -116,9 +119,10 @@ class Device(Part):
 class MachineConfig(Model):
     """A machine: what it is for, what it is made of.
 
-    ``rows``: the rows of docs/contract.md that it is there for. ``lacks``: why a case that needs the capability is
-    skipped here. ``extends``: the machine whose values hold for every key that this file leaves out, and whose devices
-    are here too, less those in ``without``; one of the same id takes its place.
+    ``rows``: the rows of docs/contract.md that it is there for. ``focus``: the sections in which it may differ from the
+    machine that it extends, to which a run can be limited; none named is all. ``lacks``: why a case that needs the
+    capability is skipped here. ``extends``: the machine whose values hold for every key that this file leaves out, and
+    whose devices are here too, less those in ``without``; one of the same id takes its place.
     """
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
@@ -132,6 +136,7 @@ class MachineConfig(Model):
     kernel_args: tuple[Text, ...] = ()
     devices: tuple[Device, ...]
     rows: tuple[Text, ...] = ()
+    focus: tuple[Section, ...] = ()
     extends: Text | None = None
     without: tuple[Id, ...] = ()
     lacks: Mapping[Capability, Text] = Field(default_factory=dict)
@@ -251,7 +256,7 @@ def _extended(path: Path, heirs: tuple[Path, ...], tree: Tree) -> Tree:
 
 
 def machines_as_json() -> str:
-    """Every shipped machine: ``purpose``, ``rows``, ``lacks``."""
+    """Every shipped machine: ``purpose``, ``rows``, ``focus``, ``lacks``."""
     told = {name: load_machine(name).model_dump(mode="json", include=TOLD) for name in known_machines()}
     return json.dumps(told, indent=2)
 
