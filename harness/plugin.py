@@ -237,6 +237,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     if judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
         must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
         must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
+        case.left_clean = True
 
 
 @pytest.fixture

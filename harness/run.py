@@ -44,12 +44,16 @@ class Identity:
 
 @dataclass
 class Case:
-    """One case while it runs: what it raised so far, in order, and who watches it."""
+    """One case while it runs: what it raised so far, in order, and who watches it.
+
+    ``left_clean``: it is over, and nothing that it opened is left in its machine.
+    """
 
     identity: Identity
     began: float = field(default_factory=time.monotonic)
     raised: list[BaseException] = field(default_factory=list)
     watch: Watch | None = None
+    left_clean: bool = False
     calls: list[Evidence] = field(default_factory=list)
 
     def heard(self, call: str) -> None:
@@ -93,7 +97,7 @@ class Run:
         return session
 
     def conclude(self, case: Case) -> CaseRecord:
-        """Judge a case that has ended; after a bad end the next one gets a fresh machine."""
+        """Judge a case that has ended; after a bad end, or with something left open, the next one gets a fresh machine."""
         observed = case.watch.collect() if case.watch else None
         if observed and observed.spoiled:
             case.raised.append(HarnessError(observed.spoiled))
@@ -110,7 +114,7 @@ class Run:
             ),
         )
         self.records.append(record)
-        if judgement.verdict in NEEDS_FRESH_MACHINE:
+        if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
             self._pool.discard()
         return record
 
