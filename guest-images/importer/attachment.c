@@ -119,7 +119,7 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	struct dma_buf *dmabuf;
 	int ret;
 
-	if (req->flags & ~(IMPORTER_STATIC | IMPORTER_PEER2PEER | IMPORTER_CALLBACK | IMPORTER_REMAP) ||
+	if (req->flags & ~IMPORTER_FLAGS ||
 	    (req->flags & IMPORTER_STATIC && req->flags != IMPORTER_STATIC) ||
 	    req->delay_ms > IMPORTER_PATIENCE_MS)
 		return -EINVAL;
@@ -305,7 +305,8 @@ int importer_table(struct importer *imp, struct importer_table *table)
 	}
 	dma_resv_unlock(attach->dmabuf->resv);
 
-	if (!ret && copy_to_user(u64_to_user_ptr(table->entries), entries, count * sizeof(*entries)))
+	if (!ret &&
+	    copy_to_user(u64_to_user_ptr(table->entries), entries, count * sizeof(*entries)))
 		ret = -EFAULT;
 out:
 	kvfree(entries);

@@ -39,7 +39,7 @@ struct importer {
 
 	struct delayed_work unmap;
 	struct delayed_work signal;
-	struct dma_fence *fence;		/* the unsignalled one; set under lock, taken by xchg() */
+	struct dma_fence *fence;		/* unsignalled; set under lock, taken by xchg() */
 
 	spinlock_t log_lock;
 	u32 happened;

@@ -12,12 +12,13 @@
 #include <linux/types.h>
 
 /* importer_attach.flags */
-#define IMPORTER_STATIC		(1u << 0)	/* dma_buf_attach: no importer ops; excludes all others */
+#define IMPORTER_STATIC		(1u << 0)	/* dma_buf_attach: no ops; excludes all others */
 #define IMPORTER_PEER2PEER	(1u << 1)	/* allow_peer2peer */
 #define IMPORTER_CALLBACK	(1u << 2)	/* invalidate_mappings, or move_notify */
-#define IMPORTER_REMAP		(1u << 3)	/* the callback maps what is not mapped (any more) */
+#define IMPORTER_REMAP		(1u << 3)	/* the callback maps what it finds unmapped */
+#define IMPORTER_FLAGS		0xfu
 
-/* Below the hung task detector's 30 s: whatever happens to user space, nobody waits longer for us. */
+/* Whatever happens to user space, nobody waits longer for us; the hung task detector has 30 s. */
 #define IMPORTER_PATIENCE_MS	20000u
 
 struct importer_attach {
@@ -102,8 +103,8 @@ struct importer_edu {
 #define IMPORTER_RELEASE	_IO('V', 6)	/* what waits for delay_ms happens now */
 #define IMPORTER_TABLE		_IOWR('V', 7, struct importer_table)
 #define IMPORTER_LOG		_IOWR('V', 8, struct importer_log)
-#define IMPORTER_FENCE		_IO('V', 9)	/* adds an unsignalled one; argument: enum dma_resv_usage */
-#define IMPORTER_SIGNAL		_IO('V', 10)	/* else it is signalled after IMPORTER_PATIENCE_MS */
+#define IMPORTER_FENCE		_IO('V', 9)	/* adds one; argument: enum dma_resv_usage */
+#define IMPORTER_SIGNAL		_IO('V', 10)	/* it, before IMPORTER_PATIENCE_MS are over */
 #define IMPORTER_EDU		_IOW('V', 11, struct importer_edu)
 
 #endif
