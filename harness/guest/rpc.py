@@ -28,7 +28,20 @@ from .resource import Resource, close_all
 LINE_LIMIT = 4 << 20  # bytes; 1 MiB of data is 1.4 MiB of base64
 TRACEBACK_LIMIT = 4000  # characters
 # Imported at their first use, or ahead of it while the host asks for nothing. verbs is by far the slowest.
-SERVICES = ("pci", "iommufd", "vfio", "nvme", "edu", "container", "dmabuf", "importer", "noiommu", "attempts", "verbs")
+SERVICES = (
+    "pci",
+    "iommufd",
+    "vfio",
+    "nvme",
+    "edu",
+    "container",
+    "dmabuf",
+    "importer",
+    "noiommu",
+    "attempts",
+    "teardown",
+    "verbs",
+)
 
 
 class Refused(Exception):

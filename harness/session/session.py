@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A session: one booted machine with its guest agent."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -11,10 +12,10 @@ from harness.errors import UsageError
 from harness.session.attachment import Attachment
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
-from harness.session.export import MAINLINE, ExportUapi
+from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
-from harness.session.nvme import Nvme
+from harness.session.nvme import REGISTERS, Nvme
 from harness.session.wire import Ref
 from harness.vm import Machine
 
@@ -133,6 +134,16 @@ class Session:
     def udmabuf(self, length: int) -> DmaBuf:
         """A dma-buf of ordinary memory, by another exporter than vfio (drivers/dma-buf/udmabuf.c)."""
         return DmaBuf(self.agent, self.agent.call("dmabuf", "udmabuf", length=length), region=-1, ranges=[])
+
+    def kill_with_open(self, device_id: str, ranges: Sequence[Range], closes: Sequence[str]) -> None:
+        """In a process of its own open a device, export ``ranges`` of BAR 0, and map that where the device sees it;
+        close ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and be killed with the rest open.
+        """
+        self._release(device_id)
+        self.bind(device_id)
+        bdf, payload = self.bdf(device_id), self._uapi.payload(REGISTERS, ranges, os.O_RDWR | os.O_CLOEXEC, 0)
+        number = self._uapi.feature
+        self.agent.call("teardown", "kill_after", bdf=bdf, feature=number, payload=payload, closes=list(closes))
 
     def bufinfo(self) -> list[dict[str, str]]:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
