@@ -92,6 +92,10 @@ class Fate:
         """QEMU has left, and no event before has said why."""
         self._lose(QemuDied(f"QEMU is gone: {how}"))
 
+    def on_host(self, error: HarnessError) -> None:
+        """The host can no longer run the VM as it should."""
+        self._lose(error)
+
     def _lose(self, error: HarnessError | GuestLost) -> None:
         """The first cause counts; later ones follow from it."""
         with self._lock:

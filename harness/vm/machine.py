@@ -15,7 +15,7 @@ import paramiko
 from harness.config import MachineConfig
 from harness.errors import AgentLost, GuestHung, GuestLost, HarnessError
 from harness.progress import Emit, phase, silent
-from harness.vm import command, diagnose, ssh
+from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
 from harness.vm.command import Boot
 from harness.vm.console import Console
@@ -78,7 +78,9 @@ class Machine:
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Start QEMU. Raises LaunchError."""
+        """Start QEMU. Raises LaunchError, or HarnessError where the disk has no room."""
+        if full := disk.shortage(self._rundir):
+            raise full
         try:
             self._make_drives()
             self._running = Instance(self._files, self._on_event)
@@ -181,12 +183,18 @@ class Machine:
 
     @property
     def lost(self) -> HarnessError | GuestLost | None:
-        """What ended the VM, if anything did."""
+        """What ended the VM, if anything did, or makes its console and trace incomplete."""
+        self._look_at_disk()
         return self._fate.lost
 
     def check(self) -> None:
-        """Raise what ended the VM, if anything did."""
+        """Raise ``lost``, if anything is."""
+        self._look_at_disk()
         self._fate.check()
+
+    def _look_at_disk(self) -> None:
+        if full := disk.shortage(self._rundir):
+            self._fate.on_host(full)
 
     def expecting_reset(self) -> AbstractContextManager[None]:
         """A reset that the guest makes inside the block is no crash."""

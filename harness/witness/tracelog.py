@@ -79,8 +79,13 @@ class TraceLog:
                 )
 
     def settle(self) -> None:
-        """Return once every access begun before the call is in the file. A machine that is lost writes no more."""
-        if self._machine.lost is None:
+        """Return once every access begun before the call is in the file. A guest that is lost accesses no more.
+
+        Raises what else ended the machine, for then the file may be incomplete."""
+        lost = self._machine.lost
+        if isinstance(lost, HarnessError):
+            raise lost
+        if lost is None:
             self._machine.qmp.execute("query-status", timeout=SETTLE_TIMEOUT_S)
 
     def mark(self) -> int:

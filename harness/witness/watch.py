@@ -21,7 +21,7 @@ MAX_TEXT = 16 * 1024
 
 @dataclass(frozen=True)
 class Observed:
-    """What the witnesses saw during one case. ``evidence`` tells it in order of time."""
+    """What the witnesses saw during one case, and why that may not be all (``blind``). ``evidence`` is in order of time."""
 
     doorbells: list[Doorbell]
     faults: list[DmaFault]
@@ -29,11 +29,12 @@ class Observed:
     splats: list[Splat]
     warned: list[Warned]
     evidence: list[Evidence]
+    blind: str | None = None
 
     @property
     def spoiled(self) -> str | None:
         """Why the case proves nothing, if so: verdict ERROR."""
-        return next((warned.spoils for warned in self.warned if warned.spoils), None)
+        return self.blind or next((warned.spoils for warned in self.warned if warned.spoils), None)
 
 
 class Witnesses:
@@ -84,9 +85,11 @@ class Watch:
 
     def collect(self) -> Observed:
         """Everything seen, also of a machine that died meanwhile: never raises what ended it."""
+        blind = None
         try:
             doorbells, faults = self.doorbells(), self.faults()
-        except (GuestLost, HarnessError):
+        except (GuestLost, HarnessError) as error:
+            blind = str(error) if isinstance(error, HarnessError) else None
             doorbells, faults = self._doorbells.recorded(self._mark.trace), self._faults.recorded(self._mark)
         console = self._machine.console.since(self._mark.console, CONSOLE_LIMIT)
         logged, splats = list(parse_console(console)), find_splats(console)
@@ -99,7 +102,7 @@ class Watch:
             *self._tell("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
         ]
         evidence.sort(key=lambda item: item.t)
-        return Observed(doorbells, faults, logged, splats, warned, evidence)
+        return Observed(doorbells, faults, logged, splats, warned, evidence, blind)
 
     def _tell(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
         """Evidence of one kind: the first and the last of many. What has no time of its own is dated now."""

@@ -26,7 +26,7 @@ def harness(tmp_path: Path, default_kernel: Kernel) -> CommandLine:
 
 def borrow(cache: Path, *rooms: str) -> None:
     """Make a cache of its own, with some rooms of the user's."""
-    cache.mkdir()
+    cache.mkdir(exist_ok=True)
     for room in rooms:
         (cache / room).symlink_to(paths.cache_dir() / room)
 

@@ -16,7 +16,7 @@ GOOD = (VM_CONFIGS / "intel-iommu.yaml").read_text()
 
 def message(outcome: Outcome) -> str:
     """What is said of an error: it is said once, and it is the end."""
-    before, *errors = re.split("^error: ", outcome.said, flags=re.M)
+    _, *errors = re.split("^error: ", outcome.said, flags=re.M)
     assert len(errors) == 1, outcome.said
     return errors[0]
 

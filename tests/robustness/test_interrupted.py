@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import CASES, GONE_S, CommandLine, Running
+from commandline import CASES, GONE_S, CommandLine, Outcome, Running
 from conftest import borrow, overlay
 
 from harness.kernel import Kernel
@@ -103,5 +103,7 @@ def test_in_a_case(harness: CommandLine) -> None:
     for way in WAYS:
         with harness.start("run", STAY, "-k", "first or iommufd and edu") as running:
             running.wait_for_line("in the case")
-            said = interrupt(running, way)
+            interrupt(running, way)
+        if way != "SIGKILL":
+            assert Outcome(0, "", harness.results).verdicts() == {"test_first": "PASS"}
     passes(harness)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is lost while a case runs: each loss gives its verdict with its evidence, and the next case a machine that works."""
+"""What is lost while a case runs: each loss has its verdict, with evidence, and the next case a machine that works."""
 
 import re
 

@@ -57,7 +57,7 @@ DAMAGE: dict[str, Callable[[Session], object]] = {
     "kill_ssh_server": in_guest("killall -9 dropbear"),
     "kill_agent": in_guest("killall -9 agent python3.13"),
     "want_memory": in_guest_to_its_end("tail /dev/zero"),
-    "keep_memory": in_guest_to_its_end("mkdir /tmp/a && mount -t tmpfs -o size=4g a /tmp/a && cat /dev/zero > /tmp/a/b"),
+    "keep_memory": in_guest_to_its_end("mkdir /tmp/a; mount -t tmpfs -o size=4g a /tmp/a; cat /dev/zero > /tmp/a/b"),
     "raise_nonsense": raise_nonsense,
 }
 
