@@ -208,6 +208,8 @@ class DmaApiWindow(Window):
             self._check(address)
             self._engine.dma_write(address, data[done : done + count])
             done += count
+        if not (self._engine.translated or self.mapped()):
+            raise Refused("revoked while its DMA was under way, and no IOMMU to say what became of it")
 
     def read(self, offset: int, length: int) -> bytes:
         parts = []
