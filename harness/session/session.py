@@ -161,6 +161,14 @@ class Session:
         """Take a device from its driver."""
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
+    def unplug(self, device_id: str) -> None:
+        """Remove a device by sysfs, as a hot-unplug does (drivers/pci/remove.c); returns once its driver has let go."""
+        self.agent.call("pci", "remove", bdf=self.bdf(device_id))
+
+    def rescan(self) -> None:
+        """Find removed devices again."""
+        self.agent.call("pci", "rescan")
+
     def suspended(self, device_id: str) -> bool:
         """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""
         seconds = SUSPEND_SECONDS * self.machine.slowdown

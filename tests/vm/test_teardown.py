@@ -6,8 +6,8 @@ from itertools import permutations
 import pytest
 
 from harness import probe
-from harness.contract import must
-from harness.session import Importer, Session
+from harness.contract import must, must_fail
+from harness.session import Importer, Nvme, Session
 from harness.session.handle import Handle
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.witness import Watch
@@ -47,3 +47,38 @@ def test_a_killed_process_leaves_nothing(session: Session, importer: Importer, w
     nvme = session.open_nvme()
     rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
     must(rang.arrived, "after all that an export is live", rang)
+
+
+UNPLUG_WAITS = b"blocked until released by user"
+"""What the kernel says of an unplug that waits for user space (vfio_pci_core_request)."""
+ASKED_S = 5.0
+
+
+@pytest.mark.contract("teardown", "lifecycle.unplug")
+@pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe"], indirect=True)
+def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """An unplug waits until the device is closed, and with that revokes; plugged in again the device can be used."""
+    buffer = nvme.export_doorbells()
+    old = importer.attach(buffer)
+    console = session.machine.console
+    mark = console.mark()
+    unplug = session.start(session.unplug, "nvme0")
+    try:
+        console.wait_for(UNPLUG_WAITS, timeout=ASKED_S * session.machine.slowdown, since=mark)
+        rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
+        must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
+    finally:
+        nvme.device.close()
+        unplug.result()
+    try:
+        shot = probe.shoot(ticket, old, watch)
+        must(shot.blocked, "no mapping reaches a device that was unplugged", shot)
+        with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
+            importer.attach(buffer)
+    finally:
+        session.rescan()
+    again = session.open_nvme()
+    rang = probe.ring(again, probe.queue_command(again), importer.attach(again.export_doorbells()), watch)
+    must(rang.arrived, "a device that is plugged in again can be exported anew", rang)
+    shot = probe.shoot(probe.queue_command(again), old, watch)
+    must(shot.blocked, "a mapping from before the unplug does not reach it", shot)
