@@ -13,6 +13,9 @@ from harness.witness import Watch
 Attach = Callable[..., Attachment]
 
 CYCLES = 64
+MANY_CYCLES = 16384
+ENTRY = 32
+"""Bytes of a ``struct scatterlist`` on x86-64."""
 SPARE = 8
 """DMA addresses that a mapping of one page may go through while the allocator's caches fill."""
 
@@ -122,3 +125,18 @@ def test_each_importer_is_cut(
     for window in windows:
         rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
         must(rang.blocked, f"a reset cuts {window.importer.kind.name} as it cuts the others", rang)
+
+
+@pytest.mark.contract("importers", "around.memory")
+def test_unmapping_gives_the_memory_back(
+    session: Session, buffer: DmaBuf, attach: Attach, features: Mapping[str, bool]
+) -> None:
+    """Mapping and unmapping again and again leaves the kernel's memory as it was."""
+    if features["kasan"]:
+        pytest.skip("KASAN (CONFIG_KASAN) keeps what is freed in quarantine, so that the slab grows anyway")
+    attachment = attach(buffer)
+    attachment.cycle(MANY_CYCLES // 8)  # what is allocated once
+    before = session.slab()
+    attachment.cycle(MANY_CYCLES)
+    grown = session.slab() - before
+    must(grown < MANY_CYCLES * ENTRY // 4, "an unmap frees the scatter list", f"{grown} bytes more")

@@ -235,3 +235,15 @@ def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, a
         must(attachment.wait_told(), "a revoke tells the importer", attachment.events())
         blocked = waits(session, pending, attachment, STUBBORN_S)
         must(blocked, f"a revoke does not give up on the {patience}", attachment.events())
+
+
+@rows("told", "command-mem")
+def test_told_of_an_unrevoke_an_importer_can_map(nvme: Nvme, attach: Attach) -> None:
+    """An importer that is told of the end of a revoke can map at once, in the callback: nobody tells it again."""
+    buffer = nvme.export_doorbells()
+    eager = attach(buffer, remap=True)
+    eager.map()
+    nvme.device.set_memory(False)
+    must(not eager.mapped(), "while the buffer is revoked the callback cannot map it again", eager.events())
+    nvme.device.set_memory(True)
+    must(eager.mapped(), "told that the buffer is back, an importer can map it", eager.events())
