@@ -97,7 +97,7 @@ class Run:
         return session
 
     def conclude(self, case: Case) -> CaseRecord:
-        """Judge a case that has ended; after a bad end, or with something left open, the next one gets a fresh machine."""
+        """Judge a case that has ended; after a bad end, or with something left open, the next gets a fresh machine."""
         observed = case.watch.collect() if case.watch else None
         if observed and observed.spoiled:
             case.raised.append(HarnessError(observed.spoiled))

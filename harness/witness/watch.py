@@ -21,7 +21,7 @@ MAX_TEXT = 16 * 1024
 
 @dataclass(frozen=True)
 class Observed:
-    """What the witnesses saw during one case, and why that may not be all (``blind``). ``evidence`` is in order of time."""
+    """What the witnesses saw during one case, and why that may not be all (``blind``). ``evidence`` goes by time."""
 
     doorbells: list[Doorbell]
     faults: list[DmaFault]
