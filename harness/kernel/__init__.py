@@ -3,7 +3,7 @@
 
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
 from harness.kernel.prerequisites import Prerequisite, prerequisites
-from harness.kernel.ready import build_module, obtain
+from harness.kernel.ready import build_module, obtain, with_modules
 
 __all__ = [
     "DmabufUapi",
@@ -15,4 +15,5 @@ __all__ = [
     "build_module",
     "obtain",
     "prerequisites",
+    "with_modules",
 ]

@@ -3,12 +3,13 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import KernelBuildError, UsageError
-from harness.kernel import external, features, importer, kconfig, modules, rxe, source, store, tree, uapi
+from harness.kernel import external, features, importer, kconfig, modules, replaced, rxe, source, store, tree, uapi
 from harness.kernel.external import Built
 from harness.kernel.model import Kernel, KernelSpec, RxeSupport
 from harness.progress import Emit, Phase, phase
@@ -57,9 +58,17 @@ def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
         return external.build(built, directory.name, external.sources_in(directory), step)
 
 
+def with_modules(kernel: Kernel, instead: Mapping[str, Path], directory: Path, emit: Emit) -> Kernel:
+    """``kernel`` with these modules, by their names, in place of its own. ``directory``, which is made, is a build
+    directory of links that KERNEL= takes too. Raises KernelError if ``kernel`` has no such module."""
+    replaced.make(kernel.build_dir, instead, directory)
+    return obtain(KernelSpec(str(directory)), emit)
+
+
 def _work(build_dir: Path) -> Path:
-    """Where our own modules are built against this kernel."""
-    return store.place("external", f"{build_dir.name}-{store.digest(str(build_dir))}")
+    """Where our own modules are built against this kernel, once for all builds that ``with_modules`` makes of it."""
+    original = (build_dir / RELEASE).resolve().parents[2]
+    return store.place("external", f"{original.name}-{store.digest(str(original))}")
 
 
 def _check_build_dir(found: source.BuildDir) -> None:
