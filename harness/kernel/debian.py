@@ -18,6 +18,9 @@ from harness.paths import GUEST_IMAGES
 from harness.progress import Emit, Note, Phase, phase
 
 INDEX_MAX_AGE_S = 24 * 3600
+INDEX_ROOM = 32 << 20
+SOURCE_ROOM = 2 << 30
+"""Bytes that it takes to fetch either; an unpacked source alone is 1.8 GiB."""
 _PACKAGE = re.compile(r"linux-source-\d[\d.]*$")
 
 
@@ -116,8 +119,9 @@ def available(emit: Emit) -> list[Package]:
     apt = store.place("apt", ".")
     conf = _configure(apt)
     stamp = apt / "updated"
-    with phase(emit, "kernel index", "Debian") as step, store.locked(apt, step):
+    with phase(emit, "kernel index", "Debian") as step, store.locked(apt, step), store.full_disk_named():
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > INDEX_MAX_AGE_S:
+            store.require_room(INDEX_ROOM)
             _apt(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], apt, conf, step)
             stamp.touch()
         names = [n for n in _apt(["apt-cache", "pkgnames", "linux-source-"], apt, conf, step) if _PACKAGE.match(n)]
@@ -167,6 +171,7 @@ def _fetch(package: Package, source: Path, emit: Emit) -> None:
     ):
         if source.is_dir():  # another run was faster
             return
+        store.require_room(SOURCE_ROOM)
         apt = store.place("apt", ".")
         conf = _configure(apt)
         with store.fresh_dir(source) as tmp:

@@ -96,6 +96,13 @@ def full_disk_named() -> Iterator[None]:
         raise no_space() from e
 
 
+def require_room(size: int) -> None:
+    """Raise HarnessError if the cache has less room than ``size`` bytes: not every program notices a full disk, and
+    apt-get then waits for ever."""
+    if shutil.disk_usage(cache_dir()).free < size:
+        raise no_space()
+
+
 def no_space() -> HarnessError:
     """The error for a full disk."""
     root = cache_dir()
