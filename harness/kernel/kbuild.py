@@ -18,6 +18,9 @@ _STEPS_FILE = "harness-steps"
 TYPICAL_STEPS = 2020
 """Steps of a full build of the default kernel; later builds count on what the one before took."""
 
+FULL = 1 << 20
+"""With fewer bytes left than this, a build that failed is no fault of the kernel's."""
+
 _CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
 
 
@@ -69,6 +72,7 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
             on_tick=tell,
         )
     if status:
+        store.require_room(FULL)  # some of Kbuild's scripts fail on a full disk without a word about it
         raise build_failure(what, lines, log)
     return done
 
