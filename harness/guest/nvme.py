@@ -135,9 +135,10 @@ class Controller(Resource):
         reaped = False
         while True:
             at = queue.cq + queue.head * spec.CQE_SIZE
-            result, _, _, _, cid, status = spec.CQE.unpack(self._memory.view[at : at + spec.CQE_SIZE])
-            if status & 1 != queue.phase:
+            # The phase first: unpack reads field by field, and the entry may arrive in the middle of that.
+            if self._memory.view[at + spec.CQE_PHASE] & 1 != queue.phase:
                 break
+            result, _, _, _, cid, status = spec.CQE.unpack(self._memory.view[at : at + spec.CQE_SIZE])
             self._completions[qid, cid] = {"status": status >> 1 & 0x7FF, "result": result}
             queue.head = (queue.head + 1) % DEPTH
             queue.phase ^= queue.head == 0

@@ -15,6 +15,7 @@ CMBMSC_CRE, CMBMSC_CMSE = 1, 2  # registers enabled; memory space enabled at CBA
 PMRCTL_ENABLE, PMRSTS_NOT_READY = 1, 1 << 8
 
 SQE_SIZE, CQE_SIZE = 64, 16
+CQE_PHASE = 14  # byte of the entry whose bit 0 is the phase tag
 SQE = struct.Struct("<BBHIQQQQ6I")
 CQE = struct.Struct("<IIHHHH")
 
