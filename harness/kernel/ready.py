@@ -54,7 +54,7 @@ def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
         raise KernelBuildError(f"{directory.name}: the source of {kernel.origin} is not to be found")
     work = _work(kernel.build_dir)
     with phase(emit, "kernel module", directory.name) as step, store.locked(work, step):
-        built = Built(kernel.source_dir, kernel.build_dir, work)
+        built = Built(kernel.source_dir, _original(kernel.build_dir), work)
         return external.build(built, directory.name, external.sources_in(directory), step)
 
 
@@ -65,9 +65,15 @@ def with_modules(kernel: Kernel, instead: Mapping[str, Path], directory: Path, e
     return obtain(KernelSpec(str(directory)), emit)
 
 
+def _original(build_dir: Path) -> Path:
+    """The build that one of ``with_modules`` is made of; any other is its own. Our modules are built against that one:
+    another path would rebuild them."""
+    return (build_dir / RELEASE).resolve().parents[2]
+
+
 def _work(build_dir: Path) -> Path:
-    """Where our own modules are built against this kernel, once for all builds that ``with_modules`` makes of it."""
-    original = (build_dir / RELEASE).resolve().parents[2]
+    """Where our own modules are built against this kernel."""
+    original = _original(build_dir)
     return store.place("external", f"{original.name}-{store.digest(str(original))}")
 
 
@@ -88,7 +94,7 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     entry = store.place("ready", _signature(build_dir))
     record = entry / "record.json"
     if not record.exists():
-        built = Built(top, build_dir, _work(build_dir)) if top else None
+        built = Built(top, _original(build_dir), _work(build_dir)) if top else None
         support, module = rxe.build(built, config, step)
         absent, ours = importer.build(built, step)
         step.progress("modules image")
