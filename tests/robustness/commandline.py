@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,17 @@ RUN_S = 300.0
 GONE_S = 3.0
 """The issue's bound: how soon after a signal everything is gone."""
 MOMENT_S = 120.0
+
+
+@contextmanager
+def killed_after(seconds: float, process: subprocess.Popen[Any]) -> Iterator[None]:
+    """A deadline for whoever reads what a process prints: if it is still alive then, it is killed."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,8 @@ class CommandLine:
             process_group=0,
         ) as process:
             try:
-                yield Running(self, process)
+                with killed_after(RUN_S, process):
+                    yield Running(self, process)
             finally:
                 for pid in self.processes():
                     with suppress(ProcessLookupError):
@@ -124,7 +137,7 @@ class Running:
     def wait_for_line(self, line: str) -> None:
         """Return once it has printed that line."""
         assert self.process.stdout
-        for said in self.process.stdout:  # ends when the process does, which the deadline of wait_until does not bound
+        for said in self.process.stdout:
             if said.rstrip() == line:
                 return
         raise AssertionError(f"it ended before {line!r}")

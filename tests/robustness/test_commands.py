@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import RUN_S, CommandLine
+from commandline import RUN_S, CommandLine, killed_after
 
 from harness.kernel import Kernel
 from harness.paths import VM_CASES
@@ -55,7 +55,8 @@ def test_command_that_is_shown_boots_by_hand(harness: CommandLine, shown: str, t
     ) as machine:
         assert machine.stdin
         assert machine.stdout
-        assert any(b"vfio-harness: ready" in line for line in machine.stdout), "it ended before it was ready"
+        with killed_after(RUN_S, machine):
+            assert any(b"vfio-harness: ready" in line for line in machine.stdout), "it ended before it was ready"
         machine.stdin.write(QUIT)
         machine.stdin.flush()
         machine.communicate(timeout=QUIT_S)

@@ -23,6 +23,7 @@ from harness.verdict import Verdict, exit_code
         (AgentLost("cut"), Verdict.ERROR),
         (OSError(errno.ENOSPC, "no space"), Verdict.ERROR),
         (KeyError("a defect of a case"), Verdict.ERROR),
+        (AssertionError("a defect of the harness"), Verdict.ERROR),
         (Skipped("no rxe"), Verdict.SKIP),
     ],
 )
