@@ -37,7 +37,6 @@ NOMINAL_S = 1.5
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
-REENTRANT = "Blocked re-entrant IO"
 
 
 class Machine:
@@ -167,10 +166,6 @@ class Machine:
     def stderr_tail(self) -> str:
         """The last of what QEMU said, escaped."""
         return self._process.stderr_tail()
-
-    def blocked_reentrant_io(self) -> list[str]:
-        """QEMU's warnings that it dropped a device's DMA into a device that was itself in the middle of DMA."""
-        return [line for line in self._process.stderr_tail(1 << 20).splitlines() if REENTRANT in line]
 
     def pci_address(self, device_id: str) -> str:
         """Where the guest's firmware and kernel put a device, ``0000:02:00.0``. KeyError for an unknown id."""
