@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where a kernel comes from, its build, its features, its modules."""
 
+from harness.kernel.change import Change
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
 from harness.kernel.prerequisites import Prerequisite, prerequisites
 from harness.kernel.ready import build_module, obtain, with_modules
 
 __all__ = [
+    "Change",
     "DmabufUapi",
     "Flavour",
     "Kernel",

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.kernel.change import Change
+
 Flavour = Literal["release", "debug"]
 
 
 @dataclass(frozen=True)
 class KernelSpec:
     """``kernel`` as KERNEL= takes it: None for the pinned default, ``debian:VERSION``, a source tree or a build
-    directory. ``flavour`` has no say over a build directory, which is used as it is."""
+    directory. ``flavour`` has no say over a build directory, which is used as it is. ``change`` is made to a copy of
+    the source."""
 
     kernel: str | None = None
     flavour: Flavour = "release"
+    change: Change | None = None
 
 
 @dataclass(frozen=True)

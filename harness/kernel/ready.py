@@ -4,14 +4,29 @@
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import KernelBuildError, UsageError
-from harness.kernel import external, features, importer, kconfig, modules, replaced, rxe, source, store, tree, uapi
+from harness.kernel import (
+    external,
+    features,
+    importer,
+    kconfig,
+    modules,
+    replaced,
+    rxe,
+    source,
+    store,
+    tree,
+    uapi,
+    workspace,
+)
+from harness.kernel.change import Change
 from harness.kernel.external import Built
-from harness.kernel.model import Kernel, KernelSpec, RxeSupport
+from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport
 from harness.progress import Emit, Phase, phase
 
 IMAGE = "arch/x86/boot/bzImage"
@@ -34,6 +49,8 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
     Raises UsageError (KERNEL= names nothing we know), KernelBuildError (with the compiler's first error),
     KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""
     found = source.resolve(spec.kernel, emit)
+    if spec.change is not None:
+        return _obtain_changed(found, spec.flavour, spec.change, emit)
     build_dir = found.path if isinstance(found, source.BuildDir) else tree.build_dir_of(found, spec.flavour)
     with phase(emit, "kernel", found.origin) as step, store.locked(_work(build_dir), step), store.full_disk_named():
         top: Path | None
@@ -45,6 +62,21 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
         kernel = _ready(found.origin, build_dir, top, step)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
         return kernel
+
+
+def _obtain_changed(found: source.Tree | source.BuildDir, flavour: Flavour, change: Change, emit: Emit) -> Kernel:
+    if isinstance(found, source.BuildDir):
+        raise UsageError(
+            f"{found.origin} is a build directory, which is used as it is: {change.name} needs a source",
+            hint="KERNEL= the source tree that it was built from" + (f": {found.source}" if found.source else ""),
+        )
+    there = workspace.place_of(found, flavour)
+    with phase(emit, "kernel", change.name) as step, store.locked(there, step), store.full_disk_named():
+        changed, build_dir = workspace.prepare(found, flavour, change, step)
+        top = tree.build(changed, flavour, build_dir, step)
+        kernel = _ready(changed.origin, build_dir, top, step)
+        step.result = ", ".join(filter(None, [kernel.release, step.result]))
+        return replace(kernel, patches=(change.name,))
 
 
 def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:

@@ -16,12 +16,14 @@ _INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
 
 @dataclass(frozen=True)
 class Tree:
-    """A source tree to build. ``key`` names its build directory in the cache; a ``pristine`` one never changes."""
+    """A source tree to build. ``key`` names its build directory in the cache; a ``pristine`` one never changes, and a
+    ``farmed`` one is made of links to the sources of another."""
 
     path: Path
     origin: str
     key: str
     pristine: bool
+    farmed: bool = False
 
 
 @dataclass(frozen=True)

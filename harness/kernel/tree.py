@@ -2,7 +2,7 @@
 """Builds a source tree out of tree, in the cache, without touching the tree, and only what changed."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
@@ -30,11 +30,12 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     Raises KernelBuildError, or KernelLacksFeature before building what cannot be tested."""
     wishes = kconfig.fragment(flavour)
     build_dir.mkdir(exist_ok=True)
-    stamp, next_stamp = build_dir / _BUILT, build_dir / f"{_BUILT}.next"
+    stamp, next_stamp = stamp_of(build_dir), build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later
     changed = changed_since(tree, stamp, step)
     top, farm = tree.path, store.place("farm", tree.key)
-    if is_unclean(tree.path) or farm.is_dir():  # once a farm, always a farm: another path would rebuild everything
+    # Once a farm, always a farm: another path would rebuild everything.
+    if not tree.farmed and (is_unclean(tree.path) or farm.is_dir()):
         link_farm(tree.path, farm, step)
         top = farm
     if _wishes_of(build_dir) != wishes:
@@ -54,6 +55,11 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     return top
 
 
+def stamp_of(build_dir: Path) -> Path:
+    """The file whose date is that of the sources which the last good build was made of."""
+    return build_dir / _BUILT
+
+
 def _wishes_of(build_dir: Path) -> str:
     wanted = build_dir / "harness.config"
     return wanted.read_text() if wanted.exists() else ""
@@ -68,7 +74,7 @@ def changed_since(tree: source.Tree, stamp: Path, step: Phase) -> list[str] | No
     if tree.pristine:
         return []
     newer: list[str | Path] = ["(", "-newer", stamp, "-o", "-cnewer", stamp, ")"]
-    find = ["find", ".", "-name", ".git", "-prune", "-o", *newer, "-print"]
+    find = ["find", *(["-L"] if tree.farmed else []), ".", "-name", ".git", "-prune", "-o", *newer, "-print"]
     return process.check(find, cwd=tree.path, on_tick=lambda: step.progress("looking for changes"))
 
 
@@ -93,21 +99,36 @@ def is_unclean(tree: Path) -> bool:
 def link_farm(tree: Path, farm: Path, step: Phase) -> None:
     """Make ``farm`` show the tree's sources, by one symbolic link per file, without what a build left in it.
 
-    Git knows which is which; raises UsageError where there is no git."""
-    try:
-        listed = "\n".join(source.git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
-    except HarnessError as e:
-        raise UsageError(
-            f"{tree} was built in place, and is not under git to tell its sources from its objects",
-            hint=f"make -C {tree} mrproper (this removes its .config)",
-        ) from e
-    wanted = {name for name in listed.split("\0") if name and os.path.lexists(tree / name)}
+    Raises UsageError where that cannot be told apart."""
+    wanted = sources_of(tree)
     record = farm.parent / f"{farm.name}.{_FARM_LIST}"
     present = set(record.read_text().split("\0")) if farm.is_dir() and record.exists() else set()
     with store.full_disk_named():
         _unlink(farm, present - wanted)
         _link(tree, farm, wanted - present, step)
         store.write_atomic(record, "\0".join(sorted(wanted)))
+
+
+def sources_of(tree: Path) -> set[str]:
+    """The tree's files, relative to it, without those a build made: git knows which is which.
+
+    Raises UsageError where there is no git, and the tree was built in place."""
+    try:
+        listed = "\n".join(source.git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
+    except HarnessError as e:
+        if not is_unclean(tree):
+            return set(_walk(tree))
+        raise UsageError(
+            f"{tree} was built in place, and is not under git to tell its sources from its objects",
+            hint=f"make -C {tree} mrproper (this removes its .config)",
+        ) from e
+    return {name for name in listed.split("\0") if name and os.path.lexists(tree / name)}
+
+
+def _walk(tree: Path) -> Iterator[str]:
+    for top, _, files in os.walk(tree):
+        inside = os.path.relpath(top, tree)
+        yield from (name if inside == "." else f"{inside}/{name}" for name in files)
 
 
 def _unlink(farm: Path, names: Iterable[str]) -> None:
@@ -119,7 +140,7 @@ def _link(tree: Path, farm: Path, names: Collection[str], step: Phase) -> None:
     made: set[str] = set()
     for number, name in enumerate(names):
         if number % _TELL_EVERY == 0:
-            step.progress("linking the sources of a tree built in place", number / len(names))
+            step.progress("linking the sources", number / len(names))
         target = os.path.join(farm, name)  # noqa: PTH118 - ninety thousand of them: a Path each costs a second
         parent = os.path.dirname(target)  # noqa: PTH120
         if parent not in made:
