@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
+#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...] [MUTATION=id]
 #   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps       set up what the others need, and nothing else
@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 
 # Only what was given on the command line or in the environment is passed on; the defaults are the tool's.
 ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
-	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
+	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)') \
+	$(if $(MUTATION),--mutation '$(MUTATION)')
 
 .PHONY: help deps test-deps vm-test vm-test-all test unit lint shell bench doctor clean
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from harness import __version__, bench, coverage, doctor, known_issues, paths, plugin, shell
+from harness import __version__, bench, bugs, coverage, doctor, known_issues, paths, plugin, shell
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
@@ -27,6 +27,7 @@ CHOICES = (
     click.option(
         "--qemu", type=click.Path(path_type=Path), help="QEMU's binary.  [default: $QEMU, or the one in PATH]"
     ),
+    click.option("--mutation", metavar="ID", help="Put this bug of vm-configs/bugs back into the kernel."),
     click.option("--gdb", type=int, metavar="PORT", help="QEMU's gdb stub on 127.0.0.1:PORT."),
 )
 
@@ -116,6 +117,25 @@ def known(as_json: bool) -> None:
     """List the known issues: bugs that are live in released kernels, each with the cases that show it."""
     issues = known_issues.catalogue()
     click.echo(known_issues.as_json(issues) if as_json else known_issues.as_text(issues))
+
+
+@cli.group(name="bugs")
+def bugs_() -> None:
+    """The catalogue of reported bugs, each of which the cases can show."""
+
+
+@bugs_.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="The whole entries, for machines.")
+def bugs_list(as_json: bool) -> None:
+    """List the bugs: who reported each, on which kernels it is, and what it makes of which cases."""
+    click.echo(bugs.as_json(bugs.bugs()) if as_json else bugs.as_text(bugs.bugs()))
+
+
+@bugs_.command(name="show")
+@click.argument("name", metavar="ID")
+def bugs_show(name: str) -> None:
+    """Show all that is known of one bug, and the change that puts it back."""
+    click.echo(bugs.in_full(bugs.bug(name)))
 
 
 @cli.command(name="coverage")

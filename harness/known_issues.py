@@ -10,24 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
 from pydantic import AfterValidator, Field
 
 from harness import paths
-from harness.config import Model, load
+from harness.config import Model, Releases, includes, load
 from harness.judge import ALSO, Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 PATH = paths.VM_CONFIGS / "known-issues.yaml"
-
-
-def _release_range(text: str) -> str:
-    try:
-        SpecifierSet(text)
-    except InvalidSpecifier:
-        raise ValueError(f"{text!r} is no range of releases, as '>=7.2, <7.4' is") from None
-    return text
 
 
 def _kernels_fault(verdict: Verdict) -> Verdict:
@@ -55,7 +45,7 @@ class KnownIssue(Model):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: str
     cases: Annotated[list[str], Field(min_length=1)]
-    kernels: Annotated[str, AfterValidator(_release_range)]
+    kernels: Releases
     machines: tuple[str, ...] = ()
     symptom: Symptom
     evidence: str
@@ -67,23 +57,13 @@ class KnownIssue(Model):
 
     def is_in(self, release: str, machine: str) -> bool:
         """Whether a kernel of that release has the bug, as seen on that machine."""
-        return (not self.machines or machine in self.machines) and SpecifierSet(self.kernels).contains(
-            version(release), prereleases=True
-        )
+        return (not self.machines or machine in self.machines) and includes(self.kernels, release)
 
 
 class Catalogue(Model):
     """The file."""
 
     issues: list[KnownIssue]
-
-
-def version(release: str) -> Version:
-    """The version in a kernel's release, local part left out: ``7.3.0-rc4-custom+`` is 7.3.0rc4."""
-    found = re.match(r"(\d+(?:\.\d+)*)(?:-rc(\d+))?", release)
-    if not found:
-        return Version("0")
-    return Version(found[1] + (f"rc{found[2]}" if found[2] else ""))
 
 
 def catalogue() -> list[KnownIssue]:

@@ -29,7 +29,7 @@ RUN = pytest.StashKey[Run]()
 CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
 
-CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "gdb")
+CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "mutation", "gdb")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--flavour", default="release", choices=["release", "debug"])
     group.addoption("--accel", default="auto", choices=["auto", "kvm", "tcg"])
     group.addoption("--qemu", default=None, type=Path, help="the QEMU binary")
+    group.addoption("--mutation", default=None, metavar="ID", help="put this bug of vm-configs/bugs into the kernel")
     group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
 

@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import config, image, kernel, vm
-from harness.kernel import Flavour
+from harness.bugs import Mutation, bug
+from harness.kernel import Change, Flavour
 from harness.progress import Emit, Note
 from harness.session import Session
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose; None means the default. ``gdb``: the port of QEMU's gdb stub on 127.0.0.1."""
+    """What the user chose; None means the default. ``mutation``: the bug of the catalogue to put back into the kernel.
+    ``gdb``: the port of QEMU's gdb stub on 127.0.0.1."""
 
     machine: str = "intel-iommu"
     kernel: str | None = None
     flavour: Flavour = "release"
     accel: str = "auto"
     qemu: Path | None = None
+    mutation: str | None = None
     gdb: int | None = None
+
+    def change(self) -> Change | None:
+        """What is to be changed in the kernel's source."""
+        return Mutation.of(bug(self.mutation)) if self.mutation else None
 
     def settings(self) -> dict[str, str]:
         """What differs from the defaults, as variables of ``make vm-test``."""
@@ -49,7 +56,8 @@ class Rig:
         machine = config.load_machine(choices.machine)
         qemu = vm.Qemu.probe(choices.qemu)
         vm.settle(machine, qemu)  # for its errors
-        built = kernel.obtain(kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour), emit)
+        spec = kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour, change=choices.change())
+        built = kernel.obtain(spec, emit)
         guest = image.obtain(emit)
         accel = vm.choose_accel(choices.accel, qemu, built.image, emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {choices.flavour}"))

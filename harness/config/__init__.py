@@ -15,6 +15,7 @@ from harness.config.machine import (
     machines_as_json,
     machines_as_text,
 )
+from harness.config.releases import Releases, includes, version
 
 __all__ = [
     "DEFAULT_MACHINE",
@@ -24,10 +25,13 @@ __all__ = [
     "MachineConfig",
     "Model",
     "Part",
+    "Releases",
     "Role",
+    "includes",
     "known_machines",
     "load",
     "load_machine",
     "machines_as_json",
     "machines_as_text",
+    "version",
 ]

@@ -8,10 +8,10 @@ import pytest
 from packaging.version import Version
 
 from harness import known_issues
-from harness.config import load
+from harness.config import load, version
 from harness.errors import UsageError
 from harness.judge import ALSO, Judgement
-from harness.known_issues import Catalogue, KnownIssue, KnownIssues, version
+from harness.known_issues import Catalogue, KnownIssue, KnownIssues
 from harness.verdict import Verdict
 
 ENTRY = """

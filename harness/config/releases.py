@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ranges of kernel releases, as the PyPA's version specifiers: ``>=7.2, <7.4``."""
+
+import re
+from typing import Annotated
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+from pydantic import AfterValidator
+
+
+def _checked(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        raise ValueError(f"{text!r} is no range of releases, as '>=7.2, <7.4' is") from None
+    return text
+
+
+Releases = Annotated[str, AfterValidator(_checked)]
+
+
+def version(release: str) -> Version:
+    """The version in a kernel's release, local part left out: ``7.3.0-rc4-custom+`` is 7.3.0rc4."""
+    found = re.match(r"(\d+(?:\.\d+)*)(?:-rc(\d+))?", release)
+    if not found:
+        return Version("0")
+    return Version(found[1] + (f"rc{found[2]}" if found[2] else ""))
+
+
+def includes(releases: str, release: str) -> bool:
+    """Whether the range has the kernel's release in it."""
+    return SpecifierSet(releases).contains(version(release), prereleases=True)
