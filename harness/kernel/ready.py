@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From KERNEL= to a kernel that is ready to boot."""
 
+import fcntl
+import os
 import shutil
 import time
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +65,7 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
             top = tree.build(found, spec.flavour, build_dir, step)
         kernel = _ready(found.origin, build_dir, top, step)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
-        return kernel
+        return _in_use(kernel)
 
 
 def _obtain_changed(found: source.Tree | source.BuildDir, flavour: Flavour, change: Change, emit: Emit) -> Kernel:
@@ -75,8 +79,11 @@ def _obtain_changed(found: source.Tree | source.BuildDir, flavour: Flavour, chan
         changed, build_dir = workspace.prepare(found, flavour, change, step)
         top = tree.build(changed, flavour, build_dir, step)
         kernel = _ready(changed.origin, build_dir, top, step)
+        for entry in kernel.image.parent.parent.glob(f"{_owner(build_dir)}-*"):
+            if entry != kernel.image.parent:  # of an earlier change: its objects are gone, so nobody finds it again
+                _remove_unused(entry)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
-        return replace(kernel, patches=(change.name,))
+        return _in_use(replace(kernel, patches=(change.name,)))
 
 
 def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
@@ -123,7 +130,7 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     """The bootable copy of a build, made anew if the build or our additions have changed since."""
     config = kconfig.read(build_dir / ".config")
     release = (build_dir / RELEASE).read_text().strip()
-    entry = store.place("ready", _signature(build_dir))
+    entry = store.place("ready", f"{_owner(build_dir)}-{_signature(build_dir)}")
     record = entry / "record.json"
     if not record.exists():
         built = Built(top, _original(build_dir), _work(build_dir)) if top else None
@@ -167,7 +174,32 @@ def _signature(build_dir: Path) -> str:
     return store.digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
 
 
+def _owner(build_dir: Path) -> str:
+    """The part of an entry's name that all entries of one build have in common."""
+    return store.digest(str(build_dir))[:8]
+
+
+def _in_use(kernel: Kernel) -> Kernel:
+    """Keep other processes from removing its files for as long as ``kernel`` lives here: a run boots it many times."""
+    handle = os.open(kernel.image.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    weakref.finalize(kernel, os.close, handle)
+    return kernel
+
+
 def _prune(ready: Path) -> None:
     for entry in ready.iterdir():
-        if time.time() - entry.stat().st_mtime > _KEEP_S:
-            shutil.rmtree(entry, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - entry.stat().st_mtime > _KEEP_S:
+                _remove_unused(entry)
+
+
+def _remove_unused(entry: Path) -> None:
+    handle = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(entry, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(handle)
