@@ -45,6 +45,15 @@ def takes_choices(command: Callable[..., None]) -> Callable[..., None]:
     return collect
 
 
+class Cases(click.Path):
+    """A file or directory that is there, or a case in it as pytest names it: ``test_cmb.py::test_cmb_write``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the file's name."""
+        path, separator, name = str(value).partition("::")
+        return f"{click.Path(exists=True).convert(path, param, ctx)!s}{separator}{name}"
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
@@ -56,9 +65,9 @@ def cli() -> None:
 @click.option("-k", "expression", metavar="EXPR", help="Only the cases whose name matches, as pytest's -k.")
 @click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
-@click.argument("cases", nargs=-1, type=click.Path(exists=True, path_type=Path))
-def run(choices: Choices, expression: str | None, focus: bool, show_command: bool, cases: tuple[Path, ...]) -> None:
-    """Run the cases (default: all of tests/vm) against a kernel.
+@click.argument("cases", nargs=-1, type=Cases())
+def run(choices: Choices, expression: str | None, focus: bool, show_command: bool, cases: tuple[str, ...]) -> None:
+    """Run the cases (default: all of tests/vm) against a kernel. CASES are files, directories or pytest's node ids.
 
     Exit code: 0 the contract held, 1 the kernel is at fault, 2 wrong usage, 3 the harness or the host failed.
     """
@@ -66,13 +75,11 @@ def run(choices: Choices, expression: str | None, focus: bool, show_command: boo
         if show_command:
             click.echo(shell.command_line(Rig.prepare(choices, terminal.emit)))
             return
-        arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts="]
-        for name, value in vars(choices).items():
-            arguments += [f"--{name}={value}"] if value is not None else []
+        arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
         arguments += ["-k", expression] if expression else []
         arguments += ["--focus"] if focus else []
         front_end = plugin.FrontEnd(terminal)
-        code = pytest.main([*arguments, *map(str, cases or [paths.VM_CASES])], [front_end])
+        code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [front_end])
         if front_end.interrupted:
             raise KeyboardInterrupt
         if code == pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -2,7 +2,7 @@
 """The pytest plugin: options, fixtures, verdicts. The one place where the rooms meet."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from harness import paths
+from harness.bugs import bug
 from harness.config import Capability, load_machine
 from harness.contract import must
 from harness.errors import HarnessError, UsageError
@@ -82,6 +83,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         terminal(config).failure(refused)
         raise pytest.exit.Exception(error, returncode=refused.exit_code)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    if mutation := config.getoption("mutation"):  # what is to show the bug comes first
+        with suppress(UsageError):  # of no such bug: the rig says so
+            expects = bug(mutation).expects
+            kept.sort(key=lambda item: not expects.concerns(identify(item).id))
     items[:] = kept
 
 

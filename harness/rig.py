@@ -29,6 +29,10 @@ class Choices:
         """What is to be changed in the kernel's source."""
         return Mutation.of(bug(self.mutation)) if self.mutation else None
 
+    def options(self) -> list[str]:
+        """The options of ``vfio-harness run``, and of the pytest plugin, that choose the same."""
+        return [f"--{name}={value}" for name, value in vars(self).items() if value is not None]
+
     def settings(self) -> dict[str, str]:
         """What differs from the defaults, as variables of ``make vm-test``."""
         chosen = {name: str(value) for name, value in vars(self).items() if value != getattr(Choices, name)}
