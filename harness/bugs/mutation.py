@@ -14,7 +14,8 @@ from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.kernel import process
 
-_DEFINES = re.compile(r"^(?!static_assert)[A-Za-z_][^;=#]*?\b(\w+)\s*\(", re.S)
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+_DEFINES = re.compile(r"\s*(?!static_assert)[A-Za-z_][^;=#]*?\b(\w+)\s*\(", re.S)
 
 
 class MutationError(HarnessError):
@@ -106,14 +107,14 @@ def changed_functions(old: str, new: str) -> set[str]:
 
 
 def _by_line(text: str) -> list[str]:
-    """For each line, the function it is in, from its first line to its closing brace."""
+    """For each line, the function it is in, from its comment or first line to its closing brace."""
     lines = text.splitlines()
     owner = ["(file)"] * len(lines)
     opened = [number for number, line in enumerate(lines) if line == "{"]
     blank = [-1, *(number for number, line in enumerate(lines) if not line.strip() or line.startswith(("}", "#")))]
     for start in opened:
         head = max(number for number in blank if number < start) + 1
-        found = _DEFINES.match("\n".join(lines[head:start]))
+        found = _DEFINES.match(_COMMENT.sub("", "\n".join(lines[head:start])))
         end = next((n for n in range(start, len(lines)) if lines[n].startswith("}")), len(lines) - 1)
         if found:
             owner[head : end + 1] = [found[1]] * (end + 1 - head)
