@@ -12,10 +12,13 @@ import click
 import pytest
 
 from harness import __version__, bench, bugs, coverage, doctor, known_issues, paths, plugin, shell
+from harness.bugs import check
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
+from harness.progress import Note
 from harness.report import Terminal
 from harness.rig import Choices, Rig
+from harness.suites import DEFAULT_SUITE
 
 CHOICES = (
     click.option(
@@ -37,7 +40,7 @@ def takes_choices(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def collect(**given: Any) -> None:
-        chosen = Choices(**{name: given.pop(name) for name in plugin.CHOICES})
+        chosen = Choices(**{name: given.pop(name) for name in plugin.CHOICES if name in given})
         command(chosen, **given)
 
     for option in reversed(CHOICES):
@@ -63,6 +66,8 @@ def cli() -> None:
 @cli.command()
 @takes_choices
 @click.option("-k", "expression", metavar="EXPR", help="Only the cases whose name matches, as pytest's -k.")
+@click.option("--suite", default=DEFAULT_SUITE, show_default=True, help="The cases of this suite.")
+@click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of its races are thrown from.")
 @click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
 @click.argument("cases", nargs=-1, type=Cases())
@@ -143,6 +148,22 @@ def bugs_list(as_json: bool) -> None:
 def bugs_show(name: str) -> None:
     """Show all that is known of one bug, and the change that puts it back."""
     click.echo(bugs.in_full(bugs.bug(name)))
+
+
+@bugs_.command(name="check")
+@click.option("--kernel", help="Source tree or debian:VERSION.  [default: the pinned kernel]")
+@click.option("--compile", "build", is_flag=True, help="Build each, too.")
+@click.argument("names", metavar="[ID]...", nargs=-1)
+def bugs_check(kernel: str | None, build: bool, names: tuple[str, ...]) -> None:
+    """See that each mutation applies to the kernel's source, and changes the functions it names. Exit code 3 if not."""
+    entries = [bugs.bug(name) for name in names] or bugs.bugs()
+    bad = 0
+    with Terminal({}) as terminal:
+        for finding in check.check(entries, kernel, build=build, emit=terminal.emit):
+            terminal.emit(Note(str(finding)))
+            bad += not finding.good
+        terminal.emit(Note(f"{len(entries)} entries, {bad} ERROR"))
+    sys.exit(HarnessError.exit_code if bad else 0)
 
 
 @cli.command(name="coverage")

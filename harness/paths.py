@@ -23,3 +23,8 @@ def cache_dir() -> Path:
 def results_dir() -> Path:
     """Where run directories go: ``VFIO_HARNESS_RESULTS`` or ``results/`` in the current directory."""
     return Path(os.environ.get("VFIO_HARNESS_RESULTS", "results")).absolute()
+
+
+def bugs_dir() -> Path:
+    """The catalogue of bugs: ``VFIO_HARNESS_BUGS``, for reports that are not public yet, or ``vm-configs/bugs``."""
+    return Path(os.environ.get("VFIO_HARNESS_BUGS", VM_CONFIGS / "bugs")).absolute()

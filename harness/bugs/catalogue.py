@@ -2,6 +2,7 @@
 """The catalogue of reported bugs (vm-configs/bugs, one file a bug): who said what, and how to see it."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,12 +10,10 @@ import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
 from harness import paths
-from harness.config import DEFAULT_MACHINE, Model, Releases, load
+from harness.config import DEFAULT_MACHINE, Model, Releases, includes, load
 from harness.config.loader import nearest
 from harness.errors import UsageError
 from harness.verdict import Verdict
-
-DIRECTORY = paths.VM_CONFIGS / "bugs"
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
@@ -49,7 +48,16 @@ class Expectation(Model):
 
     def concerns(self, case_id: str) -> bool:
         """Whether the case is one of those named."""
-        return any(re.fullmatch(re.escape(case).replace(r"\*", ".*"), case_id) for case in self.cases)
+        return any(_names(case, case_id) for case in self.cases)
+
+    def nowhere(self, case_ids: Iterable[str]) -> list[str]:
+        """What is named in ``cases``, and is none of these."""
+        ids = list(case_ids)
+        return [case for case in self.cases if not any(_names(case, case_id) for case_id in ids)]
+
+
+def _names(pattern: str, case_id: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), case_id) is not None
 
 
 class Bug(Model):
@@ -77,19 +85,29 @@ class Bug(Model):
     mutation: MutationData | None = None
     fix: str | None = None
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return paths.bugs_dir() / f"{self.id}.yaml"
+
+    def is_in(self, release: str) -> bool:
+        """Whether a kernel of that release has the bug by itself."""
+        return self.kernels is not None and includes(self.kernels, release)
+
 
 def bugs() -> list[Bug]:
     """Every entry, by id. Raises UsageError naming file, line and key."""
-    found = [_read(path) for path in sorted(DIRECTORY.glob("*.yaml"))]
+    found = [_read(path) for path in sorted(paths.bugs_dir().glob("*.yaml"))]
     return sorted(found, key=lambda bug: bug.id)
 
 
 def bug(name: str) -> Bug:
     """The entry of that id. Raises UsageError with the nearest one if there is none."""
-    path = DIRECTORY / f"{name}.yaml"
+    directory = paths.bugs_dir()
+    path = directory / f"{name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
-        known = [path.stem for path in DIRECTORY.glob("*.yaml")]
-        raise UsageError(f"no bug {name!r} in vm-configs/bugs{nearest(name, known)}", hint="vfio-harness bugs list")
+        known = [path.stem for path in directory.glob("*.yaml")]
+        raise UsageError(f"no bug {name!r} in {directory}{nearest(name, known)}", hint="vfio-harness bugs list")
     return _read(path)
 
 
