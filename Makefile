@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 #   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...] [MUTATION=id]
+#                [SUITE=stress] [SEED=number]
 #   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps       set up what the others need, and nothing else
@@ -16,6 +17,7 @@ BIN := $(VENV)/bin
 ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
 	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)') \
 	$(if $(MUTATION),--mutation '$(MUTATION)')
+CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(K),-k '$(K)')
 
 .PHONY: help deps test-deps vm-test vm-test-all test unit lint shell bench doctor clean
 
@@ -37,14 +39,14 @@ $(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.tx
 	@touch $@
 
 vm-test: deps
-	@$(BIN)/vfio-harness run $(ARGS) $(if $(K),-k '$(K)')
+	@$(BIN)/vfio-harness run $(ARGS) $(CASES)
 
 # Every machine has its turn, whatever became of those before it. Of the exit codes, 1 (the kernel's fault) wins.
 MACHINES ?= $(basename $(notdir $(shell grep -lE '^(machine|extends):' vm-configs/*.yaml)))
 vm-test-all: deps
 	@worst=0; summary=; for machine in $(MACHINES); do \
 		echo "vm-test-all: $$machine"; \
-		$(BIN)/vfio-harness run $(ARGS) --machine $$machine --focus $(if $(K),-k '$(K)'); code=$$?; \
+		$(BIN)/vfio-harness run $(ARGS) --machine $$machine --focus $(CASES); code=$$?; \
 		test $$code -eq 0 || test $$worst -eq 1 || worst=$$code; \
 		summary="$$summary  $$machine: exit code $$code\n"; \
 	done; printf "vm-test-all:\n$$summary"; exit $$worst

@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from random import SystemRandom
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
 
-from harness import paths
+from harness import paths, suites
 from harness.bugs import bug
 from harness.config import Capability, load_machine
 from harness.contract import must
@@ -30,7 +31,7 @@ RUN = pytest.StashKey[Run]()
 CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
 
-CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "mutation", "gdb")
+CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "mutation", "gdb", "suite", "seed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,8 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--accel", default="auto", choices=["auto", "kvm", "tcg"])
     group.addoption("--qemu", default=None, type=Path, help="the QEMU binary")
     group.addoption("--mutation", default=None, metavar="ID", help="put this bug of vm-configs/bugs into the kernel")
+    group.addoption("--suite", default=suites.DEFAULT_SUITE, help="the cases of this suite of vm-configs/suites.yaml")
+    group.addoption("--seed", default=new_seed(), type=int, help="what the dice of its races are thrown from")
     group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
+
+
+def new_seed() -> int:
+    """A seed that nobody has chosen."""
+    return SystemRandom().randrange(1 << 32)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,31 +71,44 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases of other machines, and with --focus what is the same on this one as on the one it extends.
+    """Leave out the cases of other suites and machines, and with --focus what is the same on this machine as on the
+    one it extends.
 
     Where that leaves nothing of what was asked for, say so.
     """
     if config.option.collectonly or not items:
         return
-    here = config.getoption("machine")
-    only = {item: mark.args for item in items if (mark := item.get_closest_marker("machine"))}
-    kept = [item for item in items if Path(here).stem in only.get(item, [Path(here).stem])]
+    here, suite = config.getoption("machine"), config.getoption("suite")
+    found = suites.suites()
+    if suite not in found:
+        refuse(config, suites.unknown(suite, found))
+    others = {item: suites.suite_of(identify(item).id, found) for item in items}
+    kept = [item for item in items if others[item] == suite]
     error = (
-        f"no such case is for {here}, but for {', '.join(sorted(set(chain(*only.values()))))}: choose with --machine"
+        f"no such case is in the suite {suite}, but in {', '.join(sorted(set(others.values())))}: choose with --suite"
     )
+    only = {item: mark.args for item in kept if (mark := item.get_closest_marker("machine"))}
+    if kept:
+        kept = [item for item in kept if Path(here).stem in only.get(item, [Path(here).stem])]
+        machines = ", ".join(sorted(set(chain(*only.values()))))
+        error = f"no such case is for {here}, but for {machines}: choose with --machine"
     if kept and config.getoption("focus") and (focus := load_machine(here).focus):
         kept = [item for item in kept if item in only or sections(item) & {*focus}]
         error = f"no such case is in the focus of {here}, {', '.join(focus)}: leave --focus out"
     if not kept:
-        refused = UsageError(error)
-        terminal(config).failure(refused)
-        raise pytest.exit.Exception(error, returncode=refused.exit_code)
+        refuse(config, UsageError(error))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     if mutation := config.getoption("mutation"):  # what is to show the bug comes first
         with suppress(UsageError):  # of no such bug: the rig says so
             expects = bug(mutation).expects
             kept.sort(key=lambda item: not expects.concerns(identify(item).id))
     items[:] = kept
+
+
+def refuse(config: pytest.Config, error: UsageError) -> NoReturn:
+    """End the run before its first case: what was asked for cannot be."""
+    terminal(config).failure(error)
+    raise pytest.exit.Exception(str(error), returncode=error.exit_code)
 
 
 def sections(item: pytest.Item) -> set[str]:
@@ -252,6 +273,14 @@ def watch(request: pytest.FixtureRequest, session: Session) -> Watch:
     found: Watch | None = request.node.stash[CASE].watch
     assert found is not None, "session has set it"
     return found
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What the case's dice are thrown from; it is part of its verdict."""
+    case, run = request.node.stash[CASE], request.config.stash[RUN]
+    case.seed = run.rig.choices.seed
+    return int(case.seed)
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from harness.bugs import Mutation, bug
 from harness.kernel import Change, Flavour
 from harness.progress import Emit, Note
 from harness.session import Session
+from harness.suites import DEFAULT_SUITE
 
 
 @dataclass(frozen=True)
 class Choices:
     """What the user chose; None means the default. ``mutation``: the bug of the catalogue to put back into the kernel.
-    ``gdb``: the port of QEMU's gdb stub on 127.0.0.1."""
+    ``gdb``: the port of QEMU's gdb stub on 127.0.0.1. ``suite``: the cases that run; ``seed``: of their dice."""
 
     machine: str = "intel-iommu"
     kernel: str | None = None
@@ -24,6 +25,8 @@ class Choices:
     qemu: Path | None = None
     mutation: str | None = None
     gdb: int | None = None
+    suite: str = DEFAULT_SUITE
+    seed: int | None = None
 
     def change(self) -> Change | None:
         """What is to be changed in the kernel's source."""
@@ -36,7 +39,8 @@ class Choices:
     def settings(self) -> dict[str, str]:
         """What differs from the defaults, as variables of ``make vm-test``."""
         chosen = {name: str(value) for name, value in vars(self).items() if value != getattr(Choices, name)}
-        return {name.upper(): value for name, value in chosen.items() if name != "gdb"}
+        left_out = ("gdb", "seed") if self.suite == DEFAULT_SUITE else ("gdb",)
+        return {name.upper(): value for name, value in chosen.items() if name not in left_out}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Identity:
 class Case:
     """One case while it runs: what it raised so far, in order, and who watches it.
 
-    ``left_clean``: it is over, and nothing that it opened is left in its machine.
+    ``left_clean``: it is over, and nothing that it opened is left in its machine. ``seed``: of its dice, if it throws any.
     """
 
     identity: Identity
@@ -54,6 +54,7 @@ class Case:
     raised: list[BaseException] = field(default_factory=list)
     watch: Watch | None = None
     left_clean: bool = False
+    seed: int | None = None
     calls: list[Evidence] = field(default_factory=list)
 
     def heard(self, call: str) -> None:
@@ -109,6 +110,7 @@ class Run:
             reason=ruling.judgement.reason,
             known_issue=ruling.issue,
             duration_s=round(case.elapsed(), 3),
+            seed=case.seed,
             evidence=sorted(
                 [*case.calls, *(observed.evidence if observed else ()), *case.notes()], key=lambda item: item.t
             ),

@@ -42,7 +42,8 @@ class Evidence(_Record):
 
 
 class CaseRecord(_Record):
-    """One case's verdict with its evidence; ``duration_s`` covers set-up, call and teardown."""
+    """One case's verdict with its evidence; ``duration_s`` covers set-up, call and teardown; ``seed``: of its dice, if
+    it throws any."""
 
     id: str
     area: str
@@ -53,6 +54,7 @@ class CaseRecord(_Record):
     reason: str = ""
     duration_s: float
     known_issue: str | None = None
+    seed: int | None = None
     evidence: list[Evidence] = Field(default_factory=list)
 
 

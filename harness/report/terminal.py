@@ -87,9 +87,10 @@ class Terminal:
         """One line a case; for a bad one its reason, what was seen last, and how to run it again."""
         self._end("case")
         importer = f" [{case.importer}]" if case.importer else ""
+        seed = "" if case.seed is None else f" (seed {case.seed})"
         self._console.print(
             _verdict(case, width=5),
-            f"{case.duration_s:6.2f} s  {one_line(case.area)}: {one_line(case.title)}{importer}",
+            f"{case.duration_s:6.2f} s  {one_line(case.area)}: {one_line(case.title)}{importer}{seed}",
         )
         if case.verdict is Verdict.PASS:
             return

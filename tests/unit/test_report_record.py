@@ -63,7 +63,9 @@ def test_the_schema_is_the_documented_one() -> None:
     assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
     assert " ".join(top["kernel"]) == "release origin config_hash patches features"
     assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
-    assert " ".join(top["cases"][0]) == "id area title importer trigger verdict reason duration_s known_issue evidence"
+    assert " ".join(top["cases"][0]) == (
+        "id area title importer trigger verdict reason duration_s known_issue seed evidence"
+    )
 
 
 def test_summary_counts_all_verdicts() -> None:
