@@ -33,8 +33,9 @@ Interface = Literal["cdev", "group"]
 Section = Literal["uapi", "lifecycle", "importers", "around"]
 """A section of docs/contract.md, and the first word of its rows."""
 
-Capability = Literal["iommufd", "dma-api"]
-"""What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API."""
+Capability = Literal["iommufd", "dma-api", "unplug"]
+"""What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API; slots whose
+devices can be unplugged one by one."""
 
 OF_ONE = {"purpose", "rows", "focus", "extends", "without"}
 """Keys that speak of one machine alone, and are not handed on."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from .kernel import named
-from .poll import poll
+from .poll import insist, poll
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
@@ -70,11 +70,6 @@ def has_aer_service(bdf: str) -> bool:
     return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
 
 
-def remove(bdf: str) -> None:
-    """Hot-unplug in software; ``rescan`` brings it back."""
-    _write(DEVICES / bdf / "remove", "1")
-
-
-def rescan() -> None:
-    """Look for devices on every bus."""
-    _write(Path("/sys/bus/pci/rescan"), "1")
+def insist_present(bdf: str, seconds: float) -> None:
+    """Wait until the kernel has found the device. Stuck after ``seconds``."""
+    insist((DEVICES / bdf / "driver_override").exists, seconds, f"a device at {bdf}")

@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import select
 import struct
 
 from .config_space import ConfigSpace
@@ -35,6 +36,7 @@ class Device(Node):
         self.space = space
         self.number = 0  # iommufd's for it, once it is bound
         self._wakeup: int | None = None
+        self._request: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
         self.config = ConfigSpace(
             lambda offset, length: self.read(uapi.CONFIG_REGION, offset, length),
@@ -139,6 +141,19 @@ class Device(Node):
             return self._wakeup is not None and os.eventfd_read(self._wakeup) > 0
         except BlockingIOError:
             return False
+
+    def listen_for_requests(self) -> None:
+        """VFIO_DEVICE_SET_IRQS: an eventfd for the kernel's requests to close the device; see ``requested``."""
+        self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._undo.callback(os.close, self._request)
+        header = uapi.IrqSet(flags=uapi.IRQ_SET_EVENTFD_TRIGGER, index=uapi.REQUEST_IRQ, count=1)
+        header.argsz = ctypes.sizeof(header) + 4
+        ioctl(self.fd, uapi.DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
+
+    def requested(self, seconds: float) -> bool:
+        """Whether the kernel asks, within ``seconds``, for the device to be closed. After ``listen_for_requests``."""
+        assert self._request is not None
+        return bool(select.select([self._request], [], [], seconds)[0])
 
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""

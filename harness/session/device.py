@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import cast
 
-from harness.session.client import Agent
+from harness.session.client import CALL_SECONDS, Agent
 from harness.session.export import ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.wire import Ref
@@ -166,6 +166,15 @@ class Device(Handle):
     def woken(self) -> bool:
         """Whether the kernel has signalled a wake-up from low power since it was last asked."""
         return cast(bool, self._call("woken"))
+
+    def listen_for_requests(self) -> None:
+        """Give the kernel an eventfd (VFIO_PCI_REQ_IRQ_INDEX) by which it asks for the device to be closed."""
+        self._call("listen_for_requests")
+
+    def requested(self, timeout: float = 5.0) -> bool:
+        """Whether the kernel asks for the device to be closed, within ``timeout`` seconds (for a slowdown of 1)."""
+        seconds = timeout * self._agent.slowdown
+        return cast(bool, self._call("requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
 
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""

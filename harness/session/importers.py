@@ -7,7 +7,7 @@ from typing import Literal, cast
 from harness.config import Capability, Role
 from harness.session.attachment import Attachment
 from harness.session.client import Agent
-from harness.session.device import DmaBuf
+from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.ioas import Ioas
 from harness.session.nvme import REGISTERS, Ticket
@@ -63,13 +63,18 @@ IMPORTERS = {
 class Importer(Handle):
     """A device that has been made ready to import; it stays so from case to case.
 
-    ``bdf``: the PCI address of the device whose DMA it is, the requester in an IOMMU fault.
+    ``bdf``: the PCI address of the device whose DMA it is, the requester in an IOMMU fault; ``device_id``: what the
+    machine's description calls it; ``device``: it, where user space drives it.
     """
 
-    def __init__(self, agent: Agent, ref: Ref, kind: ImporterKind, bdf: str) -> None:
+    def __init__(
+        self, agent: Agent, ref: Ref, kind: ImporterKind, bdf: str, *, device_id: str, device: Device | None = None
+    ) -> None:
         super().__init__(agent, ref)
         self.kind = kind
         self.bdf = bdf
+        self.device_id = device_id
+        self.device = device
 
     def attach(self, dmabuf: DmaBuf, start: int = 0, length: int | None = None) -> "Window":
         """Import ``length`` bytes (None: all) of the buffer from ``start``.

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 RECOVERY_SECONDS = 10.0
 SUSPEND_SECONDS = 2.0
+PLUG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,18 @@ class Session:
     """``with Session(machine)`` waits for the machine, starts the agent, and hands out handles.
 
     Handles belong to one case: ``reset`` closes what the case left open, but keeps importers ready for the next.
+    ``export_uapi`` is the kernel's; ``interface``: how it opens devices, if not as the machine says.
     """
 
-    def __init__(self, machine: Machine, *, export_uapi: ExportUapi = MAINLINE) -> None:
+    def __init__(
+        self, machine: Machine, *, export_uapi: ExportUapi = MAINLINE, interface: Interface | None = None
+    ) -> None:
         self.machine = machine
-        self._uapi = export_uapi
+        self.export_uapi = export_uapi
+        self.interface = interface or machine.config.interface
         self._importers: dict[str, _Ready] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
+        self._unplugged: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self.machine.wait_ready(meanwhile=self._start_agent)
@@ -59,9 +65,16 @@ class Session:
         self.agent.close()
 
     def reset(self) -> list[str]:
-        """Close all that the last case left open. Returns what the kernel refused while doing so."""
+        """Close all that the last case left open, and plug in what it left unplugged.
+
+        Returns what the kernel refused while doing so."""
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
-        return cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
+        refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
+        for device_id, mark in list(self._unplugged.items()):
+            self.let_go(device_id)
+            self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
+            self.plug(device_id)
+        return refused
 
     def start(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Pending[T]:
         """Call a handle's method without waiting: ``session.start(device.reset)``."""
@@ -76,8 +89,8 @@ class Session:
 
         ``beside``: in the address space of that device, as one of its IOMMU group must be.
         """
-        self._release(device_id)
-        device, _ = self._open(device_id, via or self.machine.config.interface, beside)
+        self.let_go(device_id)
+        device, _ = self._open(device_id, via or self.interface, beside)
         return device
 
     def open_nvme(
@@ -139,10 +152,10 @@ class Session:
         """In a process of its own open a device, export ``ranges`` of BAR 0, and map that where the device sees it;
         close ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and be killed with the rest open.
         """
-        self._release(device_id)
+        self.let_go(device_id)
         self.bind(device_id)
-        bdf, payload = self.bdf(device_id), self._uapi.payload(REGISTERS, ranges, os.O_RDWR | os.O_CLOEXEC, 0)
-        number = self._uapi.feature
+        bdf, payload = self.bdf(device_id), self.export_uapi.payload(REGISTERS, ranges, os.O_RDWR | os.O_CLOEXEC, 0)
+        number = self.export_uapi.feature
         self.agent.call("teardown", "kill_after", bdf=bdf, feature=number, payload=payload, closes=list(closes))
 
     def bufinfo(self) -> list[dict[str, str]]:
@@ -162,12 +175,26 @@ class Session:
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
     def unplug(self, device_id: str) -> None:
-        """Remove a device by sysfs, as a hot-unplug does (drivers/pci/remove.c); returns once its driver has let go."""
-        self.agent.call("pci", "remove", bdf=self.bdf(device_id))
+        """Hot-unplug a device by QMP; returns once the guest has let go of it, and with ``start`` at once.
 
-    def rescan(self) -> None:
-        """Find removed devices again."""
-        self.agent.call("pci", "rescan")
+        GuestHung if it has not within ``PLUG_SECONDS``. What a case leaves unplugged ``reset`` plugs in again."""
+        self._unplugged[device_id] = mark = self.machine.unplug(device_id)
+        self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
+
+    def plug(self, device_id: str) -> None:
+        """Plug a device in again, as new; returns once the kernel has found it."""
+        self.machine.plug(device_id)
+        seconds = PLUG_SECONDS * self.machine.slowdown
+        self.agent.call("pci", "insist_present", bdf=self.bdf(device_id), seconds=seconds)
+        del self._unplugged[device_id]
+
+    def let_go(self, device_id: str) -> None:
+        """Close the importers that hold a device."""
+        for name, ready in list(self._importers.items()):
+            if ready.device_id == device_id:
+                del self._importers[name]
+                for ref in reversed(ready.refs):
+                    self.agent.call(ref, "close")
 
     def suspended(self, device_id: str) -> bool:
         """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""
@@ -202,7 +229,7 @@ class Session:
             kind = ("container", "Container") if self.machine.config.iommu else ("noiommu", "NoIommu")
             container = self.agent.call(*kind, bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
-            return Device(self.agent, ref, bdf, self._uapi), [container, ref]
+            return Device(self.agent, ref, bdf, self.export_uapi), [container, ref]
         if beside:
             iommufd, space = self._spaces[beside.ref]
         else:
@@ -210,18 +237,19 @@ class Session:
             space = self.agent.call(iommufd, "ioas")
         ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
         self._spaces[ref] = iommufd, space
-        return Device(self.agent, ref, bdf, self._uapi), [iommufd, space, ref]
+        return Device(self.agent, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
     def _make_importer(self, kind: ImporterKind) -> _Ready:
         device_id = self._device_for(kind)
-        self._release(device_id)
+        self.let_go(device_id)
         if kind.driver == "its own":
             bdf = self.bdf(device_id)
             ref = self.agent.call(*kind.engine, bdf=bdf)
-            return _Ready(Importer(self.agent, ref, kind, bdf), device_id, [ref])
+            return _Ready(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref])
         device, refs = self._open(device_id, "cdev")
         ref = self.agent.call(*kind.engine, device=device)
-        return _Ready(Importer(self.agent, ref, kind, device.bdf), device_id, [*refs, ref])
+        importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
+        return _Ready(importer, device_id, [*refs, ref])
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):
@@ -229,11 +257,3 @@ class Session:
                 return device.id
         path = self.machine.config.path
         raise UsageError(f"{path}: importer {kind.name} needs a device of type {kind.qemu_type} with role {kind.role}")
-
-    def _release(self, device_id: str) -> None:
-        """Close the importers that hold a device."""
-        for name, ready in list(self._importers.items()):
-            if ready.device_id == device_id:
-                del self._importers[name]
-                for ref in reversed(ready.refs):
-                    self.agent.call(ref, "close")

@@ -107,27 +107,39 @@ def _image(name: str, file: Path) -> Iterator[str]:
 
 
 def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]) -> Iterator[str]:
-    slots = iter(range(1, 256))
-    roce = iter(range(0x11, 0x20))
-    for device, bus in config.walk():
-        own: dict[str, Scalar] = {"id": device.id, "bus": bus}
-        if device.type in SLOT_TYPES:
-            own["chassis"] = next(slots)
+    fronts = device_options(config, settled)
+    for device, _ in config.walk():
         if device.drive:
             file = option("file", {"node-name": f"{device.id}-drive", "filename": str(drives[device.id])})
             yield from ("-blockdev", file)
-            own["drive"] = f"{device.id}-drive"
         if device.memory:
             size = f"{device.memory.size_mib}M"
             yield from (
                 "-object",
                 option("memory-backend-ram", {"id": f"{device.id}-memory", "share": True, "size": size}),
             )
+        if device.role in ("management", "roce"):
+            yield from ("-netdev", _netdev(device))
+        yield from ("-device", fronts[device.id])
+
+
+def device_options(config: MachineConfig, settled: Settled) -> dict[str, str]:
+    """What ``-device``, and the monitor's ``device_add``, take for each device, parents first; by the device's id."""
+    slots = iter(range(1, 256))
+    roce = iter(range(0x11, 0x20))
+    found = {}
+    for device, bus in config.walk():
+        own: dict[str, Scalar] = {"id": device.id, "bus": bus}
+        if device.type in SLOT_TYPES:
+            own["chassis"] = next(slots)
+        if device.drive:
+            own["drive"] = f"{device.id}-drive"
+        if device.memory:
             own["pmrdev"] = f"{device.id}-memory"
         if device.role in ("management", "roce"):
             own |= {"netdev": f"{device.id}-net", "mac": _mac(device, roce)}
-            yield from ("-netdev", _netdev(device))
-        yield from ("-device", option(device.type, {**own, **settled[device.id]}))
+        found[device.id] = option(device.type, {**own, **settled[device.id]})
+    return found
 
 
 def _mac(device: Device, roce: Iterator[int]) -> str:

@@ -70,7 +70,9 @@ class Machine:
         self._fate = Fate(self.console.tail, self.stderr_tail)
         self.trace_path = self._files.trace
         self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
-        options = command.arguments(config, settle(config, qemu), accel.option, boot, self._drives)
+        settled = settle(config, qemu)
+        self._device_options = command.device_options(config, settled)
+        options = command.arguments(config, settled, accel.option, boot, self._drives)
         self._options = [str(qemu.path), *options]
         self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None
@@ -173,6 +175,29 @@ class Machine:
             for bus in self.qmp.execute("query-pci"):
                 self._addresses.update(_addresses(bus["devices"]))
         return self._addresses[device_id]
+
+    def unplug(self, device_id: str) -> int:
+        """Ask the guest to let go of a device, by its slot's hot-plug; QEMU takes it away once the guest does.
+
+        Returns the mark in ``events`` for ``wait_unplugged``. Raises QmpError if it cannot be unplugged."""
+        mark = self.events.mark()
+        self.qmp.execute("device_del", {"id": device_id})
+        return mark
+
+    def wait_unplugged(self, device_id: str, since: int, timeout: float) -> None:
+        """Wait until the device is gone. GuestHung after ``timeout * slowdown`` seconds, or what ended the VM."""
+        seconds = timeout * self.slowdown
+        try:
+            self.events.wait_for("DEVICE_DELETED", seconds, since=since, device=device_id)
+        except TimeoutError:
+            self.check()
+            raise self.hung(f"unplug of {device_id}: the guest has not let go within {seconds:.1f} s") from None
+
+    def plug(self, device_id: str) -> None:
+        """Put a device that was unplugged back into its slot, as new. Raises QmpError if QEMU refuses."""
+        # By the monitor, whose properties are text as the command line's are; QMP's device_add wants them typed.
+        if said := self.qmp.monitor(f"device_add {self._device_options[device_id]}").strip():
+            raise QmpError(f"device_add {self._device_options[device_id]}: {said}")
 
     # Whether it lives
 

@@ -59,12 +59,14 @@ class Events:
             fresh = self._count - mark
             return list(self._kept)[-fresh:] if fresh > 0 else []
 
-    def wait_for(self, name: str, timeout: float, since: int = 0) -> Event:
-        """The first event of that name after the mark ``since``. TimeoutError after ``timeout`` seconds."""
+    def wait_for(self, name: str, timeout: float, since: int = 0, **data: Any) -> Event:
+        """The first event of that name, and with that ``data``, after the mark ``since``.
+
+        TimeoutError after ``timeout`` seconds."""
         found: list[Event] = []
 
         def arrived() -> bool:
-            found[:] = [event for event in self.since(since) if event.name == name]
+            found[:] = [each for each in self.since(since) if each.name == name and data.items() <= each.data.items()]
             return bool(found)
 
         with self._arrived:

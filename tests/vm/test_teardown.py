@@ -49,36 +49,66 @@ def test_a_killed_process_leaves_nothing(session: Session, importer: Importer, w
     must(rang.arrived, "after all that an export is live", rang)
 
 
-UNPLUG_WAITS = b"blocked until released by user"
-"""What the kernel says of an unplug that waits for user space (vfio_pci_core_request)."""
-ASKED_S = 5.0
+unplug_row = pytest.mark.contract("teardown", "lifecycle.unplug")
 
 
-@pytest.mark.contract("teardown", "lifecycle.unplug")
-@pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe"], indirect=True)
+@unplug_row
+@pytest.mark.needs("unplug")
+@pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe", "dma-api+edu"], indirect=True)
 def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
-    """An unplug waits until the device is closed, and with that revokes; plugged in again the device can be used."""
+    """An unplug asks for the device, waits until it is closed, and with that revokes; plugged in again it is as new."""
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    console = session.machine.console
-    mark = console.mark()
+    nvme.device.listen_for_requests()
     unplug = session.start(session.unplug, "nvme0")
-    try:
-        console.wait_for(UNPLUG_WAITS, timeout=ASKED_S * session.machine.slowdown, since=mark)
-        rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
-        must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
-    finally:
-        nvme.device.close()
-        unplug.result()
-    try:
-        shot = probe.shoot(ticket, old, watch)
-        must(shot.blocked, "no mapping reaches a device that was unplugged", shot)
-        with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
-            importer.attach(buffer)
-    finally:
-        session.rescan()
+    must(nvme.device.requested(), "who has a device open is asked to close it when it is unplugged")
+    rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
+    must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
+
+    nvme.device.close()
+    unplug.result()
+    shot = probe.shoot(ticket, old, watch)
+    must(shot.blocked, "no mapping reaches a device that was unplugged", shot)
+    with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
+        importer.attach(buffer)
+
+    session.plug("nvme0")
     again = session.open_nvme()
     rang = probe.ring(again, probe.queue_command(again), importer.attach(again.export_doorbells()), watch)
     must(rang.arrived, "a device that is plugged in again can be exported anew", rang)
     shot = probe.shoot(probe.queue_command(again), old, watch)
     must(shot.blocked, "a mapping from before the unplug does not reach it", shot)
+
+
+@unplug_row
+@pytest.mark.needs("unplug", "dma-api")
+@pytest.mark.parametrize("importer", ["iommufd+edu", "iommufd+nvme", "dma-api+edu"], indirect=True)
+def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """An importing device can be unplugged: the exporter and its other importers go on, and no revoke waits for it."""
+    buffer = nvme.export_doorbells()
+    others = session.importer("rxe").attach(buffer)
+    window = importer.attach(buffer)
+    rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
+    must(rang.arrived, "before the unplug the mapping is live", rang)
+
+    if device := importer.device:
+        device.listen_for_requests()
+    unplug = session.start(session.unplug, importer.device_id)
+    if device:
+        must(device.requested(), "who drives the importing device is asked to close it")
+        window.detach()
+        session.let_go(importer.device_id)
+    unplug.result()
+
+    rang = probe.ring(nvme, probe.queue_command(nvme), others, watch)
+    must(rang.arrived, "the unplug of an importing device disturbs no other importer", rang)
+    nvme.device.reset()
+    nvme.start()
+    shot = probe.shoot(probe.queue_command(nvme), others, watch)
+    must(shot.blocked, "a reset after it revokes as ever", shot)
+
+    session.let_go(importer.device_id)
+    session.plug(importer.device_id)
+    again = session.importer(importer.kind.name)
+    rang = probe.ring(nvme, probe.queue_command(nvme), again.attach(buffer), watch)
+    must(rang.arrived, "an importing device that is plugged in again reaches the same buffer", rang)

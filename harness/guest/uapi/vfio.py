@@ -24,6 +24,7 @@ GROUP_GET_DEVICE_FD = _vfio("GROUP_GET_DEVICE_FD", 6)
 DEVICE_GET_INFO = _vfio("DEVICE_GET_INFO", 7)
 DEVICE_GET_REGION_INFO = _vfio("DEVICE_GET_REGION_INFO", 8)
 DEVICE_GET_IRQ_INFO = _vfio("DEVICE_GET_IRQ_INFO", 9)
+DEVICE_SET_IRQS = _vfio("DEVICE_SET_IRQS", 10)
 DEVICE_RESET = _vfio("DEVICE_RESET", 11)
 DEVICE_GET_PCI_HOT_RESET_INFO = _vfio("DEVICE_GET_PCI_HOT_RESET_INFO", 12)
 DEVICE_PCI_HOT_RESET = _vfio("DEVICE_PCI_HOT_RESET", 13)
@@ -44,6 +45,8 @@ FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP = 4
 FEATURE_LOW_POWER_EXIT = 5
 
 CONFIG_REGION = 7
+REQUEST_IRQ = 4
+IRQ_SET_EVENTFD_TRIGGER = 1 << 2 | 1 << 5
 
 
 class _Sized(Struct):
@@ -64,6 +67,12 @@ class RegionInfo(_Sized):
 
 class IrqInfo(_Sized):
     _fields_: ClassVar = [("argsz", u32), ("flags", u32), ("index", u32), ("count", u32)]
+
+
+class IrqSet(_Sized):
+    """The eventfds follow."""
+
+    _fields_: ClassVar = [("argsz", u32), ("flags", u32), ("index", u32), ("start", u32), ("count", u32)]
 
 
 class Feature(_Sized):
