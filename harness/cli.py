@@ -12,24 +12,27 @@ import click
 import pytest
 
 from harness import __version__, bench, bugs, coverage, doctor, known_issues, paths, plugin, shell
-from harness.bugs import check
+from harness.bugs import check, repro
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
+from harness.kernel import Flavour
 from harness.progress import Note
 from harness.report import Terminal
 from harness.rig import Choices, Rig
 from harness.suites import DEFAULT_SUITE
 
+ACCEL = click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+QEMU = click.option(
+    "--qemu", type=click.Path(path_type=Path), help="QEMU's binary.  [default: $QEMU, or the one in PATH]"
+)
 CHOICES = (
     click.option(
         "--machine", default=DEFAULT_MACHINE, show_default=True, help="A name in vm-configs/, or a YAML file."
     ),
     click.option("--kernel", help="Source tree, build directory or debian:VERSION.  [default: the pinned kernel]"),
     click.option("--flavour", type=click.Choice(["release", "debug"]), default="release", show_default=True),
-    click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
-    click.option(
-        "--qemu", type=click.Path(path_type=Path), help="QEMU's binary.  [default: $QEMU, or the one in PATH]"
-    ),
+    ACCEL,
+    QEMU,
     click.option("--mutation", metavar="ID", help="Put this bug of vm-configs/bugs back into the kernel."),
     click.option("--gdb", type=int, metavar="PORT", help="QEMU's gdb stub on 127.0.0.1:PORT."),
 )
@@ -164,6 +167,27 @@ def bugs_check(kernel: str | None, build: bool, names: tuple[str, ...]) -> None:
             bad += not finding.good
         terminal.emit(Note(f"{len(entries)} entries, {bad} ERROR"))
     sys.exit(HarnessError.exit_code if bad else 0)
+
+
+@cli.command(name="repro")
+@click.argument("name", metavar="ID")
+@click.option("--kernel", help="Source tree or debian:VERSION.  [default: the entry's, else the pinned kernel]")
+@click.option("--machine", help="[default: the entry's]")
+@click.option("--flavour", type=click.Choice(["release", "debug"]), help="[default: the entry's]")
+@ACCEL
+@QEMU
+def repro_(name: str, machine: str | None, flavour: Flavour | None, **given: Any) -> None:
+    """Show one bug of the catalogue: its cases on a kernel that has it, beside the same on one that does not.
+
+    Exit code: 0 the control passes and the bug shows as expected, 1 not so, 2 wrong usage, 3 the harness or the host
+    failed, or the mutation does not fit the kernel.
+    """
+    entry = bugs.bug(name)
+    choices = Choices(machine=machine or entry.machine, flavour=flavour or entry.flavour, **given)
+    with Terminal({}) as terminal:
+        found = repro.reproduce(entry, choices, terminal.emit)
+    click.echo(str(found))
+    sys.exit(found.exit_code)
 
 
 @cli.command(name="coverage")

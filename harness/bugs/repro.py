@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One bug of the catalogue, shown: its cases on a kernel that has it, beside the same on one that does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import kernel, paths
+from harness.bugs.cases import node_ids
+from harness.bugs.catalogue import Bug
+from harness.bugs.mutation import MutationError, release_of
+from harness.child import Ended, Task, run_all
+from harness.config import load_machine
+from harness.coverage import collect
+from harness.errors import HarnessError, KernelError, UsageError
+from harness.kernel import source
+from harness.progress import Emit, phase
+from harness.report import RunDirectory
+from harness.report.text import one_line, printable, repeat_command
+from harness.rig import Choices
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+MAX_EVIDENCE = 25
+"""Lines of evidence that are printed; the report has all."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is run. ``bad`` has the bug, unless it is one that was refuted; ``control`` is None where no kernel is known
+    that lacks it, and ``why`` says so."""
+
+    bad: Choices
+    control: Choices | None
+    why: str = ""
+
+
+def sides(entry: Bug, choices: Choices, release: str, default_release: str) -> Sides:
+    """The two kernels for an entry. ``release``: of the kernel that ``choices`` names, ``default_release`` of the
+    pinned one, which may be the same."""
+    if entry.expects.verdict is Verdict.PASS:
+        return Sides(choices, None, "refuted: the cases that guard against it are to pass")
+    if entry.mutation and not entry.is_in(release):
+        return Sides(replace(choices, mutation=entry.id), choices)
+    if entry.fix:
+        mended: dict[str, Any] = {"series": entry.path.parent / entry.fix}
+        return Sides(choices, replace(choices, **mended))
+    if entry.kernels and not entry.is_in(default_release):
+        return Sides(choices, replace(choices, kernel=None))
+    return Sides(choices, None, "none: the entry has neither a fix nor a kernel that lacks the bug")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it. The control's record is None where there is none."""
+
+    entry: Bug
+    sides: Sides
+    bad: RunRecord
+    control: RunRecord | None
+    directory: Path
+
+    @property
+    def shown_by(self) -> CaseRecord | None:
+        """The first case that shows the bug as the entry says; of a refuted one, the first that passes."""
+        return next((case for case in self.bad.cases if shows(self.entry, case)), None)
+
+    def complaints(self) -> list[str]:
+        """Why this is no reproduction; empty if it is one."""
+        expects = self.entry.expects
+        said = [f"{case.id} is {case.verdict} on the control: {case.reason}" for case in self._unclean()]
+        if self.shown_by is None:
+            said.append(f"no case is {expects.verdict}" + (f" with {expects.reason.pattern!r}" * bool(expects.reason)))
+        elif expects.verdict is Verdict.PASS:
+            said += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
+        return said
+
+    def _unclean(self) -> Iterator[CaseRecord]:
+        shown = self.shown_by.id if self.shown_by else ""
+        for case in self.control.cases if self.control else ():
+            skipped = case.verdict is Verdict.SKIP and case.id == shown
+            own = case.verdict is Verdict.KNOWN and case.known_issue == self.entry.id
+            if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} or own or skipped:
+                yield case
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is reproduced, 1 if not, 3 if that is because of the harness or the host."""
+        if not self.complaints():
+            return 0
+        cases = [*self.bad.cases, *(self.control.cases if self.control else ())]
+        return HarnessError.exit_code if any(case.verdict is Verdict.ERROR for case in cases) else 1
+
+    def __str__(self) -> str:
+        """Both verdicts of each case, the evidence, and how to repeat it."""
+        entry = self.entry
+        lines = [
+            f"{entry.id}: {entry.title}",
+            f"  reported by {entry.reporter}, {entry.date}: {entry.thread}",
+            f"  with it  {_kernel(self.bad)}",
+            f"  control  {_kernel(self.control) if self.control else self.sides.why}",
+            "",
+            *self._table(),
+        ]
+        if case := self.shown_by:
+            lines += ["", f"{case.id}: {case.verdict}", *(f"  {line}" for line in printable(case.reason).splitlines())]
+            left_out = len(case.evidence) - MAX_EVIDENCE
+            lines += [f"  ... {left_out} more in the report"] if left_out > 0 else []
+            lines += [
+                f"  {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}" for item in case.evidence[-MAX_EVIDENCE:]
+            ]
+            lines.append(f"  again: {repeat_command(case, self.sides.bad.settings())}")
+        lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
+        lines.append(f"{'not ' if self.complaints() else ''}reproduced; {self.directory}/*/latest/report.html")
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        control = {case.id: case.verdict for case in self.control.cases} if self.control else {}
+        width = max(len(case.id) for case in self.bad.cases)
+        head = f"{'case':{width}}  {'control':7}  with it"
+        return [
+            head,
+            *(f"{case.id:{width}}  {control.get(case.id, '-'):7}  {_verdict(case)}" for case in self.bad.cases),
+        ]
+
+
+def shows(entry: Bug, case: CaseRecord) -> bool:
+    """Whether the case shows the bug as the entry says; a live one may be known to us by its id."""
+    known = case.verdict is Verdict.KNOWN and case.known_issue == entry.id
+    as_expected = known or case.verdict is entry.expects.verdict
+    return as_expected and entry.expects.concerns(case.id) and bool(entry.expects.reason.search(case.reason))
+
+
+def _verdict(case: CaseRecord) -> str:
+    return f"{case.verdict} ({case.known_issue})" if case.known_issue else str(case.verdict)
+
+
+def _kernel(record: RunRecord) -> str:
+    return f"{record.kernel.release}, {record.kernel.origin}, on {record.machine}"
+
+
+def reproduce(entry: Bug, choices: Choices, emit: Emit) -> Reproduction:
+    """Run the entry's cases on both kernels, beside each other. ``choices``: the kernel and machine that are to have
+    the bug; where they name no kernel, it is the entry's.
+
+    Raises UsageError for what was chosen or the entry says, KernelError for a kernel that cannot be built, and
+    MutationError for a mutation that does not apply or compile."""
+    if choices.kernel is None and entry.mutation is None:
+        choices = replace(choices, kernel=entry.kernel)
+    cases = node_ids(entry, collect(), load_machine(choices.machine))
+    base = kernel.obtain(kernel.KernelSpec(choices.kernel, choices.flavour), emit)  # both are made from its build
+    pinned = source.resolve(None, emit)
+    chosen = sides(entry, choices, base.release, release_of(pinned.path))
+    directory = RunDirectory(paths.results_dir()).path
+    runs = {"control": chosen.control, "with-it": chosen.bad}
+    ended: dict[str, Ended] = {}
+    with phase(emit, "repro", entry.id) as step:
+        run_all(
+            [Task(name, [*run.options(), *cases], directory / name) for name, run in runs.items() if run],
+            jobs=2,
+            on_end=lambda task, end: ended.update({task.name: end}),
+            on_tick=lambda tasks: step.progress(", ".join(task.name for task in tasks)),
+        )
+        step.result = directory.name
+    control = _record(ended["control"], mutated=None) if chosen.control else None
+    bad = _record(ended["with-it"], mutated=chosen.bad.mutation)
+    return Reproduction(entry, chosen, bad, control, directory)
+
+
+def _record(ended: Ended, mutated: str | None) -> RunRecord:
+    """A run's record. Raises what ended it before its first case."""
+    if ended.record:
+        return ended.record
+    if mutated and ended.code != UsageError.exit_code:
+        raise MutationError(f"mutation {mutated}: {ended.error}")
+    kinds = {KernelError.exit_code: KernelError, UsageError.exit_code: UsageError}
+    raise kinds.get(ended.code, HarnessError)(ended.error)
