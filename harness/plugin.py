@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness import paths, suites
 from harness.bugs import bug
-from harness.config import Capability, load_machine
+from harness.config import load_machine
 from harness.contract import must
 from harness.errors import HarnessError, UsageError
 from harness.judge import Skipped, judge
@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--suite", default=suites.DEFAULT_SUITE, help="the cases of this suite of vm-configs/suites.yaml")
     group.addoption("--seed", default=new_seed(), type=int, help="what the dice of its races are thrown from")
     group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
+    group.addoption("--fail-fast", action="store_true", help="stop at the first case that blames the kernel, or us")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
 
 
@@ -57,7 +58,7 @@ def new_seed() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker that cases carry."""
     config.addinivalue_line("markers", "contract(area, *rows): the rows of docs/contract.md that the case covers")
-    config.addinivalue_line("markers", "needs(*capabilities): what a machine must not lack for the case to run")
+    config.addinivalue_line("markers", "needs(*capabilities): what neither machine nor kernel may lack for the case")
     config.addinivalue_line("markers", "machine(*names): the only machines that can show what the case is about")
 
 
@@ -230,6 +231,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     record = item.config.stash[RUN].conclude(case)
     with uncaptured(item.config):
         terminal(item.config).case_done(record)
+    if item.config.getoption("fail_fast") and exit_code([record.verdict]):
+        item.session.shouldfail = "the first failure ends the run"
     return done
 
 
@@ -246,10 +249,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 # What cases take
 
 
-def skip_without(rig: Rig, capability: Capability) -> None:
-    """Skip the case if the machine says that it lacks the capability."""
-    if reason := rig.machine.lacks.get(capability):
-        pytest.skip(f"{rig.machine.name} lacks {capability}: {reason}")
+def skip_without(rig: Rig, capability: str) -> None:
+    """Skip the case if the machine says that it lacks the capability, or the kernel does."""
+    if reason := rig.lacks(capability):
+        pytest.skip(reason)
 
 
 @pytest.fixture
@@ -300,8 +303,7 @@ def attach(request: pytest.FixtureRequest, session: Session) -> Callable[..., At
     """``Session.attach``, where the kernel has a test importer. Unless ``device_id`` is given, with the NIC of rxe,
     which has a driver that knows nothing of it."""
     rig = request.config.stash[RUN].rig
-    if absent := rig.kernel.importer_absent:
-        pytest.skip(f"this kernel has no test importer: {absent}")
+    skip_without(rig, "test_importer")
     skip_without(rig, "dma-api")
     return partial(session.attach, device_id=rig.machine.with_role("roce")[0].id)
 
@@ -313,7 +315,6 @@ def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
     if request.param == "dma-api+edu":
         request.getfixturevalue("attach")
     skip_without(rig, IMPORTERS[request.param].needs)
-    support = rig.kernel.rxe
-    if request.param == "rxe" and support.how == "absent":
-        pytest.skip(f"this kernel's rxe has no dma-buf MRs: {support.reason}")
+    if request.param == "rxe":
+        skip_without(rig, "rxe")
     return session.importer(request.param)

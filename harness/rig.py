@@ -4,12 +4,13 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from harness import config, image, kernel, vm
 from harness.bugs import Mutation, bug
 from harness.kernel import Change, Flavour
 from harness.progress import Emit, Note
-from harness.session import Session
+from harness.session import MAINLINE, ExportUapi, Session
 from harness.suites import DEFAULT_SUITE
 
 
@@ -88,6 +89,24 @@ class Rig:
             self.machine, self.boot_files(), self.qemu, self.accel, rundir, emit=self.emit, gdb_port=self.choices.gdb
         )
 
+    def session_on(self, machine: vm.Machine) -> Session:
+        """A session that speaks to the kernel in its own uAPI."""
+        cdev = self.kernel.features["vfio_cdev"]
+        return Session(machine, export_uapi=self.export_uapi(), interface=None if cdev else "group")
+
+    def export_uapi(self) -> ExportUapi:
+        """What the kernel's header says; mainline's, where it cannot be found."""
+        found = self.kernel.uapi
+        return ExportUapi(self.kernel.origin, found.number, found.layout == "single") if found else MAINLINE
+
+    def lacks(self, capability: str) -> str:
+        """Why neither machine nor kernel can show what needs the capability; empty if both can."""
+        if reason := self.machine.lacks.get(cast(config.Capability, capability)):
+            return f"{self.machine.name} lacks {capability}: {reason}"
+        if self.kernel.features.get(capability, True):
+            return ""
+        return f"this kernel lacks {capability}: {kernel.lacking(self.kernel, capability)}"
+
 
 class SessionPool:
     """Boots a session when one is asked for and keeps it for the next case until it is discarded.
@@ -109,7 +128,7 @@ class SessionPool:
             rundir = self._directory / f"machine-{self._booted}"
             machine = self._rig.machine_in(rundir)
             with ExitStack() as stack:
-                self.current = stack.enter_context(Session(stack.enter_context(machine)))
+                self.current = stack.enter_context(self._rig.session_on(stack.enter_context(machine)))
                 self._stack = stack.pop_all()
         return self.current
 

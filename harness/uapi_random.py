@@ -7,10 +7,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from harness.session.attempts import GET, HEAD, HEADER, Request
-from harness.session.export import MAINLINE
 from harness.uapi_model import PAGE, U64, Bars
 
-RIGHT = MAINLINE.feature | GET
 U32 = (1 << 32) - 1
 NASTY = [0, 1, PAGE - 1, PAGE, 1 << 62, 1 << 63, U64 - PAGE, U64 - 1]
 """Offsets and lengths at which arithmetic goes wrong."""
@@ -46,7 +44,7 @@ def requests(draw: st.DrawFn, bars: Bars) -> Request:
         region,
         tuple(ranges),
         flags=number(1, upto=U32) if wrong(20) else 0,
-        operation=MAINLINE.feature | draw(st.integers(0, 8)) << 16 if wrong(12) else RIGHT,
+        operation=draw(st.integers(0, 8)) << 16 if wrong(12) else GET,
         nr_ranges=number(0, 1, 5, 1 << 20, U32, upto=5) if wrong(12) else None,
         argsz=number(0, HEADER, upto=HEADER + HEAD - 1) if wrong(20) else None,
     )

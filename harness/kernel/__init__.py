@@ -2,6 +2,7 @@
 """Where a kernel comes from, its build, its features, its modules."""
 
 from harness.kernel.change import Change
+from harness.kernel.features import lacking
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
 from harness.kernel.prerequisites import Prerequisite, prerequisites
 from harness.kernel.ready import build_module, obtain, with_modules
@@ -15,6 +16,7 @@ __all__ = [
     "Prerequisite",
     "RxeSupport",
     "build_module",
+    "lacking",
     "obtain",
     "prerequisites",
     "with_modules",

@@ -2,10 +2,11 @@
 """What a kernel can do, read from its configuration and its source, before it has booted."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from harness.errors import KernelLacksFeature
 from harness.kernel.kconfig import Feature, requirements
-from harness.kernel.model import DmabufUapi, RxeSupport
+from harness.kernel.model import DmabufUapi, Kernel, RxeSupport
 from harness.kernel.uapi import HEADER
 
 
@@ -27,17 +28,35 @@ def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: s
 
 
 def detect(
-    config: Mapping[str, str], uapi: DmabufUapi | None, rxe: RxeSupport, importer_absent: str
+    config: Mapping[str, str], source: Path | None, uapi: DmabufUapi | None, rxe: RxeSupport, importer_absent: str
 ) -> dict[str, bool]:
     """Each capability of requirements.yaml, ``dmabuf_export``, ``rxe`` (dma-buf MRs) and ``test_importer``, present or
     absent."""
-    listed = {name: _set(config, feature) for name, feature in requirements().features.items()}
+    listed = {
+        name: _set(config, feature) and (source is None or _has(source, feature))
+        for name, feature in requirements().features.items()
+    }
     return {
         "dmabuf_export": has_export(config, uapi),
         "rxe": rxe.how != "absent",
         "test_importer": not importer_absent,
         **listed,
     }
+
+
+def lacking(kernel: Kernel, capability: str) -> str:
+    """Why cases that need the capability cannot be shown on a kernel without it."""
+    known = {"rxe": f"its rxe has no dma-buf MRs: {kernel.rxe.reason}", "test_importer": kernel.importer_absent}
+    if capability in known:
+        return known[capability]
+    feature = requirements().features[capability]
+    return feature.lacking or " or ".join(f"CONFIG_{option}" for option in feature.all + feature.any) + " is not set"
+
+
+def _has(source: Path, feature: Feature) -> bool:
+    """Whether the source says so; of headers, and not of what is under test: a kernel with a bug is to fail."""
+    files = ((source / name, word) for name, word in feature.source.items())
+    return all(file.is_file() and word in file.read_text(errors="replace") for file, word in files)
 
 
 def _set(config: Mapping[str, str], feature: Feature) -> bool:

@@ -43,10 +43,13 @@ class Modules(_Data):
 
 
 class Feature(_Data):
-    """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``."""
+    """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``; and if the source,
+    where there is one, has in these files (by path) these words. ``lacking``: what to say of a kernel without it."""
 
     all: list[str] = Field(default_factory=list)
     any: list[str] = Field(default_factory=list)
+    source: dict[str, str] = Field(default_factory=dict)
+    lacking: str = ""
 
 
 class Requirements(_Data):

@@ -155,7 +155,7 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
         config=config,
         config_hash=store.digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
         patches=(),
-        features=features.detect(config, contract, known.rxe, known.importer_absent),
+        features=features.detect(config, top, contract, known.rxe, known.importer_absent),
         source_dir=top,
         build_dir=build_dir,
         rxe=known.rxe,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import errno_name
-from harness.session.export import MAINLINE, Range
+from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.session import Session
 
@@ -22,14 +22,15 @@ IO_BAR = 0x100  # IORESOURCE_IO
 class Request:
     """VFIO_DEVICE_FEATURE with the payload of the export, every member free. None: what would be right.
 
-    ``readable``: the bytes, header included, that the kernel can read of it.
+    ``operation``: GET, SET, PROBE and other flags; the feature's number comes with the uAPI. ``readable``: the bytes,
+    header included, that the kernel can read of it.
     """
 
     region: int = 0
     ranges: tuple[Range, ...] = ((0, 4096),)
     open_flags: int = os.O_RDWR | os.O_CLOEXEC
     flags: int = 0
-    operation: int = GET | MAINLINE.feature
+    operation: int = GET
     nr_ranges: int | None = None
     argsz: int | None = None
     readable: int | None = None
@@ -46,14 +47,14 @@ class Request:
 
     @property
     def length(self) -> int:
-        """Bytes of header, payload and ranges."""
+        """Bytes of header, payload and ranges, in mainline's uAPI."""
         return HEADER + HEAD + RANGE * len(self.ranges)
 
-    def encode(self) -> bytes:
-        """Header, payload and ranges, as they lie in memory."""
-        argsz = self.length if self.argsz is None else self.argsz
-        head = struct.pack("<IIIIII", argsz, self.operation, self.region, self.open_flags, self.flags, self.count)
-        return head + b"".join(struct.pack("<QQ", *each) for each in self.ranges)
+    def encode(self, uapi: ExportUapi = MAINLINE) -> bytes:
+        """Header, payload and ranges, as they lie in memory. ValueError for what the uAPI cannot say."""
+        payload = uapi.payload(self.region, self.ranges, self.open_flags, self.flags, self.count)
+        argsz = HEADER + len(payload) if self.argsz is None else self.argsz
+        return struct.pack("<II", argsz, self.operation | uapi.feature) + payload
 
     def __str__(self) -> str:
         """What is not as it would be by default."""
@@ -102,20 +103,23 @@ class Applicant:
 
     def ask(self, *requests: Request, times: int = 1) -> list[Outcome]:
         """The outcome of each; asked ``times`` times, the last."""
-        raw = [(request.encode(), request.readable) for request in requests]
+        raw = [(self._encode(request), request.readable) for request in requests]
         return list(map(Outcome.of, self._call("attempt", requests=raw, times=times)))
 
     def ask_without_fds(self, request: Request) -> Outcome:
         """The outcome while the asking process may open no more files."""
-        return Outcome.of(self._call("attempt_without_fds", data=request.encode()))
+        return Outcome.of(self._call("attempt_without_fds", data=self._encode(request)))
 
     def ask_without_memory(self, request: Request) -> list[Outcome]:
         """The outcomes with the first, second... of the call's allocations failing, up to where none is left to."""
-        return list(map(Outcome.of, self._call("attempt_without_memory", data=request.encode())))
+        return list(map(Outcome.of, self._call("attempt_without_memory", data=self._encode(request))))
 
     def slab(self) -> int:
         """Bytes of the guest kernel's unreclaimable memory."""
         return int(self._session.agent.call("attempts", "slab"))
+
+    def _encode(self, request: Request) -> bytes:
+        return request.encode(self._session.export_uapi)
 
     def _call(self, do: str, **args: Any) -> Any:
         return self._session.agent.call("attempts", do, device=self._device, **args)

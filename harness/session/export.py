@@ -16,14 +16,23 @@ class ExportUapi:
     feature: int
     single: bool = False
 
-    def payload(self, region: int, ranges: Sequence[Range], open_flags: int, flags: int = 0) -> bytes:
-        """The payload that follows ``struct vfio_device_feature``. ValueError for what this version cannot say."""
+    @property
+    def most_ranges(self) -> int:
+        """How many ranges a request may have, as far as cases go."""
+        return 1 if self.single else 4096
+
+    def payload(
+        self, region: int, ranges: Sequence[Range], open_flags: int, flags: int = 0, count: int | None = None
+    ) -> bytes:
+        """The payload that follows ``struct vfio_device_feature``; ``count``: nr_ranges, if it is not how many there
+        are. ValueError for what this version cannot say."""
+        count = len(ranges) if count is None else count
         if self.single:
-            if len(ranges) != 1 or flags:
-                raise ValueError(f"the export uAPI {self.name} takes one range and no flags")
+            if [len(ranges), count, flags] != [1, 1, 0] or ranges[0][0] >= 1 << 32:
+                raise ValueError(f"the export uAPI of {self.name} takes one range, with a u32 offset, and no flags")
             ((offset, length),) = ranges
             return struct.pack("<IIIxxxxQ", region, open_flags, offset, length)
-        head = struct.pack("<IIII", region, open_flags, flags, len(ranges))
+        head = struct.pack("<IIII", region, open_flags, flags, count)
         return head + b"".join(struct.pack("<QQ", *each) for each in ranges)
 
 

@@ -126,11 +126,13 @@ def test_export_is_known_by_option_or_by_uapi() -> None:
 
 
 def test_features() -> None:
-    found = features.detect({"FAILSLAB": "y", "KASAN": "y"}, None, RxeSupport("absent", "why"), "why")
+    found = features.detect({"FAILSLAB": "y", "KASAN": "y"}, None, None, RxeSupport("absent", "why"), "why")
     assert found["kasan"]
     assert not found["failslab"]  # without its debugfs switch no case can use it
     assert not found["vfio_group"]
-    assert features.detect({"VFIO_IOMMU_TYPE1": "m"}, None, RxeSupport("absent", "why"), "")["vfio_group"]  # as on 6.1
+    assert features.detect({"VFIO_IOMMU_TYPE1": "m"}, None, None, RxeSupport("absent", "why"), "")[
+        "vfio_group"
+    ]  # as on 6.1
     assert not found["rxe"]
     assert not found["test_importer"]
     assert not found["dmabuf_export"]

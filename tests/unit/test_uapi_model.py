@@ -4,13 +4,11 @@
 import pytest
 
 from harness.session.attempts import GET, PROBE, SET, Bar, Outcome, Request
-from harness.session.export import MAINLINE
 from harness.uapi_model import CHECKS, decide, predict
 from harness.uapi_random import sample
 
 MIB = 1 << 20
 BARS = {0: Bar(0xFE800000, 0x4000, False), 2: Bar(0xFC000000, 16 * MIB, False), 4: Bar(0xC000, 256, True)}
-FEATURE = MAINLINE.feature
 U64 = 1 << 64
 
 
@@ -19,10 +17,10 @@ U64 = 1 << 64
     [
         ("EFAULT", Request(readable=7)),
         ("EINVAL", Request(argsz=7)),
-        ("EINVAL", Request(operation=GET | SET | FEATURE)),
-        ("EINVAL", Request(operation=FEATURE)),
-        ("EINVAL", Request(operation=PROBE | SET | FEATURE, readable=8)),
-        (None, Request(operation=PROBE | FEATURE, readable=8, region=9)),
+        ("EINVAL", Request(operation=GET | SET)),
+        ("EINVAL", Request(operation=0)),
+        ("EINVAL", Request(operation=PROBE | SET, readable=8)),
+        (None, Request(operation=PROBE, readable=8, region=9)),
         ("EINVAL", Request(argsz=23)),
         ("EFAULT", Request(readable=23)),
         ("EINVAL", Request(nr_ranges=0)),

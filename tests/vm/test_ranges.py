@@ -11,6 +11,7 @@ SCATTERED = [(0x5000, PAGE), (0x2000, PAGE), (0x9000, 2 * PAGE), (0x2000, PAGE)]
 """(offset in the CMB, length): neither in order, nor in one piece, nor each only once."""
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("ranges", "importers.large", "importers.route-bridge")
 @pytest.mark.parametrize("importer", ["rxe"], indirect=True)
 def test_ranges_follow_each_other(nvme: Nvme, importer: Importer) -> None:
@@ -42,6 +43,7 @@ ENTRY = 32  # bytes of struct scatterlist on x86-64
 WARM_UP, TIMES = 128, 128  # maps; until the caches of IOVAs and of the slab are full, each map costs memory
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("ranges", "around.memory")
 @pytest.mark.parametrize("importer", ["rxe"], indirect=True)
 def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, importer: Importer) -> None:

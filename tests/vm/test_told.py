@@ -53,6 +53,7 @@ def rows(*names: str) -> pytest.MarkDecorator:
 each_trigger = pytest.mark.parametrize(
     "trigger", [pytest.param(name, marks=rows(what.row)) for name, what in TRIGGERS.items()]
 )
+awaited = pytest.mark.needs("awaited_revoke")
 by_dma_api = pytest.mark.parametrize("importer", ["dma-api+edu"], indirect=True)
 
 
@@ -164,6 +165,7 @@ def test_the_same_attachment_maps_again(
     must(rang.arrived, f"after {trigger} an attachment from before it maps again", rang)
 
 
+@awaited
 @rows("waits")
 @each_trigger
 @by_dma_api
@@ -187,6 +189,7 @@ def test_revoke_waits_for_a_slow_importer(
         must(not holder.mapped(), "what was waited for has happened", holder.events())
 
 
+@awaited
 @rows("waits")
 def test_revoke_waits_for_the_last_importer(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
     """Of several importers each is waited for, in whatever order they unmap, detach, or disappear."""
@@ -204,6 +207,7 @@ def test_revoke_waits_for_the_last_importer(session: Session, nvme: Nvme, buffer
         must_end(session, pending, "a revoke")
 
 
+@awaited
 @rows("waits")
 @pytest.mark.parametrize("usage", ["kernel", "write", "read", "bookkeep"])
 def test_revoke_waits_for_fences(
@@ -222,6 +226,7 @@ def test_revoke_waits_for_fences(
         must_end(session, pending, "a revoke")
 
 
+@awaited
 @rows("waits")
 @pytest.mark.parametrize("patience", ["fence", "importer"])
 def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach, patience: str) -> None:

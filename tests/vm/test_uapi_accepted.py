@@ -41,6 +41,7 @@ def pages(*numbers: int) -> tuple[Range, ...]:
     return tuple((number * PAGE, PAGE) for number in numbers)
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.accepted")
 def test_accepted(session: Session, device: Device, applicant: Applicant) -> None:
     """Whole BARs, each page, overlapping, duplicate and unordered ranges can be exported, also while disabled."""
@@ -57,6 +58,7 @@ def test_accepted(session: Session, device: Device, applicant: Applicant) -> Non
     must_export(applicant, "with COMMAND.MEM clear a BAR can be exported", *whole)
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.many-ranges", "uapi.size")
 def test_many_ranges(applicant: Applicant) -> None:
     """One to 512 ranges, adjacent, scattered, duplicate or overlapping, are one buffer of their summed size."""
@@ -72,6 +74,7 @@ def test_many_ranges(applicant: Applicant) -> None:
         )
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.size")
 def test_size(session: Session, device: Device) -> None:
     """lseek, fdinfo and bufinfo agree on the size: the sum of the ranges, also where they overlap."""

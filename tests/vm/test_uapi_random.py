@@ -13,6 +13,7 @@ SEED, COUNT = 1, 400
 UNDER_TEST = "nvme0"
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.order", "uapi.accepted")
 def test_random_requests(session: Session) -> None:
     """Random requests, right and wrong in every way, are refused and accepted as the contract says."""
