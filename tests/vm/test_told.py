@@ -252,3 +252,32 @@ def test_told_of_an_unrevoke_an_importer_can_map(nvme: Nvme, attach: Attach) -> 
     must(not eager.mapped(), "while the buffer is revoked the callback cannot map it again", eager.events())
     nvme.device.set_memory(True)
     must(eager.mapped(), "told that the buffer is back, an importer can map it", eager.events())
+
+
+def listed(session: Session, inode: str, seconds: float) -> bool:
+    """Whether debugfs lists a buffer all the time: it does until the last reference is gone."""
+    deadline = time.monotonic() + seconds * session.machine.slowdown
+    while inode in {row["ino"] for row in session.bufinfo()}:
+        if time.monotonic() > deadline:
+            return True
+    return False
+
+
+@rows("last-reference")
+@pytest.mark.needs("awaited_revoke")
+def test_a_buffer_that_is_going_is_left_alone(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """A buffer whose last reference is gone, while a reset keeps it from being freed, is not touched by that reset."""
+    holder = attach(buffer, delay_ms=HOLD_MS)
+    holder.map()
+    going = nvme.export_doorbells()
+    inode = str(going.inode())
+    reset = session.start(nvme.device.reset)
+    with let_through(reset, holder):
+        must(holder.wait_told(), "a reset tells the importer", holder.events())
+        closing = session.start(going.close)
+        with let_through(closing, holder):
+            must(not listed(session, inode, PROMPT_S), "nobody else has a reference to the buffer", session.bufinfo())
+            must(not (closing.done() or reset.done()), "a buffer is not freed while its device is reset")
+            holder.release()
+            must_end(session, reset, "a reset")
+            must_end(session, closing, "a close")
