@@ -3,6 +3,7 @@
 
 from harness.witness.doorbell import Doorbell, DoorbellTrace, NotWitnessed
 from harness.witness.iommu_faults import DmaFault, IommuFaults
+from harness.witness.iommu_maps import IommuMap
 from harness.witness.leaks import Snapshot, left_behind
 from harness.witness.splat import Splat, find_splats
 from harness.witness.watch import Observed, Watch, Witnesses
@@ -12,6 +13,7 @@ __all__ = [
     "Doorbell",
     "DoorbellTrace",
     "IommuFaults",
+    "IommuMap",
     "NotWitnessed",
     "Observed",
     "Snapshot",

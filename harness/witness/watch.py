@@ -10,6 +10,7 @@ from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
+from harness.witness.iommu_maps import IommuMap, IommuMaps
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.qemu_stderr import Warned, added, parse_stderr
 from harness.witness.splat import Splat, find_splats
@@ -43,18 +44,20 @@ class Witnesses:
     def __init__(self, machine: Machine) -> None:
         self.doorbells = DoorbellTrace(machine)
         self.faults = IommuFaults(machine)
+        self.maps = IommuMaps(machine)
         self._machine = machine
 
     def watch(self) -> "Watch":
         """Start watching: the case begins now."""
-        return Watch(self._machine, self.doorbells, self.faults)
+        return Watch(self._machine, self.doorbells, self.faults, self.maps)
 
 
 class Watch:
     """One case's marks. ``doorbells`` and ``faults`` tell what happened since then."""
 
-    def __init__(self, machine: Machine, doorbells: DoorbellTrace, faults: IommuFaults) -> None:
+    def __init__(self, machine: Machine, doorbells: DoorbellTrace, faults: IommuFaults, maps: IommuMaps) -> None:
         self._machine = machine
+        self._maps = maps
         self._doorbells = doorbells
         self._faults = faults
         self._mark: Mark = faults.mark()
@@ -78,6 +81,11 @@ class Watch:
     def faults(self, mark: Mark | None = None) -> list[DmaFault]:
         """Every DMA refused since ``mark``, or since the case began."""
         return self._faults.since(mark or self._mark)
+
+    def maps(self, phys: int, length: int, mark: Mark | None = None) -> list[IommuMap]:
+        """Every time that these physical addresses were mapped since ``mark``, or since the case began: virtio-iommu
+        only."""
+        return self._maps.since((mark or self._mark).trace, phys, length)
 
     def splats(self) -> list[Splat]:
         """The kernel's complaints since the case began, as far as the console has them."""
