@@ -72,9 +72,18 @@ def cli() -> None:
 @click.option("--suite", default=DEFAULT_SUITE, show_default=True, help="The cases of this suite.")
 @click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of its races are thrown from.")
 @click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
+@click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first case that blames the kernel, or us.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
 @click.argument("cases", nargs=-1, type=Cases())
-def run(choices: Choices, expression: str | None, focus: bool, show_command: bool, cases: tuple[str, ...]) -> None:
+def run(
+    choices: Choices,
+    *,
+    expression: str | None,
+    focus: bool,
+    fail_fast: bool,
+    show_command: bool,
+    cases: tuple[str, ...],
+) -> None:
     """Run the cases (default: all of tests/vm) against a kernel. CASES are files, directories or pytest's node ids.
 
     Exit code: 0 the contract held, 1 the kernel is at fault, 2 wrong usage, 3 the harness or the host failed.
@@ -86,6 +95,7 @@ def run(choices: Choices, expression: str | None, focus: bool, show_command: boo
         arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
         arguments += ["-k", expression] if expression else []
         arguments += ["--focus"] if focus else []
+        arguments += ["--fail-fast"] if fail_fast else []
         front_end = plugin.FrontEnd(terminal)
         code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [front_end])
         if front_end.interrupted:
