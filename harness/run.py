@@ -46,7 +46,7 @@ class Identity:
 class Case:
     """One case while it runs: what it raised so far, in order, and who watches it.
 
-    ``left_clean``: it is over, and nothing that it opened is left in its machine. ``seed``: of its dice, if it throws any.
+    ``left_clean``: it is over, and nothing that it opened is left in its machine. ``seed``: of its dice, if any.
     """
 
     identity: Identity
