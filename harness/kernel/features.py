@@ -33,7 +33,7 @@ def detect(
     """Each capability of requirements.yaml, ``dmabuf_export``, ``rxe`` (dma-buf MRs) and ``test_importer``, present or
     absent."""
     listed = {
-        name: _set(config, feature) and (source is None or _has(source, feature))
+        name: _set(config, feature) and (source is None or feature.in_source(source))
         for name, feature in requirements().features.items()
     }
     return {
@@ -51,12 +51,6 @@ def lacking(kernel: Kernel, capability: str) -> str:
         return known[capability]
     feature = requirements().features[capability]
     return feature.lacking or " or ".join(f"CONFIG_{option}" for option in feature.all + feature.any) + " is not set"
-
-
-def _has(source: Path, feature: Feature) -> bool:
-    """Whether the source says so; of headers, and not of what is under test: a kernel with a bug is to fail."""
-    files = ((source / name, word) for name, word in feature.source.items())
-    return all(file.is_file() and word in file.read_text(errors="replace") for file, word in files)
 
 
 def _set(config: Mapping[str, str], feature: Feature) -> bool:

@@ -44,12 +44,19 @@ class Modules(_Data):
 
 class Feature(_Data):
     """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``; and if the source,
-    where there is one, has in these files (by path) these words. ``lacking``: what to say of a kernel without it."""
+    where there is one, has in these files (by path) these words. ``lacking``: what to say of a kernel without it;
+    ``fragment``: what a kernel whose source has not these words is configured with besides."""
 
     all: list[str] = Field(default_factory=list)
     any: list[str] = Field(default_factory=list)
     source: dict[str, str] = Field(default_factory=dict)
     lacking: str = ""
+    fragment: str = ""
+
+    def in_source(self, top: Path) -> bool:
+        """Whether the source has the words."""
+        files = ((top / name, word) for name, word in self.source.items())
+        return all(file.is_file() and word in file.read_text(errors="replace") for file, word in files)
 
 
 class Requirements(_Data):
@@ -81,10 +88,12 @@ def parse(lines: Iterable[str], name: str) -> dict[str, str]:
     return options
 
 
-def fragment(flavour: Flavour) -> str:
-    """The wishes of a flavour, merged: what KCONFIG_ALLCONFIG reads. A later file overrides an earlier one."""
+def fragment(flavour: Flavour, source: Path) -> str:
+    """The wishes for a flavour of this source, merged: what KCONFIG_ALLCONFIG reads. A later file overrides an earlier
+    one."""
     merged: dict[str, str] = {}
-    for name in _FRAGMENTS[flavour]:
+    missing = [each for each in requirements().features.values() if each.fragment and not each.in_source(source)]
+    for name in [*_FRAGMENTS[flavour], *(each.fragment for each in missing)]:
         merged |= parse((DATA / name).read_text().splitlines(), name)
     return "".join(f"CONFIG_{name}={value}\n" for name, value in merged.items())
 

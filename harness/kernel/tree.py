@@ -20,7 +20,7 @@ def build_dir_of(tree: source.Tree, flavour: Flavour) -> Path:
     is keyed by the configuration as well."""
     key = f"{tree.key}-{flavour}"
     if tree.pristine:
-        key += f"-{store.digest(kconfig.fragment(flavour))}"
+        key += f"-{store.digest(kconfig.fragment(flavour, tree.path))}"
     return store.place("build", key)
 
 
@@ -28,7 +28,7 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     """Bring the build of ``tree`` up to date; returns the source directory that make was given.
 
     Raises KernelBuildError, or KernelLacksFeature before building what cannot be tested."""
-    wishes = kconfig.fragment(flavour)
+    wishes = kconfig.fragment(flavour, tree.path)
     build_dir.mkdir(exist_ok=True)
     stamp, next_stamp = stamp_of(build_dir), build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fragments, configurations, and the naming of what a kernel lacks."""
 
+from itertools import chain
+from pathlib import Path
+
 import pytest
 
 from harness.errors import KernelLacksFeature, UsageError
 from harness.kernel import features, kconfig
 from harness.kernel.kconfig import Requirement
-from harness.kernel.model import RxeSupport
+from harness.kernel.model import Flavour, RxeSupport
 from harness.kernel.uapi import parse
 
 # include/uapi/linux/vfio.h of 7.2.12, shortened
@@ -54,16 +57,36 @@ def test_a_malformed_line_is_named(line: str) -> None:
         kconfig.parse(["# first", line], "f.config")
 
 
-def test_debug_is_release_and_more() -> None:
-    release, debug = (kconfig.parse(kconfig.fragment(f).splitlines(), f) for f in ("release", "debug"))
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """As far as it is looked at, a kernel's source of today."""
+    for name, word in chain.from_iterable(each.source.items() for each in kconfig.requirements().features.values()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / name).open("a") as file:
+            file.write(word)
+    return tmp_path
+
+
+def wishes(flavour: Flavour, source: Path) -> dict[str, str]:
+    return kconfig.parse(kconfig.fragment(flavour, source).splitlines(), flavour)
+
+
+def test_debug_is_release_and_more(source: Path) -> None:
+    release, debug = wishes("release", source), wishes("debug", source)
     assert release.items() <= debug.items()
     assert debug["KASAN"] == debug["PROVE_LOCKING"] == "y"
     assert "KASAN" not in release
 
 
-def test_each_requirement_is_wished_for() -> None:
-    wishes = kconfig.parse(kconfig.fragment("release").splitlines(), "release") | {"X86_64": "y"}
-    assert not kconfig.unmet(wishes, kconfig.requirements().required)
+def test_an_importer_that_is_told_by_move_notify_needs_an_option(source: Path) -> None:
+    option = {"DMABUF_MOVE_NOTIFY": "y"}
+    assert not option.items() <= wishes("release", source).items()
+    (source / "include/linux/dma-buf.h").write_text("void (*move_notify)(struct dma_buf_attachment *attach);")
+    assert option.items() <= wishes("release", source).items()
+
+
+def test_each_requirement_is_wished_for(source: Path) -> None:
+    assert not kconfig.unmet(wishes("release", source) | {"X86_64": "y"}, kconfig.requirements().required)
 
 
 def test_a_module_does_not_do_where_it_must_be_built_in() -> None:
@@ -125,7 +148,10 @@ def test_export_is_known_by_option_or_by_uapi() -> None:
         features.require_export(parts, None, "Linux 6.1")
 
 
-def test_features() -> None:
+def test_features(source: Path) -> None:
+    assert features.detect({"IOMMUFD": "m"}, source, None, RxeSupport("absent", "why"), "why")["iommufd"]
+    (source / "include/linux/vfio_pci_core.h").unlink()
+    assert not features.detect({"IOMMUFD": "m"}, source, None, RxeSupport("absent", "why"), "why")["iommufd"]
     found = features.detect({"FAILSLAB": "y", "KASAN": "y"}, None, None, RxeSupport("absent", "why"), "why")
     assert found["kasan"]
     assert not found["failslab"]  # without its debugfs switch no case can use it
