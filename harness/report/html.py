@@ -48,40 +48,58 @@ _CLASS = {
 
 def render(record: RunRecord, settings: Mapping[str, str]) -> str:
     """The whole page. ``settings``: see ``repeat_command``."""
-    title = f"vfio-harness: {_text(record.kernel.release)}"
+    return page(
+        f"vfio-harness: {record.kernel.release}",
+        f'<p class="tally">{_tally(record)} <span class="dim">in {record.duration_s:.1f} s</span></p>',
+        _facts(record),
+        *(_area(area, record.cases, settings) for area in dict.fromkeys(case.area for case in record.cases)),
+    )
+
+
+def page(title: str, *parts: str) -> str:
+    """A page of parts that are HTML already, under a title that is not."""
+    head = safe(title)
     return "\n".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             # Nothing of the guest's can load or run anything, should it ever get past the escaping.
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-            f"<h1>{title}</h1>",
-            f'<p class="tally">{_tally(record)} <span class="dim">in {record.duration_s:.1f} s</span></p>',
-            _facts(record),
-            *(_area(area, record.cases, settings) for area in dict.fromkeys(case.area for case in record.cases)),
+            f"<title>{head}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<h1>{head}</h1>",
+            *parts,
             "</body>\n</html>\n",
         )
     )
 
 
-def _text(text: str) -> str:
+def safe(text: str) -> str:
+    """Anybody's text as HTML."""
     return escape(printable(text))
+
+
+def coloured(verdict: Verdict, text: str) -> str:
+    """Anybody's text in a verdict's colour."""
+    return f'<span class="{_CLASS[verdict]}">{safe(text)}</span>'
+
+
+def facts(known: Mapping[str, str]) -> str:
+    """What is known, by name; what is empty is left out."""
+    rows = "".join(f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>" for name, value in known.items() if value)
+    return f"<dl>{rows}</dl>"
 
 
 def _tally(record: RunRecord) -> str:
     if not any(record.summary.values()):
-        return _text(tally(record.summary))
+        return safe(tally(record.summary))
     return ", ".join(
-        f'<span class="{_CLASS[verdict]}">{record.summary[verdict]} {verdict}</span>'
-        for verdict in Verdict
-        if record.summary.get(verdict)
+        coloured(verdict, f"{record.summary[verdict]} {verdict}") for verdict in Verdict if record.summary.get(verdict)
     )
 
 
 def _facts(record: RunRecord) -> str:
     kernel, host = record.kernel, record.host
-    facts = {
+    known = {
         "run": f"{record.run_id}, {record.started}, vfio-harness {record.harness}",
         "kernel": f"{kernel.release} from {kernel.origin}, config {kernel.config_hash}",
         "patches": ", ".join(kernel.patches),
@@ -89,35 +107,34 @@ def _facts(record: RunRecord) -> str:
         "machine": record.machine,
         "host": f"QEMU {host.qemu}, {host.accel} ({host.accel_reason}), {host.cpu}",
     }
-    rows = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items() if value)
-    return f"<dl>{rows}</dl>"
+    return facts(known)
 
 
 def _area(area: str, cases: Iterable[CaseRecord], settings: Mapping[str, str]) -> str:
     rows = "\n".join(_case(case, settings) for case in cases if case.area == area)
     return (
-        f"<h2>{_text(area)}</h2>\n<table>\n"
+        f"<h2>{safe(area)}</h2>\n<table>\n"
         "<tr><th>verdict</th><th>case</th><th>importer</th><th>trigger</th><th class='time'>time</th></tr>\n"
         f"{rows}\n</table>"
     )
 
 
 def _case(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    known = f' <span class="dim">({_text(case.known_issue)})</span>' if case.known_issue else ""
-    reason = f'<div class="reason">{_text(case.reason)}{known}</div>' if case.reason or known else ""
+    known = f' <span class="dim">({safe(case.known_issue)})</span>' if case.known_issue else ""
+    reason = f'<div class="reason">{safe(case.reason)}{known}</div>' if case.reason or known else ""
     open_ = " open" if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} else ""
-    again = f"<code>{_text(repeat_command(case, settings))}</code>"
+    again = f"<code>{safe(repeat_command(case, settings))}</code>"
     return (
-        f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{_text(case.title)}{reason}</td>'
-        f"<td>{_text(case.importer or '')}</td><td>{_text(case.trigger or '')}</td>"
+        f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{safe(case.title)}{reason}</td>'
+        f"<td>{safe(case.importer or '')}</td><td>{safe(case.trigger or '')}</td>"
         f'<td class="time">{case.duration_s:.2f} s</td></tr>\n<tr class="more"><td></td><td colspan="4">'
-        f"<details{open_}><summary>{_text(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td></tr>"
+        f"<details{open_}><summary>{safe(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td></tr>"
     )
 
 
 def _evidence(evidence: Iterable[Evidence]) -> str:
     rows = "".join(
-        f'<li><span class="dim">{item.t:.3f} s {item.source}</span><pre>{_text(item.text)}</pre></li>'
+        f'<li><span class="dim">{item.t:.3f} s {item.source}</span><pre>{safe(item.text)}</pre></li>'
         for item in evidence
     )
     return f"<ol>{rows}</ol>" if rows else ""

@@ -65,11 +65,12 @@ class RunDirectory:
         write_atomically(self.path / "report.ktap", ktap.render(record))
         write_atomically(self.path / "report.html", html.render(record, settings))
         write_atomically(self.path / REPORT, to_json(record))
-        self._point_latest()
+        self.point("latest")
 
-    def _point_latest(self) -> None:
-        latest = self.path.parent / "latest"
-        link = self.path.parent / f".latest.{self.run_id}"
+    def point(self, name: str) -> None:
+        """Make the link of that name, beside it, lead here. HarnessError if something else is in its place."""
+        latest = self.path.parent / name
+        link = self.path.parent / f".{name}.{self.run_id}"
         try:
             link.unlink(missing_ok=True)
             link.symlink_to(self.run_id)
