@@ -12,7 +12,7 @@ import click
 import pytest
 
 from harness import __version__, bench, bugs, coverage, doctor, known_issues, paths, plugin, shell
-from harness.bugs import check, repro
+from harness.bugs import check, mutants, repro
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
 from harness.kernel import Flavour
@@ -197,6 +197,27 @@ def repro_(name: str, machine: str | None, flavour: Flavour | None, **given: Any
     with Terminal({}) as terminal:
         found = repro.reproduce(entry, choices, terminal.emit)
     click.echo(str(found))
+    sys.exit(found.exit_code)
+
+
+@cli.command(name="mutants")
+@click.option("--only", multiple=True, metavar="ID", help="Only this one; may be given more than once.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="How many run at a time.")
+@click.option("--kernel", help="Source tree or debian:VERSION.  [default: the pinned kernel]")
+@click.option("--flavour", type=click.Choice(["release", "debug"]), help="[default: the entries']")
+@ACCEL
+@QEMU
+def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given: Any) -> None:
+    """Put every bug of the catalogue back, one at a time, and see that the suite catches it.
+
+    Exit code: 0 all are caught with the verdict that their entries name, and a clean kernel passes; 1 one survived, or
+    shows otherwise, or the clean kernel does not pass; 2 wrong usage; 3 the harness, the host or a mutation failed.
+    """
+    entries = [bugs.bug(name) for name in only] or bugs.bugs()
+    entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
+    with Terminal({}) as terminal:
+        found, directory = mutants.run(entries, Choices(**given), jobs, terminal.emit, whole=not only)
+    click.echo(f"{found.tally()}; {directory / 'mutants.html'}")
     sys.exit(found.exit_code)
 
 
