@@ -119,10 +119,9 @@ class _Work:
         """Judge what has ended, and say so."""
         if task.name in self._places:
             self.controls.append(control := self._control(task.name, end))
-            said = f"{sum(control.summary.values())} cases" + f", {len(control.bad)} bad: {control.bad[:1]}" * bool(
-                control.bad
-            )
-            self._emit(Note(f"{'control':<10} {end.seconds:6.1f} s  {control.machine}, {control.flavour}: {said}"))
+            said = f"{control.machine}, {control.flavour}: {tally(control.summary)}"
+            for line in [f"{'control':<10} {end.seconds:6.1f} s  {said}", *control.bad]:
+                self._emit(Note(line))
         else:
             self.mutants.append(mutant := self._mutant(self._entries[task.name], end))
             self._emit(Note(str(mutant)))
