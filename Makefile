@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...] [MUTATION=id]
-#                [SUITE=stress] [SEED=number]
+#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
+#                [SERIES=patches] [MUTATION=id] [SUITE=stress] [SEED=number]
 #   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps       set up what the others need, and nothing else
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 # Only what was given on the command line or in the environment is passed on; the defaults are the tool's.
 ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
 	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)') \
-	$(if $(MUTATION),--mutation '$(MUTATION)')
+	$(if $(SERIES),--series '$(SERIES)') $(if $(MUTATION),--mutation '$(MUTATION)')
 CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(K),-k '$(K)')
 
 .PHONY: help deps test-deps vm-test vm-test-all test unit lint shell bench doctor clean

@@ -33,6 +33,7 @@ CHOICES = (
     click.option("--flavour", type=click.Choice(["release", "debug"]), default="release", show_default=True),
     ACCEL,
     QEMU,
+    click.option("--series", help="Patches to apply first: an mbox, a directory, a patch, or a message-id for b4."),
     click.option("--mutation", metavar="ID", help="Put this bug of vm-configs/bugs back into the kernel."),
     click.option("--gdb", type=int, metavar="PORT", help="QEMU's gdb stub on 127.0.0.1:PORT."),
 )

@@ -31,7 +31,7 @@ RUN = pytest.StashKey[Run]()
 CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
 
-CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "mutation", "gdb", "suite", "seed")
+CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "series", "mutation", "gdb", "suite", "seed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--flavour", default="release", choices=["release", "debug"])
     group.addoption("--accel", default="auto", choices=["auto", "kvm", "tcg"])
     group.addoption("--qemu", default=None, type=Path, help="the QEMU binary")
+    group.addoption("--series", default=None, help="patches for the kernel: mbox, directory, patch or message-id")
     group.addoption("--mutation", default=None, metavar="ID", help="put this bug of vm-configs/bugs into the kernel")
     group.addoption("--suite", default=suites.DEFAULT_SUITE, help="the cases of this suite of vm-configs/suites.yaml")
     group.addoption("--seed", default=new_seed(), type=int, help="what the dice of its races are thrown from")

@@ -8,7 +8,7 @@ from typing import cast
 
 from harness import config, image, kernel, vm
 from harness.bugs import Mutation, bug
-from harness.kernel import Change, Flavour
+from harness.kernel import Change, Changes, Flavour, Series
 from harness.progress import Emit, Note
 from harness.session import MAINLINE, ExportUapi, Session
 from harness.suites import DEFAULT_SUITE
@@ -16,7 +16,8 @@ from harness.suites import DEFAULT_SUITE
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose; None means the default. ``mutation``: the bug of the catalogue to put back into the kernel.
+    """What the user chose; None means the default. ``series``: the patches to apply to the kernel's source, as SERIES=
+    takes them. ``mutation``: the bug of the catalogue to put back into it, after them.
     ``gdb``: the port of QEMU's gdb stub on 127.0.0.1. ``suite``: the cases that run; ``seed``: of their dice."""
 
     machine: str = "intel-iommu"
@@ -24,14 +25,17 @@ class Choices:
     flavour: Flavour = "release"
     accel: str = "auto"
     qemu: Path | None = None
+    series: str | None = None
     mutation: str | None = None
     gdb: int | None = None
     suite: str = DEFAULT_SUITE
     seed: int | None = None
 
-    def change(self) -> Change | None:
-        """What is to be changed in the kernel's source."""
-        return Mutation.of(bug(self.mutation)) if self.mutation else None
+    def change(self, emit: Emit) -> Change | None:
+        """What is to be changed in the kernel's source. Raises what ``Series.load`` and the catalogue do."""
+        parts: list[Change] = [Series.load(self.series, emit)] if self.series else []
+        parts += [Mutation.of(bug(self.mutation))] if self.mutation else []
+        return Changes(parts) if parts[1:] else next(iter(parts), None)
 
     def options(self) -> list[str]:
         """The options of ``vfio-harness run``, and of the pytest plugin, that choose the same."""
@@ -65,11 +69,13 @@ class Rig:
         machine = config.load_machine(choices.machine)
         qemu = vm.Qemu.probe(choices.qemu)
         vm.settle(machine, qemu)  # for its errors
-        spec = kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour, change=choices.change())
+        spec = kernel.KernelSpec(kernel=choices.kernel, flavour=choices.flavour, change=choices.change(emit))
         built = kernel.obtain(spec, emit)
         guest = image.obtain(emit)
         accel = vm.choose_accel(choices.accel, qemu, built.image, emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {choices.flavour}"))
+        for patch in built.patches:
+            emit(Note(f"patch    {patch}"))
         emit(Note(f"machine  {machine.name}: {qemu.banner}, {accel.name}"))
         return cls(choices, machine, qemu, accel, built, guest, emit)
 

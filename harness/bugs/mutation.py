@@ -41,6 +41,11 @@ class Mutation:
         """The bug's id."""
         return self.bug
 
+    @property
+    def patches(self) -> tuple[str]:
+        """The bug's id."""
+        return (self.bug,)
+
     def files(self, source: Path) -> Mapping[str, bytes | None]:
         """What the files become. Raises MutationError if it does not fit ``source``, or changes other functions
         than those it names."""

@@ -83,7 +83,7 @@ def _obtain_changed(found: source.Tree | source.BuildDir, flavour: Flavour, chan
             if entry != kernel.image.parent:  # of an earlier change: its objects are gone, so nobody finds it again
                 _remove_unused(entry)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
-        return _in_use(replace(kernel, patches=(change.name,)))
+        return _in_use(replace(kernel, patches=tuple(change.patches)))
 
 
 def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:

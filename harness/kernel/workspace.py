@@ -55,7 +55,8 @@ def _put(base: Path, top: Path, files: Mapping[str, bytes | None], record: Path)
             path.unlink(missing_ok=True)  # never through the link
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-            path.chmod(original.stat().st_mode if original.exists() else 0o644)
+            mode = original.stat().st_mode if original.exists() else 0o644
+            path.chmod(mode | 0o111 if content.startswith(b"#!") else mode)  # all that modes of patches come to
 
 
 def _seed(base: source.Tree, flavour: Flavour, top: Path, build_dir: Path, step: Phase) -> None:

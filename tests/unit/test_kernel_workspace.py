@@ -20,6 +20,7 @@ class Rewrite:
 
     made: Mapping[str, bytes | None]
     name: str = "rewrite"
+    patches: tuple[str, ...] = ("rewrite",)
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
         return self.made
