@@ -39,7 +39,12 @@ class KernelBuildError(KernelError):
 
 
 class KernelLacksFeature(KernelError):
-    """The kernel has no vfio-pci dma-buf export, or lacks an option; ``hint`` names the option to set."""
+    """The kernel has no vfio-pci dma-buf export, or lacks an option; ``hint`` names the option to set, ``origin`` the
+    kernel as ``Kernel.origin`` does."""
+
+    def __init__(self, message: str, *, origin: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.origin = origin
 
 
 class LaunchError(HarnessError):

@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
-from harness import paths, suites
+from harness import paths, suites, untestable
 from harness.bugs import bug
 from harness.config import load_machine
 from harness.contract import must
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, KernelLacksFeature, UsageError
 from harness.judge import Skipped, judge
-from harness.progress import Event
+from harness.progress import Event, Note
 from harness.report.record import RunDirectory
 from harness.report.terminal import Terminal
 from harness.rig import Choices, Rig
@@ -183,6 +183,9 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
                 terminal(config).finish(record, run.directory.path)
     except HarnessError as error:
         with uncaptured(config):
+            if isinstance(error, KernelLacksFeature):
+                skipped = untestable.save(choices, map(identify, filter(is_vm_case, session.items)), error)
+                terminal(config).emit(Note(f"every case is SKIP; {skipped / 'report.html'}"))
             terminal(config).failure(error)
         raise pytest.exit.Exception(str(error), returncode=error.exit_code) from None
 

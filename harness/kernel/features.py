@@ -23,6 +23,7 @@ def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: s
         raise KernelLacksFeature(
             f"{origin} has no vfio-pci dma-buf export: no VFIO_DEVICE_FEATURE_DMA_BUF in {HEADER}, or no "
             "CONFIG_VFIO_PCI_DMABUF",
+            origin=origin,
             hint="it is in Linux since 6.19, and needs CONFIG_VFIO_PCI, CONFIG_PCI_P2PDMA and CONFIG_DMA_SHARED_BUFFER",
         )
 

@@ -130,5 +130,6 @@ def require(config: Mapping[str, str], origin: str) -> None:
     if missing:
         raise KernelLacksFeature(
             f"{origin} lacks what the cases need:\n" + "\n".join(f"  {sentence}" for sentence in missing),
+            origin=origin,
             hint="set these options and build it again, or give the source tree: it is configured for you",
         )

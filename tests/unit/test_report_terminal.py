@@ -57,7 +57,7 @@ def test_a_phase_that_fails_leaves_no_live_line() -> None:
     terminal, out = tty()
     try:
         with terminal, phase(terminal.emit, "boot"):
-            raise KernelLacksFeature("no dma-buf export", hint="set CONFIG_PCI_P2PDMA=y")
+            raise KernelLacksFeature("no dma-buf export", origin="Linux 6.1", hint="set CONFIG_PCI_P2PDMA=y")
     except KernelLacksFeature as error:
         terminal.failure(error)
     assert "\x1b[?25h" in out.getvalue(), "the cursor is back"
