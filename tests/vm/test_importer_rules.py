@@ -25,7 +25,7 @@ def rows(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.contract("importers", *(f"importers.{name}" for name in names))
 
 
-at_attach = pytest.mark.needs("refusal_at_attach")
+todays = pytest.mark.needs("importer_rules")
 by_dma_api = pytest.mark.parametrize("importer", ["dma-api+edu"], indirect=True)
 
 
@@ -35,7 +35,7 @@ def buffer(nvme: Nvme) -> DmaBuf:
     return nvme.export_doorbells()
 
 
-@at_attach
+@todays
 @rows("no-p2p")
 def test_attach_needs_peer2peer(buffer: DmaBuf, attach: Attach) -> None:
     """An importer that does not allow peer resources is refused; one that does is not."""
@@ -44,7 +44,7 @@ def test_attach_needs_peer2peer(buffer: DmaBuf, attach: Attach) -> None:
     attach(buffer, peer2peer=True).map()
 
 
-@at_attach
+@todays
 @rows("not-revocable")
 def test_attach_needs_a_revoke_callback(buffer: DmaBuf, attach: Attach) -> None:
     """An importer that cannot be told of a revoke is refused, so that it can neither map nor pin."""
@@ -54,7 +54,7 @@ def test_attach_needs_a_revoke_callback(buffer: DmaBuf, attach: Attach) -> None:
         attach(buffer, static=True)
 
 
-@at_attach
+@todays
 @rows("pin")
 def test_a_pin_keeps_nothing_from_being_revoked(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
     """An importer that can be revoked may pin; then it is revoked as any other."""
@@ -68,7 +68,7 @@ def test_a_pin_keeps_nothing_from_being_revoked(nvme: Nvme, buffer: DmaBuf, atta
     pinned.unpin()
 
 
-@at_attach
+@todays
 @rows("revoked")
 def test_a_revoked_buffer_is_refused(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
     """While the buffer is revoked nobody attaches and nobody maps; then both work, also for who was attached before."""
