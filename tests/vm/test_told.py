@@ -281,3 +281,20 @@ def test_a_buffer_that_is_going_is_left_alone(session: Session, nvme: Nvme, buff
             holder.release()
             must_end(session, reset, "a reset")
             must_end(session, closing, "a close")
+
+
+@rows("export")
+@pytest.mark.needs("awaited_revoke")
+def test_an_export_waits_for_the_end_of_a_reset(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """Nothing is exported while the device is reset: what is asked for meanwhile comes after it, and is live."""
+    holder = attach(buffer, delay_ms=HOLD_MS)
+    holder.map()
+    reset = session.start(nvme.device.reset)
+    with let_through(reset, holder):
+        must(holder.wait_told(), "a reset tells the importer", holder.events())
+        export = session.start(nvme.export_doorbells)
+        must(waits(session, reset, holder, BLOCKED_S), "a reset waits for the importer", holder.events())
+        must(not export.done(), "an export waits for the end of a reset")
+        holder.release()
+        must_end(session, reset, "a reset")
+        attach(export.result()).map()
