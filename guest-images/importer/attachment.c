@@ -105,12 +105,20 @@ void importer_init(struct importer *imp)
 
 static struct dma_buf_attachment *attach_to(struct importer *imp, struct dma_buf *dmabuf)
 {
-	struct device *dev = &imp->pdev->dev;
-
 	if (imp->flags & IMPORTER_STATIC)
-		return dma_buf_attach(dmabuf, dev);
-	return dma_buf_dynamic_attach(dmabuf, dev,
+		return dma_buf_attach(dmabuf, imp->dev);
+	return dma_buf_dynamic_attach(dmabuf, imp->dev,
 				      &attach_ops[(imp->flags / IMPORTER_PEER2PEER) & 3], imp);
+}
+
+static struct device *get_device_for(const struct importer_attach *req)
+{
+	struct pci_dev *pdev;
+
+	if (req->flags & IMPORTER_NOT_PCI)
+		return get_device(&importer_not_pci->dev);
+	pdev = importer_get_device(req->device);
+	return pdev ? &pdev->dev : NULL;
 }
 
 int importer_attach(struct importer *imp, const struct importer_attach *req)
@@ -130,14 +138,14 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	imp->delay_ms = req->delay_ms;
 	imp->direction = DMA_BIDIRECTIONAL;
 	imp->closed = false;
-	imp->pdev = importer_get_device(req->device);
-	if (!imp->pdev)
+	imp->dev = get_device_for(req);
+	if (!imp->dev)
 		return -ENXIO;
 
 	dmabuf = dma_buf_get(req->fd);
 	if (IS_ERR(dmabuf)) {
 		ret = PTR_ERR(dmabuf);
-		goto err_pdev;
+		goto err_device;
 	}
 
 	attach = attach_to(imp, dmabuf);
@@ -154,9 +162,9 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 
 err_dmabuf:
 	dma_buf_put(dmabuf);
-err_pdev:
-	pci_dev_put(imp->pdev);
-	imp->pdev = NULL;
+err_device:
+	put_device(imp->dev);
+	imp->dev = NULL;
 	return ret;
 }
 
@@ -192,8 +200,8 @@ int importer_detach(struct importer *imp)
 	imp->attach = NULL;
 	dma_buf_detach(dmabuf, attach);
 	dma_buf_put(dmabuf);
-	pci_dev_put(imp->pdev);
-	imp->pdev = NULL;
+	put_device(imp->dev);
+	imp->dev = NULL;
 	return 0;
 }
 
@@ -337,7 +345,7 @@ void importer_device_lost(struct pci_dev *pdev, bool forever)
 
 	mutex_lock(&importers_lock);
 	list_for_each_entry(imp, &importers, node) {
-		if (imp->pdev == pdev)
+		if (imp->dev == &pdev->dev)
 			let_go(imp, forever);
 	}
 	mutex_unlock(&importers_lock);

@@ -6,6 +6,7 @@
 #include <linux/dma-fence.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/platform_device.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
@@ -23,10 +24,10 @@
  * watches it (IMPORTER_LOG) take nothing but log_lock.
  */
 struct importer {
-	struct mutex lock;			/* attach, pdev, pinned */
+	struct mutex lock;			/* attach, dev, pinned */
 	struct list_head node;			/* while attached; importers_lock */
 	struct dma_buf_attachment *attach;
-	struct pci_dev *pdev;
+	struct device *dev;
 	bool pinned;
 	u32 flags;
 	u32 delay_ms;
@@ -49,6 +50,7 @@ struct importer {
 
 extern struct workqueue_struct *importer_wq;
 extern struct pci_driver importer_edu_driver;
+extern struct platform_device *importer_not_pci;
 
 struct pci_dev *importer_get_device(u32 address);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A dma-buf importer at the command of user space, to test exporters with: any
- * PCI device attaches, maps, and lets go when and how it is told to.
+ * PCI device, or one that is not PCI, attaches, maps, and lets go when and how
+ * it is told to.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -12,6 +13,7 @@
 #include "importer.h"
 
 struct workqueue_struct *importer_wq;
+struct platform_device *importer_not_pci;
 
 /* Its PCI device, with a reference, or NULL. */
 struct pci_dev *importer_get_device(u32 address)
@@ -153,11 +155,18 @@ static int __init importer_module_init(void)
 	ret = pci_register_driver(&importer_edu_driver);
 	if (ret)
 		goto err_notifier;
+	importer_not_pci = platform_device_register_simple(IMPORTER_NAME, PLATFORM_DEVID_NONE, NULL, 0);
+	if (IS_ERR(importer_not_pci)) {
+		ret = PTR_ERR(importer_not_pci);
+		goto err_driver;
+	}
 	ret = misc_register(&importer_misc);
 	if (ret)
-		goto err_driver;
+		goto err_device;
 	return 0;
 
+err_device:
+	platform_device_unregister(importer_not_pci);
 err_driver:
 	pci_unregister_driver(&importer_edu_driver);
 err_notifier:
@@ -171,6 +180,7 @@ module_init(importer_module_init);
 static void __exit importer_module_exit(void)
 {
 	misc_deregister(&importer_misc);
+	platform_device_unregister(importer_not_pci);
 	pci_unregister_driver(&importer_edu_driver);
 	bus_unregister_notifier(&pci_bus_type, &bus_notifier);
 	destroy_workqueue(importer_wq);

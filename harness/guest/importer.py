@@ -39,11 +39,11 @@ def _address(bdf: str) -> int:
 
 
 class Attachment(Resource):
-    """The device at ``bdf``, attached to ``dmabuf``. Errors of its methods are those of the dma-buf core."""
+    """The device at ``bdf``, or one that is not PCI, attached to ``dmabuf``. Errors are those of the dma-buf core."""
 
     def __init__(
         self,
-        bdf: str,
+        bdf: str | None,
         dmabuf: DmaBuf,
         *,
         static: bool = False,
@@ -56,10 +56,14 @@ class Attachment(Resource):
         self.fd = _open()
         self._undo.callback(self._leave)
         flags = uapi.PEER2PEER * peer2peer | uapi.CALLBACK * callback | uapi.REMAP * remap
-        request = uapi.Attach(
-            fd=dmabuf.fd, device=_address(bdf), flags=uapi.STATIC if static else flags, delay_ms=delay_ms
-        )
-        ioctl(self.fd, uapi.ATTACH, request)
+        flags |= uapi.NOT_PCI * (bdf is None)
+        device = _address(bdf) if bdf else 0
+        request = uapi.Attach(fd=dmabuf.fd, device=device, flags=uapi.STATIC if static else flags, delay_ms=delay_ms)
+        try:
+            ioctl(self.fd, uapi.ATTACH, request)
+        except OSError:
+            self.close()
+            raise
 
     def _leave(self) -> None:
         fd, self.fd = self.fd, -1
@@ -250,8 +254,8 @@ class DmaApiWindow(Window):
         return pieces
 
 
-def attach(bdf: str, dmabuf: DmaBuf, **knobs: Any) -> Attachment:
-    """Attach the device at ``bdf``; ``knobs`` are those of Attachment."""
+def attach(bdf: str | None, dmabuf: DmaBuf, **knobs: Any) -> Attachment:
+    """Attach the device at ``bdf``, or one that is not PCI; ``knobs`` are those of Attachment."""
     return Attachment(bdf, dmabuf, **knobs)
 
 

@@ -115,22 +115,22 @@ class Session:
         self,
         buffer: DmaBuf,
         *,
-        device_id: str,
+        device_id: str | None,
         static: bool = False,
         peer2peer: bool = True,
         callback: bool = True,
         remap: bool = False,
         delay_ms: int = 0,
     ) -> Attachment:
-        """Attach any PCI device to a buffer as a kernel driver does, whoever drives it.
+        """Attach any PCI device, or without ``device_id`` one that is not PCI, to a buffer as a kernel driver does,
+        whoever drives it.
 
         ``static``: by dma_buf_attach, without importer operations; else ``peer2peer`` and ``callback`` are what these
         say. The callback unmaps, at once or, without blocking, after ``delay_ms``; ``remap``: then it maps again.
         """
         knobs = {"static": static, "peer2peer": peer2peer, "callback": callback, "remap": remap, "delay_ms": delay_ms}
-        return Attachment(
-            self.agent, self.agent.call("importer", "attach", bdf=self.bdf(device_id), dmabuf=buffer, **knobs)
-        )
+        bdf = device_id and self.bdf(device_id)
+        return Attachment(self.agent, self.agent.call("importer", "attach", bdf=bdf, dmabuf=buffer, **knobs))
 
     def new_domain(self, importer: Importer) -> Domain:
         """A further domain over the address space of an importer of iommufd's; the importer stays where it is."""

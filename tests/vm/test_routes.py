@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """P2P routes: which way a map by the DMA API goes between two devices, and that there is none where none is allowed."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness import probe
 from harness.contract import must, must_fail
-from harness.session import Importer, Nvme, Session
+from harness.session import Attachment, Importer, Nvme, Session
+from harness.session.attempts import bars
+from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 
-DMA_API = pytest.mark.parametrize("name", ["rxe", "dma-api+edu"])
+DMA_API = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("rxe", marks=pytest.mark.needs("rxe")),
+        pytest.param("dma-api+edu", marks=pytest.mark.needs("test_importer")),
+    ],
+)
 
 
 @pytest.mark.machine("unlisted-bridge", "switch-acs")
@@ -47,4 +57,33 @@ def test_switch_is_no_route_from_beyond(session: Session, nvme: Nvme) -> None:
     """The route below a switch is for what sits there: a device elsewhere still has none."""
     attachment = session.attach(nvme.export_doorbells(), device_id="edu1")
     with must_fail("EINVAL", "a map without a P2P route is refused, whatever else is below the exporter's switch"):
+        attachment.map()
+
+
+PAGE = 0x1000
+SCATTERED = (3, 0, 2)
+"""Pages of BAR 0, as they are exported."""
+
+
+@pytest.mark.needs("many_ranges")
+@pytest.mark.contract("routes", "importers.route-bus")
+def test_its_own_bar_needs_no_bridge(session: Session, nvme: Nvme, attach: Callable[..., Attachment]) -> None:
+    """From a device to itself no bridge is passed: a map gives the PCI bus address of each range, and takes no IOVA."""
+    start = bars(session, "nvme0")[REGISTERS].start
+    attachment = attach(nvme.device.export(REGISTERS, [(page * PAGE, PAGE) for page in SCATTERED]), device_id="nvme0")
+    attachment.map()
+    found = [entry.address - start for entry in attachment.table().entries]
+    must(
+        found == [page * PAGE for page in SCATTERED],
+        "where no host bridge is passed, each range is mapped at its address on the bus",
+        [f"{offset:+#x}" for offset in found],
+    )
+
+
+@pytest.mark.needs("importer_rules")
+@pytest.mark.contract("routes", "importers.route-none")
+def test_what_is_not_pci_has_no_route(nvme: Nvme, attach: Callable[..., Attachment]) -> None:
+    """A device that is not PCI has no P2P route to a BAR, on any machine: it may attach, and cannot map."""
+    attachment = attach(nvme.export_doorbells(), device_id=None)
+    with must_fail("EINVAL", "a map for a device that is not PCI is refused"):
         attachment.map()

@@ -111,6 +111,15 @@ def identified(session: Session, nvme: Nvme) -> bool:
     return True
 
 
+def only_one_left(session: Session) -> bool:
+    """Whether all dma-bufs but one are gone, or soon are."""
+    deadline = time.monotonic() + PROMPT_S * session.machine.slowdown
+    while len(session.bufinfo()) > 1:
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
 @rows("told")
 @each_trigger
 def test_told_once(nvme: Nvme, buffer: DmaBuf, attach: Attach, trigger: str) -> None:
@@ -240,6 +249,23 @@ def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, a
         must(attachment.wait_told(), "a revoke tells the importer", attachment.events())
         blocked = waits(session, pending, attachment, STUBBORN_S)
         must(blocked, f"a revoke does not give up on the {patience}", attachment.events())
+
+
+@rows("waits", "last-reference")
+def test_a_buffer_may_go_during_a_revoke(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """A revoke that comes to a buffer whose last reference has just gone lets it go."""
+    holder = attach(buffer, delay_ms=HOLD_MS)
+    holder.map()
+    other = nvme.export_doorbells()
+    pending = session.start(nvme.device.set_memory, False)
+    with let_through(pending, holder):
+        must(holder.wait_told(), "a revoke tells the importer", holder.events())
+        going = session.start(other.close)
+        must(only_one_left(session), "a buffer is gone from bufinfo with its last reference", session.bufinfo())
+        must(not going.done(), "a buffer's release waits for the revoke", holder.events())
+        holder.release()
+        must_end(session, pending, "a revoke")
+        going.result()
 
 
 @rows("told", "command-mem")
