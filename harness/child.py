@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import HarnessError, MissingPrerequisite
+from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.kernel.prerequisites import find
 from harness.report import record
 from harness.report.text import printable
@@ -47,6 +47,13 @@ class Ended:
     seconds: float
     record: RunRecord | None
     error: str = ""
+
+    def require(self) -> RunRecord:
+        """The record. Raises what ended the run without one: KernelError, UsageError or HarnessError."""
+        if self.record:
+            return self.record
+        kinds = {KernelError.exit_code: KernelError, UsageError.exit_code: UsageError}
+        raise kinds.get(self.code, HarnessError)(self.error)
 
 
 @dataclass

@@ -4,6 +4,7 @@
 import functools
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,26 @@ from typing import Any
 import click
 import pytest
 
-from harness import __version__, bench, bugs, coverage, doctor, known_issues, paths, plugin, shell
+from harness import (
+    __version__,
+    bench,
+    bisect,
+    bugs,
+    compare,
+    coverage,
+    doctor,
+    known_issues,
+    paths,
+    plugin,
+    shell,
+    versus,
+)
 from harness.bugs import check, mutants, repro
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
 from harness.kernel import Flavour
 from harness.progress import Note
-from harness.report import Terminal
+from harness.report import Terminal, load
 from harness.rig import Choices, Rig
 from harness.suites import DEFAULT_SUITE
 
@@ -74,6 +88,8 @@ def cli() -> None:
 @click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of its races are thrown from.")
 @click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first case that blames the kernel, or us.")
+@click.option("--base-vs-series", is_flag=True, help="Run the kernel without --series, too, and report what differs.")
+@click.option("--bisect", "bisecting", is_flag=True, help="Exit codes for `git bisect run`: see below.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
 @click.argument("cases", nargs=-1, type=Cases())
 def run(
@@ -82,21 +98,30 @@ def run(
     expression: str | None,
     focus: bool,
     fail_fast: bool,
+    base_vs_series: bool,
+    bisecting: bool,
     show_command: bool,
     cases: tuple[str, ...],
 ) -> None:
     """Run the cases (default: all of tests/vm) against a kernel. CASES are files, directories or pytest's node ids.
 
     Exit code: 0 the contract held, 1 the kernel is at fault, 2 wrong usage, 3 the harness or the host failed.
+    With --base-vs-series: 1 if the series breaks a case. With --bisect: 125 if the kernel does not build or can show
+    none of the cases, and over 127, at which git-bisect stops, for 2 and 3.
     """
     with Terminal(choices.settings()) as terminal:
         if show_command:
             click.echo(shell.command_line(Rig.prepare(choices, terminal.emit)))
             return
-        arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
-        arguments += ["-k", expression] if expression else []
+        arguments = ["-k", expression] if expression else []
         arguments += ["--focus"] if focus else []
         arguments += ["--fail-fast"] if fail_fast else []
+        if base_vs_series:
+            found, directory = versus.base_vs_series(choices, [*arguments, *cases], terminal.emit)
+            click.echo(f"{found}\n{directory / compare.REPORT}")
+            sys.exit(found.exit_code)
+        arguments += ["--bisect"] if bisecting else []
+        arguments += ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
         front_end = plugin.FrontEnd(terminal)
         code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [front_end])
         if front_end.interrupted:
@@ -222,6 +247,18 @@ def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given:
     sys.exit(found.exit_code)
 
 
+@cli.command(name="compare")
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+def compare_(before: Path, after: Path) -> None:
+    """Show what differs between two runs, BEFORE and AFTER: directories of results/, or report.json files.
+
+    Exit code: 1 if a case is broken, 3 if one could not be judged, else 0."""
+    found = compare.compare(load(before), load(after))
+    click.echo(found)
+    sys.exit(found.exit_code)
+
+
 @cli.command(name="coverage")
 @click.option("--json", "as_json", is_flag=True, help="Every row with its cases, for machines.")
 def coverage_(as_json: bool) -> None:
@@ -242,15 +279,23 @@ def main() -> None:
     """The console script. SIGTERM and SIGHUP end a run as Ctrl-C does: with everything cleaned up."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    bisecting = "--bisect" in sys.argv
     try:
         code = cli.main(standalone_mode=False)
+    except SystemExit as end:
+        code = end.code
     except HarnessError as error:
         Terminal({}).failure(error)
-        code = error.exit_code
+        code = bisect.code_of_error(error) if bisecting else error.exit_code
     except click.ClickException as error:
         error.show()
         code = UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: everything that was started is gone", err=True)
         code = 128 + signal.SIGINT
-    sys.exit(code)
+    except Exception:
+        if not bisecting:
+            raise
+        traceback.print_exc()
+        code = HarnessError.exit_code
+    sys.exit(bisect.safe(int(code or 0)) if bisecting else code)

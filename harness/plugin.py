@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
-from harness import paths, suites, untestable
+from harness import bisect, paths, suites, untestable
 from harness.bugs import bug
 from harness.config import load_machine
 from harness.contract import must
@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", default=new_seed(), type=int, help="what the dice of its races are thrown from")
     group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
     group.addoption("--fail-fast", action="store_true", help="stop at the first case that blames the kernel, or us")
+    group.addoption("--bisect", action="store_true", help="exit codes for git bisect run")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
 
 
@@ -187,14 +188,16 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
                 skipped = untestable.save(choices, map(identify, filter(is_vm_case, session.items)), error)
                 terminal(config).emit(Note(f"every case is SKIP; {skipped / 'report.html'}"))
             terminal(config).failure(error)
-        raise pytest.exit.Exception(str(error), returncode=error.exit_code) from None
+        code = bisect.code_of_error(error) if config.getoption("bisect") else error.exit_code
+        raise pytest.exit.Exception(str(error), returncode=code) from None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The exit code is the verdicts', not pytest's; an interrupted run keeps its own."""
     run = session.config.stash.get(RUN, None)
     if run is not None and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = exit_code([record.verdict for record in run.records])
+        code_of = bisect.code_of_cases if session.config.getoption("bisect") else exit_code
+        session.exitstatus = code_of([record.verdict for record in run.records])
 
 
 # One case

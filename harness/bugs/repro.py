@@ -9,11 +9,11 @@ from typing import Any
 from harness import kernel, paths
 from harness.bugs.cases import node_ids
 from harness.bugs.catalogue import Bug
-from harness.bugs.mutation import MutationError, release_of
+from harness.bugs.mutation import Mutation, MutationError, release_of
 from harness.child import Ended, Task, run_all
 from harness.config import load_machine
 from harness.coverage import collect
-from harness.errors import HarnessError, KernelError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.kernel import source
 from harness.progress import Emit, phase
 from harness.report import RunDirectory
@@ -151,6 +151,8 @@ def reproduce(entry: Bug, choices: Choices, emit: Emit) -> Reproduction:
     base = kernel.obtain(kernel.KernelSpec(choices.kernel, choices.flavour), emit)  # both are made from its build
     pinned = source.resolve(None, emit)
     chosen = sides(entry, choices, base.release, release_of(pinned.path))
+    if chosen.bad.mutation and base.source_dir:
+        Mutation.of(entry).files(base.source_dir)  # for its errors, before anything runs
     directory = RunDirectory(paths.results_dir()).path
     runs = {"control": chosen.control, "with-it": chosen.bad}
     ended: dict[str, Ended] = {}
@@ -169,9 +171,6 @@ def reproduce(entry: Bug, choices: Choices, emit: Emit) -> Reproduction:
 
 def _record(ended: Ended, mutated: str | None) -> RunRecord:
     """A run's record. Raises what ended it before its first case."""
-    if ended.record:
-        return ended.record
-    if mutated and ended.code != UsageError.exit_code:
+    if mutated and not ended.record and ended.code != UsageError.exit_code:
         raise MutationError(f"mutation {mutated}: {ended.error}")
-    kinds = {KernelError.exit_code: KernelError, UsageError.exit_code: UsageError}
-    raise kinds.get(ended.code, HarnessError)(ended.error)
+    return ended.require()
