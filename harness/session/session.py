@@ -24,6 +24,7 @@ T = TypeVar("T")
 RECOVERY_SECONDS = 10.0
 SUSPEND_SECONDS = 2.0
 PLUG_SECONDS = 10.0
+REBOOT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,17 @@ class Session:
                 del self._importers[name]
                 for ref in reversed(ready.refs):
                     self.agent.call(ref, "close")
+
+    def reboot(self) -> None:
+        """reboot(2) with everything still open, and a new agent in the guest that has booted again: handles from
+        before are gone. GuestHung if the kernel has not let go within ``REBOOT_SECONDS``."""
+        old, self._importers, self._spaces = self.agent, {}, {}
+        self.machine.wait_rebooted(self._reboot, REBOOT_SECONDS, self._start_agent)
+        self.agent.heard = old.heard
+        old.close()
+
+    def _reboot(self) -> None:
+        self.machine.ssh().exec_command("reboot -f")
 
     def suspended(self, device_id: str) -> bool:
         """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""

@@ -186,12 +186,7 @@ class Machine:
 
     def wait_unplugged(self, device_id: str, since: int, timeout: float) -> None:
         """Wait until the device is gone. GuestHung after ``timeout * slowdown`` seconds, or what ended the VM."""
-        seconds = timeout * self.slowdown
-        try:
-            self.events.wait_for("DEVICE_DELETED", seconds, since=since, device=device_id)
-        except TimeoutError:
-            self.check()
-            raise self.hung(f"unplug of {device_id}: the guest has not let go within {seconds:.1f} s") from None
+        self._wait_event("DEVICE_DELETED", since, timeout, f"unplug of {device_id}", device=device_id)
 
     def plug(self, device_id: str) -> None:
         """Put a device that was unplugged back into its slot, as new. Raises QmpError if QEMU refuses."""
@@ -238,8 +233,8 @@ class Machine:
         return error
 
     def _on_event(self, event: Event) -> None:
+        self._fate.on_event(event)  # first: who waits for the event may stop expecting it
         self.events.add(event)
-        self._fate.on_event(event)
         if event.name == "STOP":
             self._instance.thread.submit(self._after_stop())
 
@@ -270,9 +265,34 @@ class Machine:
             handle.result = f"ready after {took:.2f} s"
         return took
 
-    def _wait_line(self, line: bytes, timeout: float) -> None:
+    def wait_rebooted(self, reset: Callable[[], object], timeout: float, meanwhile: Callable[[], None]) -> None:
+        """Have the guest ``reset`` itself, and wait until it is ready again; ``meanwhile`` as for ``wait_ready``.
+
+        Raises GuestHung if no reset comes within ``timeout * slowdown`` seconds, and what ``wait_ready`` raises.
+        """
+        console, events = self.console.mark(), self.events.mark()
+        with self._fate.expecting_reset():
+            reset()
+            self._wait_event("RESET", events, timeout, "reset")
+            self._wait_line(LISTENING, BOOT_S, console)  # one reset may be told twice
+        if self._client:
+            self._client.close()
+            self._client = None
+        self.ssh()
+        meanwhile()
+        self._wait_line(READY, BOOT_S, console)
+
+    def _wait_event(self, name: str, since: int, timeout: float, what: str, **data: str) -> None:
+        seconds = timeout * self.slowdown
         try:
-            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout)
+            self.events.wait_for(name, seconds, since=since, **data)
+        except TimeoutError:
+            self.check()
+            raise self.hung(f"{what}: not done by the guest within {seconds:.1f} s") from None
+
+    def _wait_line(self, line: bytes, timeout: float, since: int = 0) -> None:
+        try:
+            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout, since=since)
         except TimeoutError:
             raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
         if said == INIT_FAILED:

@@ -60,6 +60,7 @@ def test_big_buffer_is_reached_everywhere(nvme: Nvme, memory: Cmb, buffer: DmaBu
 def test_part_of_a_big_buffer(nvme: Nvme, memory: Cmb, buffer: DmaBuf, importer: Importer) -> None:
     """An importer of 1 GiB at 4.5 GiB of the buffer reaches that part of it."""
     start = 4 * GIB + GIB // 2
+    nvme.device.write(memory.region, START + PLACES["5 GiB"], bytes(LENGTH))  # what is there may be of a case before
     window = importer.attach(buffer, start, GIB)
     window.write(PLACES["5 GiB"] - start, content("5 GiB", 7))
     found = nvme.device.read(memory.region, START + PLACES["5 GiB"], LENGTH)

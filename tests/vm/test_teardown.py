@@ -14,6 +14,9 @@ from harness.witness import Watch
 
 teardown = pytest.mark.contract("teardown", "lifecycle.teardown")
 
+IMPORTERS_AT_ONCE = ("iommufd+nvme", "dma-api+edu", "rxe")
+"""One of each kind that can be had at once."""
+
 
 @teardown
 @pytest.mark.needs("iommufd")
@@ -53,7 +56,7 @@ unplug_row = pytest.mark.contract("teardown", "lifecycle.unplug")
 
 
 @unplug_row
-@pytest.mark.needs("unplug")
+@pytest.mark.needs("unplug", "hotplug")
 @pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe", "dma-api+edu"], indirect=True)
 def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """An unplug asks for the device, waits until it is closed, and with that revokes; plugged in again it is as new."""
@@ -81,7 +84,7 @@ def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Imp
 
 
 @unplug_row
-@pytest.mark.needs("unplug", "dma-api")
+@pytest.mark.needs("unplug", "dma-api", "hotplug", "rxe")
 @pytest.mark.parametrize("importer", ["iommufd+edu", "iommufd+nvme", "dma-api+edu"], indirect=True)
 def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """An importing device can be unplugged: the exporter and its other importers go on, and no revoke waits for it."""
@@ -112,3 +115,20 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
     again = session.importer(importer.kind.name)
     rang = probe.ring(nvme, probe.queue_command(nvme), again.attach(buffer), watch)
     must(rang.arrived, "an importing device that is plugged in again reaches the same buffer", rang)
+
+
+@pytest.mark.contract("teardown", "lifecycle.reboot")
+@pytest.mark.needs("iommufd", "dma-api", "rxe", "test_importer")
+def test_reboot_waits_for_nobody(session: Session, nvme: Nvme, watch: Watch) -> None:
+    """A reboot with live mappings of every kind of importer goes through, and what boots then can export anew."""
+    buffer = nvme.export_doorbells()
+    for name in IMPORTERS_AT_ONCE:
+        rang = probe.ring(nvme, probe.queue_command(nvme), session.importer(name).attach(buffer), watch)
+        must(rang.arrived, f"before the reboot the mapping of {name} is live", rang)
+
+    session.reboot()
+    must(not session.bufinfo(), "no dma-buf is there after a reboot", session.bufinfo())
+    again = session.open_nvme()
+    window = session.importer("rxe").attach(again.export_doorbells())
+    rang = probe.ring(again, probe.queue_command(again), window, watch)
+    must(rang.arrived, "after the reboot an export is live", rang)
