@@ -86,7 +86,7 @@ class _Work:
     ) -> None:
         self._entries = {entry.id: entry for entry in entries}
         self._places = {
-            f"{CONTROL}-{machine}-{flavour}": (machine, flavour, list(group))
+            f"{CONTROL}-{Path(machine).stem}-{flavour}": (machine, flavour, list(group))
             for (machine, flavour), group in groupby(sorted(entries, key=_place), _place)
         }
         self._cases = cases

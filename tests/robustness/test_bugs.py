@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bugs put back: shown beside a control, caught by the suite; a catalogue that is at fault never passes."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from commandline import CommandLine
+from test_interrupted import interrupt
+
+from harness.bugs import bug
+from harness.kernel import Kernel
+
+CHEAP = "flags-unchecked"
+TOUCHED = "drivers/vfio/pci/vfio_pci_dmabuf.c"
+ENTRY = """
+id: {name}
+title: a bug of the test's own
+reporter: nobody
+date: "2026"
+thread: none
+affected: nothing
+fixed: nothing
+symptom: none
+trigger: none
+machine: {machine}
+expects:
+  verdict: FAIL
+  cases: ["test_uapi::test_bounds"]
+mutation:
+  files: [{touched}]
+  functions: [vfio_pci_core_feature_dma_buf]
+  kernels: ">=6.19"
+  cocci: |
+    @@
+    identifier f = vfio_pci_core_feature_dma_buf;
+    @@
+    f(...)
+    {{
+    <...
+    - {old}
+    + {new}
+    ...>
+    }}
+"""
+HARMLESS = {"old": "return -ENODEV;", "new": "return -(ENODEV);"}
+UNFIT = {"old": "no_such_call();", "new": ""}
+
+
+@pytest.fixture
+def put_back(harness: CommandLine, tmp_path: Path) -> Callable[..., str]:
+    """Makes a catalogue of the test's own with one bug in it; returns its id."""
+    (tmp_path / "bugs").mkdir()
+    harness.env["VFIO_HARNESS_BUGS"] = str(tmp_path / "bugs")
+
+    def entry(name: str, change: dict[str, str], machine: str = "intel-iommu") -> str:
+        text = ENTRY.format(name=name, machine=machine, touched=TOUCHED, **change)
+        (tmp_path / "bugs" / f"{name}.yaml").write_text(text)
+        return name
+
+    return entry
+
+
+@pytest.fixture
+def untouched(default_kernel: Kernel) -> Iterator[None]:
+    """The kernel's own source is afterwards what it was."""
+    assert default_kernel.source_dir
+    file = default_kernel.source_dir / TOUCHED
+
+    def state() -> tuple[str, int, int]:
+        return hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns, file.stat().st_ctime_ns
+
+    before = state()
+    yield
+    assert state() == before
+
+
+def test_repro_shows_both_verdicts(harness: CommandLine, untouched: None) -> None:
+    outcome = harness("repro", CHEAP)
+    assert outcome.code == 0, outcome.said
+    rows = [line.split() for line in outcome.said.splitlines() if line.startswith("test_uapi::")]
+    assert ["PASS", "FAIL"] in [verdicts for _, *verdicts in rows]
+    entry = bug(CHEAP)
+    assert entry.reporter in outcome.said
+    assert entry.thread in outcome.said
+    assert f"again: make vm-test MUTATION={CHEAP} K=" in outcome.said
+
+
+def test_repro_of_what_does_not_show(harness: CommandLine, put_back: Callable[..., str]) -> None:
+    outcome = harness("repro", put_back("harmless", HARMLESS))
+    assert outcome.code == 1, outcome.said
+    assert "not as expected: no case is FAIL" in outcome.said
+
+
+@pytest.mark.parametrize("command", [("bugs", "check"), ("repro",), ("mutants", "--only")])
+def test_mutation_that_does_not_apply(
+    harness: CommandLine, put_back: Callable[..., str], command: tuple[str, ...]
+) -> None:
+    outcome = harness(*command, put_back("unfit", UNFIT))
+    assert outcome.code == 3, outcome.said
+    assert "mutation unfit does not apply" in outcome.said
+
+
+def test_mutants_that_survive(harness: CommandLine, put_back: Callable[..., str]) -> None:
+    """Nothing is caught, of the whole suite: here on the machine that has the fewest cases."""
+    outcome = harness("mutants", "--only", put_back("harmless", HARMLESS, "no-iommu"))
+    assert outcome.code == 1, outcome.said
+    record = json.loads((harness.results / "latest-mutants" / "mutants.json").read_text())
+    (mutant,) = record["mutants"]
+    assert mutant["outcome"] == "SURVIVED"
+    cases = json.loads((harness.results / "latest-mutants" / "harmless" / "latest" / "report.json").read_text())[
+        "cases"
+    ]
+    assert len({case["id"].partition("::")[0] for case in cases}) > 5
+    (control,) = record["controls"]
+    assert control["summary"]["PASS"] == 1
+    assert not control["bad"]
+
+
+@pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("moment", ["cc1", "qemu-system"])
+def test_mutants_interrupted(harness: CommandLine, untouched: None, way: str, moment: str) -> None:
+    """While a mutant is built or runs, and with its control beside it."""
+    with harness.start("mutants", "--only", CHEAP, "--only", "region-index-ignored") as running:
+        running.wait_for_program(moment)
+        interrupt(running, way)
+    assert not list(harness.results.rglob("*.img"))
