@@ -4,10 +4,11 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from harness import config, image, kernel, vm
 from harness.bugs import Mutation, bug
+from harness.errors import UsageError
 from harness.kernel import Change, Changes, Flavour, Series
 from harness.progress import Emit, Note
 from harness.session import MAINLINE, ExportUapi, Session
@@ -106,7 +107,11 @@ class Rig:
         return ExportUapi(self.kernel.origin, found.number, found.layout == "single") if found else MAINLINE
 
     def lacks(self, capability: str) -> str:
-        """Why neither machine nor kernel can show what needs the capability; empty if both can."""
+        """Why machine or kernel cannot show what needs the capability; empty if they can.
+
+        UsageError if there is no such capability."""
+        if capability not in {*get_args(config.Capability), *self.kernel.features}:
+            raise UsageError(f"no machine and no kernel has a capability {capability!r}")
         if reason := self.machine.lacks.get(cast(config.Capability, capability)):
             return f"{self.machine.name} lacks {capability}: {reason}"
         if self.kernel.features.get(capability, True):
