@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The first series that exported BARs (August 2022), on Linux 6.1: its uAPI, groups in place of cdevs, move_notify in
+place of invalidate_mappings. The bugs that its reviewers found are found; with them mended, those cases pass.
+
+Its one kernel build from nothing takes 5 minutes on two cores; only what a patch touches is built after it.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from commandline import CommandLine, Outcome
+
+from harness import paths
+from harness.errors import HarnessError
+from harness.kernel import KernelSpec, debian, obtain
+from harness.kernel.series import Series
+from harness.progress import silent
+
+KERNEL = "debian:6.1"
+V1 = paths.TOP.parent / "shared" / "series" / "v1-on-6.1.patch"
+FIXES = Path(__file__).with_name("v1-fixes")
+
+CASES = "dma-api and (cmb_write or doorbell or maps_again or close_revokes) or gives_the_memory or told_once or refusal"
+
+MENDED = {
+    "test_cmb_write[dma-api+edu]": "broken: an importer's write lands exactly where it aims",
+    "test_unmapping_gives_the_memory_back": "broken: an unmap frees the scatter list",
+    "test_told_once[reset]": "broken: reset tells each importer 2 times",
+    "test_the_same_attachment_maps_again[dma-api+edu-command-mem]": "broken: while command-mem lasts the buffer cannot",
+    "test_the_same_attachment_maps_again[dma-api+edu-reset]": "the kernel refused: dma_buf_map_attachment gave ENODEV",
+}
+"""What the three bugs break: the region index is not stored; the scatter list leaks; what is revoked is live, and what
+is live revoked."""
+OTHERS = {
+    "test_close_revokes[dma-api+edu]": ("SPLAT", "NULL pointer dereference in vfio_pci_dma_buf_attach"),
+    "test_told_once[d3hot]": ("FAIL", "broken: d3hot tells each importer 1 times"),
+}
+"""What else is wrong with it."""
+RIGHT = [
+    "test_doorbell_reaches_the_controller[dma-api+edu]",
+    "test_no_doorbell_no_completion[dma-api+edu]",
+    "test_told_once[close]",
+    "test_refusal[uapi.header]",
+    "test_refusal[uapi.operation]",
+    "test_refusal[uapi.region]",
+    "test_refusal[uapi.range]",
+    "test_refusal[uapi.bounds]",
+]
+
+
+@pytest.fixture(scope="module")
+def source() -> Path:
+    """The source of Linux 6.1, if it can be had."""
+    try:
+        return debian.obtain(KERNEL.partition(":")[2], silent)[1]
+    except HarnessError as error:
+        pytest.skip(f"the source of Linux 6.1 is not here: {error}")
+
+
+@pytest.fixture(scope="module")
+def v1(source: Path) -> Path:
+    """The series, built."""
+    if not V1.is_file():
+        pytest.skip(
+            f"{V1} is not here: the series 0-v1-9e6e1739ed95+5fa-vfio_dma_buf_jgg@nvidia.com of lore.kernel.org, "
+            "rebased on Linux 6.1"
+        )
+    build(V1)
+    return V1
+
+
+def build(series: Path) -> None:
+    """Make the kernel ready, however long that takes: a run has a deadline."""
+    obtain(KernelSpec(KERNEL, change=Series.load(str(series), silent)), silent)
+
+
+def run(harness: CommandLine, series: Path) -> Outcome:
+    outcome = harness("run", "--kernel", KERNEL, "--series", series, "-k", CASES)
+    assert outcome.code == 1, outcome.said
+    assert "ERROR" not in outcome.verdicts().values(), outcome.said
+    for name, (verdict, reason) in OTHERS.items():
+        case = outcome.cases()[name]
+        assert case["verdict"] == verdict
+        assert case["reason"].startswith(reason)
+    return outcome
+
+
+def test_its_bugs_show(harness: CommandLine, v1: Path) -> None:
+    """Each by its own case, and beside it passes what the series does right."""
+    outcome = run(harness, v1)
+    for name, reason in MENDED.items():
+        case = outcome.cases()[name]
+        assert case["verdict"] == "FAIL", name
+        assert case["reason"].startswith(reason)
+    assert {name: outcome.verdicts()[name] for name in RIGHT} == dict.fromkeys(RIGHT, "PASS")
+
+
+def test_what_the_kernel_lacks_is_skipped(harness: CommandLine, v1: Path) -> None:
+    """With the reason: what 6.1 has not, and what the uAPI of one range cannot say."""
+    lacks = {
+        "test_reset_revokes[iommufd+nvme]": "this kernel lacks iommufd: ",
+        "test_reset_revokes[rxe]": "this kernel lacks rxe: its rxe has no dma-buf MRs: ",
+        "test_revoke_waits_for_the_last_importer": "this kernel lacks awaited_revoke: ",
+        "test_attach_needs_peer2peer": "this kernel lacks importer_rules: ",
+        "test_many_ranges": "this kernel lacks many_ranges: its export takes one range",
+    }
+    names = " or ".join(name.partition("[")[0] for name in lacks)
+    outcome = harness(
+        "run", "--kernel", KERNEL, "--series", v1, "-k", f"({names}) and not dma-api and not edu and not fire"
+    )
+    assert outcome.code == 0, outcome.said
+    assert set(outcome.cases()) == set(lacks)
+    for name, case in outcome.cases().items():
+        assert case["verdict"] == "SKIP"
+        assert case["reason"].startswith(lacks[name])
+
+
+def test_mended_it_passes(harness: CommandLine, v1: Path, tmp_path: Path) -> None:
+    """A directory of patches: the series, and on top of it the fixes of the three bugs."""
+    series = tmp_path / "v1-mended"
+    shutil.copytree(FIXES, series)
+    shutil.copy(v1, series / "0000-v1.patch")
+    build(series)
+    verdicts = run(harness, series).verdicts()
+    assert {name: verdicts[name] for name in MENDED} == dict.fromkeys(MENDED, "PASS")
+    assert {name: verdicts[name] for name in RIGHT} == dict.fromkeys(RIGHT, "PASS")
+
+
+def test_without_a_series_every_case_is_skipped(harness: CommandLine, source: Path) -> None:
+    """Linux 6.1 itself has no export: one sentence, exit code 1, and a record that says it of every case."""
+    outcome = harness("run", "--kernel", KERNEL, "-k", "doorbell")
+    assert outcome.code == 1
+    assert outcome.said.count("has no vfio-pci dma-buf export") == 1
+    assert set(outcome.verdicts().values()) == {"SKIP"}
+    assert all("has no vfio-pci dma-buf export" in case["reason"] for case in outcome.cases().values())
