@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether the catalogue still fits a kernel: each mutation applies, changes what it says, and compiles."""
+"""Whether the catalogue still fits a kernel: each mutation applies, changes what it says, and compiles; so do fixes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -51,14 +51,16 @@ def check(entries: Sequence[Bug], kernel_name: str | None, *, build: bool, emit:
 
 
 def _try(entry: Bug, tree: source.Tree, kernel_name: str | None, release: str, build: bool) -> str:
-    if entry.mutation is None:
-        return "no mutation"
-    if not includes(entry.mutation.kernels, release):
-        return f"for kernels {entry.mutation.kernels}"
-    mutation, began = Mutation.of(entry), time.monotonic()
-    mutation.files(tree.path)
-    said = f"changes {', '.join(entry.mutation.functions)}"
+    change: kernel.Change
+    if entry.mutation and includes(entry.mutation.kernels, release):
+        change, said = Mutation.of(entry), f"changes {', '.join(entry.mutation.functions)}"
+    elif entry.fix and entry.is_in(release):
+        change, said = kernel.Series.load(str(entry.path.parent / entry.fix), silent), f"mended by {entry.fix}"
+    else:
+        return f"for kernels {entry.mutation.kernels}" if entry.mutation else "nothing to apply"
+    began = time.monotonic()
+    change.files(tree.path)
     if build:
-        kernel.obtain(kernel.KernelSpec(kernel_name, entry.flavour, mutation), silent)
+        kernel.obtain(kernel.KernelSpec(kernel_name, entry.flavour, change), silent)
         said += f"; compiles ({time.monotonic() - began:.1f} s)"
     return said

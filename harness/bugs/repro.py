@@ -4,7 +4,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import kernel, paths
 from harness.bugs.cases import node_ids
@@ -13,7 +12,7 @@ from harness.bugs.mutation import Mutation, MutationError, release_of
 from harness.child import Ended, Task, run_all
 from harness.config import load_machine
 from harness.coverage import collect
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, KernelError
 from harness.kernel import source
 from harness.progress import Emit, phase
 from harness.report import RunDirectory
@@ -43,8 +42,7 @@ def sides(entry: Bug, choices: Choices, release: str, default_release: str) -> S
     if entry.mutation and not entry.is_in(release):
         return Sides(replace(choices, mutation=entry.id), choices)
     if entry.fix:
-        mended: dict[str, Any] = {"series": entry.path.parent / entry.fix}
-        return Sides(choices, replace(choices, **mended))
+        return Sides(choices, replace(choices, series=str(entry.path.parent / entry.fix)))
     if entry.kernels and not entry.is_in(default_release):
         return Sides(choices, replace(choices, kernel=None))
     return Sides(choices, None, "none: the entry has neither a fix nor a kernel that lacks the bug")
@@ -164,13 +162,8 @@ def reproduce(entry: Bug, choices: Choices, emit: Emit) -> Reproduction:
             on_tick=lambda tasks: step.progress(", ".join(task.name for task in tasks)),
         )
         step.result = directory.name
-    control = _record(ended["control"], mutated=None) if chosen.control else None
-    bad = _record(ended["with-it"], mutated=chosen.bad.mutation)
-    return Reproduction(entry, chosen, bad, control, directory)
-
-
-def _record(ended: Ended, mutated: str | None) -> RunRecord:
-    """A run's record. Raises what ended it before its first case."""
-    if mutated and not ended.record and ended.code != UsageError.exit_code:
-        raise MutationError(f"mutation {mutated}: {ended.error}")
-    return ended.require()
+    control = ended["control"].require() if chosen.control else None
+    with_it = ended["with-it"]
+    if chosen.bad.mutation and not with_it.record and with_it.code == KernelError.exit_code:
+        raise MutationError(f"mutation {entry.id} does not compile: {with_it.error}")
+    return Reproduction(entry, chosen, with_it.require(), control, directory)
