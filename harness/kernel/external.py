@@ -10,6 +10,8 @@ from harness.errors import KernelBuildError
 from harness.kernel import kbuild, store
 from harness.progress import Phase
 
+RELEASE = "include/config/kernel.release"
+
 
 @dataclass(frozen=True)
 class Built:
@@ -18,6 +20,18 @@ class Built:
     source: Path
     build_dir: Path
     work: Path
+
+
+def original_of(build_dir: Path) -> Path:
+    """The build that one of ``ready.with_modules`` is made of; any other is its own. Our modules are built against that
+    one: another path would rebuild them."""
+    return (build_dir / RELEASE).resolve().parents[2]
+
+
+def work_of(build_dir: Path) -> Path:
+    """Where our own modules are built against this kernel. Its lock is the build's, too."""
+    original = original_of(build_dir)
+    return store.place("external", f"{original.name}-{store.digest(str(original))}")
 
 
 def sync(files: dict[str, Path], work: Path) -> None:

@@ -29,12 +29,11 @@ from harness.kernel import (
     workspace,
 )
 from harness.kernel.change import Change
-from harness.kernel.external import Built
+from harness.kernel.external import RELEASE, Built
 from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport
 from harness.progress import Emit, Phase, phase
 
 IMAGE = "arch/x86/boot/bzImage"
-RELEASE = "include/config/kernel.release"
 _KEEP_S = 14 * 24 * 3600
 """A kernel nobody has booted for so long is removed from ``ready/``."""
 
@@ -56,7 +55,11 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
     if spec.change is not None:
         return _obtain_changed(found, spec.flavour, spec.change, emit)
     build_dir = found.path if isinstance(found, source.BuildDir) else tree.build_dir_of(found, spec.flavour)
-    with phase(emit, "kernel", found.origin) as step, store.locked(_work(build_dir), step), store.full_disk_named():
+    with (
+        phase(emit, "kernel", found.origin) as step,
+        store.locked(external.work_of(build_dir), step),
+        store.full_disk_named(),
+    ):
         top: Path | None
         if isinstance(found, source.BuildDir):
             top = found.source
@@ -91,9 +94,9 @@ def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
     files. Raises KernelBuildError if it does not compile, or the kernel's source is gone."""
     if kernel.source_dir is None:
         raise KernelBuildError(f"{directory.name}: the source of {kernel.origin} is not to be found")
-    work = _work(kernel.build_dir)
+    work = external.work_of(kernel.build_dir)
     with phase(emit, "kernel module", directory.name) as step, store.locked(work, step):
-        built = Built(kernel.source_dir, _original(kernel.build_dir), work)
+        built = Built(kernel.source_dir, external.original_of(kernel.build_dir), work)
         return external.build(built, directory.name, external.sources_in(directory), step)
 
 
@@ -102,18 +105,6 @@ def with_modules(kernel: Kernel, instead: Mapping[str, Path], directory: Path, e
     directory of links that KERNEL= takes too. Raises KernelError if ``kernel`` has no such module."""
     replaced.make(kernel.build_dir, instead, directory)
     return obtain(KernelSpec(str(directory)), emit)
-
-
-def _original(build_dir: Path) -> Path:
-    """The build that one of ``with_modules`` is made of; any other is its own. Our modules are built against that one:
-    another path would rebuild them."""
-    return (build_dir / RELEASE).resolve().parents[2]
-
-
-def _work(build_dir: Path) -> Path:
-    """Where our own modules are built against this kernel."""
-    original = _original(build_dir)
-    return store.place("external", f"{original.name}-{store.digest(str(original))}")
 
 
 def _check_build_dir(found: source.BuildDir) -> None:
@@ -133,7 +124,7 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     entry = store.place("ready", f"{_owner(build_dir)}-{_signature(build_dir)}")
     record = entry / "record.json"
     if not record.exists():
-        built = Built(top, _original(build_dir), _work(build_dir)) if top else None
+        built = Built(top, external.original_of(build_dir), external.work_of(build_dir)) if top else None
         support, module = rxe.build(built, config, step)
         absent, ours = importer.build(built, step)
         step.progress("modules image")

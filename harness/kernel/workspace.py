@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.kernel import source, store, tree
+from harness.kernel import external, source, store, tree
 from harness.kernel.change import Change
 from harness.kernel.model import Flavour
 from harness.progress import Phase
@@ -60,21 +60,25 @@ def _put(base: Path, top: Path, files: Mapping[str, bytes | None], record: Path)
 
 
 def _seed(base: source.Tree, flavour: Flavour, top: Path, build_dir: Path, step: Phase) -> None:
-    """Start from the tree's own build, if it has one: every command that Kbuild has recorded then names ``top``
-    and ``build_dir``. Where that is not so, Kbuild sees another command, and compiles."""
+    """Start from the tree's own build, if it has one."""
     made = tree.build_dir_of(base, flavour)
-    with store.locked(made, step), store.full_disk_named():
-        stamp = tree.stamp_of(made)
-        if not stamp.exists():
-            return
-        built_from = (made / "source").resolve()
-        with store.fresh_dir(build_dir) as copy:
-            step.progress(f"copying the build of {base.origin}")
-            shutil.copytree(made, copy, symlinks=True, dirs_exist_ok=True)
-            os.symlink(top, copy / "source.new")  # noqa: PTH211
-            (copy / "source.new").rename(copy / "source")
-            for recorded in [copy / "Makefile", *copy.rglob(".*.cmd")]:
-                _rename_in(recorded, {str(built_from): str(top), str(made): str(build_dir)})
+    with store.locked(external.work_of(made), step):
+        if tree.stamp_of(made).exists():
+            copy_build(made, top, build_dir, step)
+
+
+def copy_build(made: Path, top: Path, build_dir: Path, step: Phase) -> None:
+    """Make ``build_dir`` a copy of the build ``made``, as if built from ``top``: every command that Kbuild has recorded
+    then names these two. Where that is not so, Kbuild sees another command, and compiles. To be called with ``made``
+    locked."""
+    built_from = (made / "source").resolve()
+    with store.full_disk_named(), store.fresh_dir(build_dir) as copy:
+        step.progress(f"copying the build {made.name}")
+        shutil.copytree(made, copy, symlinks=True, dirs_exist_ok=True)
+        os.symlink(top, copy / "source.new")  # noqa: PTH211
+        (copy / "source.new").rename(copy / "source")
+        for recorded in [copy / "Makefile", *copy.rglob(".*.cmd")]:
+            _rename_in(recorded, {str(built_from): str(top), str(made): str(build_dir)})
 
 
 def _rename_in(path: Path, names: Mapping[str, str]) -> None:
