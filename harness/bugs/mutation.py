@@ -108,13 +108,13 @@ def changed_functions(old: str, new: str) -> set[str]:
     for tag, a1, a2, b1, b2 in matcher.get_opcodes():
         if tag != "equal":
             found |= {*olds[a1:a2], *news[b1:b2]}
-    return found
+    return found - {""}
 
 
 def _by_line(text: str) -> list[str]:
-    """For each line, the function it is in, from its comment or first line to its closing brace."""
+    """For each line, the function it is in, from its comment or first line to its closing brace; "" between them."""
     lines = text.splitlines()
-    owner = ["(file)"] * len(lines)
+    owner = ["(file)" if line.strip() else "" for line in lines]
     opened = [number for number, line in enumerate(lines) if line == "{"]
     blank = [-1, *(number for number, line in enumerate(lines) if not line.strip() or line.startswith(("}", "#")))]
     for start in opened:
