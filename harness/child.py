@@ -28,6 +28,8 @@ RUN_S = 3600.0
 """The longest that a run may take: a debug kernel built from nothing, and every case on it."""
 MAX_ERROR = 8000
 LOG = "output.txt"
+RUN = (sys.executable, "-P", "-m", "harness", "run", "--jobs=1")
+"""Each has one machine: they are the ones that share the processors."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class _Child:
         latest = self.task.directory / "latest"
         if latest.exists():
             return Ended(code, seconds, record.load(latest))
-        return Ended(code, seconds, None, _error(self.task.directory / LOG) or f"it ended with exit code {code}")
+        return Ended(code, seconds, None, error_in(self.task.directory / LOG) or f"it ended with exit code {code}")
 
 
 def run_all(
@@ -112,7 +114,7 @@ def _start(task: Task) -> _Child:
     task.directory.mkdir(parents=True, exist_ok=True)
     with (task.directory / LOG).open("wb") as output:
         process = subprocess.Popen(
-            [setpriv, "--pdeathsig", "TERM", "--", sys.executable, "-P", "-m", "harness", "run", *task.arguments],
+            [setpriv, "--pdeathsig", "TERM", "--", *RUN, *task.arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -134,7 +136,7 @@ def _end(children: Sequence[_Child]) -> None:
         os.close(child.pidfd)
 
 
-def _error(log: Path) -> str:
+def error_in(log: Path) -> str:
     """What ended a run before its first case, as its terminal has shown it."""
     text = log.read_text(errors="replace")
     _, found, error = text.rpartition("\nerror:")

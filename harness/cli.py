@@ -16,6 +16,7 @@ from harness import (
     __version__,
     bench,
     bisect,
+    bisection,
     bugs,
     compare,
     coverage,
@@ -29,6 +30,7 @@ from harness import (
 from harness.bugs import check, mutants, repro
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
+from harness.front_end import FrontEnd
 from harness.kernel import Flavour
 from harness.progress import Note
 from harness.report import Terminal, load
@@ -88,6 +90,7 @@ def cli() -> None:
 @click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of its races are thrown from.")
 @click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first case that blames the kernel, or us.")
+@click.option("--jobs", type=click.IntRange(1), help="Machines at once.  [default: one for each processor]")
 @click.option("--base-vs-series", is_flag=True, help="Run the kernel without --series, too, and report what differs.")
 @click.option("--bisect", "bisecting", is_flag=True, help="Exit codes for `git bisect run`: see below.")
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
@@ -98,6 +101,7 @@ def run(
     expression: str | None,
     focus: bool,
     fail_fast: bool,
+    jobs: int | None,
     base_vs_series: bool,
     bisecting: bool,
     show_command: bool,
@@ -122,7 +126,7 @@ def run(
             sys.exit(found.exit_code)
         arguments += ["--bisect"] if bisecting else []
         arguments += ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
-        front_end = plugin.FrontEnd(terminal)
+        front_end = FrontEnd(terminal, jobs)
         code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [front_end])
         if front_end.interrupted:
             raise KeyboardInterrupt
@@ -244,6 +248,30 @@ def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given:
     with Terminal({}) as terminal:
         found, directory = mutants.run(entries, Choices(**given), jobs, terminal.emit, whole=not only)
     click.echo(f"{found.tally()}; {directory / 'mutants.html'}")
+    sys.exit(found.exit_code)
+
+
+@cli.command(name="bisect")
+@click.argument("good")
+@click.argument("bad")
+@click.option("-k", "expression", required=True, metavar="EXPR", help="The cases that judge, as pytest's -k.")
+@click.option("--tree", type=click.Path(path_type=Path), default=".", show_default=True, help="The kernel's git tree.")
+@click.option("--machine", default=DEFAULT_MACHINE, show_default=True)
+@click.option("--flavour", type=click.Choice(["release", "debug"]), default="release", show_default=True)
+@ACCEL
+@QEMU
+@click.option("--suite", default=DEFAULT_SUITE, show_default=True)
+@click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of races are thrown from.")
+@click.option("--series", help="Patches to apply to every commit first.")
+def bisect_(good: str, bad: str, expression: str, tree: Path, **given: Any) -> None:
+    """Find the first commit between GOOD and BAD on which a case is bad, by git-bisect. The tree is left alone.
+
+    Commits that do not build, or can show none of the cases, are skipped. Exit code: 0 found, 1 not reproducible (GOOD
+    is bad, BAD is good, or only skipped commits are left), 2 wrong usage, 3 the harness or the host failed.
+    """
+    with Terminal({}) as terminal:
+        found = bisection.bisect(tree, (good, bad), Choices(**given), ["-k", expression], terminal.emit)
+    click.echo(found)
     sys.exit(found.exit_code)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pytest
 from rich.console import Console
@@ -24,12 +24,13 @@ from harness.report.terminal import Terminal
 from harness.rig import Choices, Rig
 from harness.run import Case, Identity, Run
 from harness.session import IMPORTERS, Attachment, Importer, Nvme, Session
-from harness.verdict import NEEDS_FRESH_MACHINE, exit_code
+from harness.verdict import NEEDS_FRESH_MACHINE, CaseRecord, exit_code
 from harness.witness import Watch
 
 RUN = pytest.StashKey[Run]()
 CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
+LISTENER = pytest.StashKey["Listener"]()
 
 CHOICES = ("machine", "kernel", "flavour", "accel", "qemu", "series", "mutation", "gdb", "suite", "seed")
 
@@ -122,37 +123,24 @@ def sections(item: pytest.Item) -> set[str]:
 # The run
 
 
-class FrontEnd:
-    """What ``vfio-harness run`` gives pytest, so that our terminal speaks instead of pytest's."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        self.interrupted = False
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Take pytest's reporter out; its options stay."""
-        config.stash[TERMINAL] = self._terminal
-        config.pluginmanager.unregister(name="terminalreporter")
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A case file that cannot be read is our failure, and must be seen."""
-        if report.failed:
-            self._terminal.failure(HarnessError(f"{report.nodeid} cannot be collected:\n{report.longreprtext}"))
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Not all that was asked for can run: then nothing is built or booted."""
-        if session.testsfailed:
-            raise pytest.exit.Exception("a case file cannot be collected", returncode=HarnessError.exit_code)
-
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Tell Ctrl-C from pytest.exit, which comes here too: pytest's exit code for it is that of a usage error."""
-        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
-
-
 def terminal(config: pytest.Config) -> Terminal:
     """The run's terminal; under plain pytest, one that writes lines between pytest's own."""
     return config.stash.setdefault(TERMINAL, Terminal({}, Console(force_terminal=False, markup=False, highlight=False)))
+
+
+class Listener(Protocol):
+    """Who hears how the cases go: the terminal, unless something stands for it."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def case_started(self, title: str) -> None: ...
+
+    def case_done(self, record: CaseRecord) -> None: ...
+
+
+def listener(config: pytest.Config) -> Listener:
+    """Who hears how the cases go."""
+    return config.stash.get(LISTENER, None) or terminal(config)
 
 
 def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
@@ -170,7 +158,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
     def emit(event: Event) -> None:
         with uncaptured(config):
-            terminal(config).emit(event)
+            listener(config).emit(event)
 
     choices = Choices(**{name: config.getoption(name) for name in CHOICES})
     try:
@@ -229,15 +217,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     case = item.stash[CASE] = Case(identify(item))
     with uncaptured(item.config):
-        terminal(item.config).case_started(case.identity.title)
+        listener(item.config).case_started(case.identity.title)
     try:
         done = yield
     except BaseException as interrupt:  # Ctrl-C: no verdict, and no machine left for its fixtures to tidy up
         case.raised.append(interrupt)
         raise
-    record = item.config.stash[RUN].conclude(case)
+    run = item.config.stash[RUN]
+    record = run.conclude(case)
+    run.add(record, len(run.records))
     with uncaptured(item.config):
-        terminal(item.config).case_done(record)
+        listener(item.config).case_done(record)
     if item.config.getoption("fail_fast") and exit_code([record.verdict]):
         item.session.shouldfail = "the first failure ends the run"
     return done

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Everything a run needs, made ready once: machine config, QEMU, accelerator, kernel, guest image."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import cast, get_args
 
 from harness import config, image, kernel, vm
 from harness.bugs import Mutation, bug
-from harness.errors import UsageError
+from harness.errors import GuestLost, HarnessError, UsageError
 from harness.kernel import Change, Changes, Flavour, Series
 from harness.progress import Emit, Note
 from harness.session import MAINLINE, ExportUapi, Session
@@ -122,26 +123,46 @@ class Rig:
 class SessionPool:
     """Boots a session when one is asked for and keeps it for the next case until it is discarded.
 
-    ``directory`` receives one subdirectory a machine: command line, console, trace, QEMU's stderr.
+    ``directory`` receives one subdirectory a machine: command line, console, trace, QEMU's stderr. Pools of several
+    processes may share it.
     """
 
     def __init__(self, rig: Rig, directory: Path) -> None:
         self._rig = rig
         self._directory = directory
         self._stack = ExitStack()
-        self._booted = 0
+        self._failed: HarnessError | GuestLost | None = None
         self.current: Session | None = None
 
     def get(self) -> Session:
         """The running session, or a freshly booted one. Raises what a boot raises."""
+        if self._failed:
+            failed, self._failed = self._failed, None
+            raise failed
         if self.current is None:
-            self._booted += 1
-            rundir = self._directory / f"machine-{self._booted}"
-            machine = self._rig.machine_in(rundir)
+            machine = self._rig.machine_in(self._new_directory())
             with ExitStack() as stack:
                 self.current = stack.enter_context(self._rig.session_on(stack.enter_context(machine)))
                 self._stack = stack.pop_all()
         return self.current
+
+    def warm(self) -> None:
+        """Boot a session before it is asked for. Who asks for it gets what the boot raises."""
+        try:
+            self.get()
+        except (HarnessError, GuestLost) as error:
+            self._failed = error
+
+    def _new_directory(self) -> Path:
+        for number in count(1):
+            path = self._directory / f"machine-{number}"
+            try:
+                with suppress(FileExistsError):
+                    path.mkdir()
+                    break
+            except OSError as error:
+                raise HarnessError(f"{path}: {error.strerror}") from None
+        return path
 
     def discard(self) -> None:
         """End the session, so that the next case gets a fresh machine."""

@@ -4,6 +4,7 @@
 import os
 import platform
 import time
+from bisect import bisect
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Case:
     """One case while it runs: what it raised so far, in order, and who watches it.
 
     ``left_clean``: it is over, and nothing that it opened is left in its machine. ``seed``: of its dice, if any.
+    ``ran_in``: as CaseRecord's.
     """
 
     identity: Identity
@@ -55,6 +57,7 @@ class Case:
     watch: Watch | None = None
     left_clean: bool = False
     seed: int | None = None
+    ran_in: str | None = None
     calls: list[Evidence] = field(default_factory=list)
 
     def heard(self, call: str) -> None:
@@ -82,10 +85,15 @@ class Run:
         self.rig = rig
         self.directory = directory
         self.records: list[CaseRecord] = []
+        self._positions: list[int] = []
         self._pool = SessionPool(rig, directory.path)
         self._witnesses: tuple[Session, Witnesses] | None = None
         self._known = KnownIssues(catalogue(), rig.kernel.release, rig.machine.name)
         self._began = time.monotonic()
+
+    def warm(self) -> None:
+        """Boot the machine before a case asks for it."""
+        self._pool.warm()
 
     def session_for(self, case: Case) -> Session:
         """A session that is alive, with nothing open in it, watched on behalf of ``case``."""
@@ -94,6 +102,7 @@ class Run:
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, Witnesses(session.machine)
         case.watch = self._witnesses[1].watch()
+        case.ran_in = session.machine.trace_path.parent.name
         session.agent.heard = case.heard
         return session
 
@@ -111,18 +120,29 @@ class Run:
             known_issue=ruling.issue,
             duration_s=round(case.elapsed(), 3),
             seed=case.seed,
+            ran_in=case.ran_in,
             evidence=sorted(
                 [*case.calls, *(observed.evidence if observed else ()), *case.notes()], key=lambda item: item.t
             ),
         )
-        self.records.append(record)
         if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
             self._pool.discard()
         return record
 
+    def add(self, record: CaseRecord, position: int) -> None:
+        """Keep the record of the case at ``position``; the run's record has them in that order."""
+        where = bisect(self._positions, position)
+        self._positions.insert(where, position)
+        self.records.insert(where, record)
+
     def close(self) -> None:
         """End the machine that still runs."""
         self._pool.discard()
+
+    def sweep(self) -> None:
+        """Remove the drives of machines whose process was killed."""
+        for drive in self.directory.path.glob("machine-*/*.img"):
+            drive.unlink(missing_ok=True)
 
     def save(self) -> RunRecord:
         """Write the run's record, in all its forms, into its directory."""

@@ -43,7 +43,7 @@ class Evidence(_Record):
 
 class CaseRecord(_Record):
     """One case's verdict with its evidence; ``duration_s`` covers set-up, call and teardown; ``seed``: of its dice, if
-    it throws any."""
+    it throws any; ``ran_in``: what its machine wrote is in this directory of the run's."""
 
     id: str
     area: str
@@ -55,6 +55,7 @@ class CaseRecord(_Record):
     duration_s: float
     known_issue: str | None = None
     seed: int | None = None
+    ran_in: str | None = None
     evidence: list[Evidence] = Field(default_factory=list)
 
 

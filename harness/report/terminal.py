@@ -3,7 +3,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -78,14 +79,14 @@ class Terminal:
             case Note(text):
                 self._say(one_line(text))
 
-    def case_started(self, title: str) -> None:
-        """Show on a terminal what runs now."""
+    def case_started(self, title: str, slot: int = 1) -> None:
+        """Show on a terminal what runs now, on each of the machines that run at once."""
         if self._console.is_interactive:
-            self._begin("case", one_line(title))
+            self._begin(_case(slot), one_line(title))
 
-    def case_done(self, case: CaseRecord) -> None:
+    def case_done(self, case: CaseRecord, slot: int = 1) -> None:
         """One line a case; for a bad one its reason, what was seen last, and how to run it again."""
-        self._end("case")
+        self._end(_case(slot))
         importer = f" [{case.importer}]" if case.importer else ""
         seed = "" if case.seed is None else f" (seed {case.seed})"
         self._console.print(
@@ -122,6 +123,17 @@ class Terminal:
         self._console.print(table, soft_wrap=False)
         self._say(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No live line meanwhile, nor the thread that draws it."""
+        live = self._live.live.is_started
+        self._stop()
+        try:
+            yield
+        finally:
+            if live:
+                self._live.start()
+
     def _stop(self) -> None:
         if self._live.live.is_started:
             self._live.stop()
@@ -150,6 +162,10 @@ class Terminal:
         task = self._phases.pop(name, None)
         if task is not None:
             self._live.remove_task(task)
+
+
+def _case(slot: int) -> str:
+    return "case" if slot == 1 else f"case {slot}"
 
 
 def _verdict(case: CaseRecord, width: int = 0) -> Text:
