@@ -3,6 +3,8 @@
 #   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
 #                [SERIES=patches] [MUTATION=id] [SUITE=stress] [SEED=number]
 #   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
+#   make repro BUG=id [KERNEL=...]      a reported bug, beside a kernel without it: vfio-harness bugs list
+#   make mutants    every reported bug, put back: does the suite catch it?
 #   make test       everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps       set up what the others need, and nothing else
 #   make shell      boot the machine and get a shell in the guest
@@ -14,12 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Only what was given on the command line or in the environment is passed on; the defaults are the tool's.
-ARGS := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
-	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)') \
-	$(if $(SERIES),--series '$(SERIES)') $(if $(MUTATION),--mutation '$(MUTATION)')
+TARGET := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
+	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
+ARGS := $(TARGET) $(if $(SERIES),--series '$(SERIES)') $(if $(MUTATION),--mutation '$(MUTATION)')
 CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(K),-k '$(K)')
 
-.PHONY: help deps test-deps vm-test vm-test-all test unit lint shell bench doctor clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants test unit lint shell bench doctor clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -28,7 +30,10 @@ deps: $(VENV)/.ready
 	@sh harness/host-packages.sh
 
 test-deps: deps
-	@sh harness/host-packages.sh test
+	@sh harness/host-packages.sh test bugs
+
+bug-deps: deps
+	@sh harness/host-packages.sh bugs
 
 # The host packages come first: python3-venv is one of them.
 $(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.txt
@@ -38,7 +43,7 @@ $(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.tx
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-vm-test: deps
+vm-test: $(if $(MUTATION),bug-deps,deps)
 	@$(BIN)/vfio-harness run $(ARGS) $(CASES)
 
 # Every machine has its turn, whatever became of those before it. Of the exit codes, 1 (the kernel's fault) wins.
@@ -50,6 +55,12 @@ vm-test-all: deps
 		test $$code -eq 0 || test $$worst -eq 1 || worst=$$code; \
 		summary="$$summary  $$machine: exit code $$code\n"; \
 	done; printf "vm-test-all:\n$$summary"; exit $$worst
+
+repro: bug-deps
+	@$(BIN)/vfio-harness repro $(TARGET) $(BUG)
+
+mutants: bug-deps
+	@$(BIN)/vfio-harness mutants $(TARGET)
 
 shell: deps
 	@$(BIN)/vfio-harness shell $(ARGS)

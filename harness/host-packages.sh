@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Install the Debian packages of host-packages.txt that are missing, where that is possible
 # without asking: as root, or with passwordless sudo. Otherwise say in one line what to type.
-# With the argument `test`, those too that only the project's own tests need.
+# Those marked `test:` or `bugs:` only where that word is an argument.
 set -eu
 
 list=$(dirname "$0")/host-packages.txt
 missing=
 while read -r name reason; do
 	case $name in '' | '#'*) continue ;; esac
-	case $reason in test:*) [ "${1-}" = test ] || continue ;; esac
+	case $reason in
+	test:* | bugs:*) case " $* " in *" ${reason%%:*} "*) ;; *) continue ;; esac ;;
+	esac
 	case $(dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true) in
 	*' installed') ;;
 	*) missing="$missing $name" ;;

@@ -16,7 +16,8 @@ from harness.bugs.catalogue import Bug
 from harness.child import Ended, Task, run_all
 from harness.config import DEFAULT_MACHINE, includes, load_machine
 from harness.coverage import Collected, collect
-from harness.errors import UsageError
+from harness.errors import MissingPrerequisite, UsageError
+from harness.kernel.prerequisites import find, install_line
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import RunDirectory
 from harness.report.mutants import (
@@ -44,6 +45,8 @@ def run(
 
     ``whole``: the control is of the whole suite; else of the cases that the entries name.
     Raises UsageError if no entry has a mutation for this kernel, and what makes the kernel itself fail."""
+    if not find("spatch"):
+        raise MissingPrerequisite("spatch is not there, which puts bugs back", hint=install_line(["spatch"]))
     cases = collect()
     for entry in entries:
         require_cases(entry, cases)

@@ -42,7 +42,9 @@ def sides(entry: Bug, choices: Choices, release: str, default_release: str) -> S
     if entry.mutation and not entry.is_in(release):
         return Sides(replace(choices, mutation=entry.id), choices)
     if entry.fix:
-        return Sides(choices, replace(choices, series=str(entry.path.parent / entry.fix)))
+        fix = entry.path.parent / entry.fix
+        shown = fix.relative_to(Path.cwd()) if fix.is_relative_to(Path.cwd()) else fix
+        return Sides(choices, replace(choices, series=str(shown)))
     if entry.kernels and not entry.is_in(default_release):
         return Sides(choices, replace(choices, kernel=None))
     return Sides(choices, None, "none: the entry has neither a fix nor a kernel that lacks the bug")
@@ -108,6 +110,8 @@ class Reproduction:
                 f"  {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}" for item in case.evidence[-MAX_EVIDENCE:]
             ]
             lines.append(f"  again: {repeat_command(case, self.sides.bad.settings())}")
+            if self.sides.control:
+                lines.append(f"  control: {repeat_command(case, self.sides.control.settings())}")
         lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
         lines.append(f"{'not ' if self.complaints() else ''}reproduced; {self.directory}/*/latest/report.html")
         return "\n".join(lines)

@@ -42,6 +42,7 @@ _OPTIONAL = {
     "dpkg-deb": ("dpkg", "KERNEL=debian:... and the default kernel"),
     "git": ("git", "source trees that were built in place"),
     "ccache": ("ccache", "faster rebuilds"),
+    "spatch": ("coccinelle", "bugs put back: MUTATION=, repro, mutants"),
 }
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _SBIN = "/usr/sbin:/sbin"
