@@ -40,6 +40,8 @@ SERVICES = (
     "noiommu",
     "attempts",
     "teardown",
+    "races",
+    "leaks",
     "verbs",
 )
 

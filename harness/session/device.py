@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from harness.session.client import CALL_SECONDS, Agent
 from harness.session.export import ExportUapi, Range
@@ -86,9 +86,15 @@ class Device(Handle):
         self, region: int, ranges: Sequence[Range], *, open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
     ) -> DmaBuf:
         """Export ``ranges`` of a BAR as one dma-buf. Errors: docs/contract.md, section 1."""
-        payload = self._uapi.payload(region, ranges, open_flags, flags)
-        ref = self._call("export", feature=self._uapi.feature, payload=payload)
+        ref = self._call("export", **self.asking_for(region, ranges, open_flags, flags))
         return DmaBuf(self._agent, ref, region, ranges)
+
+    def asking_for(
+        self, region: int, ranges: Sequence[Range], open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
+    ) -> dict[str, Any]:
+        """What the agent's ``export`` is given for that export."""
+        payload = self._uapi.payload(region, ranges, open_flags, flags)
+        return {"feature": self._uapi.feature, "payload": payload}
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
         """VFIO_DEVICE_FEATURE as it is; returns the ioctl's value and the payload after it."""

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory that the guest's kernel has lost, as kmemleak finds it (CONFIG_DEBUG_KMEMLEAK)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.session.session import Session
+from harness.witness.leaks import LeakedObject, parse_kmemleak
+
+SCAN_SECONDS = 30.0
+"""Two scans of a GiB, and the age below which nothing is reported."""
+
+
+@contextmanager
+def leaks(session: Session) -> Iterator[list[LeakedObject]]:
+    """What is lost in the block is in the list, once the block has ended well. About 15 s under emulation."""
+    found: list[LeakedObject] = []
+    session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
+    yield found
+    found += parse_kmemleak(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
