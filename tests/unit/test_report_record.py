@@ -64,7 +64,7 @@ def test_the_schema_is_the_documented_one() -> None:
     assert " ".join(top["kernel"]) == "release origin config_hash patches features"
     assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
     assert " ".join(top["cases"][0]) == (
-        "id area title importer trigger verdict reason duration_s known_issue seed evidence"
+        "id area title importer trigger verdict reason duration_s known_issue seed ran_in evidence"
     )
 
 
