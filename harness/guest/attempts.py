@@ -12,16 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .failslab import each_failing
 from .kernel import forbid, ioctl_at, load_module
 from .pci import DEVICES, bind
-from .poll import Stuck
 from .uapi import vfio as uapi
 from .vfio import Node
-
-FAILSLAB = Path("/sys/kernel/debug/failslab")
-FAIL_NTH = "/proc/thread-self/fail-nth"  # fs/proc/base.c: the nth allocation from now, of this thread, fails
-
-MOST_ALLOCATIONS = 1000
 
 
 def attempt(device: Node, requests: list[tuple[bytes, int | None]], times: int = 1) -> list[int]:
@@ -52,27 +47,10 @@ def attempt_without_fds(device: Node, data: bytes) -> int:
 
 
 def attempt_without_memory(device: Node, data: bytes) -> list[int]:
-    """The outcomes with the first, second... allocation of the call failing; the last is that where none is left to.
-
-    Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS.
-    """
-    (FAILSLAB / "ignore-gfp-wait").write_text("N")
-    (FAILSLAB / "verbose").write_text("0")
-    outcomes = []
-    nth = os.open(FAIL_NTH, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        with _guarded(len(data)) as place:
-            address = place(data)
-            for number in range(1, MOST_ALLOCATIONS):
-                os.write(nth, b"%d" % number)
-                outcomes.append(_ask(device, address))
-                spared = os.pread(nth, 16, 0).strip() != b"0"
-                os.write(nth, b"0")
-                if spared:
-                    return outcomes
-    finally:
-        os.close(nth)
-    raise Stuck(f"a call of over {MOST_ALLOCATIONS} allocations")
+    """The outcomes with the first, second... allocation of the call failing; the last is that where none is left to."""
+    with _guarded(len(data)) as place:
+        address = place(data)
+        return each_failing(lambda: _ask(device, address))
 
 
 def bind_variant(bdf: str, driver: str) -> None:

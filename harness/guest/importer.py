@@ -10,6 +10,7 @@ from . import pci
 from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Window
+from .failslab import each_failing
 from .kernel import ioctl, load_module, open_file
 from .poll import poll
 from .resource import Resource
@@ -82,6 +83,18 @@ class Attachment(Resource):
         for _ in range(count):
             self.map()
             self.unmap()
+
+    def map_without_memory(self, times: int) -> list[int]:
+        """0, or ``-errno``, of maps with the first, second... allocation failing, each ``times`` times."""
+
+        def attempt() -> int:
+            try:
+                self.cycle(1)
+            except OSError as exc:
+                return -int(exc.errno or 0)
+            return 0
+
+        return each_failing(attempt, times)
 
     def pin(self) -> None:
         """dma_buf_pin."""

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from harness.errors import errno_name
 from harness.session.client import CALL_SECONDS
 from harness.session.handle import Handle
 
@@ -60,6 +61,11 @@ class Attachment(Handle):
     def cycle(self, count: int) -> None:
         """Map and unmap ``count`` times."""
         self._call("cycle", count=count)
+
+    def map_without_memory(self, times: int) -> list[str]:
+        """The errnos (``""``: none) of maps with the first, second... allocation failing, each ``times`` times. Needs
+        the kernel's feature ``failslab``."""
+        return [errno_name(-outcome) if outcome else "" for outcome in self._call("map_without_memory", times=times)]
 
     def pin(self) -> None:
         """dma_buf_pin."""

@@ -7,6 +7,7 @@ import pytest
 
 from harness import probe
 from harness.contract import must, must_fail
+from harness.errors import KernelErrno
 from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -18,6 +19,7 @@ ENTRY = 32
 """Bytes of a ``struct scatterlist`` on x86-64."""
 SPARE = 8
 """DMA addresses that a mapping of one page may go through while the allocator's caches fill."""
+PAGE = 0x1000
 
 
 def rows(*names: str) -> pytest.MarkDecorator:
@@ -112,6 +114,45 @@ def test_unmapping_gives_the_address_back(buffer: DmaBuf, attach: Attach) -> Non
         addresses.add(attachment.table().entries[0].address)
         attachment.unmap()
     must(len(addresses) <= SPARE, "no IOVA space is lost over map and unmap", f"{len(addresses)} in {CYCLES} cycles")
+
+
+def address(attachment: Attachment) -> int:
+    """The DMA address of a buffer, mapped for a moment: a new one if the last one of that size was not given back."""
+    attachment.map()
+    found = attachment.table().entries[0].address
+    attachment.unmap()
+    return found
+
+
+@pytest.mark.contract("importers", "around.iova")
+def test_a_refused_map_gives_the_address_back(nvme: Nvme, attach: Attach) -> None:
+    """A map that gets stuck half way, as one of several ranges may, gives back what it had of the IOVA space."""
+    cmb = nvme.cmb()
+    scattered = attach(nvme.device.export(cmb.region, [(cmb.offset, PAGE), (cmb.offset + 2 * PAGE, PAGE)]))
+    whole = attach(nvme.device.export(cmb.region, [(cmb.offset, 2 * PAGE)]))
+    before = address(whole)
+    for _ in range(CYCLES):
+        try:
+            scattered.map()
+        except KernelErrno:
+            continue
+        scattered.unmap()
+    lost = abs(before - address(whole)) // PAGE
+    must(lost <= SPARE, "a map that is refused gives its IOVA space back", f"{lost} pages fewer after {CYCLES} maps")
+
+
+@pytest.mark.contract("importers", "around.iova", "uapi.no-memory")
+def test_a_starved_map_gives_the_address_back(buffer: DmaBuf, attach: Attach, features: Mapping[str, bool]) -> None:
+    """Whichever allocation of a map fails, the map is refused with ENOMEM and keeps none of the IOVA space."""
+    if not features["failslab"]:
+        pytest.skip("this kernel cannot make allocations fail (CONFIG_FAILSLAB); FLAVOUR=debug can")
+    attachment = attach(buffer)
+    before = address(attachment)
+    *starved, last = attachment.map_without_memory(times=CYCLES)
+    must(not last, "a map of which no allocation fails succeeds", last)
+    must("ENOMEM" in starved and not {*starved} - {"ENOMEM", ""}, "a map without memory gives ENOMEM", starved)
+    lost = abs(before - address(attachment)) // PAGE
+    must(lost <= SPARE, "a map that fails gives its IOVA space back", f"{lost} pages fewer, each tried {CYCLES} times")
 
 
 @pytest.mark.needs("iommufd")
