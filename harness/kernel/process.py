@@ -77,11 +77,11 @@ def _kill_group(proc: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(proc.pid, signal.SIGKILL)
     proc.wait()
-    while _is_alive(proc.pid) and time.monotonic() < deadline:
+    while is_alive(proc.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
-def _is_alive(group: int) -> bool:
+def is_alive(group: int) -> bool:
     """Whether any process of the group is. Dead ones may stay in /proc for seconds, until a lazy init reaps them."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
