@@ -56,7 +56,7 @@ def run(
     if not meant:
         raise UsageError(f"no mutation of what was named is for {base.release}", hint="vfio-harness bugs list")
     directory = RunDirectory(paths.results_dir())
-    work = _Work(meant, cases, choices, directory.path, emit)
+    work = _Work(meant, cases, choices, jobs, directory.path, emit)
     with phase(emit, "mutants", f"{len(meant)} on {base.release}") as step:
         try:
             run_all(work.tasks(whole), jobs, work.ended, lambda running: work.tell(step, running))
@@ -85,7 +85,13 @@ class _Work:
     """What is run, and what has come of it so far."""
 
     def __init__(
-        self, entries: Sequence[Bug], cases: Sequence[Collected], choices: Choices, directory: Path, emit: Emit
+        self,
+        entries: Sequence[Bug],
+        cases: Sequence[Collected],
+        choices: Choices,
+        jobs: int,
+        directory: Path,
+        emit: Emit,
     ) -> None:
         self._entries = {entry.id: entry for entry in entries}
         self._places = {
@@ -96,6 +102,7 @@ class _Work:
         self._choices = choices
         self._directory = directory
         self._emit = emit
+        self._jobs = jobs
         self.mutants: list[MutantRecord] = []
         self.controls: list[ControlRecord] = []
         self._began = time.monotonic()
@@ -156,9 +163,10 @@ class _Work:
     def tell(self, step: Phase, running: Sequence[Task]) -> None:
         """How far it is, and how long it may still take."""
         done, total = len(self.mutants), len(self._entries)
-        each = self.elapsed() / done if done else USUAL_S
+        each = sum(mutant.seconds for mutant in self.mutants) / done if done else USUAL_S
+        left = each * (total - done) / self._jobs / 60
         names = ", ".join(task.name for task in running)
-        step.progress(f"{done} of {total}, about {each * (total - done) / 60:.0f} min left: {names}", done / total)
+        step.progress(f"{done} of {total}, about {left:.0f} min left: {names}", done / total)
 
 
 def _place(entry: Bug) -> tuple[str, kernel.Flavour]:
