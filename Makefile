@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 #   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
-#                [SERIES=patches] [MUTATION=id] [SUITE=stress] [SEED=number]
+#                [SERIES=patches] [MUTATION=id] [SUITE=stress] [SEED=number] [JOBS=machines at once]
 #   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
 #   make repro BUG=id [KERNEL=...]      a reported bug, beside a kernel without it: vfio-harness bugs list
 #   make mutants    every reported bug, put back: does the suite catch it?
@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 TARGET := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
 	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
 ARGS := $(TARGET) $(if $(SERIES),--series '$(SERIES)') $(if $(MUTATION),--mutation '$(MUTATION)')
-CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(K),-k '$(K)')
+CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(K),-k '$(K)')
 
 .PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants test unit lint shell bench doctor clean
 
