@@ -56,7 +56,7 @@ def run(
     if not meant:
         raise UsageError(f"no mutation of what was named is for {base.release}", hint="vfio-harness bugs list")
     directory = RunDirectory(paths.results_dir())
-    work = _Work(meant, cases, choices, jobs, directory.path, emit)
+    work = _Work(meant, cases, choices, directory.path, jobs=jobs, emit=emit)
     with phase(emit, "mutants", f"{len(meant)} on {base.release}") as step:
         try:
             run_all(work.tasks(whole), jobs, work.ended, lambda running: work.tell(step, running))
@@ -89,8 +89,9 @@ class _Work:
         entries: Sequence[Bug],
         cases: Sequence[Collected],
         choices: Choices,
-        jobs: int,
         directory: Path,
+        *,
+        jobs: int,
         emit: Emit,
     ) -> None:
         self._entries = {entry.id: entry for entry in entries}
