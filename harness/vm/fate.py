@@ -20,6 +20,8 @@ STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
 """Run states that come with a STOP event and from which nothing resumes; ``paused`` is somebody's QMP stop."""
 PANIC_TAIL = 64 * 1024
 """Room for the oops, and the other CPUs' backtraces, around a panic's line."""
+EXHAUSTED = "System is deadlocked on memory"
+"""The panic of a guest with nothing left to kill (mm/oom_kill.c): a machine too small for what was done in it."""
 CONSOLE_NOTE = 16 * 1024
 SETTLE_S = 1.0
 
@@ -77,11 +79,13 @@ class Fate:
         reason = escaped(str(event.data.get("reason", "")).encode())
         match event.name:
             case "GUEST_PANICKED":
-                self._lose(GuestCrashed(self._panic() or "the guest's kernel panicked"))
+                self._lose(self._crash("the guest's kernel panicked"))
             case "SHUTDOWN" if by_guest:
-                self._lose(GuestCrashed(self._panic() or f"the guest shut down by itself ({reason})"))
+                self._lose(self._crash(f"the guest shut down by itself ({reason})"))
             case "RESET" if by_guest and not self._reset_expected:
-                self._lose(GuestCrashed(self._panic() or f"the guest reset by itself ({reason})"))
+                self._lose(self._crash(f"the guest reset by itself ({reason})"))
+            case "RESET" if not by_guest:
+                self._lose(HarnessError(f"the machine was reset from outside ({reason})"))
 
     def on_stop(self, run_state: str) -> None:
         """Judge the run state after a STOP event, which gives no reason."""
@@ -106,7 +110,9 @@ class Fate:
                 error.add_note(f"QEMU's stderr:\n{said}")
             self._lost.set_exception(error)
 
-    def _panic(self) -> str | None:
-        """``Kernel panic - not syncing: <why>``, if it is on the console."""
+    def _crash(self, otherwise: str) -> GuestCrashed | HarnessError:
+        """The guest's own end; ``otherwise`` says what it was, if no panic is on the console."""
         found = re.search(r"Kernel panic - .*", self._console_tail(PANIC_TAIL))
-        return found[0].strip() if found else None
+        if found and EXHAUSTED in found[0]:
+            return HarnessError(f"the guest ran out of memory: {found[0].strip()}")
+        return GuestCrashed(found[0].strip() if found else otherwise)

@@ -140,7 +140,8 @@ FORMATS = (
     ),
     Format(
         "panic",
-        re.compile(r"Kernel panic - not syncing: (?P<what>.{1,160})"),
+        # Not of a guest that has run out of memory: harness/vm/fate.py says what that is.
+        re.compile(r"Kernel panic - not syncing: (?!System is deadlocked on memory)(?P<what>.{1,160})"),
         "panic: {what}",
         _END_PANIC,
         absorbs=frozenset({"warning", "bug", "other"}),

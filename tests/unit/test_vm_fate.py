@@ -51,7 +51,6 @@ def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) ->
     [
         shutdown("host-qmp-quit", False),
         shutdown("host-signal", False),
-        Event("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
         Event("RESUME", {}),
         Event("STOP", {}),
     ],
@@ -60,6 +59,28 @@ def test_what_the_host_does_is_no_crash(event: Event) -> None:
     judged = fate()
     judged.on_event(event)
     assert judged.lost is None
+
+
+@pytest.mark.parametrize(
+    ("event", "console", "said"),
+    [
+        (
+            Event("GUEST_PANICKED", {"action": "pause"}),
+            "[    9.1] Kernel panic - not syncing: System is deadlocked on memory\n",
+            "^the guest ran out of memory: Kernel panic",
+        ),
+        (
+            Event("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
+            "",
+            r"^the machine was reset from outside \(host-qmp-system-reset\)",
+        ),
+    ],
+)
+def test_an_end_that_says_nothing_about_the_kernel(event: Event, console: str, said: str) -> None:
+    judged = fate(console)
+    judged.on_event(event)
+    with pytest.raises(HarnessError, match=said):
+        judged.check()
 
 
 def test_announced_reset() -> None:

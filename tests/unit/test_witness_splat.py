@@ -99,6 +99,11 @@ def test_a_healthy_console_has_no_splat() -> None:
     assert find_splats(healthy) == []
 
 
+def test_a_guest_without_memory_has_no_splat() -> None:
+    said = "Out of memory: Killed process 95 (agent)\nKernel panic - not syncing: System is deadlocked on memory\n"
+    assert find_splats(said) == []
+
+
 def test_a_report_cut_off_by_the_guests_death_still_counts() -> None:
     cut = "\n".join(console("bug").splitlines()[:6])
     assert [splat.kind for splat in find_splats(cut)] == ["bug"]

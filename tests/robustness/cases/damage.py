@@ -35,6 +35,10 @@ def stop_vcpus(session: Session) -> None:
     session.machine.qmp.execute("stop")
 
 
+def reset_from_outside(session: Session) -> None:
+    session.machine.qmp.execute("system_reset")
+
+
 def cut_ssh(session: Session) -> None:
     session.machine.ssh().close()
 
@@ -52,6 +56,7 @@ DAMAGE: dict[str, Callable[[Session], object]] = {
     "kill_qemu": kill_qemu,
     "panic": in_guest("echo c > /proc/sysrq-trigger"),
     "reset": in_guest("echo b > /proc/sysrq-trigger"),
+    "reset_from_outside": reset_from_outside,
     "stop_vcpus": stop_vcpus,
     "cut_ssh": cut_ssh,
     "kill_ssh_server": in_guest("killall -9 dropbear"),
