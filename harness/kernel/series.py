@@ -18,7 +18,9 @@ from harness.progress import Emit, Note, phase
 
 ACCEPTED = "SERIES= takes an mbox, a directory of patches, a patch, or a message-id of lore.kernel.org"
 _MESSAGE_ID = re.compile(r"^(?:https?://\S+?/)?<?([^\s<>/]+@[^\s<>/]+)>?/?(?:[rT]/?|t\.mbox\.gz)?$")
-_FILE = re.compile(rb"^(?:(?:---|\+\+\+) [^/\s]+/([^\t\n]+)|(?:rename|copy) (?:from|to) (.+))", re.M)
+_FILE = re.compile(
+    rb"^(?:(?:---|\+\+\+) [^/\s]+/([^\t\n]+)|(?:rename|copy) (?:from|to) (.+)|diff --git a/(\S+) b/\S+$)", re.M
+)
 _PATCHING = re.compile(r"^patching (?:file|symbolic link) '?(\S+?)'?(?: |$)")
 _FUZZ = re.compile(r"^Hunk #(\d+) succeeded at (\d+) with fuzz (\d+)")
 _FAILED = re.compile(r"^Hunk #(\d+) FAILED at (\d+)")
@@ -120,7 +122,7 @@ def _fetched(message_id: str, emit: Emit) -> Path:
 
 def _touched(patch: Patch) -> set[str]:
     """The files that a diff names. A removed line may look like a header: that names a file that does not exist."""
-    names = {(a or b).decode(errors="replace").strip() for a, b in _FILE.findall(patch.diff)}
+    names = {"".join(part.decode(errors="replace") for part in parts).strip() for parts in _FILE.findall(patch.diff)}
     return {name for name in names if name and not {"..", ""} & {*name.split("/")}}
 
 
@@ -151,4 +153,4 @@ def _why(lines: Sequence[str], copy: Path) -> str:
             return f"{found[1]}: no such file in this kernel"
         elif line.startswith("patch: ****"):
             return line.removeprefix("patch: ****").strip()
-    return next((line for line in lines if line), "patch(1) says nothing")
+    return next((line for line in reversed(lines) if line), "patch(1) says nothing")
