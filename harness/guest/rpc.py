@@ -42,6 +42,7 @@ SERVICES = (
     "teardown",
     "races",
     "leaks",
+    "page_table",
     "verbs",
 )
 

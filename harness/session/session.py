@@ -163,6 +163,12 @@ class Session:
         """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
 
+    def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> int | None:
+        """How many entries of the page table that translates for an importer's device point into the buffer; None
+        where the kernel dumps none."""
+        where: dict[str, Any] = {"exporter": exporter.bdf, "region": buffer.region, "ranges": buffer.ranges}
+        return cast(int | None, self.agent.call("page_table", "entries", bdf=importer.bdf, **where))
+
     def slab(self) -> int:
         """Bytes of kernel memory that nothing can reclaim (``SUnreclaim``)."""
         return cast(int, self.agent.call("attempts", "slab"))

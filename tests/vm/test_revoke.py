@@ -6,7 +6,10 @@ import pytest
 from harness import probe
 from harness.contract import must, must_fail
 from harness.session import Importer, Nvme, Session
+from harness.session.nvme import REGISTERS
 from harness.witness import Watch
+
+PAGE = 0x1000
 
 
 @pytest.mark.contract("revoke", "lifecycle.reset")
@@ -81,3 +84,28 @@ def test_close_revokes(session: Session, nvme: Nvme, importer: Importer, watch: 
     must(rang.blocked, "a mapping of a closed device does not reach the device opened anew", rang)
     with must_fail("ENODEV", "a buffer of a closed device stays dead when the device is opened anew"):
         importer.attach(buffer)
+
+
+@pytest.mark.contract("revoke", "importers.page-table")
+@pytest.mark.needs("iommu_debugfs")
+@pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe", "dma-api+edu"], indirect=True)
+def test_page_table_is_cut(session: Session, nvme: Nvme, importer: Importer) -> None:
+    """The IOMMU's page table leads to the buffer as long as a mapping is live, and no entry of it any longer."""
+    device, buffer = nvme.device, nvme.device.export(REGISTERS, [(0, 3 * PAGE)])
+    if (entries := session.page_table_entries(importer, device, buffer)) is None:
+        pytest.skip(f"the kernel dumps no page table of {importer.device_id}'s: no IOMMU of Intel's translates for it")
+    must(entries == 0, "before it is mapped no entry points into the buffer", entries)
+    for name, act, undo in (
+        ("COMMAND.MEM 0", lambda: device.set_memory(False), lambda: device.set_memory(True)),
+        ("VFIO_DEVICE_RESET", device.reset, None),
+        ("D3hot", lambda: device.set_power_state(3), lambda: device.set_power_state(0)),
+        ("the close", device.close, None),
+    ):
+        importer.attach(buffer)
+        entries = session.page_table_entries(importer, device, buffer)
+        must(entries == 3, f"before {name} an entry points to each page of the buffer", entries)
+        act()
+        entries = session.page_table_entries(importer, device, buffer)
+        must(entries == 0, f"after {name} no entry points into the buffer", entries)
+        if undo:
+            undo()
