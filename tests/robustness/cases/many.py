@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Short cases, for several machines at once; among them one that loses its machine, and one its process."""
+
+import os
+import signal
+
+import pytest
+
+from harness.session import Nvme, Session
+
+CASES, PANICS, DIES = 12, 3, 6
+
+
+@pytest.mark.parametrize("number", range(CASES))
+def test_many(session: Session, nvme: Nvme, number: int) -> None:
+    """One of them."""
+    if number == DIES:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == PANICS:
+        session.machine.ssh().exec_command("echo c > /proc/sysrq-trigger")
+        while True:
+            session.agent.call("dmabuf", "bufinfo")
