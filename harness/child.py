@@ -18,8 +18,9 @@ from pathlib import Path
 from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.kernel.prerequisites import find
 from harness.report import record
-from harness.report.text import printable
+from harness.report.text import one_line, printable
 from harness.verdict import RunRecord
+from harness.vm.process import tail
 
 TICK_S = 1.0
 LEAVE_S = 2.0
@@ -27,6 +28,7 @@ LEAVE_S = 2.0
 RUN_S = 3600.0
 """The longest that a run may take: a debug kernel built from nothing, and every case on it."""
 MAX_ERROR = 8000
+MAX_SAID = 60
 LOG = "output.txt"
 RUN = (sys.executable, "-P", "-m", "harness", "run", "--jobs=1")
 """Each has one machine: they are the ones that share the processors."""
@@ -39,6 +41,11 @@ class Task:
     name: str
     arguments: Sequence[str]
     directory: Path
+
+    def __str__(self) -> str:
+        """Its name, and what it has said last."""
+        said = tail(self.directory / LOG, MAX_ERROR).strip().rpartition("\n")[2]
+        return f"{self.name}: {one_line(said, MAX_SAID)}"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def base_vs_series(choices: Choices, arguments: Sequence[str], emit: Emit) -> tu
             ],
             jobs=2,
             on_end=on_end,
-            on_tick=lambda tasks: step.progress(", ".join(task.name for task in tasks)),
+            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
         )
     found = compare(ended["base"].require(), ended["series"].require())
     found.write(directory)

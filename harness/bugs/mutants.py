@@ -166,8 +166,8 @@ class _Work:
         done, total = len(self.mutants), len(self._entries)
         each = sum(mutant.seconds for mutant in self.mutants) / done if done else USUAL_S
         left = each * (total - done) / self._jobs / 60
-        names = ", ".join(task.name for task in running)
-        step.progress(f"{done} of {total}, about {left:.0f} min left: {names}", done / total)
+        said = f"{done} of {total}, about {left:.0f} min left; {'; '.join(map(str, running))}"
+        step.progress(said, done / total)
 
 
 def _place(entry: Bug) -> tuple[str, kernel.Flavour]:

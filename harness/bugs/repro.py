@@ -163,7 +163,7 @@ def reproduce(entry: Bug, choices: Choices, emit: Emit) -> Reproduction:
             [Task(name, [*run.options(), *cases], directory / name) for name, run in runs.items() if run],
             jobs=2,
             on_end=lambda task, end: ended.update({task.name: end}),
-            on_tick=lambda tasks: step.progress(", ".join(task.name for task in tasks)),
+            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
         )
         step.result = directory.name
     control = ended["control"].require() if chosen.control else None
