@@ -252,19 +252,22 @@ def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, a
 
 
 @rows("waits", "last-reference")
-def test_a_buffer_may_go_during_a_revoke(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+@pytest.mark.parametrize("trigger", ["command-mem", "close"])
+def test_a_buffer_may_go_during_a_revoke(
+    session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach, trigger: str
+) -> None:
     """A revoke that comes to a buffer whose last reference has just gone lets it go."""
     holder = attach(buffer, delay_ms=HOLD_MS)
     holder.map()
     other = nvme.export_doorbells()
-    pending = session.start(nvme.device.set_memory, False)
+    pending = session.start(TRIGGERS[trigger].act, nvme.device)
     with let_through(pending, holder):
         must(holder.wait_told(), "a revoke tells the importer", holder.events())
         going = session.start(other.close)
         must(only_one_left(session), "a buffer is gone from bufinfo with its last reference", session.bufinfo())
         must(not going.done(), "a buffer's release waits for the revoke", holder.events())
         holder.release()
-        must_end(session, pending, "a revoke")
+        must_end(session, pending, trigger)
         going.result()
 
 
