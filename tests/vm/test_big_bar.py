@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A buffer of more than 4 GiB in a BAR of RAM, as a GPU's framebuffer is: every byte is where it belongs."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.contract import must
 from harness.errors import ImporterRefused
-from harness.session import Cmb, DmaBuf, Importer, Nvme
+from harness.session import Attachment, Cmb, DmaBuf, Importer, Nvme
 from harness.witness import Watch
 
 pytestmark = [pytest.mark.machine("big-bar"), pytest.mark.contract("big-bar", "importers.large")]
 
 GIB = 1 << 30
+PAGE = 0x1000
 START, SIZE = 1 * GIB, 6 * GIB
 LARGEST_ENTRY = 0xFFFFF000
 """Bytes of an SG entry, at most: whole pages in 32 bits (drivers/dma-buf/dma-buf-mapping.c, MAX_SG_ENT_SZ)."""
@@ -87,3 +90,34 @@ def test_reset_revokes_all_of_a_big_buffer(nvme: Nvme, buffer: DmaBuf, importer:
     new = importer.attach(buffer)
     for place, offset in PLACES.items():
         must(new.read(offset, LENGTH) == content(place, 11), f"a new mapping reaches {place}")
+
+
+def test_entries_are_whole_pages(buffer: DmaBuf, attach: Callable[..., Attachment]) -> None:
+    """Where one SG entry cannot hold it all, each begins and ends with a page, and where the last one ended."""
+    attachment = attach(buffer)
+    attachment.map()
+    table = attachment.table()
+    odd = [entry for entry in table.entries if entry.address % PAGE or entry.length % PAGE]
+    must(not odd, "each SG entry of a large buffer is made of whole pages", table)
+    ends = [entry.address + entry.length for entry in table.entries]
+    must([entry.address for entry in table.entries[1:]] == ends[:-1], "SG entries follow each other", table)
+    must(sum(entry.length for entry in table.entries) == SIZE, "SG entries cover a large buffer", table)
+
+
+STRIDE = 8 * GIB // 512
+PIECES = [(STRIDE * (number * 197 % 512), PAGE) for number in range(512)]
+"""512 pages all over the BAR, no two of them together, and in no order."""
+
+
+@pytest.mark.needs("many_ranges")
+@pytest.mark.parametrize("importer", ["rxe", "dma-api+edu"], indirect=True)
+def test_scattered_all_over_a_big_bar(nvme: Nvme, memory: Cmb, importer: Importer) -> None:
+    """A buffer of 512 pages from all over 8 GiB has each of them where the export says, on either side of 4 GiB."""
+    window = importer.attach(nvme.device.export(memory.region, PIECES))
+    for number in range(0, len(PIECES), 64):
+        (low, size), (high, _) = PIECES[number], PIECES[number + 1]
+        nvme.device.write(memory.region, low + size - 4, bytes(4))
+        nvme.device.write(memory.region, high, bytes(4))
+        window.write((number + 1) * size - 4, wanted := bytes(range(number % 251, number % 251 + 4)) + b"next")
+        found = nvme.device.read(memory.region, low + size - 4, 4) + nvme.device.read(memory.region, high, 4)
+        must(found == wanted, f"a write over the end of range {number} goes on in the next one", found)
