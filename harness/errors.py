@@ -47,6 +47,10 @@ class KernelLacksFeature(KernelError):
         self.origin = origin
 
 
+class CapabilityMissing(Exception):
+    """What a case asks for cannot be said to this kernel: it lacks an optional capability. Verdict SKIP."""
+
+
 class LaunchError(HarnessError):
     """QEMU did not start or left during start; carries exit code, full command line and the tail of its stderr."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract import ContractBroken
-from harness.errors import GuestHung, GuestLost, HarnessError, ImporterRefused, KernelErrno
+from harness.errors import CapabilityMissing, GuestHung, GuestLost, HarnessError, ImporterRefused, KernelErrno
 from harness.verdict import Verdict
 from harness.witness import NotWitnessed
 
@@ -25,6 +25,7 @@ class Skipped(Exception):
 
 BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (Skipped, Verdict.SKIP),
+    (CapabilityMissing, Verdict.SKIP),
     (GuestHung, Verdict.HANG),
     (GuestLost, Verdict.CRASH),
     (ContractBroken, Verdict.FAIL),

@@ -246,18 +246,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 # What cases take
 
 
-def skip_without(rig: Rig, capability: str) -> None:
-    """Skip the case if the machine says that it lacks the capability, or the kernel does."""
-    if reason := rig.lacks(capability):
-        pytest.skip(reason)
+def needed(item: pytest.Item) -> Iterator[str]:
+    """What neither machine nor kernel may lack for a case: what it says itself, and what its importer needs."""
+    for mark in item.iter_markers("needs"):
+        yield from mark.args
+    if kind := IMPORTERS.get(identify(item).importer or ""):
+        yield from (kind.needs, kind.feature)
+    if "attach" in getattr(item, "fixturenames", ()):
+        yield from ("dma-api", "test_importer")
 
 
 @pytest.fixture
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A booted machine with its agent, and nothing open in it. What the case leaves open is closed, and must close."""
-    for mark in request.node.iter_markers("needs"):
-        for capability in mark.args:
-            skip_without(request.config.stash[RUN].rig, capability)
+    rig = request.config.stash[RUN].rig
+    if reason := next(filter(None, map(rig.lacks, needed(request.node))), ""):
+        pytest.skip(reason)
     case: Case = request.node.stash[CASE]
     session = request.config.stash[RUN].session_for(case)
     yield session
@@ -296,22 +300,13 @@ def nvme(session: Session) -> Nvme:
 
 
 @pytest.fixture
-def attach(request: pytest.FixtureRequest, session: Session) -> Callable[..., Attachment]:
-    """``Session.attach``, where the kernel has a test importer. Unless ``device_id`` is given, with the NIC of rxe,
-    which has a driver that knows nothing of it."""
-    rig = request.config.stash[RUN].rig
-    skip_without(rig, "test_importer")
-    skip_without(rig, "dma-api")
-    return partial(session.attach, device_id=rig.machine.with_role("roce")[0].id)
+def attach(session: Session) -> Callable[..., Attachment]:
+    """``Session.attach``. Unless ``device_id`` is given, with the NIC of rxe, which has a driver that knows nothing of
+    it."""
+    return partial(session.attach, device_id=session.machine.config.with_role("roce")[0].id)
 
 
 @pytest.fixture
 def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
     """The importer that the case's parameter names."""
-    rig = request.config.stash[RUN].rig
-    if request.param == "dma-api+edu":
-        request.getfixturevalue("attach")
-    skip_without(rig, IMPORTERS[request.param].needs)
-    if request.param == "rxe":
-        skip_without(rig, "rxe")
     return session.importer(request.param)

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -67,6 +68,7 @@ class Requirements(_Data):
     modules: Modules
 
 
+@cache
 def requirements() -> Requirements:
     """What a kernel must have, and how its capabilities are known."""
     return Requirements.model_validate(yaml.safe_load((DATA / "requirements.yaml").read_text()))

@@ -51,7 +51,7 @@ class Request:
         return HEADER + HEAD + RANGE * len(self.ranges)
 
     def encode(self, uapi: ExportUapi = MAINLINE) -> bytes:
-        """Header, payload and ranges, as they lie in memory. ValueError for what the uAPI cannot say."""
+        """Header, payload and ranges, as they lie in memory. CapabilityMissing for what the uAPI cannot say."""
         payload = uapi.payload(self.region, self.ranges, self.open_flags, self.flags, self.count)
         argsz = HEADER + len(payload) if self.argsz is None else self.argsz
         return struct.pack("<II", argsz, self.operation | uapi.feature) + payload

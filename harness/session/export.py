@@ -5,6 +5,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.errors import CapabilityMissing
+
 Range = tuple[int, int]  # offset in the region, length; bytes
 
 
@@ -25,11 +27,13 @@ class ExportUapi:
         self, region: int, ranges: Sequence[Range], open_flags: int, flags: int = 0, count: int | None = None
     ) -> bytes:
         """The payload that follows ``struct vfio_device_feature``; ``count``: nr_ranges, if it is not how many there
-        are. ValueError for what this version cannot say."""
+        are. CapabilityMissing for what this version cannot say."""
         count = len(ranges) if count is None else count
         if self.single:
             if [len(ranges), count, flags] != [1, 1, 0] or ranges[0][0] >= 1 << 32:
-                raise ValueError(f"the export uAPI of {self.name} takes one range, with a u32 offset, and no flags")
+                raise CapabilityMissing(
+                    f"the export uAPI of {self.name} takes one range, with a u32 offset, and no flags"
+                )
             ((offset, length),) = ranges
             return struct.pack("<IIIxxxxQ", region, open_flags, offset, length)
         head = struct.pack("<IIII", region, open_flags, flags, count)

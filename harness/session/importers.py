@@ -41,6 +41,11 @@ class ImporterKind:
         """What a machine must not lack for it to import anything."""
         return "iommufd" if self.name.startswith("iommufd+") else "dma-api"
 
+    @property
+    def feature(self) -> str:
+        """What a kernel must not lack for it, of ``Kernel.features``."""
+        return {"rxe": "rxe", "dma-api+edu": "test_importer"}.get(self.name, "iommufd")
+
 
 IMPORTERS = {
     kind.name: kind

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from harness.contract import ContractBroken, must, must_fail
-from harness.errors import AgentLost, GuestCrashed, GuestHung, KernelErrno, LaunchError, QemuDied
+from harness.errors import AgentLost, CapabilityMissing, GuestCrashed, GuestHung, KernelErrno, LaunchError, QemuDied
 from harness.judge import Skipped, judge
 from harness.verdict import Verdict, exit_code
 
@@ -25,6 +25,7 @@ from harness.verdict import Verdict, exit_code
         (KeyError("a defect of a case"), Verdict.ERROR),
         (AssertionError("a defect of the harness"), Verdict.ERROR),
         (Skipped("no rxe"), Verdict.SKIP),
+        (CapabilityMissing("one range"), Verdict.SKIP),
     ],
 )
 def test_blame(exc: BaseException, verdict: Verdict) -> None:

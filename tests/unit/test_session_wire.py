@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import AgentError, ImporterRefused, KernelErrno
+from harness.errors import AgentError, CapabilityMissing, ImporterRefused, KernelErrno
 from harness.guest.rpc import Server
 from harness.session import wire
 from harness.session.client import Agent
@@ -73,7 +73,7 @@ def test_the_export_payload_of_mainline() -> None:
 def test_the_export_payload_of_one_range() -> None:
     first = ExportUapi("v1", 3, single=True)
     assert first.payload(2, [(0x1000, 0x2000)], 2) == struct.pack("@IIIQ", 2, 2, 0x1000, 0x2000)
-    with pytest.raises(ValueError, match="one range"):
+    with pytest.raises(CapabilityMissing, match="one range"):
         first.payload(2, [(0, 0x1000), (0x2000, 0x1000)], 2)
 
 
