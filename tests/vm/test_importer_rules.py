@@ -126,6 +126,7 @@ def address(attachment: Attachment) -> int:
     return found
 
 
+@pytest.mark.needs("many_ranges")
 @pytest.mark.contract("importers", "around.iova")
 def test_a_refused_map_gives_the_address_back(nvme: Nvme, attach: Attach) -> None:
     """A map that gets stuck half way, as one of several ranges may, gives back what it had of the IOVA space."""
