@@ -243,7 +243,7 @@ def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given:
     Exit code: 0 all are caught with the verdict that their entries name, and a clean kernel passes; 1 one survived, or
     shows otherwise, or the clean kernel does not pass; 2 wrong usage; 3 the harness, the host or a mutation failed.
     """
-    entries = [bugs.bug(name) for name in only] or bugs.bugs()
+    entries = [bugs.bug(name) for name in dict.fromkeys(only)] or bugs.bugs()
     entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
     with Terminal({}) as terminal:
         found, directory = mutants.run(entries, Choices(**given), jobs, terminal.emit, whole=not only)

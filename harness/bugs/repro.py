@@ -97,7 +97,7 @@ class Reproduction:
         lines = [
             f"{entry.id}: {entry.title}",
             f"  reported by {entry.reporter}, {entry.date}: {entry.thread}",
-            f"  with it  {_kernel(self.bad)}",
+            f"  {self._with_it:7}  {_kernel(self.bad)}",
             f"  control  {_kernel(self.control) if self.control else self.sides.why}",
             "",
             *self._table(),
