@@ -5,7 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -210,10 +210,6 @@ class Machine:
     def _look_at_disk(self) -> None:
         if full := disk.shortage(self._rundir):
             self._fate.on_host(full)
-
-    def expecting_reset(self) -> AbstractContextManager[None]:
-        """A reset that the guest makes inside the block is no crash."""
-        return self._fate.expecting_reset()
 
     def race(self, future: Future[T], timeout: float, what: str) -> T:
         """The future's result, unless the VM is lost first (GuestCrashed, QemuDied) or ``timeout * slowdown`` seconds
