@@ -122,9 +122,10 @@ def share(
     """Have ``count`` cases done by at most ``jobs`` workers, each of which does ``work``; yields what they tell.
 
     The next worker is started when those before it have booted, so that no boot is slower for another. ``forking``
-    surrounds each fork: no thread may run in it. Closing the generator, or any exception, ends all of them, within
-    ``LEAVE_S``; so does the end of this process, whatever ends it. Raises a worker's HarnessError, and HarnessError
-    for one that dies without a case.
+    surrounds each fork: no thread may hold a lock in it that ``work`` takes. Closing the generator, or any exception,
+    ends all workers, within ``LEAVE_S``; so does the end of this process, whatever ends it.
+
+    Raises a worker's HarnessError, and HarnessError for one that dies without a case.
     """
     left = iter(range(count))
     given = 0
@@ -134,7 +135,7 @@ def share(
             if given < count and len(workers) < min(jobs, count) and all(worker.booted for worker in workers):
                 slot = min({*range(1, jobs + 1)} - {worker.slot for worker in workers})
                 with forking():
-                    workers.append(_start(slot, work))
+                    _start(workers, slot, work)
             for connection in wait([worker.connection for worker in workers]):
                 worker = next(worker for worker in workers if worker.connection is connection)
                 try:
@@ -163,15 +164,15 @@ def share(
         _end(workers)
 
 
-def _start(slot: int, work: Callable[[Line], None]) -> _Worker:
+def _start(workers: list[_Worker], slot: int, work: Callable[[Line], None]) -> None:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=_main, args=(work, ours, theirs, os.getpid()), name=f"worker-{slot}", daemon=True
     )
-    with _blocked(SIGNALS):
+    with _blocked(SIGNALS):  # so that none is started without being known
         process.start()
+        workers.append(_Worker(slot, process, ours))
     theirs.close()
-    return _Worker(slot, process, ours)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Terminal:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No live line meanwhile, nor the thread that draws it."""
+        """No live line meanwhile, and no lock held by the thread that draws it, which is about to end."""
         live = self._live.live.is_started
         self._stop()
         try:

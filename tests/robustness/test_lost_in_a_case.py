@@ -35,7 +35,7 @@ EVIDENCE = {
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory, default_kernel: Kernel) -> Outcome:
     """One run of all of them."""
-    return CommandLine(tmp_path_factory.mktemp("damaged"))("run", CASES / "damage.py")
+    return CommandLine(tmp_path_factory.mktemp("damaged"))("run", "--jobs=1", CASES / "damage.py")
 
 
 @pytest.mark.parametrize("damage", ENDS)

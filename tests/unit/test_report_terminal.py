@@ -3,6 +3,8 @@
 
 import io
 import re
+import threading
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -118,3 +120,30 @@ def test_hostile_text_is_shown_not_obeyed() -> None:
     )
     assert out.getvalue().count(SHOWN) == 4
     assert all(char.isprintable() or char == "\n" for char in out.getvalue())
+
+
+def test_cases_of_several_machines_have_a_live_line_each() -> None:
+    terminal, out = tty()
+    with terminal:
+        terminal.case_started("the first", 1)
+        terminal.case_started("the second", 2)
+        terminal.case_done(case(Verdict.PASS), 1)
+        with terminal.paused():
+            shown = len(out.getvalue())
+        drawn = out.getvalue()[shown:]
+    assert "the second" in drawn
+    assert "the first" not in drawn
+
+
+def test_nothing_is_drawn_while_it_is_paused() -> None:
+    terminal, out = tty()
+    with terminal, phase(terminal.emit, "boot"):
+        others = threading.active_count() - 1
+        with terminal.paused():
+            before = out.getvalue()
+            deadline = time.monotonic() + 10
+            while threading.active_count() > others:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert out.getvalue() == before
+        assert threading.active_count() == others + 1
