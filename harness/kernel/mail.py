@@ -58,7 +58,8 @@ def _read(path: Path) -> list[Patch]:
     mails = [_from_mail(message_from_bytes(text, policy=policy.default)) for text in _MAIL_BEGINS.split(data) if text]
     found = [mail for mail in mails if mail]
     if not found and (begin := _DIFF_BEGINS.search(data)):
-        found = [Patch(path.name, data[begin.start() :])]
+        title = data[: begin.start()].decode(errors="replace").strip().partition("\n")[0]
+        found = [Patch(title or path.name, data[begin.start() :])]
     return list(dict.fromkeys(found))  # lore has a mail once for each list it went to
 
 

@@ -41,7 +41,8 @@ class Series:
         """Read the patches. Raises UsageError if there are none, MissingPrerequisite for a message-id without b4."""
         path = Path(given).expanduser()
         if not path.exists() and (message := _MESSAGE_ID.match(given)):
-            path = _fetched(message[1], emit)
+            given = message[1]
+            path = _fetched(given, emit)
         try:
             found = mail.read_directory(path) if path.is_dir() else mail.read_file(path)
         except FileNotFoundError:

@@ -197,6 +197,19 @@ def test_a_message_id_takes_b4(given: str, tmp_path: Path, monkeypatch: pytest.M
     assert "apt-get install b4" in error.value.hint
 
 
+def test_what_b4_fetches_is_kept(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fetched").write_text(letter("[PATCH] X", diff(LOCK, 20, "x")))
+    b4 = tmp_path / "b4"
+    b4.write_text(f'#!/bin/sh\ntest "$1 $2 $4" = "am -o 1-a@example.org" && cp {tmp_path}/fetched "$3/v1_x.mbx"\n')
+    b4.chmod(0o755)
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Series.load("1-a@example.org", silent).patches == ("X",)
+    b4.unlink()
+    series = Series.load("<1-a@example.org>", silent)
+    assert series.files(tree) == {LOCK: LINES.replace("line 20\n", "x\n").encode()}
+
+
 def test_changes_are_made_one_on_the_other(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "1.patch").write_text(letter("[PATCH] One", diff(LOCK, 5, "x")))
     (tmp_path / "2.patch").write_text(

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A changed kernel's sources: only what a change touches is the workspace's own, and the base is left alone."""
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness.kernel import source, store, tree, workspace
+from harness.kernel import nearest, source, store, tree, workspace
 from harness.progress import Phase, silent
 
 STEP = Phase(silent, "test")
@@ -106,3 +108,37 @@ def test_objects_start_as_a_copy_of_the_bases(base: source.Tree) -> None:
 def test_the_workspace_is_in_the_cache(base: source.Tree, tmp_path: Path) -> None:
     assert _prepare(base, {LOCK: b"broken\n"}).is_relative_to(tmp_path / "cache")
     assert store.place("changed", "x").is_relative_to(tmp_path / "cache")
+
+
+def test_a_fresh_checkout_starts_from_the_nearest_build(base: source.Tree, tmp_path: Path) -> None:
+    (base.path / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 1\n")
+    made = tree.build_dir_of(base, "release")
+    made.mkdir(parents=True)
+    (made / "source").symlink_to(base.path)
+    (made / "main.o").write_text("object")
+    (made / "Makefile").write_text(f"include {base.path}/Makefile\n")
+    tree.stamp_of(made).touch()
+    other = tmp_path / "other"
+    shutil.copytree(base.path, other)
+    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 1\n")
+    found = source.resolve(str(other), silent)
+    assert isinstance(found, source.Tree)
+    assert not nearest.seed(found, "release", STEP)
+    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 9\n")
+    (other / LOCK).write_text("another\n")
+    for name in (LOCK, MAIN, "Makefile"):
+        os.utime(other / name, (4e9, 4e9))
+    assert not nearest.seed(found, "debug", STEP)
+    assert nearest.seed(found, "release", STEP)
+    assert (other / MAIN).stat().st_mtime_ns == (base.path / MAIN).stat().st_mtime_ns
+    assert (other / LOCK).stat().st_mtime == (other / "Makefile").stat().st_mtime == 4e9
+    copy = tree.build_dir_of(found, "release")
+    assert (copy / "main.o").read_text() == "object"
+    assert (copy / "source").resolve() == other.resolve()
+    assert not nearest.seed(found, "release", STEP)
+
+
+def test_a_new_script_can_be_run(base: source.Tree) -> None:
+    top = _prepare(base, {"scripts/check.sh": b"#!/bin/sh\n", MAIN: b"broken\n"})
+    assert os.access(top / "scripts/check.sh", os.X_OK)
+    assert (top / MAIN).stat().st_mode == (base.path / MAIN).stat().st_mode
