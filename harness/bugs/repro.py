@@ -119,11 +119,12 @@ class Reproduction:
     def _table(self) -> list[str]:
         control = {case.id: case.verdict for case in self.control.cases} if self.control else {}
         width = max(len(case.id) for case in self.bad.cases)
-        head = f"{'case':{width}}  {'control':7}  with it"
-        return [
-            head,
-            *(f"{case.id:{width}}  {control.get(case.id, '-'):7}  {_verdict(case)}" for case in self.bad.cases),
-        ]
+        rows = (f"{case.id:{width}}  {control.get(case.id, '-'):7}  {_verdict(case)}" for case in self.bad.cases)
+        return [f"{'case':{width}}  {'control':7}  {self._with_it}", *rows]
+
+    @property
+    def _with_it(self) -> str:
+        return "kernel" if self.entry.expects.verdict is Verdict.PASS else "with it"
 
 
 def shows(entry: Bug, case: CaseRecord) -> bool:
