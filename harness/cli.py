@@ -88,7 +88,7 @@ def cli() -> None:
 @click.option("-k", "expression", metavar="EXPR", help="Only the cases whose name matches, as pytest's -k.")
 @click.option("--suite", default=DEFAULT_SUITE, show_default=True, help="The cases of this suite.")
 @click.option("--seed", type=int, default=plugin.new_seed, help="What the dice of its races are thrown from.")
-@click.option("--focus", is_flag=True, help="Only the sections of the contract that the machine names as its focus.")
+@click.option("--focus", is_flag=True, help="Only what the machine names as its focus in the contract.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first case that blames the kernel, or us.")
 @click.option("--jobs", type=click.IntRange(1), help="Machines at once.  [default: one for each processor]")
 @click.option("--base-vs-series", is_flag=True, help="Run the kernel without --series, too, and report what differs.")

@@ -136,6 +136,7 @@ def join(
     machines = list(machines)
     for machine in machines:
         _require(machine.rows, known, str(machine.path))
+        _require((name for name in machine.focus if "." in name), known, str(machine.path))
     for case in cases:
         if not case.rows:
             raise UsageError(f"{case.where}: names no row of {PATH}: @pytest.mark.contract(area, row)")

@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--mutation", default=None, metavar="ID", help="put this bug of vm-configs/bugs into the kernel")
     group.addoption("--suite", default=suites.DEFAULT_SUITE, help="the cases of this suite of vm-configs/suites.yaml")
     group.addoption("--seed", default=new_seed(), type=int, help="what the dice of its races are thrown from")
-    group.addoption("--focus", action="store_true", help="only the sections of the contract that the machine names")
+    group.addoption("--focus", action="store_true", help="only what the machine names of the contract")
     group.addoption("--fail-fast", action="store_true", help="stop at the first case that blames the kernel, or us")
     group.addoption("--bisect", action="store_true", help="exit codes for git bisect run")
     group.addoption("--gdb", nargs="?", type=int, const=1234, metavar="PORT", help="QEMU's gdb stub, on 127.0.0.1")
@@ -96,8 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in kept if Path(here).stem in only.get(item, [Path(here).stem])]
         machines = ", ".join(sorted(set(chain(*only.values()))))
         error = f"no such case is for {here}, but for {machines}: choose with --machine"
-    if kept and config.getoption("focus") and (focus := load_machine(here).focus):
-        kept = [item for item in kept if item in only or sections(item) & {*focus}]
+    if kept and config.getoption("focus") and (focus := focus_of(config, here)):
+        kept = [item for item in kept if item in only or covered(item) & {*focus}]
         error = f"no such case is in the focus of {here}, {', '.join(focus)}: leave --focus out"
     if not kept:
         refuse(config, UsageError(error))
@@ -115,9 +115,18 @@ def refuse(config: pytest.Config, error: UsageError) -> NoReturn:
     raise pytest.exit.Exception(str(error), returncode=error.exit_code)
 
 
-def sections(item: pytest.Item) -> set[str]:
-    """The sections of the contract that a case covers rows of."""
-    return {row.partition(".")[0] for mark in item.iter_markers("contract") for row in mark.args[1:]}
+def focus_of(config: pytest.Config, machine: str) -> tuple[str, ...]:
+    """What a machine's description names as its focus; one that cannot be read ends the run."""
+    try:
+        return load_machine(machine).focus
+    except UsageError as error:
+        refuse(config, error)
+
+
+def covered(item: pytest.Item) -> set[str]:
+    """The rows of the contract that a case covers, and their sections."""
+    rows = {row for mark in item.iter_markers("contract") for row in mark.args[1:]}
+    return rows | {row.partition(".")[0] for row in rows}
 
 
 # The run

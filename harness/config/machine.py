@@ -30,8 +30,8 @@ can DMA into it, the SSH link, the NIC that rxe uses."""
 Interface = Literal["cdev", "group"]
 """How user space opens a vfio device: its character device and iommufd, or its group and a container."""
 
-Section = Literal["uapi", "lifecycle", "importers", "around"]
-"""A section of docs/contract.md, and the first word of its rows."""
+Focus = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)(\.[a-z0-9-]+)?$")]
+"""A section of docs/contract.md, which is the first word of its rows, or one of its rows."""
 
 Capability = Literal["iommufd", "dma-api", "unplug"]
 """What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API; slots whose
@@ -120,10 +120,10 @@ class Device(Part):
 class MachineConfig(Model):
     """A machine: what it is for, what it is made of.
 
-    ``rows``: the rows of docs/contract.md that it is there for. ``focus``: the sections in which it may differ from the
-    machine that it extends, to which a run can be limited; none named is all. ``lacks``: why a case that needs the
-    capability is skipped here. ``extends``: the machine whose values hold for every key that this file leaves out, and
-    whose devices are here too, less those in ``without``; one of the same id takes its place.
+    ``rows``: the rows of docs/contract.md that it is there for. ``focus``: the sections and rows in which it may differ
+    from the machine that it extends, to which a run can be limited; none named is all. ``lacks``: why a case that needs
+    the capability is skipped here. ``extends``: the machine whose values hold for every key that this file leaves out,
+    and whose devices are here too, less those in ``without``; one of the same id takes its place.
     """
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
@@ -137,7 +137,7 @@ class MachineConfig(Model):
     kernel_args: tuple[Text, ...] = ()
     devices: tuple[Device, ...]
     rows: tuple[Text, ...] = ()
-    focus: tuple[Section, ...] = ()
+    focus: tuple[Focus, ...] = ()
     extends: Text | None = None
     without: tuple[Id, ...] = ()
     lacks: Mapping[Capability, Text] = Field(default_factory=dict)

@@ -31,10 +31,11 @@ def message(outcome: Outcome) -> str:
         pytest.param("", "must be a mapping with the keys", id="empty"),
     ],
 )
-def test_bad_machine_file(harness: CommandLine, tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize("focus", [[], ["--focus"]], ids=["", "focus"])
+def test_bad_machine_file(harness: CommandLine, tmp_path: Path, focus: list[str], text: str, said: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
-    outcome = harness("run", "--machine", file)
+    outcome = harness("run", "--machine", file, *focus)
     assert outcome.code == 2
     assert str(file) in message(outcome)
     assert said in message(outcome)
