@@ -251,6 +251,7 @@ def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, a
         must(blocked, f"a revoke does not give up on the {patience}", attachment.events())
 
 
+@awaited
 @rows("waits", "last-reference")
 @pytest.mark.parametrize("trigger", ["command-mem", "close"])
 def test_a_buffer_may_go_during_a_revoke(
