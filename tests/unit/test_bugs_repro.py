@@ -3,25 +3,27 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bugs import Bug
-from harness.bugs.repro import shows, sides
+from harness.bugs.repro import Reproduction, Sides, shows, sides
+from harness.report import summarise
 from harness.report.mutants import ControlRecord, MutantRecord, MutantsRecord, Outcome, judge_mutant, render
 from harness.rig import Choices
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
 MUTATION = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 
 
-def bug(verdict: str = "FAIL", **more: object) -> Bug:
+def bug(verdict: str = "FAIL", reason: str = "broken: this", **more: object) -> Bug:
     data = {"id": "the-bug", **dict.fromkeys(FIELDS, "-"), "date": "2026"}
-    expects = {"verdict": verdict, "cases": ["test_a::*"], "reason": "broken: this"}
+    expects = {"verdict": verdict, "cases": ["test_a::*"], "reason": reason}
     return Bug.model_validate_json(json.dumps({**data, "expects": expects, **more}))
 
 
@@ -64,6 +66,48 @@ def test_what_shows_a_bug() -> None:
     assert not shows(entry, case(Verdict.SPLAT))
     assert not shows(entry, case(Verdict.FAIL, reason="broken: that"))
     assert not shows(entry, case(Verdict.FAIL, name="test_b::test_x"))
+
+
+def record(*cases: CaseRecord) -> RunRecord:
+    return RunRecord(
+        schema="vfio-harness/report/1",
+        run_id="r",
+        started="2026-11-20T20:00:00+00:00",
+        duration_s=1.0,
+        harness="0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu="2 x"),
+        kernel=KernelRecord(release="7.2.12", origin="~/linux", config_hash="0"),
+        machine="intel-iommu",
+        summary=summarise(cases),
+        cases=list(cases),
+    )
+
+
+BOTH = Sides(Choices(mutation="the-bug"), Choices())
+GOOD = case(Verdict.PASS, reason="")
+RESULTS: Mapping[str, tuple[Bug, Sides, CaseRecord, CaseRecord | None, int]] = {
+    "reproduced": (bug(), BOTH, case(Verdict.FAIL), GOOD, 0),
+    "not shown": (bug(), BOTH, GOOD, GOOD, 1),
+    "shown by a good kernel, too": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.FAIL), 1),
+    "a fix that does not mend": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="the-bug"), 1),
+    "another known issue": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="another"), 0),
+    "skipped on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.SKIP), 1),
+    "lost on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.ERROR), 3),
+    "no control": (bug(), Sides(Choices(), None, "none"), case(Verdict.KNOWN, known_issue="the-bug"), None, 0),
+    "refuted": (bug("PASS", reason=""), Sides(Choices(), None, "refuted"), GOOD, None, 0),
+    "refuted, and seen": (bug("PASS", reason=""), Sides(Choices(), None, "refuted"), case(Verdict.FAIL), None, 1),
+}
+
+
+@pytest.mark.parametrize(("entry", "kernels", "bad", "control", "code"), RESULTS.values(), ids=RESULTS)
+def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: CaseRecord | None, code: int) -> None:
+    found = Reproduction(entry, kernels, record(bad), record(control) if control else None, Path("results"))
+    assert found.exit_code == code
+    lines = str(found).splitlines()
+    row = next(line.split() for line in lines if line.startswith("test_a::test_x "))
+    assert row[1:3] == [control.verdict if control else "-", bad.verdict]
+    assert ("not reproduced" in lines[-1]) == (code != 0)
+    assert any(line.startswith("not as expected: ") for line in lines) == (code != 0)
 
 
 @given(st.lists(st.sampled_from(Verdict)), st.sampled_from(sorted(KERNEL_AT_FAULT)))
