@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory that the guest's kernel has lost, as kmemleak finds it (CONFIG_DEBUG_KMEMLEAK)."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from harness.session.session import Session
 from harness.witness.leaks import LeakedObject, parse_kmemleak
 
+MAX_TOLD = 4
 SCAN_SECONDS = 30.0
 """Two scans of a GiB, and the age below which nothing is reported."""
 
@@ -18,3 +20,8 @@ def leaks(session: Session) -> Iterator[list[LeakedObject]]:
     session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
     yield found
     found += parse_kmemleak(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
+
+
+def told(lost: Iterable[LeakedObject]) -> str:
+    """What was lost, and how often, for the reason of a verdict."""
+    return "; ".join(f"{count} x {leak}" for leak, count in Counter(map(str, lost)).most_common(MAX_TOLD))

@@ -17,7 +17,7 @@ from harness import probe
 from harness.contract import must, must_fail
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
-from harness.session.leaks import leaks
+from harness.session.leaks import leaks, told
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.races import Lane, Move, race
 from harness.session.wire import Ref
@@ -25,7 +25,7 @@ from harness.witness import Watch
 
 Attach = Callable[..., Attachment]
 
-ROUNDS, STEPS = 6, 100
+ROUNDS, STEPS = 6, 60
 """Rounds of a race, each of so many steps, after which all must be sound."""
 CLOSES = 20
 """Rounds of a race that has but one step, for a device is closed once."""
@@ -142,7 +142,7 @@ class Arena:
             yield
             self.session.reset()
         new = [leak for leak in lost if KNOWN_LEAK not in leak.frames]
-        must(not new, "a race loses no memory", "; ".join(map(str, new[:4])))
+        must(not new, "a race loses no memory", told(new))
 
 
 @pytest.fixture
