@@ -40,8 +40,9 @@ _HEADERS = {"gelf.h": "libelf-dev", "libelf.h": "libelf-dev"}
 _OPTIONAL = {
     "apt-get": ("apt", "KERNEL=debian:... and the default kernel"),
     "dpkg-deb": ("dpkg", "KERNEL=debian:... and the default kernel"),
-    "git": ("git", "source trees that were built in place"),
+    "git": ("git", "source trees that were built in place, and bisect"),
     "ccache": ("ccache", "faster rebuilds"),
+    "b4": ("b4", "SERIES= by a message-id"),
     "spatch": ("coccinelle", "bugs put back: MUTATION=, repro, mutants"),
 }
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
