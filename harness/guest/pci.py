@@ -71,5 +71,10 @@ def has_aer_service(bdf: str) -> bool:
 
 
 def insist_present(bdf: str, seconds: float) -> None:
-    """Wait until the kernel has found the device. Stuck after ``seconds``."""
-    insist((DEVICES / bdf / "driver_override").exists, seconds, f"a device at {bdf}")
+    """Wait until the kernel has found the device and lets drivers bind. Stuck after ``seconds``.
+
+    It shows in sysfs before that; pci_bus_add_device (drivers/pci/bus.c) enables runtime PM just before.
+    """
+    status = DEVICES / bdf / "power" / "runtime_status"
+    what = f"a device for drivers at {bdf}"
+    insist(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)
