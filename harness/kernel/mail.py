@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The patches in a file: a diff, a mail of git format-patch, or the mbox of a thread, as lore.kernel.org has it."""
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 
+_GZIP = b"\x1f\x8b"
 _MAIL_BEGINS = re.compile(rb"^(?=From \S+ .*\d\d:\d\d(?::\d\d)?.* \d{4}$)", re.M)
 """As git mailsplit: a line of a letter may begin with "From", too."""
 _DIFF_BEGINS = re.compile(rb"^(?:diff -|--- [^\s/]*/|Index: )", re.M)
@@ -54,7 +57,13 @@ def read_directory(path: Path) -> list[Patch]:
 
 
 def _read(path: Path) -> list[Patch]:
-    data = path.read_bytes().replace(b"\r\n", b"\n")
+    data = path.read_bytes()
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UsageError(f"{path}: {error}") from None
+    data = data.replace(b"\r\n", b"\n")
     mails = [_from_mail(message_from_bytes(text, policy=policy.default)) for text in _MAIL_BEGINS.split(data) if text]
     found = [mail for mail in mails if mail]
     if not found and (begin := _DIFF_BEGINS.search(data)):

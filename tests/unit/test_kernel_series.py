@@ -2,6 +2,7 @@
 """SERIES=: what is a patch and what is talk, in which order, and what applying it makes of the files."""
 
 import base64
+import gzip
 import os
 import subprocess
 from pathlib import Path
@@ -45,9 +46,9 @@ def made(tree: Path, file: Path, told: list[Event] | None = None) -> dict[str, b
 
 
 def test_a_thread_as_lore_has_it(tree: Path, tmp_path: Path) -> None:
-    thread = tmp_path / "thread.mbox"
+    thread = tmp_path / "t.mbox.gz"
     second = letter("[PATCH v2 2/2] vfio: Second", diff(MAIN, 10, "two"))
-    thread.write_text(
+    text = (
         letter("[PATCH v2 0/2] vfio: Cover", diff(LOCK, 5, "not this"))
         + second
         + letter("Re: [PATCH v2 2/2] vfio: Second", diff(MAIN, 10, "better so"))
@@ -55,6 +56,7 @@ def test_a_thread_as_lore_has_it(tree: Path, tmp_path: Path) -> None:
         + letter("[PATCH v2 1/2] vfio: =?utf-8?q?F=C3=BCrst?=", diff(LOCK, 5, "one"))
         + second
     )
+    thread.write_bytes(gzip.compress(text.encode()))
     assert Series.load(str(thread), silent).patches == ("1/2 vfio: Fürst", "2/2 vfio: Second")
     files = made(tree, thread)
     assert files == {
