@@ -13,7 +13,7 @@
 static LIST_HEAD(importers);
 static DEFINE_MUTEX(importers_lock);
 
-static void note(struct importer *imp, u32 kind, int result)
+void importer_note(struct importer *imp, u32 kind, int result)
 {
 	struct importer_event event = {
 		.time_ns = ktime_get_ns(),
@@ -43,7 +43,7 @@ static int map_locked(struct importer *imp, struct dma_buf_attachment *attach)
 	sgt = dma_buf_map_attachment(attach, imp->direction);
 	if (!IS_ERR(sgt))
 		WRITE_ONCE(imp->sgt, sgt);
-	note(imp, IMPORTER_MAPPED, PTR_ERR_OR_ZERO(sgt));
+	importer_note(imp, IMPORTER_MAPPED, PTR_ERR_OR_ZERO(sgt));
 	return PTR_ERR_OR_ZERO(sgt);
 }
 
@@ -55,7 +55,7 @@ static void unmap_locked(struct importer *imp, struct dma_buf_attachment *attach
 		return;
 	WRITE_ONCE(imp->sgt, NULL);
 	imp->due = false;
-	note(imp, IMPORTER_UNMAPPED, 0);
+	importer_note(imp, IMPORTER_UNMAPPED, 0);
 	dma_buf_unmap_attachment(attach, sgt, imp->direction);
 }
 
@@ -75,7 +75,7 @@ static void invalidated(struct dma_buf_attachment *attach)
 {
 	struct importer *imp = attach->importer_priv;
 
-	note(imp, IMPORTER_TOLD, !!imp->sgt);
+	importer_note(imp, IMPORTER_TOLD, !!imp->sgt);
 	if (imp->sgt && imp->delay_ms) {
 		imp->due = true;
 		mod_delayed_work(importer_wq, &imp->unmap, msecs_to_jiffies(imp->delay_ms));
@@ -129,9 +129,10 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 
 	if (req->flags & ~IMPORTER_FLAGS ||
 	    (req->flags & IMPORTER_STATIC && req->flags != IMPORTER_STATIC) ||
+	    (req->flags & IMPORTER_RDMA && req->flags != IMPORTER_RDMA) ||
 	    req->delay_ms > IMPORTER_PATIENCE_MS)
 		return -EINVAL;
-	if (imp->attach)
+	if (imp->attach || imp->rdma)
 		return -EBUSY;
 
 	imp->flags = req->flags;
@@ -146,6 +147,14 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	if (IS_ERR(dmabuf)) {
 		ret = PTR_ERR(dmabuf);
 		goto err_device;
+	}
+
+	if (imp->flags & IMPORTER_RDMA) {
+		ret = importer_rdma_get(imp, req->fd, dmabuf->size);
+		if (ret)
+			goto err_dmabuf;
+		dma_buf_put(dmabuf);
+		return 0;
 	}
 
 	attach = attach_to(imp, dmabuf);
@@ -184,6 +193,10 @@ int importer_detach(struct importer *imp)
 	struct dma_buf_attachment *attach = imp->attach;
 	struct dma_buf *dmabuf;
 
+	if (imp->rdma) {
+		importer_rdma_put(imp);
+		goto out;
+	}
 	if (!attach)
 		return -EBADFD;
 
@@ -200,6 +213,7 @@ int importer_detach(struct importer *imp)
 	imp->attach = NULL;
 	dma_buf_detach(dmabuf, attach);
 	dma_buf_put(dmabuf);
+out:
 	put_device(imp->dev);
 	imp->dev = NULL;
 	return 0;

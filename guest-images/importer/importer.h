@@ -24,9 +24,10 @@
  * watches it (IMPORTER_LOG) take nothing but log_lock.
  */
 struct importer {
-	struct mutex lock;			/* attach, dev, pinned */
+	struct mutex lock;			/* attach, rdma, dev, pinned */
 	struct list_head node;			/* while attached; importers_lock */
 	struct dma_buf_attachment *attach;
+	struct importer_rdma *rdma;		/* instead of attach, with IMPORTER_RDMA */
 	struct device *dev;
 	bool pinned;
 	u32 flags;
@@ -62,7 +63,11 @@ int importer_unmap(struct importer *imp);
 int importer_pin(struct importer *imp, bool pin);
 int importer_table(struct importer *imp, struct importer_table *table);
 int importer_log(struct importer *imp, struct importer_log *log);
+void importer_note(struct importer *imp, u32 kind, int result);
 void importer_device_lost(struct pci_dev *pdev, bool forever);
+
+int importer_rdma_get(struct importer *imp, int fd, size_t size);
+void importer_rdma_put(struct importer *imp);
 
 int importer_fence_add(struct importer *imp, unsigned long usage);
 void importer_fence_signal(struct importer *imp);

@@ -39,7 +39,7 @@ static int importer_close(struct inode *inode, struct file *file)
 
 	importer_fence_signal(imp);
 	cancel_delayed_work_sync(&imp->signal);
-	if (imp->attach)
+	if (imp->attach || imp->rdma)
 		importer_detach(imp);
 	mutex_destroy(&imp->lock);
 	kfree(imp);

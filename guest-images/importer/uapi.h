@@ -17,7 +17,8 @@
 #define IMPORTER_CALLBACK	(1u << 2)	/* invalidate_mappings, or move_notify */
 #define IMPORTER_REMAP		(1u << 3)	/* the callback maps what it finds unmapped */
 #define IMPORTER_NOT_PCI	(1u << 4)	/* on behalf of a device that is not PCI; device is ignored */
-#define IMPORTER_FLAGS		0x1fu
+#define IMPORTER_RDMA		(1u << 5)	/* pinned and mapped by the RDMA core; excludes all others */
+#define IMPORTER_FLAGS		0x3fu
 
 /* Whatever happens to user space, nobody waits longer for us; the hung task detector has 30 s. */
 #define IMPORTER_PATIENCE_MS	20000u

@@ -52,14 +52,17 @@ class Attachment(Resource):
         callback: bool = True,
         remap: bool = False,
         delay_ms: int = 0,
+        rdma: bool = False,
     ) -> None:
         super().__init__()
         self.fd = _open()
         self._undo.callback(self._leave)
         flags = uapi.PEER2PEER * peer2peer | uapi.CALLBACK * callback | uapi.REMAP * remap
         flags |= uapi.NOT_PCI * (bdf is None)
+        if static or rdma:
+            flags = uapi.STATIC if static else uapi.RDMA
         device = _address(bdf) if bdf else 0
-        request = uapi.Attach(fd=dmabuf.fd, device=device, flags=uapi.STATIC if static else flags, delay_ms=delay_ms)
+        request = uapi.Attach(fd=dmabuf.fd, device=device, flags=flags, delay_ms=delay_ms)
         try:
             ioctl(self.fd, uapi.ATTACH, request)
         except OSError:

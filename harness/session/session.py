@@ -122,14 +122,18 @@ class Session:
         callback: bool = True,
         remap: bool = False,
         delay_ms: int = 0,
+        rdma: bool = False,
     ) -> Attachment:
         """Attach any PCI device, or without ``device_id`` one that is not PCI, to a buffer as a kernel driver does,
         whoever drives it.
 
         ``static``: by dma_buf_attach, without importer operations; else ``peer2peer`` and ``callback`` are what these
         say. The callback unmaps, at once or, without blocking, after ``delay_ms``; ``remap``: then it maps again.
+        ``rdma``: pinned and mapped by the RDMA core, which tells of a revoke; EOPNOTSUPP where it cannot. Of the
+        methods only ``told``, ``events`` and ``detach`` make sense then.
         """
         knobs = {"static": static, "peer2peer": peer2peer, "callback": callback, "remap": remap, "delay_ms": delay_ms}
+        knobs |= {"rdma": rdma}
         bdf = device_id and self.bdf(device_id)
         return Attachment(self.agent, self.agent.call("importer", "attach", bdf=bdf, dmabuf=buffer, **knobs))
 

@@ -151,12 +151,33 @@ def test_a_starved_map_gives_the_address_back(buffer: DmaBuf, attach: Attach, fe
     if not features["failslab"]:
         pytest.skip("this kernel cannot make allocations fail (CONFIG_FAILSLAB); FLAVOUR=debug can")
     attachment = attach(buffer)
+    attachment.map_without_memory(times=1)  # refused an address below 4 GiB, the device never asks for one again
     before = address(attachment)
     *starved, last = attachment.map_without_memory(times=CYCLES)
     must(not last, "a map of which no allocation fails succeeds", last)
     must("ENOMEM" in starved and not {*starved} - {"ENOMEM", ""}, "a map without memory gives ENOMEM", starved)
     lost = abs(before - address(attachment)) // PAGE
     must(lost <= SPARE, "a map that fails gives its IOVA space back", f"the next one is {lost} pages away")
+
+
+@todays
+@rows("rdma-core")
+def test_the_rdma_core_tells_its_driver(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """The driver of an RNIC is told of a revoke once, and of nothing that comes after, be it deregistration."""
+    try:
+        region, idle = attach(buffer, rdma=True), attach(buffer, rdma=True)
+    except KernelErrno as refusal:
+        must(refusal.name == "EOPNOTSUPP", "a pinned, revocable buffer of the RDMA core's is accepted", refusal)
+        pytest.skip("this kernel's RDMA core has no pinned buffers that can be revoked")
+    must(region.told() == 0, "who has registered is told of no revoke before there is one", region.events())
+    nvme.device.set_memory(False)
+    for each in (region, idle):
+        must(each.told() == 1, "the RDMA core tells its driver of a revoke", each.events())
+    idle.detach()
+    must(idle.told() == 1, "the deregistration of what is revoked tells nobody again", idle.events())
+    nvme.device.set_memory(True)
+    nvme.device.set_memory(False)
+    must(region.told() == 1, "the RDMA core tells its driver once", region.events())
 
 
 @pytest.mark.needs("iommufd")

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..kernel import Ioctl, Struct, io, iow, iowr
 
-STATIC, PEER2PEER, CALLBACK, REMAP, NOT_PCI = 1, 2, 4, 8, 16
+STATIC, PEER2PEER, CALLBACK, REMAP, NOT_PCI, RDMA = 1, 2, 4, 8, 16, 32
 PATIENCE_MS = 20000
 ENTRY_PAGE, ENTRY_LAST = 1, 2
 TOLD, MAPPED, UNMAPPED = 1, 2, 3
