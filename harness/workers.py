@@ -2,7 +2,8 @@
 """Cases on several machines at once: one process for each machine, forked from the one that has made all ready.
 
 A fork costs nothing: what was imported, collected and prepared is there. (pytest-xdist's workers import and collect
-again, 1.3 s of both processors before the first boot, and one in the middle of a case ends 5 s after its controller.)
+again, 1.3 s of processor each before the first boot; and one in the middle of a case outlives its controller by the 5 s
+of execnet's WorkerGateway, where all is to be gone in 3.)
 A worker that waits for a case gets the next one, so that they are all busy to the end.
 """
 
