@@ -8,19 +8,22 @@ trees gets the date that it has in the other.
 import filecmp
 import os
 import re
+from itertools import takewhile
 from pathlib import Path
 
 from harness.kernel import external, source, store, tree, workspace
 from harness.kernel.model import Flavour
 from harness.progress import Phase
 
-_SERIES = re.compile(r"^(?:VERSION|PATCHLEVEL) = *(\d+)", re.M)
+_PARTS = re.compile(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =[ \t]*(\S*)$", re.M)
+_SERIES = 2
+"""So many parts make a series: 7.2."""
 _TELL_EVERY = 1000
 
 
 def seed(fresh: source.Tree, flavour: Flavour, step: Phase) -> bool:
-    """Give ``fresh``, which nobody changes meanwhile, a build directory made of the latest finished build of a kernel
-    of its series (7.2, say). Does nothing if it has one already, or there is none to start from."""
+    """Give ``fresh``, which nobody changes meanwhile, a build directory made of the finished build of a kernel of its
+    series (7.2, say) that is nearest to it. Does nothing if it has one already, or there is none to start from."""
     build_dir = tree.build_dir_of(fresh, flavour)
     made = None if build_dir.exists() else _nearest(fresh.path, flavour)
     if made is None:
@@ -32,17 +35,22 @@ def seed(fresh: source.Tree, flavour: Flavour, step: Phase) -> bool:
 
 
 def _nearest(top: Path, flavour: Flavour) -> Path | None:
-    """By the dates of their stamps."""
+    """Of those whose release has most in common with that of ``top``, the latest."""
     name = re.compile(rf".*-{flavour}(-[0-9a-f]{{16}})?")
-    builds = [made for made in store.place("build", ".").iterdir() if name.fullmatch(made.name)]
-    stamps = [tree.stamp_of(made) for made in builds if _series(made / "source") == _series(top)]
-    found = max((stamp for stamp in stamps if stamp.exists()), key=lambda stamp: stamp.stat().st_mtime, default=None)
-    return found.parent if found else None
+    wanted = _release(top)
+    ranks: list[tuple[int, float, Path]] = []
+    for made in store.place("build", ".").iterdir():
+        pairs = zip(wanted, _release(made / "source"), strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        if name.fullmatch(made.name) and common >= _SERIES and (stamp := tree.stamp_of(made)).exists():
+            ranks.append((common, stamp.stat().st_mtime, made))
+    return max(ranks)[2] if ranks else None
 
 
-def _series(top: Path) -> list[str]:
+def _release(top: Path) -> list[str]:
+    """``["7", "2", "12", "-rc1"]``, as the Makefile has it."""
     makefile = top / "Makefile"
-    return _SERIES.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
+    return _PARTS.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
 
 
 def _date_as(top: Path, other: Path, step: Phase) -> None:
