@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.bugs import Bug, bugs
+from harness.bugs import Bug, bug, bugs
 from harness.bugs.mutation import changed_functions, release_of
 from harness.config import known_machines, load_machine
 from harness.coverage import Collected, collect, runs_on
@@ -17,23 +17,18 @@ FILES = sorted(paths.bugs_dir().glob("*.yaml"), key=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
-def entries() -> dict[str, Bug]:
-    """Every entry; reading them checks that each is of the model, and that its id is its file's name."""
-    return {entry.id: entry for entry in bugs()}
-
-
-@pytest.fixture(scope="module")
 def cases() -> list[Collected]:
     return collect()
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
-def entry(request: pytest.FixtureRequest, entries: dict[str, Bug]) -> Bug:
-    return entries[request.param.stem]
+def entry(request: pytest.FixtureRequest) -> Bug:
+    """Each entry; reading it checks that it is of the model, and that its id is its file's name."""
+    return bug(request.param.stem)
 
 
-def test_every_file_is_an_entry(entries: dict[str, Bug]) -> None:
-    assert [*entries] == [path.stem for path in FILES]
+def test_every_file_is_an_entry() -> None:
+    assert [entry.id for entry in bugs()] == [path.stem for path in FILES]
 
 
 def test_its_cases_are_there_and_its_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:
