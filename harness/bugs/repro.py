@@ -38,7 +38,7 @@ def sides(entry: Bug, choices: Choices, release: str, default_release: str) -> S
     """The two kernels for an entry. ``release``: of the kernel that ``choices`` names, ``default_release`` of the
     pinned one, which may be the same."""
     if entry.expects.verdict is Verdict.PASS:
-        return Sides(choices, None, "refuted: the cases that guard against it are to pass")
+        return Sides(choices, None, "none: it was refuted, and the cases that guard against it are to pass")
     if entry.mutation and not entry.is_in(release):
         return Sides(replace(choices, mutation=entry.id), choices)
     if entry.fix:
@@ -71,7 +71,7 @@ class Reproduction:
         said = [f"{case.id} is {case.verdict} on the control: {case.reason}" for case in self._unclean()]
         if self.shown_by is None:
             said.append(f"no case is {expects.verdict}" + (f" with {expects.reason.pattern!r}" * bool(expects.reason)))
-        elif expects.verdict is Verdict.PASS:
+        elif self._refuted:
             said += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
         return said
 
@@ -102,7 +102,7 @@ class Reproduction:
             "",
             *self._table(),
         ]
-        if case := self.shown_by:
+        if (case := self.shown_by) and not self._refuted:
             lines += ["", f"{case.id}: {case.verdict}", *(f"  {line}" for line in printable(case.reason).splitlines())]
             left_out = len(case.evidence) - MAX_EVIDENCE
             lines += [f"  ... {left_out} more in the report"] if left_out > 0 else []
@@ -113,7 +113,8 @@ class Reproduction:
             if self.sides.control:
                 lines.append(f"  control: {repeat_command(case, self.sides.control.settings())}")
         lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
-        lines.append(f"{'not ' if self.complaints() else ''}reproduced; {self.directory}/*/latest/report.html")
+        ended = "not as expected" if self.complaints() else "as it was refuted" if self._refuted else "reproduced"
+        lines.append(f"{ended}; {self.directory}/*/latest/report.html")
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
@@ -123,8 +124,12 @@ class Reproduction:
         return [f"{'case':{width}}  {'control':7}  {self._with_it}", *rows]
 
     @property
+    def _refuted(self) -> bool:
+        return self.entry.expects.verdict is Verdict.PASS
+
+    @property
     def _with_it(self) -> str:
-        return "kernel" if self.entry.expects.verdict is Verdict.PASS else "with it"
+        return "kernel" if self._refuted else "with it"
 
 
 def shows(entry: Bug, case: CaseRecord) -> bool:
