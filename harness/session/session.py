@@ -52,6 +52,8 @@ class Session:
         self._importers: dict[str, _Ready] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
+        self.over = False
+        """Whether its machine is of no further use, by what a case had to do."""
 
     def __enter__(self) -> Self:
         self.machine.wait_ready(meanwhile=self._start_agent)
@@ -208,15 +210,11 @@ class Session:
                     self.agent.call(ref, "close")
 
     def reboot(self) -> None:
-        """reboot(2) with everything still open, and a new agent in the guest that has booted again: handles from
-        before are gone. GuestHung if the kernel has not let go within ``REBOOT_SECONDS``."""
-        old, self._importers, self._spaces = self.agent, {}, {}
-        self.machine.wait_rebooted(self._reboot, REBOOT_SECONDS, self._start_agent)
-        self.agent.heard = old.heard
-        old.close()
+        """reboot(2) with everything still open; returns as the machine resets, and then the session is ``over``.
 
-    def _reboot(self) -> None:
-        self.machine.ssh().exec_command("reboot -f")
+        GuestHung if the kernel has not let go within ``REBOOT_SECONDS``."""
+        self.over = True
+        self.machine.wait_reset(lambda: self.machine.ssh().exec_command("reboot -f"), REBOOT_SECONDS)
 
     def suspended(self, device_id: str) -> bool:
         """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""

@@ -261,22 +261,16 @@ class Machine:
             handle.result = f"ready after {took:.2f} s"
         return took
 
-    def wait_rebooted(self, reset: Callable[[], object], timeout: float, meanwhile: Callable[[], None]) -> None:
-        """Have the guest ``reset`` itself, and wait until it is ready again; ``meanwhile`` as for ``wait_ready``.
+    def wait_reset(self, reset: Callable[[], object], timeout: float) -> None:
+        """Have the guest ``reset`` itself, and stop it as it does: of no further use, but no crash either.
 
-        Raises GuestHung if no reset comes within ``timeout * slowdown`` seconds, and what ``wait_ready`` raises.
+        GuestHung if no reset comes within ``timeout * slowdown`` seconds.
         """
-        console, events = self.console.mark(), self.events.mark()
+        mark = self.events.mark()
         with self._fate.expecting_reset():
             reset()
-            self._wait_event("RESET", events, timeout, "reset")
-            self._wait_line(LISTENING, BOOT_S, console)  # one reset may be told twice
-        if self._client:
-            self._client.close()
-            self._client = None
-        self.ssh()
-        meanwhile()
-        self._wait_line(READY, BOOT_S, console)
+            self._wait_event("RESET", mark, timeout, "reset")
+            self.qmp.execute("stop")  # after any more events of this reset
 
     def _wait_event(self, name: str, since: int, timeout: float, what: str, **data: str) -> None:
         seconds = timeout * self.slowdown
@@ -286,9 +280,9 @@ class Machine:
             self.check()
             raise self.hung(f"{what}: not done by the guest within {seconds:.1f} s") from None
 
-    def _wait_line(self, line: bytes, timeout: float, since: int = 0) -> None:
+    def _wait_line(self, line: bytes, timeout: float) -> None:
         try:
-            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout, since=since)
+            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout)
         except TimeoutError:
             raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
         if said == INIT_FAILED:

@@ -93,9 +93,8 @@ def test_stuck_task_is_in_the_notes_of_a_hang(machine: Machine) -> None:
 
 
 def test_reset_that_was_announced_is_no_death(machine: Machine) -> None:
-    machine.wait_rebooted(lambda: guest(machine, "echo b > /proc/sysrq-trigger"), DEADLINE, lambda: None)
+    machine.wait_reset(lambda: guest(machine, "echo b > /proc/sysrq-trigger"), DEADLINE)
     assert machine.lost is None
-    assert guest(machine, "echo back").read() == b"back\n"
 
 
 def test_two_machines_at_once_do_not_meet(rig: Rig, machine: Machine, tmp_path: Path) -> None:

@@ -120,15 +120,10 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
 @pytest.mark.contract("teardown", "lifecycle.reboot")
 @pytest.mark.needs("iommufd", "dma-api", "rxe", "test_importer")
 def test_reboot_waits_for_nobody(session: Session, nvme: Nvme, watch: Watch) -> None:
-    """A reboot with live mappings of every kind of importer goes through, and what boots then can export anew."""
+    """A reboot with live mappings of every kind of importer, and all that they stand on open, goes through."""
     buffer = nvme.export_doorbells()
     for name in IMPORTERS_AT_ONCE:
         rang = probe.ring(nvme, probe.queue_command(nvme), session.importer(name).attach(buffer), watch)
         must(rang.arrived, f"before the reboot the mapping of {name} is live", rang)
 
     session.reboot()
-    must(not session.bufinfo(), "no dma-buf is there after a reboot", session.bufinfo())
-    again = session.open_nvme()
-    window = session.importer("rxe").attach(again.export_doorbells())
-    rang = probe.ring(again, probe.queue_command(again), window, watch)
-    must(rang.arrived, "after the reboot an export is live", rang)
