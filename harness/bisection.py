@@ -30,6 +30,8 @@ from harness.rig import Choices
 from harness.verdict import KERNEL_AT_FAULT, RunRecord
 
 GIT_LOG = "bisect.log"
+_CONFIG = {"core.hooksPath": "/dev/null", "core.autocrlf": "false", "advice.detachedHead": "false", "gc.auto": "0"}
+"""Whatever the user's own says: sources as they were committed, and nothing of the user's run by it."""
 _FIRST_BAD = re.compile(r"^# (?:possible )?first bad commit: \[([0-9a-f]+)\]", re.M)
 _STEP_TOLD = re.compile(r"^(?:Bisecting: |\[[0-9a-f]{7,}\] |[A-Z]{4,5} +[\d.]+ s  )")
 # What git-bisect runs for each commit: as a run in the user's directory, its results by the commit's name.
@@ -51,8 +53,8 @@ class Commit:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of it. ``suspects``: the first bad commit, or several, where those between could not be judged; empty,
-    if ``complaint`` says why there is none. ``verdicts``: of the first bad commit."""
+    """What came of it. ``suspects``: the first bad commit, followed by those before it that could not be judged, if any;
+    empty, if ``complaint`` says why there is none. ``verdicts``: of the first of them."""
 
     directory: Path
     suspects: Sequence[Commit] = ()
@@ -70,7 +72,7 @@ class Found:
             return f"not bisected: {self.complaint}; {self.directory}"
         lines = [f"first bad commit: {commit}" for commit in self.suspects]
         if len(lines) > 1:
-            lines.insert(0, "one of these, of which all but the last could not be judged:")
+            lines.insert(0, "one of these, of which only the first could be judged:")
         for case in self.verdicts.cases if self.verdicts else ():
             if case.verdict in KERNEL_AT_FAULT:
                 lines += [f"  {case.id}: {case.verdict}", f"      {one_line(case.reason)}"]
@@ -103,11 +105,13 @@ def bisect(tree: Path, ends: tuple[str, str], choices: Choices, arguments: Seque
         (directory / GIT_LOG).write_text(log)
         suspects = [_commit(top, sha) for sha in _FIRST_BAD.findall(log)]
         if not suspects:
-            raise HarnessError(f"git bisect run ended with exit status {status}: {error_in(directory / LOG)}")
+            raise HarnessError(
+                f"git bisect run ended with exit status {status}: {error_in(directory / LOG)}",
+                hint=f"the whole output: {directory / LOG}",
+            )
         git("bisect", "reset", "HEAD")
         step.result = f"{len(log.splitlines()) // 2} commits"
-    reports = [path for commit in suspects if (path := directory / commit.sha / "latest").exists()]
-    return Found(directory, suspects, record.load(reports[-1]) if reports else None)
+    return Found(directory, suspects, record.load(directory / suspects[0].sha / "latest"))
 
 
 def _commit(tree: Path, name: str) -> Commit:
@@ -123,7 +127,7 @@ def _borrow(objects: Path, top: Path) -> None:
     if not (top / ".git").is_dir():
         with store.fresh_dir(top) as made:
             process.check(["git", "init", "--quiet", "--template=", made], cwd=made)
-            for name, value in {"core.hooksPath": "/dev/null", "advice.detachedHead": "false", "gc.auto": "0"}.items():
+            for name, value in _CONFIG.items():
                 process.check(["git", "config", name, value], cwd=made)
     (top / ".git" / "objects" / "info").mkdir(parents=True, exist_ok=True)
     (top / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n")
