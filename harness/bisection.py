@@ -53,7 +53,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of it. ``suspects``: the first bad commit, followed by those before it that could not be judged, if any;
+    """What came of it. ``suspects``: the first bad commit, then those before it that could not be judged, if any;
     empty, if ``complaint`` says why there is none. ``verdicts``: of the first of them."""
 
     directory: Path
