@@ -126,6 +126,11 @@ def address(attachment: Attachment) -> int:
     return found
 
 
+def near(before: int, after: int) -> bool:
+    """Whether an address is new at most because the allocator's caches have changed."""
+    return abs(before - after) <= SPARE * PAGE
+
+
 @pytest.mark.needs("many_ranges")
 @pytest.mark.contract("importers", "around.iova")
 def test_a_refused_map_gives_the_address_back(nvme: Nvme, attach: Attach) -> None:
@@ -141,8 +146,8 @@ def test_a_refused_map_gives_the_address_back(nvme: Nvme, attach: Attach) -> Non
         except KernelErrno:
             continue
         scattered.unmap()
-    lost = abs(before - address(whole)) // PAGE
-    must(lost <= SPARE, "a map that is refused gives its IOVA space back", f"the next one is {lost} pages away")
+    after = address(whole)
+    must(near(before, after), "a map that is refused gives its IOVA space back", f"{before:#x}, and then {after:#x}")
 
 
 @pytest.mark.contract("importers", "around.iova", "uapi.no-memory")
@@ -156,8 +161,8 @@ def test_a_starved_map_gives_the_address_back(buffer: DmaBuf, attach: Attach, fe
     *starved, last = attachment.map_without_memory(times=CYCLES)
     must(not last, "a map of which no allocation fails succeeds", last)
     must("ENOMEM" in starved and not {*starved} - {"ENOMEM", ""}, "a map without memory gives ENOMEM", starved)
-    lost = abs(before - address(attachment)) // PAGE
-    must(lost <= SPARE, "a map that fails gives its IOVA space back", f"the next one is {lost} pages away")
+    after = address(attachment)
+    must(near(before, after), "a map that fails gives its IOVA space back", f"{before:#x}, and then {after:#x}")
 
 
 @todays
