@@ -29,7 +29,9 @@ def save(choices: Choices, cases: Iterable[Identity], error: KernelLacksFeature)
             accel_reason="no machine was booted",
             cpu=host_cpu(),
         ),
-        kernel=KernelRecord(release="", origin=error.origin, config_hash="", features={"dmabuf_export": False}),
+        kernel=KernelRecord(
+            release="not built", origin=error.origin, config_hash="", features={"dmabuf_export": False}
+        ),
         machine=choices.machine,
         summary=summarise(skipped),
         cases=skipped,

@@ -23,7 +23,7 @@ FIXES = Path(__file__).with_name("v1-fixes")
 
 CASES = (
     "dma-api and (cmb_write or doorbell or (maps_again and not close) or close_revokes)"
-    " or gives_the_memory or told_once or refusal or accepted"
+    " or gives_the_memory or told_once or refusal or accepted or bounds"
 )
 
 MENDED = {
@@ -49,6 +49,7 @@ RIGHT = [
     "test_refusal[uapi.region]",
     "test_refusal[uapi.range]",
     "test_refusal[uapi.bounds]",
+    "test_bounds",
     "test_accepted",
 ]
 

@@ -18,11 +18,13 @@ from harness.session.attempts import (
     RANGE,
     SET,
     Applicant,
+    Bar,
     Outcome,
     Request,
     bars,
     open_unbound,
 )
+from harness.session.export import Range
 
 PAGE = 4096
 U64 = 1 << 64
@@ -129,6 +131,9 @@ REFUSALS_OF_ONE_RANGE = (
 )
 """The same for an export of one range (the series of 2022 to 2024)."""
 
+TABLES = {False: REFUSALS, True: REFUSALS_OF_ONE_RANGE}
+"""By whether the uAPI takes a single range."""
+
 
 def both(first: Refusal, second: Refusal) -> Request | None:
     """A request with both things wrong; None where one thing cannot be wrong in both ways.
@@ -177,36 +182,54 @@ def applicant(session: Session, device_id: str) -> Applicant:
 )
 def test_refusal(session: Session, applicant: Applicant, row: str) -> None:
     """A request with one thing wrong is refused with the errno of the contract's row."""
-    table = REFUSALS_OF_ONE_RANGE if session.export_uapi.single else REFUSALS
-    wrong = [refusal for refusal in table if refusal.row == row]
+    wrong = [refusal for refusal in TABLES[session.export_uapi.single] if refusal.row == row]
     if not wrong:
         pytest.skip("a request in this kernel's export uAPI, of one range, cannot be wrong in this")
     check(applicant, [(refusal, refusal.errno, refusal.request) for refusal in wrong])
 
 
-@MANY_RANGES
-@pytest.mark.contract("uapi", "uapi.bounds")
+ODD = [(8, PAGE), (PAGE // 2, PAGE), (0, PAGE + 8), (0, PAGE // 2)]
+"""Ranges in a BAR of two pages whose bounds are not page aligned."""
+
+
+def beyond(bar: Bar) -> Iterator[tuple[str, Range]]:
+    """Ranges that are refused because they leave the BAR, with their errno."""
+    end = bar.size
+    for outside in [(0, end + PAGE), (end, PAGE), (end - PAGE, 2 * PAGE)]:
+        yield "EINVAL", outside
+
+
+def overflowing(bar: Bar) -> Iterator[tuple[str, Range]]:
+    """Those that leave it for the end of the address space."""
+    edge = U64 - bar.start
+    yield "EINVAL", (edge - 2 * PAGE, PAGE)
+    for outside in [(edge, PAGE), (edge - PAGE, PAGE), (edge - PAGE, 2 * PAGE), (edge - (1 << 62), 1 << 62)]:
+        yield "EOVERFLOW", outside
+
+
+PAST = {False: (beyond, overflowing), True: (beyond,)}
+"""By whether the uAPI takes a single range, whose offset then has 32 bits."""
+
+
+@pytest.mark.contract("uapi", "uapi.bounds", "uapi.range")
 def test_bounds(session: Session) -> None:
-    """Ranges up to the end of a BAR are exported; a page more, or an address space's end, is refused."""
+    """Ranges up to the end of a BAR are exported; a page more, an address space's end, or part of a page is refused."""
     refused: list[tuple[object, str, Request]] = []
     applicant = Applicant(session, session.open_device(UNDER_TEST))
     for number, bar in bars(session, UNDER_TEST).items():
-        end, edge = bar.size, U64 - bar.start
-        inside = [Request(number, ((0, end),)), Request(number, ((end - PAGE, PAGE),))]
+        inside = [Request(number, ((0, bar.size),)), Request(number, ((bar.size - PAGE, PAGE),))]
         for request, outcome in zip(inside, applicant.ask(*inside), strict=True):
             must(
                 outcome == Outcome(None, request.ranges[0][1]),
                 "up to its end a BAR is exported",
                 f"{outcome} ({request})",
             )
-        past = {
-            "EINVAL": [(0, end + PAGE), (end, PAGE), (end - PAGE, 2 * PAGE), (edge - 2 * PAGE, PAGE)],
-            "EOVERFLOW": [(edge, PAGE), (edge - PAGE, PAGE), (edge - PAGE, 2 * PAGE), (edge - (1 << 62), 1 << 62)],
-        }
-        for errno, wrong in past.items():
+        past = [each for rule in PAST[session.export_uapi.single] for each in rule(bar)]
+        for first in ((), ((0, PAGE),))[: session.export_uapi.most_ranges]:
             sentence = "a range beyond its BAR is refused with EINVAL, one beyond 2^64 with EOVERFLOW"
-            refused += [(sentence, errno, Request(number, (pair,))) for pair in wrong]
-            refused += [(sentence, errno, Request(number, ((0, PAGE), pair))) for pair in wrong]
+            refused += [(sentence, errno, Request(number, (*first, outside))) for errno, outside in past]
+            sentence = "a range of parts of pages is refused with EINVAL"
+            refused += [(sentence, "EINVAL", Request(number, (*first, odd))) for odd in ODD]
     check(applicant, refused)
 
 
