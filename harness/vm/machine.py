@@ -37,6 +37,8 @@ NOMINAL_S = 1.5
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
+LOOK_S = 0.2
+"""How often who waits for an event looks whether the VM still lives."""
 
 
 class Machine:
@@ -274,11 +276,14 @@ class Machine:
 
     def _wait_event(self, name: str, since: int, timeout: float, what: str, **data: str) -> None:
         seconds = timeout * self.slowdown
-        try:
-            self.events.wait_for(name, seconds, since=since, **data)
-        except TimeoutError:
+        deadline = time.monotonic() + seconds
+        while True:
+            with suppress(TimeoutError):
+                self.events.wait_for(name, LOOK_S, since=since, **data)
+                return
             self.check()
-            raise self.hung(f"{what}: not done by the guest within {seconds:.1f} s") from None
+            if time.monotonic() > deadline:
+                raise self.hung(f"{what}: not done by the guest within {seconds:.1f} s")
 
     def _wait_line(self, line: bytes, timeout: float) -> None:
         try:
