@@ -80,10 +80,10 @@ def history(default_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) ->
     made.commit("base")
     made.commit("a comment", text + b"/* 1 */\n")
     made.commit("another comment", text + b"/* 2 */\n")
-    made.commit("does not build", text + b"#error\n")
+    made.commit("does not build", text + b"#error\n")  # the middle: the first that git-bisect tries
+    made.commit("builds again", text)
     made.commit("the bug", broken)
     made.commit("a comment on it", broken + b"/* 1 */\n")
-    made.commit("another comment on it", broken + b"/* 2 */\n")
     yield made
     for room in ("bisect", "build", "external"):
         for entry in store.place(room, ".").glob("linux-history-*"):
