@@ -65,8 +65,7 @@ def hot_resets(device: Device) -> Lane:
     """Resets of the whole slot, which give up where they find somebody at work."""
     return [
         Move(device, "hot_reset", may=("EAGAIN", "EBUSY"), weight=RARE),
-        Move(device, "set_memory", {"on": False}, weight=RARE),
-        Move(device, "set_memory", {"on": True}, weight=RARE),
+        Move(device, "command", weight=USUAL // 4),
     ]
 
 
@@ -128,6 +127,10 @@ class Arena:
             shot = probe.shoot(probe.queue_command(nvme), window, self.watch)
             must(shot.blocked, "what a race has left mapped is dead after a revoke", shot)
             window.close()
+        self.must_be_live(nvme, buffer)
+
+    def must_be_live(self, nvme: Nvme, buffer: DmaBuf) -> None:
+        """The controller, started, answers to a new mapping."""
         with self.importers[0].attach(buffer) as window:
             rang = probe.ring(nvme, probe.queue_command(nvme), window, self.watch)
             must(rang.arrived, "after a race a new mapping is live", rang)
@@ -170,10 +173,10 @@ def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
 @rows("command-mem", "power", "reset", "flr")
 @by_iommufd
 def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Importers map and unmap while the buffer is revoked and brought back."""
+    """Importers map and unmap while the buffer is revoked and brought back; one of them lets go late."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
-        attachment = attach(buffer)
+        attachment = attach(buffer, delay_ms=SLOW_MS)
         for _ in range(ROUNDS):
             arena.must_survive(nvme, buffer, attachment, resets(nvme.device))
 
@@ -181,12 +184,12 @@ def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
 @rows("hot-reset")
 @by_iommufd
 def test_importers_against_hot_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Several importers map and unmap while the slot is reset."""
+    """Several importers map and unmap while the slot is reset; one of them lets go late."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
-        attachment = attach(buffer)
+        attachment = attach(buffer, delay_ms=SLOW_MS)
         for _ in range(ROUNDS):
-            arena.must_survive(nvme, buffer, attachment, hot_resets(nvme.device))
+            arena.must_survive(nvme, buffer, attachment, hot_resets(nvme.device), exports(nvme.device))
 
 
 @rows("close", "last-reference")
@@ -215,7 +218,10 @@ def test_functions_reset_their_slot(arena: Arena, session: Session, nvme: Nvme, 
     sibling = session.open_nvme("nvme0f1", beside=nvme.device)
     with arena.nothing_lost():
         buffer, other = nvme.export_doorbells(), sibling.export_doorbells()
-        attachment = attach(other)
+        attachment, beside = attach(buffer), attach(other)
+        both = (hot_resets(nvme.device), hot_resets(sibling.device))
         for _ in range(ROUNDS):
-            arena.must_survive(nvme, buffer, attachment, hot_resets(nvme.device), hot_resets(sibling.device))
+            arena.must_survive(nvme, buffer, attachment, *both, maps(beside), exports(sibling.device))
+            sibling.start()
+            arena.must_be_live(sibling, other)
             arena.must_be_sound(sibling, other)
