@@ -79,6 +79,10 @@ class GuestHung(GuestLost):
     """A deadline passed while the guest was alive: a guest task is stuck. Verdict HANG."""
 
 
+class GuestOopsed(GuestLost):
+    """The kernel oopsed, and the call that was waited for has not come back since. Verdict SPLAT."""
+
+
 def errno_name(number: int) -> str:
     """The kernel's name of an errno; Python's for EOPNOTSUPP is ENOTSUP."""
     return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract import ContractBroken
-from harness.errors import CapabilityMissing, GuestHung, GuestLost, HarnessError, ImporterRefused, KernelErrno
+from harness.errors import (
+    CapabilityMissing,
+    GuestHung,
+    GuestLost,
+    GuestOopsed,
+    HarnessError,
+    ImporterRefused,
+    KernelErrno,
+)
 from harness.verdict import Verdict
 from harness.witness import NotWitnessed
 
@@ -27,6 +35,7 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (Skipped, Verdict.SKIP),
     (CapabilityMissing, Verdict.SKIP),
     (GuestHung, Verdict.HANG),
+    (GuestOopsed, Verdict.SPLAT),
     (GuestLost, Verdict.CRASH),
     (ContractBroken, Verdict.FAIL),
     (NotWitnessed, Verdict.FAIL),
@@ -48,7 +57,7 @@ def judge(raised: Sequence[BaseException], splats: Sequence[str]) -> Judgement:
 
     Of several reasons the worst gives the verdict; the others follow it in the reason, so that nothing is hidden.
     """
-    earned = [blame(exc) for exc in raised] + [Judgement(Verdict.SPLAT, title) for title in splats]
+    earned = [Judgement(Verdict.SPLAT, title) for title in splats] + [blame(exc) for exc in raised]
     if not earned:
         return Judgement(Verdict.PASS)
     earned.sort(key=lambda judgement: SEVERITY.index(judgement.verdict))

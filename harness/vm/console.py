@@ -58,6 +58,10 @@ class Console:
                     raise TimeoutError(f"the console did not show {wanted[0].decode()!r} within {timeout:.1f} s")
                 time.sleep(POLL_S)
 
+    def says(self, word: bytes, since: int) -> bool:
+        """Whether the guest has printed ``word`` after ``since``, in what is by now at most ``SHOWN`` bytes."""
+        return word in self._read(since, SHOWN)
+
     def wait_quiet(self, quiet: float, timeout: float) -> None:
         """Wait until nothing was printed for ``quiet`` seconds. TimeoutError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout

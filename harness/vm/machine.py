@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A Machine: a booted VM from ``with`` to its end, with whatever ends it before told as what it was."""
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 import paramiko
 
 from harness.config import MachineConfig
-from harness.errors import AgentLost, GuestHung, GuestLost, HarnessError
+from harness.errors import AgentLost, GuestHung, GuestLost, GuestOopsed, HarnessError
 from harness.progress import Emit, phase, silent
 from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
@@ -37,6 +38,10 @@ NOMINAL_S = 1.5
 BOOT_S = 120.0
 """For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
 SSH_S = 15.0
+OOPS = b"Oops: "
+"""arch/x86/kernel/dumpstack.c, __die_header(). The task that it happens in does not go on."""
+OOPS_S = 1.0
+"""A call that has not come back so long after an oops was in that task, or waits for what it held."""
 LOOK_S = 0.2
 """How often who waits for an event looks whether the VM still lives."""
 
@@ -214,13 +219,20 @@ class Machine:
             self._fate.on_host(full)
 
     def race(self, future: Future[T], timeout: float, what: str) -> T:
-        """The future's result, unless the VM is lost first (GuestCrashed, QemuDied) or ``timeout * slowdown`` seconds
-        pass (GuestHung, with the blocked tasks' stacks in its notes)."""
+        """The future's result, unless the VM is lost first (GuestCrashed, QemuDied), the kernel oopses and nothing
+        comes back any more (GuestOopsed), or ``timeout * slowdown`` seconds pass (GuestHung, with the blocked tasks'
+        stacks in its notes)."""
         seconds = timeout * self.slowdown
-        self._fate.wait(future, seconds)
+        deadline, oopsed, mark = time.monotonic() + seconds, False, self.console.mark()
+        while (left := deadline - time.monotonic()) > 0 and not future.done() and not self._fate.lost:
+            self._fate.wait(future, min(left, OOPS_S))
+            if not oopsed and self.console.says(OOPS, mark):
+                oopsed, deadline = True, min(deadline, time.monotonic() + OOPS_S * self.slowdown)
         if future.done() and not (isinstance(future.exception(), AgentLost) and self._fate.settled()):
             return future.result()
         self.check()
+        if oopsed:
+            raise GuestOopsed(f"{what}: no answer since an oops")
         raise self.hung(f"{what}: no answer within {seconds:.1f} s")
 
     def hung(self, what: str) -> GuestHung:
@@ -254,6 +266,7 @@ class Machine:
         Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
+            timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
             self._wait_line(LISTENING, timeout)
             self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_S)
             self.ssh()

@@ -6,7 +6,16 @@ import errno
 import pytest
 
 from harness.contract import ContractBroken, must, must_fail
-from harness.errors import AgentLost, CapabilityMissing, GuestCrashed, GuestHung, KernelErrno, LaunchError, QemuDied
+from harness.errors import (
+    AgentLost,
+    CapabilityMissing,
+    GuestCrashed,
+    GuestHung,
+    GuestOopsed,
+    KernelErrno,
+    LaunchError,
+    QemuDied,
+)
 from harness.judge import Skipped, judge
 from harness.verdict import Verdict, exit_code
 
@@ -18,6 +27,7 @@ from harness.verdict import Verdict, exit_code
         (KernelErrno("VFIO_DEVICE_RESET", errno.EIO), Verdict.FAIL),
         (GuestCrashed("panic"), Verdict.CRASH),
         (GuestHung("deadline"), Verdict.HANG),
+        (GuestOopsed("no answer since an oops"), Verdict.SPLAT),
         (QemuDied("signal 9"), Verdict.ERROR),
         (LaunchError("no"), Verdict.ERROR),
         (AgentLost("cut"), Verdict.ERROR),
@@ -73,3 +83,8 @@ def test_must_fail_wants_exactly_this_errno() -> None:
 )
 def test_exit_code(verdicts: list[Verdict], code: int) -> None:
     assert exit_code(verdicts) == code
+
+
+def test_an_oops_is_named_before_the_call_that_it_ended() -> None:
+    judged = judge([GuestOopsed("close: no answer since an oops")], ["NULL pointer dereference in f"])
+    assert judged.reason == "NULL pointer dereference in f; also close: no answer since an oops"
