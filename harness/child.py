@@ -18,7 +18,8 @@ from pathlib import Path
 from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.kernel.prerequisites import find
 from harness.report import record
-from harness.report.text import one_line, printable
+from harness.report.text import one_line
+from harness.untrusted import printable
 from harness.verdict import RunRecord
 from harness.vm.process import tail
 

@@ -16,8 +16,9 @@ from harness.errors import HarnessError, KernelError
 from harness.kernel import source
 from harness.progress import Emit, phase
 from harness.report import RunDirectory
-from harness.report.text import one_line, printable, repeat_command
+from harness.report.text import one_line, repeat_command
 from harness.rig import Choices
+from harness.untrusted import printable
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 MAX_EVIDENCE = 25

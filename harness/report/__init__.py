@@ -3,6 +3,6 @@
 
 from harness.report.record import RunDirectory, load, to_json
 from harness.report.terminal import Terminal
-from harness.report.text import printable, repeat_command, summarise
+from harness.report.text import repeat_command, summarise
 
-__all__ = ["RunDirectory", "Terminal", "load", "printable", "repeat_command", "summarise", "to_json"]
+__all__ = ["RunDirectory", "Terminal", "load", "repeat_command", "summarise", "to_json"]

@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Words shared by all renderers. A guest's text reaches none of them but through ``printable``."""
+"""Words shared by all renderers. A guest's text reaches none of them but through ``untrusted.printable``."""
 
 import shlex
 from collections.abc import Iterable, Mapping
 
+from harness.untrusted import printable
 from harness.verdict import CaseRecord, Evidence, Verdict
 
 MAX_LINE = 200
 KEY_EVIDENCE = 5
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    """``text`` with every control character but newline and tab as ``\\xNN``, cut to ``limit`` characters.
-
-    Also what would garble a terminal or is no XML: C1 controls, surrogates, and the marks that reverse a line.
-    """
-    safe = "".join(char if char in "\n\t" or char.isprintable() else _code(char) for char in text)
-    return safe if limit is None or len(safe) <= limit else safe[: limit - 3] + "..."
-
-
-def _code(char: str) -> str:
-    number = ord(char)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:

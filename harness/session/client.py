@@ -196,4 +196,4 @@ def _last_words(channel: paramiko.Channel) -> str:
     status = channel.recv_exit_status() if channel.exit_status_ready() else None
     ended = "" if status is None else NO_STATUS if status < 0 else f", with status {status}"
     words = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
-    return ended + (f"; it said:\n{wire.printable(words.decode(errors='replace'))}" if words else "")
+    return ended + (f"; it said:\n{wire.shown(words.decode(errors='replace'))}" if words else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import AgentError, ImporterRefused, KernelErrno
+from harness.untrusted import printable
 
 LINE_LIMIT = 4 << 20  # bytes, as in the agent
 TEXT_LIMIT = 4000  # characters of a guest's text that reach a message
@@ -47,18 +48,17 @@ def reply(line: bytes) -> dict[str, Any]:
 def failure(message: dict[str, Any]) -> Exception | None:
     """What a reply says went wrong: KernelErrno, ImporterRefused, AgentError or nothing."""
     if "errno" in message:
-        return KernelErrno(printable(message.get("call")), message["errno"])
+        return KernelErrno(shown(message.get("call")), message["errno"])
     if "refused" in message:
-        return ImporterRefused(printable(message["refused"]))
+        return ImporterRefused(shown(message["refused"]))
     if "defect" in message:
-        return AgentError(f"the guest agent failed:\n{printable(message['defect'])}")
+        return AgentError(f"the guest agent failed:\n{shown(message['defect'])}")
     return None
 
 
-def printable(value: object) -> str:
-    """A guest's text, bounded, and escaped but for line ends."""
-    text = str(value)[-TEXT_LIMIT:]
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def shown(value: object) -> str:
+    """A guest's text, bounded: its end, where a traceback says what was wrong."""
+    return printable(str(value)[-TEXT_LIMIT:])
 
 
 def _encode(value: Any) -> Any:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.vm.process import escaped, tail
+from harness.untrusted import escaped
+from harness.vm.process import tail
 
 POLL_S = 0.005
 """A file has no event to wait for; a look costs 10 us."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.errors import GuestCrashed, GuestLost, HarnessError, QemuDied
-from harness.vm.process import escaped
+from harness.untrusted import escaped
 from harness.vm.qmp import Event
 
 STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {

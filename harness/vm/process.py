@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import LaunchError, MissingPrerequisite
+from harness.untrusted import escaped
 from harness.vm.command import shown
 
 T = TypeVar("T")
@@ -149,10 +150,3 @@ def tail(path: Path, limit: int) -> str:
     except FileNotFoundError:
         return ""
     return escaped(raw if size <= limit else raw[raw.find(b"\n") + 1 :])
-
-
-def escaped(raw: bytes) -> str:
-    """Text that is safe to show: printable ASCII, tab and newline as they are; CR dropped; others as ``\\xNN``."""
-    return "".join(
-        chr(byte) if 0x20 <= byte < 0x7F or byte in b"\n\t" else f"\\x{byte:02x}" for byte in raw if byte != 0x0D
-    )

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError, UsageError
-from harness.report import RunDirectory, html, junit, ktap, load, printable, repeat_command, summarise, to_json
+from harness.report import RunDirectory, html, junit, ktap, load, repeat_command, summarise, to_json
 from harness.report.record import write_atomically
+from harness.untrusted import printable
 from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
 
 HOSTILE = "<script>alert(1)</script> # ]]> & \x1b[31m\x00\x85\u202e\ud800 [/red] 'quoted'"

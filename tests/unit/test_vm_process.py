@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LaunchError
-from harness.vm.process import LoopThread, Process, escaped, tail
+from harness.untrusted import escaped
+from harness.vm.process import LoopThread, Process, tail
 
 DEADLINE = 10.0
 
@@ -77,6 +78,7 @@ def test_unwritable_directory(thread: LoopThread, tmp_path: Path) -> None:
 OWNER = """
 import sys, threading, time
 from pathlib import Path
+from harness.untrusted import escaped
 from harness.vm.process import LoopThread, Process
 def begin():
     thread = LoopThread("owner")

@@ -59,7 +59,7 @@ OF_RANGES = {False: several, True: just_one}
 """By whether the uAPI takes a single one."""
 
 
-@pytest.mark.contract("uapi", "uapi.accepted")
+@pytest.mark.contract("uapi", "uapi.accepted", "uapi.earlier")
 def test_accepted(session: Session, device: Device, applicant: Applicant) -> None:
     """Whole BARs, each page, overlapping, duplicate and unordered ranges can be exported, also while disabled."""
     found = bars(session, "nvme0")
