@@ -27,16 +27,27 @@ struct edu {
 	dma_addr_t staging_dma;
 };
 
-static int edu_dma(struct edu *edu, u64 source, u64 target, u32 count, u64 command)
+static int edu_wait(struct edu *edu)
 {
 	u64 busy;
 
+	return readq_poll_timeout(edu->regs + DMA_COMMAND, busy, !(busy & DMA_START), POLL_US,
+				  DEADLINE_US);
+}
+
+static int edu_dma(struct edu *edu, u64 source, u64 target, u32 count, u64 command)
+{
+	int ret;
+
+	/* It ignores what is written while a DMA runs, such as one of its last user's. */
+	ret = edu_wait(edu);
+	if (ret)
+		return ret;
 	writeq(source, edu->regs + DMA_SOURCE);
 	writeq(target, edu->regs + DMA_TARGET);
 	writeq(count, edu->regs + DMA_COUNT);
 	writeq(command | DMA_START, edu->regs + DMA_COMMAND);
-	return readq_poll_timeout(edu->regs + DMA_COMMAND, busy, !(busy & DMA_START), POLL_US,
-				  DEADLINE_US);
+	return edu_wait(edu);
 }
 
 static int edu_run(struct edu *edu, const struct importer_edu *req)

@@ -95,9 +95,13 @@ class EduEngine(Edu, IoasEngine):
         near = (target, source)[bool(command & FROM_DEVICE)]
         if near < BUFFER or near + count > BUFFER + BUFFER_SIZE:
             raise ValueError(f"{count} bytes at {near:#x} are outside edu's buffer")
+        self._wait()  # edu ignores what is written while a DMA runs, such as one of its last user's
         for register, value in ((DMA_SOURCE, source), (DMA_TARGET, target), (DMA_COUNT, count)):
             self._device.write(BAR, register, struct.pack("<Q", value))
         self._device.write(BAR, DMA_COMMAND, struct.pack("<Q", command | START))
+        self._wait()
+
+    def _wait(self) -> None:
         insist(lambda: not self._device.read32(BAR, DMA_COMMAND) & START, DEADLINE, "edu DMA")
 
 
