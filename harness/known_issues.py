@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from harness import paths
-from harness.config import Model, Releases, includes, load
+from harness.config import Model, Releases, includes, load, matches
 from harness.judge import ALSO, Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -53,7 +53,7 @@ class KnownIssue(Model):
 
     def concerns(self, case_id: str) -> bool:
         """Whether the case is one that this bug fails."""
-        return any(re.fullmatch(re.escape(case).replace(r"\*", ".*"), case_id) for case in self.cases)
+        return matches(self.cases, case_id)
 
     def is_in(self, release: str, machine: str) -> bool:
         """Whether a kernel of that release has the bug, as seen on that machine."""

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Suites of cases (vm-configs/suites.yaml)."""
 
-import re
 from typing import Annotated
 
 from pydantic import Field
 
 from harness import paths
-from harness.config import Model, load
+from harness.config import Model, load, matches
 from harness.config.loader import nearest
 from harness.errors import UsageError
 
@@ -23,7 +22,7 @@ class Suite(Model):
 
     def names(self, case_id: str) -> bool:
         """Whether the case is one that is named."""
-        return any(re.fullmatch(re.escape(case).replace(r"\*", ".*"), case_id) for case in self.cases)
+        return matches(self.cases, case_id)
 
 
 class Suites(Model):

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
 from harness import paths
-from harness.config import DEFAULT_MACHINE, Model, Releases, includes, load
+from harness.config import DEFAULT_MACHINE, Model, Releases, includes, load, matches
 from harness.config.loader import nearest
 from harness.errors import UsageError
 from harness.verdict import Verdict
@@ -48,16 +48,12 @@ class Expectation(Model):
 
     def concerns(self, case_id: str) -> bool:
         """Whether the case is one of those named."""
-        return any(_names(case, case_id) for case in self.cases)
+        return matches(self.cases, case_id)
 
     def nowhere(self, case_ids: Iterable[str]) -> list[str]:
         """What is named in ``cases``, and is none of these."""
         ids = list(case_ids)
-        return [case for case in self.cases if not any(_names(case, case_id) for case_id in ids)]
-
-
-def _names(pattern: str, case_id: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), case_id) is not None
+        return [case for case in self.cases if not any(matches([case], case_id) for case_id in ids)]
 
 
 class Bug(Model):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Pydantic models of every YAML file the harness reads."""
 
+from harness.config.case_ids import matches
 from harness.config.loader import Model, load
 from harness.config.machine import (
     DEFAULT_MACHINE,
@@ -33,5 +34,6 @@ __all__ = [
     "load_machine",
     "machines_as_json",
     "machines_as_text",
+    "matches",
     "version",
 ]
