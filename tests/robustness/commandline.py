@@ -25,6 +25,10 @@ GONE_S = 3.0
 MOMENT_S = 120.0
 
 
+AS_TYPED = ("env", "--default-signal=INT")
+"""As a terminal starts it: a shell that puts tests into the background has them ignore SIGINT, and what they start."""
+
+
 @contextmanager
 def killed_after(seconds: float, process: subprocess.Popen[Any]) -> Iterator[None]:
     """A deadline for whoever reads what a process prints: if it is still alive then, it is killed."""
@@ -84,7 +88,7 @@ class CommandLine:
     def start(self, *args: str | Path) -> Iterator["Running"]:
         """Run it meanwhile; whatever of it outlives the block is killed."""
         with subprocess.Popen(
-            [PROGRAM, *args],
+            [*AS_TYPED, PROGRAM, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

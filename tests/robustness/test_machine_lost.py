@@ -13,6 +13,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from commandline import AS_TYPED
 
 from harness.errors import GuestCrashed, GuestHung, HarnessError, QemuDied
 from harness.progress import silent
@@ -122,7 +123,7 @@ with Rig.prepare(Choices(), silent).machine_in(Path(sys.argv[1])) as machine:
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_qemu_dies_with_the_harness(rig: Rig, tmp_path: Path, sign: signal.Signals) -> None:
-    argv = [sys.executable, "-c", OWNER, str(tmp_path)]
+    argv = [*AS_TYPED, sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
         assert owner.stdout
         pid = int(owner.stdout.readline())
