@@ -25,7 +25,7 @@ GONE_S = 3.0
 MOMENT_S = 120.0
 
 
-AS_TYPED = ("env", "--default-signal=INT")
+AS_TYPED = (shutil.which("env") or "env", "--default-signal=INT")
 """As a terminal starts it: a shell that puts tests into the background has them ignore SIGINT, and what they start."""
 
 
