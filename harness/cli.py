@@ -113,7 +113,7 @@ def run(
     With --base-vs-series: 1 if the series breaks a case. With --bisect: 125 if the kernel does not build or can show
     none of the cases, and over 127, at which git-bisect stops, for 2 and 3.
     """
-    with Terminal(choices.settings()) as terminal:
+    with Terminal(choices.settings(), to_stderr=show_command) as terminal:
         if show_command:
             click.echo(shell.command_line(Rig.prepare(choices, terminal.emit)))
             return

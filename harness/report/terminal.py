@@ -37,13 +37,19 @@ _STYLES = {
 class Terminal:
     """A front end of ``progress.Event`` and of cases. A context manager: no live line outlives it.
 
-    ``settings``: the make variables of this run, for the commands it prints (see ``repeat_command``).
+    ``settings``: the make variables of this run, for the commands it prints (see ``repeat_command``). ``to_stderr``:
+    stdout is for what a command gives.
     """
 
-    def __init__(self, settings: Mapping[str, str], console: Console | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str], console: Console | None = None, *, to_stderr: bool = False) -> None:
         self._settings = settings
         self._console = console or Console(
-            highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
+            stderr=to_stderr,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+            width=None if (sys.stderr if to_stderr else sys.stdout).isatty() else LOG_WIDTH,
         )
         self._live = Progress(
             SpinnerColumn("line"),
