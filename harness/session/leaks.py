@@ -17,9 +17,10 @@ SCAN_SECONDS = 30.0
 def leaks(session: Session) -> Iterator[list[LeakedObject]]:
     """What is lost in the block is in the list, once the block has ended well. About 15 s under emulation."""
     found: list[LeakedObject] = []
-    session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
+    began: int = session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
     yield found
-    found += parse_kmemleak(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
+    lost = parse_kmemleak(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
+    found += (leak for leak in lost if leak.born is None or leak.born >= began)
 
 
 def told(lost: Iterable[LeakedObject]) -> str:

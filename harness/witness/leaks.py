@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAX_LINE = 512
 _HEX, _DEC = r"[0-9a-f]{1,16}", r"\d{1,20}"
@@ -29,11 +29,13 @@ class DmaBuf:
 
 @dataclass(frozen=True)
 class LeakedObject:
-    """One object that kmemleak found no pointer to. ``size`` in bytes; ``frames``: who allocated it, top first."""
+    """One object that kmemleak found no pointer to. ``size`` in bytes; ``frames``: who allocated it, top first;
+    ``born``: when, in jiffies, None where kmemleak does not say."""
 
     size: int
     task: str
     frames: tuple[str, ...]
+    born: int | None = None
 
     def __str__(self) -> str:
         """One line for the evidence."""
@@ -81,7 +83,7 @@ def parse_modules(text: str) -> dict[str, int]:
 
 
 _OBJECT = re.compile(rf"unreferenced object 0x{_HEX} \(size (?P<size>{_DEC})\):")
-_TASK = re.compile(r' {2}comm "(?P<task>[^"]{1,32})", pid')
+_TASK = re.compile(rf' {{2}}comm "(?P<task>[^"]{{1,32}})", pid -?\d{{1,10}}(?:, jiffies (?P<born>{_DEC}))?')
 _ALLOCATED = re.compile(r" {4}(?:\[<[0-9a-fx]{1,20}>\] )?(?P<function>[A-Za-z_][\w.]{0,100})\+0x")
 
 
@@ -92,9 +94,10 @@ def parse_kmemleak(text: str) -> list[LeakedObject]:
         if row := _OBJECT.match(line):
             found.append(LeakedObject(int(row["size"]), "?", ()))
         elif found and (task := _TASK.match(line)):
-            found[-1] = LeakedObject(found[-1].size, task["task"], found[-1].frames)
+            born = int(task["born"]) if task["born"] else None
+            found[-1] = replace(found[-1], task=task["task"], born=born)
         elif found and (frame := _ALLOCATED.match(line)):
-            found[-1] = LeakedObject(found[-1].size, found[-1].task, (*found[-1].frames, frame["function"]))
+            found[-1] = replace(found[-1], frames=(*found[-1].frames, frame["function"]))
     return found
 
 

@@ -57,6 +57,8 @@ def test_kmemleak() -> None:
     assert str(leak) == (
         "128 bytes leaked by python3, allocated in __kmalloc_cache_noprof < vfio_pci_core_feature_dma_buf"
     )
+    assert leak.born == 4294942326
+    assert parse_kmemleak(KMEMLEAK.replace("jiffies", "age"))[0].born is None
 
 
 def test_what_is_left_behind() -> None:
