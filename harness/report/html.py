@@ -125,12 +125,22 @@ def _case(case: CaseRecord, settings: Mapping[str, str]) -> str:
     reason = f'<div class="reason">{safe(case.reason)}{known}</div>' if case.reason or known else ""
     open_ = " open" if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} else ""
     again = f"<code>{safe(repeat_command(case, settings))}</code>"
+    where = f'<p class="dim">{"; ".join(map(_file, _files(case)))}</p>' if case.ran_in else ""
     return (
         f'<tr><td class="v {_CLASS[case.verdict]}">{case.verdict}</td><td>{safe(case.title)}{reason}</td>'
         f"<td>{safe(case.importer or '')}</td><td>{safe(case.trigger or '')}</td>"
         f'<td class="time">{case.duration_s:.2f} s</td></tr>\n<tr class="more"><td></td><td colspan="4">'
-        f"<details{open_}><summary>{safe(case.id)}</summary>{_evidence(case.evidence)}{again}</details></td></tr>"
+        f"<details{open_}><summary>{safe(case.id)}</summary>{_evidence(case.evidence)}{where}{again}</details></td></tr>"
     )
+
+
+def _files(case: CaseRecord) -> list[str]:
+    """What the case's machine wrote, relative to the page."""
+    return [f"{case.ran_in}/{name}" for name in ("command", "console.log", "trace.log", "qemu.stderr")]
+
+
+def _file(path: str) -> str:
+    return f'<a href="{safe(path)}">{safe(path)}</a>'
 
 
 def _evidence(evidence: Iterable[Evidence]) -> str:

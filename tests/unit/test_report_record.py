@@ -109,6 +109,12 @@ def test_hostile_text_is_shown_not_obeyed(render: object) -> None:
     assert all(char.isprintable() or char in "\n\t" for char in text)
 
 
+def test_html_leads_to_what_a_cases_machine_wrote() -> None:
+    page = html.render(run(case(Verdict.FAIL, ran_in="machine-2")), {})
+    assert '<a href="machine-2/console.log">' in page
+    assert "<a " not in html.render(run(case()), {})
+
+
 def test_html_holds_no_markup_of_the_guests() -> None:
     page = html.render(EVIL, {})
     assert "<script" not in page
