@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from harness import kernel
 from harness.bugs.cases import require_cases
 from harness.bugs.catalogue import Bug
-from harness.bugs.mutation import Mutation, release_of
+from harness.bugs.mutation import Mutation
 from harness.config import includes
 from harness.coverage import collect
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.kernel import source
+from harness.kernel.source import release_of
 from harness.progress import Emit, phase, silent
 
 

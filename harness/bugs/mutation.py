@@ -13,6 +13,7 @@ from harness.bugs.catalogue import Bug, MutationData
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.kernel import process
+from harness.kernel.source import release_of
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _DEFINES = re.compile(r"\s*(?!static_assert)[A-Za-z_][^;=#]*?\b(\w+)\s*\(", re.S)
@@ -89,14 +90,6 @@ class Mutation:
         if differ != {*self.data.functions}:
             wanted, seen = ", ".join(sorted(self.data.functions)), ", ".join(sorted(differ))
             raise MutationError(f"mutation {self.bug} is to change {wanted}, and changes {seen}")
-
-
-def release_of(source: Path) -> str:
-    """The release that a source's Makefile says: ``7.2.12``, ``7.3.0-rc4``."""
-    text = (source / "Makefile").read_text(errors="replace")
-    part = {name: re.search(rf"^{name} = *(\S*)", text, re.M) for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")}
-    extra = re.search(r"^EXTRAVERSION = *(\S*)", text, re.M)
-    return ".".join(found[1] for found in part.values() if found) + (extra[1] if extra else "")
 
 
 def changed_functions(old: str, new: str) -> set[str]:

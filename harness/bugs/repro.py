@@ -8,12 +8,13 @@ from pathlib import Path
 from harness import kernel, paths
 from harness.bugs.cases import node_ids
 from harness.bugs.catalogue import Bug
-from harness.bugs.mutation import Mutation, MutationError, release_of
+from harness.bugs.mutation import Mutation, MutationError
 from harness.child import Ended, Task, run_all
 from harness.config import load_machine
 from harness.coverage import collect
 from harness.errors import HarnessError, KernelError
 from harness.kernel import source
+from harness.kernel.source import release_of
 from harness.progress import Emit, phase
 from harness.report import RunDirectory
 from harness.report.text import one_line, repeat_command

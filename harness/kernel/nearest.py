@@ -15,7 +15,6 @@ from harness.kernel import external, source, store, tree, workspace
 from harness.kernel.model import Flavour
 from harness.progress import Phase
 
-_PARTS = re.compile(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =[ \t]*(\S*)$", re.M)
 _SERIES = 2
 """So many parts make a series: 7.2."""
 _TELL_EVERY = 1000
@@ -37,20 +36,14 @@ def seed(fresh: source.Tree, flavour: Flavour, step: Phase) -> bool:
 def _nearest(top: Path, flavour: Flavour) -> Path | None:
     """Of those whose release has most in common with that of ``top``, the latest."""
     name = re.compile(rf".*-{flavour}(-[0-9a-f]{{16}})?")
-    wanted = _release(top)
+    wanted = source.release_parts(top)
     ranks: list[tuple[int, float, Path]] = []
     for made in store.place("build", ".").iterdir():
-        pairs = zip(wanted, _release(made / "source"), strict=False)
+        pairs = zip(wanted, source.release_parts(made / "source"), strict=False)
         common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         if name.fullmatch(made.name) and common >= _SERIES and (stamp := tree.stamp_of(made)).exists():
             ranks.append((common, stamp.stat().st_mtime, made))
     return max(ranks)[2] if ranks else None
-
-
-def _release(top: Path) -> list[str]:
-    """``["7", "2", "12", "-rc1"]``, as the Makefile has it."""
-    makefile = top / "Makefile"
-    return _PARTS.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
 
 
 def _date_as(top: Path, other: Path, step: Phase) -> None:

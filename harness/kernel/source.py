@@ -11,6 +11,7 @@ from harness.kernel import debian, process, store
 from harness.progress import Emit
 
 ACCEPTED = "KERNEL= takes a source tree, a build directory, or debian:VERSION such as debian:7.3"
+_PARTS = re.compile(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =[ \t]*(\S*)$", re.M)
 _INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
 
 
@@ -56,6 +57,18 @@ def resolve(kernel: str | None, emit: Emit) -> Tree | BuildDir:
     raise UsageError(
         f"KERNEL={kernel}: neither a kernel source tree (Kconfig, Kbuild) nor a build (.config)", hint=ACCEPTED
     )
+
+
+def release_parts(top: Path) -> list[str]:
+    """``["7", "2", "12", "-rc1"]``, as a source's Makefile has it; none without one."""
+    makefile = top / "Makefile"
+    return _PARTS.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
+
+
+def release_of(top: Path) -> str:
+    """The release that a source's Makefile says: ``7.2.12``, ``7.3.0-rc4``."""
+    parts = release_parts(top)
+    return ".".join(parts[:3]) + "".join(parts[3:])
 
 
 def _source_of(build_dir: Path) -> Path | None:

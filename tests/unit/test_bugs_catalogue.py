@@ -8,9 +8,10 @@ import pytest
 
 from harness import paths
 from harness.bugs import Bug, bug, bugs
-from harness.bugs.mutation import changed_functions, release_of
+from harness.bugs.mutation import changed_functions
 from harness.config import known_machines, load_machine
 from harness.coverage import Collected, collect, runs_on
+from harness.kernel.source import release_of
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 FILES = sorted(paths.bugs_dir().glob("*.yaml"), key=lambda path: path.stem)
