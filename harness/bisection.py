@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness import paths
 from harness.bisect import SKIP, code_of_cases
-from harness.child import LEAVE_S, LOG, RUN, Ended, Task, error_in, run_all
+from harness.child import LEAVE_S, LOG, RUN, Ended, Task, error_in, run_all, tied
 from harness.errors import HarnessError, KernelError, UsageError
 from harness.kernel import nearest, process, source, store
 from harness.progress import Emit, Note, Phase, phase
@@ -195,9 +195,9 @@ def _ends_as(wanted: int, commit: Commit, ended: Ended, emit: Emit) -> str:
 
 def _git_bisect_run(top: Path, arguments: Sequence[str], directory: Path, emit: Emit) -> int:
     """Returns git's exit status. What it and the runs print goes to a file; their steps and verdicts are told."""
-    run = ["setpriv", "--pdeathsig", "TERM", "--", *RUN, "--bisect", *arguments]
+    run = tied([*RUN, "--bisect", *arguments])
     step = ["sh", "-c", _STEP, "sh", str(directory), str(Path.cwd()), *run]
-    git = ["setpriv", "--pdeathsig", "TERM", "--", "git", "bisect", "run", *step]
+    git = tied(["git", "bisect", "run", *step])
 
     def tell(line: str) -> None:
         if _STEP_TOLD.match(line):

@@ -115,14 +115,20 @@ def run_all(
         _end(running)
 
 
-def _start(task: Task) -> _Child:
+def tied(command: Sequence[str]) -> list[str]:
+    """The command, which the kernel sends SIGTERM when whoever starts it is gone."""
     setpriv = find("setpriv")
     if not setpriv:
         raise MissingPrerequisite("no setpriv, by which runs die with the harness", hint="apt-get install util-linux")
+    return [setpriv, "--pdeathsig", "TERM", "--", *command]
+
+
+def _start(task: Task) -> _Child:
+    command = tied([*RUN, *task.arguments])
     task.directory.mkdir(parents=True, exist_ok=True)
     with (task.directory / LOG).open("wb") as output:
         process = subprocess.Popen(
-            [setpriv, "--pdeathsig", "TERM", "--", *RUN, *task.arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
