@@ -12,30 +12,21 @@ from typing import Any
 import click
 import pytest
 
-from harness import (
-    __version__,
-    bench,
-    bisect,
-    bisection,
-    bugs,
-    compare,
-    coverage,
-    doctor,
-    known_issues,
-    paths,
-    plugin,
-    shell,
-    versus,
-)
-from harness.bugs import check, mutants, repro
+from harness import __version__, bugs, paths
+from harness.cases import contract as coverage
+from harness.cases.suites import DEFAULT_SUITE
+from harness.commands import bench, doctor, mutants, repro, shell
+from harness.commands import bisect as bisection
+from harness.commands import check_bugs as check
+from harness.commands.base_vs_series import base_vs_series as versus
 from harness.config import DEFAULT_MACHINE, machines_as_json, machines_as_text
 from harness.errors import HarnessError, UsageError
-from harness.front_end import FrontEnd
 from harness.kernel import Flavour
 from harness.progress import Note
-from harness.report import Terminal, load
-from harness.rig import Choices, Rig
-from harness.suites import DEFAULT_SUITE
+from harness.report import Terminal, compare, load
+from harness.run import exit_codes, known_issues, plugin
+from harness.run.parallel import FrontEnd
+from harness.run.setup import Options, Setup
 
 ACCEL = click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 QEMU = click.option(
@@ -56,11 +47,11 @@ CHOICES = (
 
 
 def takes_choices(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that make up a Choices, which it gets as its first argument."""
+    """Give a command the options that make up a Options, which it gets as its first argument."""
 
     @functools.wraps(command)
     def collect(**given: Any) -> None:
-        chosen = Choices(**{name: given.pop(name) for name in plugin.CHOICES if name in given})
+        chosen = Options(**{name: given.pop(name) for name in plugin.CHOICES if name in given})
         command(chosen, **given)
 
     for option in reversed(CHOICES):
@@ -96,7 +87,7 @@ def cli() -> None:
 @click.option("--show-command", is_flag=True, help="Print QEMU's command line, and run nothing.")
 @click.argument("cases", nargs=-1, type=Cases())
 def run(
-    choices: Choices,
+    options: Options,
     *,
     expression: str | None,
     focus: bool,
@@ -113,19 +104,19 @@ def run(
     With --base-vs-series: 1 if the series breaks a case. With --bisect: 125 if the kernel does not build or can show
     none of the cases, and over 127, at which git-bisect stops, for 2 and 3.
     """
-    with Terminal(choices.settings(), to_stderr=show_command) as terminal:
+    with Terminal(options.make_variables(), to_stderr=show_command) as terminal:
         if show_command:
-            click.echo(shell.command_line(Rig.prepare(choices, terminal.emit)))
+            click.echo(shell.command_line(Setup.prepare(options, terminal.emit)))
             return
         arguments = ["-k", expression] if expression else []
         arguments += ["--focus"] if focus else []
         arguments += ["--fail-fast"] if fail_fast else []
         if base_vs_series:
-            found, directory = versus.base_vs_series(choices, [*arguments, *cases], terminal.emit)
+            found, directory = versus(options, [*arguments, *cases], terminal.emit)
             click.echo(f"{found}\n{directory / compare.REPORT}")
             sys.exit(found.exit_code)
         arguments += ["--bisect"] if bisecting else []
-        arguments += ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *choices.options()]
+        arguments += ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts=", *options.arguments()]
         front_end = FrontEnd(terminal, jobs)
         code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [front_end])
         if front_end.interrupted:
@@ -140,29 +131,29 @@ def run(
 @cli.command(name="shell", context_settings={"allow_interspersed_args": False})  # COMMAND's options are its own
 @takes_choices
 @click.argument("command", nargs=-1)
-def shell_(choices: Choices, command: tuple[str, ...]) -> None:
+def shell_(options: Options, command: tuple[str, ...]) -> None:
     """Boot the machine and give a shell in the guest, or run COMMAND there."""
-    with Terminal(choices.settings()) as terminal:
-        rig = Rig.prepare(choices, terminal.emit)
-    sys.exit(shell.interact(rig, command))
+    with Terminal(options.make_variables()) as terminal:
+        setup = Setup.prepare(options, terminal.emit)
+    sys.exit(shell.interact(setup, command))
 
 
 @cli.command(name="bench")
 @takes_choices
-def bench_(choices: Choices) -> None:
+def bench_(options: Options) -> None:
     """Measure boot-to-agent-ready against the kernel's own floor; writes results/bench.json."""
-    with Terminal(choices.settings()) as terminal:
-        result = bench.measure(Rig.prepare(choices, terminal.emit), terminal.emit)
+    with Terminal(options.make_variables()) as terminal:
+        result = bench.measure(Setup.prepare(options, terminal.emit), terminal.emit)
     result.write(paths.results_dir() / "bench.json")
     click.echo(result)
 
 
 @cli.command(name="doctor")
 @takes_choices
-def doctor_(choices: Choices) -> None:
+def doctor_(options: Options) -> None:
     """Show every prerequisite with the fix for what is missing; with --kernel, also what that kernel can do."""
-    with Terminal(choices.settings()) as terminal:
-        code = doctor.examine(choices, terminal.emit)
+    with Terminal(options.make_variables()) as terminal:
+        code = doctor.examine(options, terminal.emit)
     sys.exit(code)
 
 
@@ -223,9 +214,9 @@ def repro_(name: str, machine: str | None, flavour: Flavour | None, **given: Any
     failed, or the mutation does not fit the kernel.
     """
     entry = bugs.bug(name)
-    choices = Choices(machine=machine or entry.machine, flavour=flavour or entry.flavour, **given)
+    options = Options(machine=machine or entry.machine, flavour=flavour or entry.flavour, **given)
     with Terminal({}) as terminal:
-        found = repro.reproduce(entry, choices, terminal.emit)
+        found = repro.reproduce(entry, options, terminal.emit)
     click.echo(str(found))
     sys.exit(found.exit_code)
 
@@ -246,7 +237,7 @@ def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given:
     entries = [bugs.bug(name) for name in dict.fromkeys(only)] or bugs.bugs()
     entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
     with Terminal({}) as terminal:
-        found, directory = mutants.run(entries, Choices(**given), jobs, terminal.emit, whole=not only)
+        found, directory = mutants.run(entries, Options(**given), jobs, terminal.emit, whole=not only)
     click.echo(f"{found.tally()}; {directory / 'mutants.html'}")
     sys.exit(found.exit_code)
 
@@ -270,7 +261,7 @@ def bisect_(good: str, bad: str, expression: str, tree: Path, **given: Any) -> N
     is bad, BAD is good, or only skipped commits are left), 2 wrong usage, 3 the harness or the host failed.
     """
     with Terminal({}) as terminal:
-        found = bisection.bisect(tree, (good, bad), Choices(**given), ["-k", expression], terminal.emit)
+        found = bisection.bisect(tree, (good, bad), Options(**given), ["-k", expression], terminal.emit)
     click.echo(found)
     sys.exit(found.exit_code)
 
@@ -314,7 +305,7 @@ def main() -> None:
         code = end.code
     except HarnessError as error:
         Terminal({}).failure(error)
-        code = bisect.code_of_error(error) if bisecting else error.exit_code
+        code = exit_codes.code_of_error(error) if bisecting else error.exit_code
     except click.ClickException as error:
         error.show()
         code = UsageError.exit_code
@@ -326,4 +317,4 @@ def main() -> None:
             raise
         traceback.print_exc()
         code = HarnessError.exit_code
-    sys.exit(bisect.safe(int(code or 0)) if bisecting else code)
+    sys.exit(exit_codes.safe(int(code or 0)) if bisecting else code)

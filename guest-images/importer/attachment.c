@@ -26,8 +26,8 @@ void importer_note(struct importer *imp, u32 kind, int result)
 	if (imp->happened < IMPORTER_EVENTS)
 		imp->events[imp->happened] = event;
 	imp->happened++;
-	if (kind == IMPORTER_TOLD)
-		imp->told++;
+	if (kind == IMPORTER_NOTIFIED)
+		imp->notified++;
 	spin_unlock(&imp->log_lock);
 }
 
@@ -75,7 +75,7 @@ static void invalidated(struct dma_buf_attachment *attach)
 {
 	struct importer *imp = attach->importer_priv;
 
-	importer_note(imp, IMPORTER_TOLD, !!imp->sgt);
+	importer_note(imp, IMPORTER_NOTIFIED, !!imp->sgt);
 	if (imp->sgt && imp->delay_ms) {
 		imp->due = true;
 		mod_delayed_work(importer_wq, &imp->unmap, msecs_to_jiffies(imp->delay_ms));
@@ -342,7 +342,7 @@ int importer_log(struct importer *imp, struct importer_log *log)
 
 	spin_lock(&imp->log_lock);
 	log->happened = imp->happened;
-	log->told = imp->told;
+	log->notified = imp->notified;
 	spin_unlock(&imp->log_lock);
 
 	log->mapped = !!READ_ONCE(imp->sgt);

@@ -45,7 +45,7 @@ struct importer {
 
 	spinlock_t log_lock;
 	u32 happened;
-	u32 told;
+	u32 notified;
 	struct importer_event events[IMPORTER_EVENTS];
 };
 

@@ -14,7 +14,7 @@ struct importer_rdma {
 #ifdef HAVE_REVOCABLE_UMEM
 static void revoked(void *priv)
 {
-	importer_note(priv, IMPORTER_TOLD, 1);
+	importer_note(priv, IMPORTER_NOTIFIED, 1);
 }
 
 int importer_rdma_get(struct importer *imp, int fd, size_t size)

@@ -56,7 +56,7 @@ struct importer_table {
 };
 
 enum importer_event_kind {
-	IMPORTER_TOLD = 1,	/* the callback ran; result: 1 if there was a mapping */
+	IMPORTER_NOTIFIED = 1,	/* the callback ran; result: 1 if there was a mapping */
 	IMPORTER_MAPPED,	/* result: 0 or -errno */
 	IMPORTER_UNMAPPED,
 };
@@ -73,7 +73,7 @@ struct importer_log {
 	__u64 events;		/* pointer to room for this many; only the first 256 are kept */
 	__u32 room;
 	__u32 happened;		/* events, kept or not */
-	__u32 told;		/* callbacks */
+	__u32 notified;		/* callbacks */
 	__u32 mapped;
 };
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from harness.bugs.catalogue import Bug, MutationData
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite
-from harness.kernel import process
-from harness.kernel.source import release_of
+from harness.host import process
+from harness.kernel.source.resolve import release_of
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 _DEFINES = re.compile(r"\s*(?!static_assert)[A-Za-z_][^;=#]*?\b(\w+)\s*\(", re.S)

@@ -23,7 +23,7 @@ DRIVER = "vfio-harness-importer"
 USAGES = {
     "kernel": uapi.USAGE_KERNEL, "write": uapi.USAGE_WRITE, "read": uapi.USAGE_READ, "bookkeep": uapi.USAGE_BOOKKEEP,
 }  # fmt: skip
-KINDS = {uapi.TOLD: "told", uapi.MAPPED: "mapped", uapi.UNMAPPED: "unmapped"}
+KINDS = {uapi.NOTIFIED: "notified", uapi.MAPPED: "mapped", uapi.UNMAPPED: "unmapped"}
 
 
 def _open() -> int:
@@ -139,15 +139,15 @@ class Attachment(Resource):
             {"kind": KINDS[event.kind], "at": event.time_ns / 1e9, "result": event.result, "task": event.task}
             for event in events[: min(uapi.EVENTS, log.happened)]
         ]
-        return {"told": log.told, "mapped": bool(log.mapped), "events": found}
+        return {"notified": log.notified, "mapped": bool(log.mapped), "events": found}
 
     def mapped(self) -> bool:
         """Whether there is a mapping; there is none once this is closed."""
         return self.fd >= 0 and bool(self._log().mapped)
 
-    def wait_told(self, count: int, seconds: float) -> bool:
+    def wait_notified(self, count: int, seconds: float) -> bool:
         """Whether it has been told ``count`` times, within ``seconds``."""
-        return poll(lambda: self._log().told >= count, seconds)
+        return poll(lambda: self._log().notified >= count, seconds)
 
     def _log(self, events: int = 0, room: int = 0) -> Any:
         log = uapi.Log(events=events, room=room)

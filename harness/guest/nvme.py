@@ -104,7 +104,7 @@ class Controller(Resource):
     def submit(self, qid: int, command: Command, place: bool = True) -> dict[str, Any]:
         """Take the next entry of the queue for ``command``, and write it there if ``place``. Rings nothing.
 
-        Returns the ticket: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or in the
+        Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or in the
         CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
         """
         queue = self._queues[qid]
@@ -117,8 +117,8 @@ class Controller(Resource):
         elif place:
             self._memory.view[queue.sq + offset : queue.sq + offset + spec.SQE_SIZE] = sqe
         queue.tail = (queue.tail + 1) % DEPTH
-        ticket = {"qid": qid, "cid": self._cid, "sqe": sqe, "offset": offset}
-        return {**ticket, "doorbell": spec.sq_doorbell(qid), "tail": queue.tail}
+        queued = {"qid": qid, "cid": self._cid, "sqe": sqe, "offset": offset}
+        return {**queued, "doorbell": spec.sq_doorbell(qid), "tail": queue.tail}
 
     def ring(self, qid: int, tail: int) -> None:
         """Write the submission queue's doorbell ourselves."""
@@ -149,9 +149,9 @@ class Controller(Resource):
 
     def run(self, command: Command, qid: int = 0) -> int:
         """Submit, ring, wait; the completion's result. RuntimeError when the controller refuses or is silent."""
-        ticket = self.submit(qid, command)
-        self.ring(qid, ticket["tail"])
-        completion = self.completed(qid, ticket["cid"], COMMAND_SECONDS)
+        queued = self.submit(qid, command)
+        self.ring(qid, queued["tail"])
+        completion = self.completed(qid, queued["cid"], COMMAND_SECONDS)
         if completion is None or completion["status"]:
             raise RuntimeError(f"NVMe opcode {command.opcode:#x} on queue {qid}: {completion or 'no completion'}")
         return completion["result"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import KernelLacksFeature
-from harness.kernel.kconfig import Feature, requirements
+from harness.kernel.build.kconfig import Feature, requirements
 from harness.kernel.model import DmabufUapi, Kernel, RxeSupport
 from harness.kernel.uapi import HEADER
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.kernel.change import Change
+from harness.kernel.source.change import Change
 
 Flavour = Literal["release", "debug"]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import KernelError
-from harness.kernel import modules, store
+from harness.kernel import cache
+from harness.kernel.modules import image as modules
 
 
 def make(build_dir: Path, instead: Mapping[str, Path], directory: Path) -> None:
@@ -16,7 +17,7 @@ def make(build_dir: Path, instead: Mapping[str, Path], directory: Path) -> None:
     places = {modules.name_of(path): path for path in modules.listed(build_dir)}
     if unknown := sorted(instead.keys() - places.keys()):
         raise KernelError(f"{build_dir} has no module {', '.join(unknown)}")
-    with store.full_disk_named():
+    with cache.full_disk_named():
         _link(build_dir, directory, {places[name]: path for name, path in instead.items()})
 
 

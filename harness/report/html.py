@@ -4,8 +4,8 @@
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from harness.escape import printable
 from harness.report.text import repeat_command, tally
-from harness.untrusted import printable
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Evidence, RunRecord, Verdict
 
 _STYLE = """

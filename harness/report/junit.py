@@ -10,7 +10,7 @@ from itertools import groupby
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from harness.untrusted import printable
+from harness.escape import printable
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 

@@ -4,8 +4,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from harness.escape import printable
 from harness.report.text import key_evidence, one_line
-from harness.untrusted import printable
 from harness.verdict import CaseRecord, RunRecord, Verdict
 
 VERSION = "KTAP version 1"

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import HarnessError
+from harness.escape import printable
 from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
 from harness.report.text import key_evidence, one_line, repeat_command, tally
-from harness.untrusted import printable
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 LOG_WIDTH = 120

@@ -4,7 +4,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 
-from harness.untrusted import printable
+from harness.escape import printable
 from harness.verdict import CaseRecord, Evidence, Verdict
 
 MAX_LINE = 200

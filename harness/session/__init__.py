@@ -7,7 +7,7 @@ from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
 from harness.session.ioas import READABLE, WRITEABLE, Ioas
-from harness.session.nvme import Cmb, Completion, Nvme, Ticket
+from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.session import Session
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "Ioas",
     "Nvme",
     "Pending",
+    "QueuedCommand",
     "Session",
-    "Ticket",
     "Window",
 ]

@@ -20,7 +20,7 @@ class Event:
     """``told``: the callback ran (``result`` 1 if there was a mapping); ``mapped`` (0 or a negative errno) and
     ``unmapped``, by whomever. ``at``: seconds on the guest's CLOCK_MONOTONIC; ``task``: the thread's id."""
 
-    kind: Literal["told", "mapped", "unmapped"]
+    kind: Literal["notified", "mapped", "unmapped"]
     at: float
     result: int
     task: int
@@ -100,15 +100,15 @@ class Attachment(Handle):
         """Whether it has a mapping."""
         return cast(bool, self._call("mapped"))
 
-    def told(self) -> int:
+    def notifications(self) -> int:
         """How often it has been told that its mapping is no longer valid, or may be again."""
-        return cast(int, self._call("log")["told"])
+        return cast(int, self._call("log")["notified"])
 
     def events(self) -> list[Event]:
         """What happened to it, the first 256 of it."""
         return [Event(**event) for event in self._call("log")["events"]]
 
-    def wait_told(self, count: int = 1, timeout: float = 5.0) -> bool:
+    def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
         """Whether it is told ``count`` times in all within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self._agent.slowdown
-        return cast(bool, self._call("wait_told", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))
+        return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))

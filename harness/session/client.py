@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import paramiko
 
 from harness.errors import AgentLost
-from harness.session import bundle, told, wire
+from harness.session import bundle, calllog, wire
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
 
@@ -32,7 +32,7 @@ class Agent:
 
     def __init__(self, machine: Machine) -> None:
         """Start it and wait for its hello. Raises AgentLost, or what ended the VM."""
-        self.heard: Callable[[str], None] | None = None
+        self.on_call: Callable[[str], None] | None = None
         """Told each call and how it ended, in one line, by whichever thread made it."""
         self._machine = machine
         self._names: dict[int, str] = {}
@@ -46,7 +46,7 @@ class Agent:
         self._reader = threading.Thread(target=self._receive, name="agent", daemon=True)
         self._reader.start()
         try:
-            self.hello: dict[str, Any] = machine.race(self._hello, START_SECONDS, "the guest agent's hello")
+            self.hello: dict[str, Any] = machine.wait_for(self._hello, START_SECONDS, "the guest agent's hello")
         except BaseException:
             self.close()
             raise
@@ -60,9 +60,9 @@ class Agent:
         try:
             result = self._call(on, do, timeout, args)
         except Exception as error:
-            self._tell(on, do, args, told.refusal(error))
+            self._tell(on, do, args, calllog.refusal(error))
             raise
-        self._tell(on, do, args, told.answer(result))
+        self._tell(on, do, args, calllog.answer(result))
         return result
 
     def introduce(self, ref: Ref, name: str) -> None:
@@ -70,9 +70,9 @@ class Agent:
         self._names[ref.number] = name
 
     def _tell(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
-        if self.heard is not None:
+        if self.on_call is not None:
             who = on if isinstance(on, str) else self._names.get(on.number, "object")
-            self.heard(told.call(who, do, args, outcome))
+            self.on_call(calllog.call(who, do, args, outcome))
 
     def _call(self, on: str | Ref, do: str, timeout: float, args: dict[str, Any]) -> Any:
         future: Future[Any] = Future()
@@ -84,7 +84,7 @@ class Agent:
                 future.set_exception(self._lost)
         if not future.done():
             self._send(line)
-        message = self._machine.race(future, timeout, f"{do} in the guest")
+        message = self._machine.wait_for(future, timeout, f"{do} in the guest")
         if error := wire.failure(message):
             raise error
         return message.get("ok")
@@ -173,7 +173,7 @@ class Pending(Generic[T]):
 
     def result(self, timeout: float = CALL_SECONDS) -> T:
         """Its result, or raises what it raised; GuestHung when it has not ended within ``timeout`` seconds."""
-        return self._machine.race(self._future, timeout, "a call in the guest")
+        return self._machine.wait_for(self._future, timeout, "a call in the guest")
 
 
 def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:

@@ -10,7 +10,7 @@ from harness.session.client import Agent
 from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.ioas import Ioas
-from harness.session.nvme import REGISTERS, Ticket
+from harness.session.nvme import REGISTERS, QueuedCommand
 from harness.session.wire import Ref
 
 TRANSFER_SECONDS = 30.0
@@ -135,11 +135,11 @@ class Window(Handle):
         """The device writes a dword, little endian, at a multiple of 4: exactly one access on the bus."""
         self._call("store32", timeout=TRANSFER_SECONDS, offset=offset, value=value)
 
-    def ring(self, ticket: Ticket) -> None:
-        """The device writes the ticket's tail to its doorbell. ValueError if the window does not reach it."""
+    def ring(self, queued: QueuedCommand) -> None:
+        """The device writes the queued's tail to its doorbell. ValueError if the window does not reach it."""
         if self.dmabuf.region != REGISTERS:
             raise ValueError("the window is not of the doorbells' BAR")
-        self.store32(self.dmabuf.offset_of(ticket.doorbell) - self.start, ticket.tail)
+        self.store32(self.dmabuf.offset_of(queued.doorbell) - self.start, queued.tail)
 
     def local(self) -> "Window":
         """The same bytes as the local side of RDMA, by which they come from our memory or go there. rxe only."""

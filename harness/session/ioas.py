@@ -20,7 +20,7 @@ class Ioas(Handle):
         super().__init__(agent, ref or agent.call(iommufd, "ioas"))
         self._iommufd = iommufd
 
-    def beside(self) -> "Ioas":
+    def sibling(self) -> "Ioas":
         """A new one in the same context, with no device in it."""
         return Ioas(self._agent, self._iommufd)
 

@@ -14,7 +14,7 @@ DOORBELL_PAGE = (0x1000, 0x1000)  # NVMe 1.4, section 3.1.16: the doorbells begi
 
 
 @dataclass(frozen=True)
-class Ticket:
+class QueuedCommand:
     """A command that has an entry in submission queue ``qid``, and runs once ``tail`` is written to ``doorbell``.
 
     ``doorbell``: offset in BAR0. ``sqe``: the entry's 64 bytes, which lie (or are to be put) at ``offset`` of the CMB
@@ -73,27 +73,27 @@ class Nvme(Handle):
         """Create an I/O queue pair, its submission queue (4 KiB) in the CMB at ``cmb_offset`` or in memory."""
         self._call("create_io_queue", qid=qid, cmb_offset=cmb_offset)
 
-    def queue_identify(self) -> Ticket:
+    def queue_identify(self) -> QueuedCommand:
         """Queue an Identify Controller on the admin queue (0); its data goes to ``data``. Rings nothing."""
-        return _ticket(self._call("submit_identify"))
+        return _queued(self._call("submit_identify"))
 
     def queue_read(
         self, lba: int, blocks: int, *, qid: int = 1, cmb_offset: int | None = None, place: bool = True
-    ) -> Ticket:
+    ) -> QueuedCommand:
         """Queue a read of up to 4 KiB, into the CMB at ``cmb_offset`` or into ``data``. Rings nothing.
 
         Without ``place`` the entry is left for the case to write.
         """
-        return _ticket(self._call("submit_read", qid=qid, lba=lba, blocks=blocks, cmb_offset=cmb_offset, place=place))
+        return _queued(self._call("submit_read", qid=qid, lba=lba, blocks=blocks, cmb_offset=cmb_offset, place=place))
 
-    def ring(self, ticket: Ticket) -> None:
-        """Ring the ticket's doorbell from the guest's CPU."""
-        self._call("ring", qid=ticket.qid, tail=ticket.tail)
+    def ring(self, queued: QueuedCommand) -> None:
+        """Ring the queued's doorbell from the guest's CPU."""
+        self._call("ring", qid=queued.qid, tail=queued.tail)
 
-    def completed(self, ticket: Ticket, timeout: float = 2.0) -> Completion | None:
-        """The ticket's completion, or None if none arrives within ``timeout`` seconds (for a slowdown of 1)."""
+    def completed(self, queued: QueuedCommand, timeout: float = 2.0) -> Completion | None:
+        """The queued's completion, or None if none arrives within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self._agent.slowdown
-        found = self._call("completed", qid=ticket.qid, cid=ticket.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
+        found = self._call("completed", qid=queued.qid, cid=queued.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
         return Completion(**found) if found else None
 
     def data(self, length: int = 4096) -> bytes:
@@ -105,5 +105,5 @@ class Nvme(Handle):
         return cast(int, self._call("block_size"))
 
 
-def _ticket(fields: dict[str, Any]) -> Ticket:
-    return Ticket(**fields)
+def _queued(fields: dict[str, Any]) -> QueuedCommand:
+    return QueuedCommand(**fields)

@@ -74,6 +74,6 @@ def race(session: Session, lanes: Sequence[Lane], seed: str, steps: int) -> Race
         if outcome != "ok" and outcome not in may[name]
     ]
     raced = Raced(outcomes, wrong, [result["held"] for result in results])
-    if session.agent.heard:
-        session.agent.heard(f"the race: {raced}")
+    if session.agent.on_call:
+        session.agent.on_call(f"the race: {raced}")
     return raced

@@ -74,7 +74,7 @@ class Session:
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
         refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
         for device_id, mark in list(self._unplugged.items()):
-            self.let_go(device_id)
+            self.release_device(device_id)
             self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
             self.plug(device_id)
         return refused
@@ -87,20 +87,22 @@ class Session:
         """The guest's PCI address of a device of the machine's description."""
         return self.machine.pci_address(device_id)
 
-    def open_device(self, device_id: str, via: Interface | None = None, *, beside: Device | None = None) -> Device:
+    def open_device(
+        self, device_id: str, via: Interface | None = None, *, same_ioas_as: Device | None = None
+    ) -> Device:
         """Bind a device to vfio-pci and open it, as the machine says; takes it from an importer that holds it.
 
-        ``beside``: in the address space of that device, as one of its IOMMU group must be.
+        ``same_ioas_as``: in the address space of that device, as one of its IOMMU group must be.
         """
-        self.let_go(device_id)
-        device, _ = self._open(device_id, via or self.interface, beside)
+        self.release_device(device_id)
+        device, _ = self._open(device_id, via or self.interface, same_ioas_as)
         return device
 
     def open_nvme(
-        self, device_id: str = "nvme0", via: Interface | None = None, *, beside: Device | None = None
+        self, device_id: str = "nvme0", via: Interface | None = None, *, same_ioas_as: Device | None = None
     ) -> Nvme:
         """Open a controller and start it."""
-        device = self.open_device(device_id, via, beside=beside)
+        device = self.open_device(device_id, via, same_ioas_as=same_ioas_as)
         nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
         nvme.start()
         return nvme
@@ -159,7 +161,7 @@ class Session:
         """In a process of its own open a device, export ``ranges`` of BAR 0, and map that where the device sees it;
         close ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and be killed with the rest open.
         """
-        self.let_go(device_id)
+        self.release_device(device_id)
         self.bind(device_id)
         bdf, payload = self.bdf(device_id), self.export_uapi.payload(REGISTERS, ranges, os.O_RDWR | os.O_CLOEXEC, 0)
         number = self.export_uapi.feature
@@ -201,7 +203,7 @@ class Session:
         self.agent.call("pci", "insist_present", bdf=self.bdf(device_id), seconds=seconds)
         del self._unplugged[device_id]
 
-    def let_go(self, device_id: str) -> None:
+    def release_device(self, device_id: str) -> None:
         """Close the importers that hold a device."""
         for name, ready in list(self._importers.items()):
             if ready.device_id == device_id:
@@ -240,7 +242,7 @@ class Session:
         self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
-    def _open(self, device_id: str, via: Interface, beside: Device | None = None) -> tuple[Device, list[Ref]]:
+    def _open(self, device_id: str, via: Interface, same_ioas_as: Device | None = None) -> tuple[Device, list[Ref]]:
         """A device, and all the objects that it stands on."""
         bdf = self.bdf(device_id)
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
@@ -250,8 +252,8 @@ class Session:
             container = self.agent.call(*kind, bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
             return Device(self.agent, ref, bdf, self.export_uapi), [container, ref]
-        if beside:
-            iommufd, space = self._spaces[beside.ref]
+        if same_ioas_as:
+            iommufd, space = self._spaces[same_ioas_as.ref]
         else:
             iommufd = self.agent.call("iommufd", "Iommufd")
             space = self.agent.call(iommufd, "ioas")
@@ -261,7 +263,7 @@ class Session:
 
     def _make_importer(self, kind: ImporterKind) -> _Ready:
         device_id = self._device_for(kind)
-        self.let_go(device_id)
+        self.release_device(device_id)
         if kind.driver == "its own":
             bdf = self.bdf(device_id)
             ref = self.agent.call(*kind.engine, bdf=bdf)

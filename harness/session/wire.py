@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import AgentError, ImporterRefused, KernelErrno
-from harness.untrusted import printable
+from harness.escape import printable
 
 LINE_LIMIT = 4 << 20  # bytes, as in the agent
 TEXT_LIMIT = 4000  # characters of a guest's text that reach a message

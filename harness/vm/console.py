@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.untrusted import escaped
+from harness.escape import escaped
 from harness.vm.process import tail
 
 POLL_S = 0.005

@@ -20,7 +20,7 @@ from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
 from harness.vm.command import Boot
 from harness.vm.console import Console
-from harness.vm.fate import Fate
+from harness.vm.exit_cause import Fate
 from harness.vm.instance import Files, Instance
 from harness.vm.process import Process
 from harness.vm.qemu import Qemu, settle
@@ -218,7 +218,7 @@ class Machine:
         if full := disk.shortage(self._rundir):
             self._fate.on_host(full)
 
-    def race(self, future: Future[T], timeout: float, what: str) -> T:
+    def wait_for(self, future: Future[T], timeout: float, what: str) -> T:
         """The future's result, unless the VM is lost first (GuestCrashed, QemuDied), the kernel oopses and nothing
         comes back any more (GuestOopsed), or ``timeout * slowdown`` seconds pass (GuestHung, with the blocked tasks'
         stacks in its notes)."""

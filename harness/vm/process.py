@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import LaunchError, MissingPrerequisite
-from harness.untrusted import escaped
+from harness.escape import escaped
 from harness.vm.command import shown
 
 T = TypeVar("T")

@@ -140,7 +140,7 @@ FORMATS = (
     ),
     Format(
         "panic",
-        # Not of a guest that has run out of memory: harness/vm/fate.py says what that is.
+        # Not of a guest that has run out of memory: harness/vm/exit_cause.py says what that is.
         re.compile(r"Kernel panic - not syncing: (?!System is deadlocked on memory)(?P<what>.{1,160})"),
         "panic: {what}",
         _END_PANIC,

@@ -17,21 +17,21 @@ from commandline import AS_TYPED
 
 from harness.errors import GuestCrashed, GuestHung, HarnessError, QemuDied
 from harness.progress import silent
-from harness.rig import Choices, Rig
+from harness.run.setup import Options, Setup
 from harness.vm import Machine
 
 DEADLINE = 20.0
 
 
 @pytest.fixture(scope="module")
-def rig() -> Rig:
-    return Rig.prepare(Choices(), silent)
+def setup() -> Setup:
+    return Setup.prepare(Options(), silent)
 
 
 @pytest.fixture
-def machine(rig: Rig, tmp_path: Path) -> Iterator[Machine]:
+def machine(setup: Setup, tmp_path: Path) -> Iterator[Machine]:
     """A machine that is ready; when the test is done, nothing of it may be left."""
-    with rig.machine_in(tmp_path) as machine:
+    with setup.machine_in(tmp_path) as machine:
         pid, port = machine.pid, machine.ssh_port()
         machine.wait_ready()
         yield machine
@@ -66,7 +66,7 @@ def test_death_ends_every_wait(machine: Machine, death: str) -> None:
     act(machine)
     began = time.monotonic()
     with pytest.raises(kind, match=said) as caught:
-        machine.race(never, DEADLINE, "a call that never returns")
+        machine.wait_for(never, DEADLINE, "a call that never returns")
     assert time.monotonic() - began < DEADLINE / 2
     assert machine.lost is caught.value
     assert "Linux version" in machine.console.since(0) or "Run /sbin/vfio-harness-init" in notes(caught.value)
@@ -77,7 +77,7 @@ def test_death_ends_every_wait(machine: Machine, death: str) -> None:
 def test_stopped_vcpus_are_a_hang(machine: Machine) -> None:
     machine.qmp.execute("stop")
     with pytest.raises(GuestHung, match="a call that never returns: no answer within") as caught:
-        machine.race(Future(), 1.0, "a call that never returns")
+        machine.wait_for(Future(), 1.0, "a call that never returns")
     assert "run state: paused" in notes(caught.value)
     assert "RIP=" in notes(caught.value)
     assert machine.lost is None
@@ -88,7 +88,7 @@ def test_stopped_vcpus_are_a_hang(machine: Machine) -> None:
 def test_stuck_task_is_in_the_notes_of_a_hang(machine: Machine) -> None:
     guest(machine, "dd if=/dev/zero of=/dev/null")
     with pytest.raises(GuestHung) as caught:
-        machine.race(Future(), 1.0, "a call that never returns")
+        machine.wait_for(Future(), 1.0, "a call that never returns")
     assert "sysrq: Show Blocked State" in notes(caught.value)
     assert "Comm: dd" in notes(caught.value)
 
@@ -98,15 +98,15 @@ def test_reset_that_was_announced_is_no_death(machine: Machine) -> None:
     assert machine.lost is None
 
 
-def test_two_machines_at_once_do_not_meet(rig: Rig, machine: Machine, tmp_path: Path) -> None:
-    with rig.machine_in(tmp_path / "other") as other:
+def test_two_machines_at_once_do_not_meet(setup: Setup, machine: Machine, tmp_path: Path) -> None:
+    with setup.machine_in(tmp_path / "other") as other:
         other.wait_ready()
         assert other.ssh_port() != machine.ssh_port()
         guest(other, "echo other > /tmp/name").read()
         assert guest(machine, "cat /tmp/name").read() == b""
         os.kill(other.pid, signal.SIGKILL)
         with pytest.raises(QemuDied):
-            other.race(Future(), DEADLINE, "a call")
+            other.wait_for(Future(), DEADLINE, "a call")
     assert guest(machine, "echo alive").read() == b"alive\n"
 
 
@@ -114,15 +114,15 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from harness.progress import silent
-from harness.rig import Choices, Rig
-with Rig.prepare(Choices(), silent).machine_in(Path(sys.argv[1])) as machine:
+from harness.setup import Options, Setup
+with Setup.prepare(Options(), silent).machine_in(Path(sys.argv[1])) as machine:
     print(machine.pid, flush=True)
     time.sleep(100)
 """
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_qemu_dies_with_the_harness(rig: Rig, tmp_path: Path, sign: signal.Signals) -> None:
+def test_qemu_dies_with_the_harness(setup: Setup, tmp_path: Path, sign: signal.Signals) -> None:
     argv = [*AS_TYPED, sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
         assert owner.stdout
@@ -135,13 +135,13 @@ def test_qemu_dies_with_the_harness(rig: Rig, tmp_path: Path, sign: signal.Signa
         time.sleep(0.01)
 
 
-def test_kernel_that_is_none(rig: Rig, tmp_path: Path) -> None:
+def test_kernel_that_is_none(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    boot = rig.boot_files()
+    boot = setup.boot_files()
     bad = type(boot)(tmp_path / "empty", boot.root, boot.modules, boot.ssh_key, boot.host_key)
     with (
         pytest.raises(HarnessError, match=r"QEMU did not start: exit code 1\n.*(?s:.*)-device nvme"),
-        Machine(rig.machine, bad, rig.qemu, rig.accel, tmp_path / "run"),
+        Machine(setup.machine, bad, setup.qemu, setup.accel, tmp_path / "run"),
     ):
         pass
     assert not list((tmp_path / "run").glob("*.img"))

@@ -13,8 +13,9 @@ from commandline import CommandLine, Outcome
 
 from harness import paths
 from harness.errors import HarnessError
-from harness.kernel import KernelSpec, debian, obtain
-from harness.kernel.series import Series
+from harness.kernel import KernelSpec, obtain
+from harness.kernel.source import debian
+from harness.kernel.source.series import Series
 from harness.progress import silent
 
 KERNEL = "debian:6.1"
@@ -29,7 +30,7 @@ CASES = (
 MENDED = {
     "test_cmb_write[dma-api+edu]": "broken: an importer's write lands exactly where it aims",
     "test_unmapping_gives_the_memory_back": "broken: an unmap frees the scatter list",
-    "test_told_once[reset]": "broken: reset tells each importer 2 times",
+    "test_notify_once[reset]": "broken: reset tells each importer 2 times",
     "test_the_same_attachment_maps_again[dma-api+edu-command-mem]": "broken: while command-mem lasts the buffer cannot",
     "test_the_same_attachment_maps_again[dma-api+edu-reset]": "the kernel refused: dma_buf_map_attachment gave ENODEV",
 }
@@ -37,13 +38,13 @@ MENDED = {
 is live revoked."""
 OTHERS = {
     "test_close_revokes[dma-api+edu]": ("SPLAT", "NULL pointer dereference in vfio_pci_dma_buf_attach"),
-    "test_told_once[d3hot]": ("FAIL", "broken: d3hot tells each importer 1 times"),
+    "test_notify_once[d3hot]": ("FAIL", "broken: d3hot tells each importer 1 times"),
 }
 """What else is wrong with it."""
 RIGHT = [
     "test_doorbell_reaches_the_controller[dma-api+edu]",
     "test_no_doorbell_no_completion[dma-api+edu]",
-    "test_told_once[close]",
+    "test_notify_once[close]",
     "test_refusal[uapi.header]",
     "test_refusal[uapi.operation]",
     "test_refusal[uapi.region]",

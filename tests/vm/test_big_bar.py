@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
 from harness.errors import ImporterRefused
 from harness.session import Attachment, Cmb, DmaBuf, Importer, Nvme
 from harness.witness import Watch

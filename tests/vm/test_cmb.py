@@ -3,7 +3,7 @@
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
 from harness.session import Cmb, Importer, Nvme, Window
 
 pytestmark = pytest.mark.contract("cmb", "importers.live")

@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness import probe
-from harness.contract import must
+from harness.cases import probe
+from harness.cases.must import must
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -25,6 +25,6 @@ def test_every_domain(session: Session, nvme: Nvme, importer: Importer, watch: W
     domains["made after the reset"] = session.new_domain(importer)
     for made, domain in domains.items():
         domain.enter()
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.blocked, f"a reset leaves nothing of an area in a domain {made}", shot)
     must(window.detach() == window.length, "the unmap of a dead area gives its length, whatever domains it was in")

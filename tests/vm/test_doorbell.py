@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness import probe
-from harness.contract import must
+from harness.cases import probe
+from harness.cases.must import must
 from harness.session import Importer, Nvme
 from harness.witness import Watch
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.contract("doorbell", "importers.live")
 def test_doorbell_reaches_the_controller(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """A doorbell rung only through an importer makes the controller run the queued command."""
     window = importer.attach(nvme.export_doorbells())
-    ticket = probe.queue_command(nvme)
-    rang = probe.ring(nvme, ticket, window, watch)
+    queued = probe.queue_command(nvme)
+    rang = probe.ring(nvme, queued, window, watch)
     must(rang.arrived, "a live mapping of the doorbell page reaches the device", rang)
-    must(rang.values == [ticket.tail], "one store of the importer is one write of that value", rang)
+    must(rang.values == [queued.tail], "one store of the importer is one write of that value", rang)
 
 
 def test_no_doorbell_no_completion(nvme: Nvme, importer: Importer, watch: Watch) -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from harness.contract import must, must_fail
+from harness.cases.must import must, must_fail
 from harness.session import DmaBuf, Nvme, Session
 
 EXPORTER = "vfio_pci_core"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.errors import KernelErrno
 from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
@@ -66,7 +66,7 @@ def test_a_pin_keeps_nothing_from_being_revoked(nvme: Nvme, buffer: DmaBuf, atta
     pinned.pin()
     pinned.map()
     nvme.device.set_memory(False)
-    must(pinned.told() == 1, "a pinned importer is told of a revoke", pinned.events())
+    must(pinned.notifications() == 1, "a pinned importer is told of a revoke", pinned.events())
     with must_fail("ENODEV", "a revoked buffer cannot be mapped by a pinned importer"):
         pinned.map()
     pinned.unpin()
@@ -174,15 +174,15 @@ def test_the_rdma_core_tells_its_driver(nvme: Nvme, buffer: DmaBuf, attach: Atta
     except KernelErrno as refusal:
         must(refusal.name == "EOPNOTSUPP", "a pinned, revocable buffer of the RDMA core's is accepted", refusal)
         pytest.skip("this kernel's RDMA core has no pinned buffers that can be revoked")
-    must(region.told() == 0, "who has registered is told of no revoke before there is one", region.events())
+    must(region.notifications() == 0, "who has registered is told of no revoke before there is one", region.events())
     nvme.device.set_memory(False)
     for each in (region, idle):
-        must(each.told() == 1, "the RDMA core tells its driver of a revoke", each.events())
+        must(each.notifications() == 1, "the RDMA core tells its driver of a revoke", each.events())
     idle.detach()
-    must(idle.told() == 1, "the deregistration of what is revoked tells nobody again", idle.events())
+    must(idle.notifications() == 1, "the deregistration of what is revoked tells nobody again", idle.events())
     nvme.device.set_memory(True)
     nvme.device.set_memory(False)
-    must(region.told() == 1, "the RDMA core tells its driver once", region.events())
+    must(region.notifications() == 1, "the RDMA core tells its driver once", region.events())
 
 
 @pytest.mark.needs("iommufd")

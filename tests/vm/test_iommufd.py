@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import READABLE, WRITEABLE, DmaBuf, Importer, Ioas, Nvme, Session
 from harness.witness import Watch
 
@@ -99,7 +99,7 @@ def test_bad_arguments_are_refused(buffer: DmaBuf, ioas: Ioas) -> None:
             ioas.map_file(buffer, flags=READABLE | WRITEABLE | unknown)
     with must_fail("EINVAL", "a map that is neither readable nor writeable is refused"):
         ioas.map_file(buffer, flags=0)
-    gone = ioas.beside()
+    gone = ioas.sibling()
     gone.map_file(buffer)
     gone.close()
     with must_fail("ENOENT", "an address space that is gone takes no map"):
@@ -120,7 +120,7 @@ def test_each_address_space_is_cut(session: Session, nvme: Nvme, ioas: Ioas, wat
     nvme.device.reset()
     nvme.start()
     for window in windows:
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.blocked, f"a reset cuts {window.importer.kind.name} as it cuts the others", shot)
     unmapped = ioas.unmap(idle, buffer.size())
     must(unmapped == buffer.size(), "a dead area that no device ever saw is unmapped as others are", unmapped)
@@ -131,7 +131,7 @@ def test_each_address_space_is_cut(session: Session, nvme: Nvme, ioas: Ioas, wat
 def test_a_copy_is_cut(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """A copy of a live area is live, even from an address space without a device, and a reset cuts it too."""
     buffer = nvme.export_doorbells()
-    other = session.ioas(importer).beside()
+    other = session.ioas(importer).sibling()
     origin = other.map_file(buffer)
     copy = importer.copy(buffer, other, origin)
     other.unmap(origin, buffer.size())
@@ -139,7 +139,7 @@ def test_a_copy_is_cut(session: Session, nvme: Nvme, importer: Importer, watch: 
     must(rang.arrived, "a copy of a live area reaches the device, and outlives the original", rang)
     nvme.device.reset()
     nvme.start()
-    shot = probe.shoot(probe.queue_command(nvme), copy, watch)
+    shot = probe.ring_once(probe.queue_command(nvme), copy, watch)
     must(shot.blocked, "a reset cuts a copy as it cuts an original", shot)
 
 
@@ -149,7 +149,7 @@ def test_a_copy_of_the_dead_is_dead(session: Session, nvme: Nvme, importer: Impo
     """A copy of a revoked area, made during the revoke or after it, maps nothing, and can be unmapped."""
     buffer = nvme.export_doorbells()
     space = session.ioas(importer)
-    other = space.beside()
+    other = space.sibling()
     origin = importer.attach(buffer)
     nvme.device.set_memory(False)
     copies = [importer.copy(buffer, space, origin.iova())]
@@ -157,7 +157,7 @@ def test_a_copy_of_the_dead_is_dead(session: Session, nvme: Nvme, importer: Impo
     nvme.device.set_memory(True)
     copies += [importer.copy(buffer, space, origin.iova()), importer.copy(buffer, other, idle)]
     for window in copies:
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.blocked, "a copy of a dead area does not reach the device", shot)
     unmapped = [window.detach() for window in (origin, *copies)]
     must(set(unmapped) == {buffer.size()}, "a dead area and its copies are unmapped whole, in any order", unmapped)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
+from harness.cases.probe import Ring
 from harness.errors import KernelErrno
-from harness.probe import Ring
 from harness.session import Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.witness import Watch
 
@@ -85,10 +85,10 @@ def test_trigger_revokes(nvme: Nvme, importer: Importer, trigger: str, watch: Wa
     rang = ring(nvme, old, watch)
     must(rang.arrived, f"before {trigger} the mapping is live", rang)
 
-    ticket = probe.queue_command(nvme)
+    queued = probe.queue_command(nvme)
     what.act(nvme.device)
     if what.undo:
-        shot = probe.shoot(ticket, old, watch)
+        shot = probe.ring_once(queued, old, watch)
         must(shot.blocked, f"while {trigger} lasts no mapping reaches the device", shot)
         with must_fail("ENODEV", f"while {trigger} lasts the buffer cannot be mapped"):
             importer.attach(buffer)
@@ -108,7 +108,7 @@ def test_harmless_writes_disturb_nothing(nvme: Nvme, importer: Importer, watch: 
     window = importer.attach(nvme.export_doorbells())
     for name, act in HARMLESS.items():
         act(nvme.device)
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.arrived, f"{name} disturbs no mapping", shot)
     rang = ring(nvme, window, watch)
     must(rang.arrived, "a mapping that nothing revoked reaches the device", rang)
@@ -155,7 +155,7 @@ def test_the_last_obstacle_unrevokes(nvme: Nvme, importer: Importer, watch: Watc
                 importer.attach(buffer)
         outside.undo(nvme.device)
         nvme.start()
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.blocked, f"a mapping made before {inner} in {outer} is dead for good", shot)
         rang = ring(nvme, importer.attach(buffer), watch)
         must(rang.arrived, f"a buffer is live once {inner} and then {outer} have ended", rang)
@@ -174,7 +174,7 @@ def test_twice_is_once(nvme: Nvme, importer: Importer, watch: Watch) -> None:
         for step in filter(None, (what.act, what.act, what.undo, what.undo)):
             step(nvme.device)
         nvme.start()
-        shot = probe.shoot(probe.queue_command(nvme), window, watch)
+        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
         must(shot.blocked, f"{trigger} kills each mapping that was made before it", shot)
     rang = ring(nvme, importer.attach(buffer), watch)
     must(rang.arrived, "after all that a new mapping of the same fd is live", rang)
@@ -193,7 +193,7 @@ def test_close_while_revoked(session: Session, nvme: Nvme, importer: Importer, t
     again = session.open_nvme()
     rang = ring(again, importer.attach(again.export_doorbells()), watch)
     must(rang.arrived, f"a device that was closed during {trigger} can be opened and exported anew", rang)
-    shot = probe.shoot(probe.queue_command(again), old, watch)
+    shot = probe.ring_once(probe.queue_command(again), old, watch)
     must(shot.blocked, "a mapping of a closed device does not reach the device opened anew", shot)
 
 
@@ -223,7 +223,7 @@ def test_the_importer_keeps_the_buffer(nvme: Nvme, importer: Importer, watch: Wa
     must(rang.arrived, "a mapping is live after the dma-buf's fd is closed", rang)
     nvme.device.reset()
     nvme.start()
-    shot = probe.shoot(probe.queue_command(nvme), window, watch)
+    shot = probe.ring_once(probe.queue_command(nvme), window, watch)
     must(shot.blocked, "a reset revokes a buffer that only its importer still holds", shot)
 
 
@@ -238,7 +238,7 @@ def test_unbind_waits_for_nothing(session: Session, nvme: Nvme, importer: Import
     again = session.open_nvme()
     with must_fail("ENODEV", "a buffer of a device that was unbound stays dead"):
         importer.attach(buffer)
-    shot = probe.shoot(probe.queue_command(again), old, watch)
+    shot = probe.ring_once(probe.queue_command(again), old, watch)
     must(shot.blocked, "a mapping of a device that was unbound does not reach it when it is bound again", shot)
 
 
@@ -266,7 +266,7 @@ def test_failed_hot_reset_unrevokes(session: Session, importer: Importer, watch:
     else:
         pytest.skip("a hot reset of nvme1 does not fail here: this QEMU's port tells that its link is up")
     nvme.start()
-    shot = probe.shoot(probe.queue_command(nvme), old, watch)
+    shot = probe.ring_once(probe.queue_command(nvme), old, watch)
     must(shot.blocked, "a mapping made before a failed hot reset is dead for good", shot)
     rang = ring(nvme, importer.attach(buffer), watch)
     must(rang.arrived, "after a failed hot reset a new mapping of the same fd is live", rang)
@@ -288,7 +288,7 @@ WAKING: dict[str, Callable[[Nvme], object]] = {
 def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importer, trigger: str, watch: Watch) -> None:
     """From LOW_POWER_ENTRY to LOW_POWER_EXIT nothing makes a buffer live: the device may be suspended at any time."""
     buffer = nvme.export_doorbells()
-    ticket = probe.queue_command(nvme)
+    queued = probe.queue_command(nvme)
     nvme.device.low_power_entry()
     made = WAKING[trigger](nvme)
     try:
@@ -296,7 +296,7 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
     except KernelErrno as refusal:
         must(refusal.name == "ENODEV", "a buffer of a device in low power cannot be mapped", refusal)
     else:
-        shot = probe.shoot(ticket, window, watch)
+        shot = probe.ring_once(queued, window, watch)
         seen = f"it was mapped, with the device in {session.power_state('nvme0')}, and then {shot}"
         must(False, f"after {trigger} in low power a buffer stays revoked", seen)
     nvme.device.low_power_exit()
@@ -344,7 +344,7 @@ def test_error_recovery_revokes(session: Session, importer: Importer, watch: Wat
         pytest.skip("this machine's firmware keeps PCIe errors from the kernel; the machine aer lets it have them")
     nvme = session.open_nvme()
     old = importer.attach(nvme.export_doorbells())
-    ticket = probe.queue_command(nvme)
+    queued = probe.queue_command(nvme)
     session.recover_from_error("rp-nvme0")
-    shot = probe.shoot(ticket, old, watch)
+    shot = probe.ring_once(queued, old, watch)
     must(shot.blocked, "a mapping made before error recovery does not reach the device after it", shot)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from harness.contract import must, must_fail
+from harness.cases.must import must, must_fail
 from harness.session import Attachment, Importer, Nvme, Session
-from harness.session.attempts import Applicant, Request
-from harness.session.leaks import leaks, told
+from harness.session.feature_request import FeatureClient, Request
+from harness.session.leaks import leaks, listed
 
 Attach = Callable[..., Attachment]
 
@@ -37,7 +37,7 @@ def test_exports_lose_nothing(session: Session, importer: Importer, attach: Atta
     """Exports that are granted, refused, imported, revoked and outlived by their fd leave no memory behind."""
     with leaks(session) as lost:
         nvme = session.open_nvme()
-        Applicant(session, nvme.device).ask(*REQUESTS.values(), times=TIMES)
+        FeatureClient(session, nvme.device).ask(*REQUESTS.values(), times=TIMES)
         for _ in range(TIMES):
             buffer = nvme.export_doorbells()
             attachment, window = attach(buffer), importer.attach(buffer)
@@ -51,7 +51,7 @@ def test_exports_lose_nothing(session: Session, importer: Importer, attach: Atta
         nvme.device.close()
         outliving.close()
         session.reset()
-    must(not lost, "what an export allocates is given back", told(lost))
+    must(not lost, "what an export allocates is given back", listed(lost))
 
 
 def test_maps_lose_nothing(session: Session, nvme: Nvme, attach: Attach) -> None:
@@ -62,4 +62,4 @@ def test_maps_lose_nothing(session: Session, nvme: Nvme, attach: Attach) -> None
         attachment.map()
         nvme.device.set_memory(False)
         session.reset()
-    must(not lost, "an unmap gives back what the map has allocated", told(lost))
+    must(not lost, "an unmap gives back what the map has allocated", listed(lost))

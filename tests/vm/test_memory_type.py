@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness import probe
-from harness.contract import must
-from harness.session import Importer, Nvme, Session, attempts
+from harness.cases import probe
+from harness.cases.must import must
+from harness.session import Importer, Nvme, Session
+from harness.session import feature_request as attempts
 from harness.witness import IommuMap, Watch
 
 pytestmark = [

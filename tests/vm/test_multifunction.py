@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -17,7 +17,7 @@ IMPORTERS = pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe"], indirec
 @pytest.fixture
 def sibling(session: Session, nvme: Nvme) -> Nvme:
     """The slot's second controller, open in the same address space."""
-    return session.open_nvme("nvme0f1", beside=nvme.device)
+    return session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
 
 
 def test_hot_reset_tells_its_functions(session: Session, nvme: Nvme) -> None:
@@ -62,6 +62,6 @@ def test_hot_reset_leaves_the_closed_alone(
     nvme.start()
     with must_fail("ENODEV", "a hot reset does not bring back the buffer of a function that is closed"):
         importer.attach(buffer)
-    again = session.open_nvme("nvme0f1", beside=nvme.device)
+    again = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
     rang = probe.ring(again, probe.queue_command(again), old, watch)
     must(rang.blocked, "a mapping of a function that was closed stays dead after a hot reset", rang)

@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.errors import ImporterRefused
 from harness.session import DmaBuf, Importer, Nvme, Session, Window
 from harness.witness import Watch
@@ -87,7 +87,7 @@ def test_local_use_rings_and_is_revoked(nvme: Nvme, importer: Importer, watch: W
     must(rang.arrived, "before the reset an RDMA READ into the MR rings the doorbell", rang)
     nvme.device.reset()
     nvme.start()
-    shot = probe.shoot(probe.queue_command(nvme), local, watch)
+    shot = probe.ring_once(probe.queue_command(nvme), local, watch)
     must(shot.blocked, "after the reset an RDMA READ into the MR does not reach the device", shot)
 
 

@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from harness import probe
-from harness.contract import must
+from harness.cases import probe
+from harness.cases.must import must
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -27,9 +27,9 @@ def test_remote_io(session: Session, nvme: Nvme, importer: Importer, watch: Watc
     memory = importer.attach(nvme.device.export(cmb.region, [(cmb.offset, cmb.size)]))
     doorbells = importer.attach(nvme.export_doorbells())
 
-    ticket = nvme.queue_read(LBA, 1, qid=QUEUE, cmb_offset=DATA_AT, place=False)
-    memory.write(ticket.offset, ticket.sqe)
-    rang = probe.ring(nvme, ticket, doorbells, watch)
+    queued = nvme.queue_read(LBA, 1, qid=QUEUE, cmb_offset=DATA_AT, place=False)
+    memory.write(queued.offset, queued.sqe)
+    rang = probe.ring(nvme, queued, doorbells, watch)
 
     must(rang.arrived, "a peer's doorbell makes the controller fetch a command that a peer wrote", rang)
     must(memory.read(DATA_AT, BLOCK) == content, "a peer reads from the CMB what the host finds on the disk")

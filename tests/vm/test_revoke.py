@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import Importer, Nvme, Session
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
@@ -36,8 +36,8 @@ def test_reset_revokes(nvme: Nvme, importer: Importer, watch: Watch) -> None:
 def test_reset_revokes_under_fire(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """While VFIO_DEVICE_RESET runs, each ring either arrives or is refused, and none arrives after one was refused."""
     window = importer.attach(nvme.export_doorbells())
-    ticket = probe.queue_command(nvme)
-    volley = probe.ring_during(session.start(nvme.device.reset), ticket, window, watch)
+    queued = probe.queue_command(nvme)
+    volley = probe.ring_during(session.start(nvme.device.reset), queued, window, watch)
     must(volley.orderly, "until the revoke a ring arrives, and from then on every ring is refused", volley)
     must(volley.rings[-1].blocked, "VFIO_DEVICE_RESET does not return before the mapping is dead", volley.rings[-1])
 
@@ -51,15 +51,15 @@ def test_memory_disable_revokes(nvme: Nvme, importer: Importer, watch: Watch) ->
     must(rang.arrived, "before COMMAND.MEM is cleared the mapping is live", rang)
 
     nvme.device.set_memory(False)
-    rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
+    rang = probe.ring(nvme, queued := probe.queue_command(nvme), old, watch)
     must(rang.blocked, "while COMMAND.MEM is clear no mapping reaches the device", rang)
     with must_fail("ENODEV", "while COMMAND.MEM is clear the buffer cannot be mapped"):
         importer.attach(buffer)
 
     nvme.device.set_memory(True)
-    rang = probe.ring(nvme, ticket, old, watch)
+    rang = probe.ring(nvme, queued, old, watch)
     must(rang.blocked, "a mapping made before COMMAND.MEM was cleared stays dead once it is set", rang)
-    rang = probe.ring(nvme, ticket, importer.attach(buffer), watch)
+    rang = probe.ring(nvme, queued, importer.attach(buffer), watch)
     must(rang.arrived, "once COMMAND.MEM is set a new mapping of the same fd is live", rang)
 
 
@@ -71,9 +71,9 @@ def test_close_revokes(session: Session, nvme: Nvme, importer: Importer, watch: 
     rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
     must(rang.arrived, "before the close the mapping is live", rang)
 
-    ticket = probe.queue_command(nvme)
+    queued = probe.queue_command(nvme)
     nvme.device.close()
-    rang = probe.shoot(ticket, old, watch)
+    rang = probe.ring_once(queued, old, watch)
     must(rang.blocked, "after the device's last close no mapping reaches it", rang)
     with must_fail("ENODEV", "after the device's last close the buffer cannot be mapped"):
         importer.attach(buffer)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import Attachment, Importer, Nvme, Session
-from harness.session.attempts import bars
+from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 

@@ -13,11 +13,11 @@ from random import Random
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
-from harness.session.leaks import leaks, told
+from harness.session.leaks import leaks, listed
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.races import Lane, Move, race
 from harness.session.wire import Ref
@@ -115,7 +115,11 @@ class Arena:
             for ref in refs
         ]
         self.must_be_sound(nvme, buffer, stale)
-        must(not attachment.mapped(), "a revoke leaves no mapping behind, whatever it raced with", attachment.told())
+        must(
+            not attachment.mapped(),
+            "a revoke leaves no mapping behind, whatever it raced with",
+            attachment.notifications(),
+        )
 
     def must_be_sound(self, nvme: Nvme, buffer: DmaBuf, stale: Sequence[Window] = ()) -> None:
         """Revoked and brought back once more, the device answers to a new mapping, and to none from before."""
@@ -124,7 +128,7 @@ class Arena:
         nvme.device.set_memory(True)
         nvme.start()
         for window in stale:
-            shot = probe.shoot(probe.queue_command(nvme), window, self.watch)
+            shot = probe.ring_once(probe.queue_command(nvme), window, self.watch)
             must(shot.blocked, "what a race has left mapped is dead after a revoke", shot)
             window.close()
         self.must_be_live(nvme, buffer)
@@ -145,7 +149,7 @@ class Arena:
             yield
             self.session.reset()
         new = [leak for leak in lost if KNOWN_LEAK not in leak.frames]
-        must(not new, "a race loses no memory", told(new))
+        must(not new, "a race loses no memory", listed(new))
 
 
 @pytest.fixture
@@ -215,7 +219,7 @@ def test_export_against_close(arena: Arena, session: Session) -> None:
 @by_iommufd
 def test_functions_reset_their_slot(arena: Arena, session: Session, nvme: Nvme, attach: Attach) -> None:
     """Two functions are reset with their slot, each by its own user, while both are exported and mapped."""
-    sibling = session.open_nvme("nvme0f1", beside=nvme.device)
+    sibling = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
     with arena.nothing_lost():
         buffer, other = nvme.export_doorbells(), sibling.export_doorbells()
         attachment, beside = attach(buffer), attach(other)

@@ -5,8 +5,8 @@ from itertools import permutations
 
 import pytest
 
-from harness import probe
-from harness.contract import must, must_fail
+from harness.cases import probe
+from harness.cases.must import must, must_fail
 from harness.session import Importer, Nvme, Session
 from harness.session.handle import Handle
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
@@ -65,12 +65,12 @@ def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Imp
     nvme.device.listen_for_requests()
     unplug = session.start(session.unplug, "nvme0")
     must(nvme.device.requested(), "who has a device open is asked to close it when it is unplugged")
-    rang = probe.ring(nvme, ticket := probe.queue_command(nvme), old, watch)
+    rang = probe.ring(nvme, queued := probe.queue_command(nvme), old, watch)
     must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
 
     nvme.device.close()
     unplug.result()
-    shot = probe.shoot(ticket, old, watch)
+    shot = probe.ring_once(queued, old, watch)
     must(shot.blocked, "no mapping reaches a device that was unplugged", shot)
     with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
         importer.attach(buffer)
@@ -79,7 +79,7 @@ def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Imp
     again = session.open_nvme()
     rang = probe.ring(again, probe.queue_command(again), importer.attach(again.export_doorbells()), watch)
     must(rang.arrived, "a device that is plugged in again can be exported anew", rang)
-    shot = probe.shoot(probe.queue_command(again), old, watch)
+    shot = probe.ring_once(probe.queue_command(again), old, watch)
     must(shot.blocked, "a mapping from before the unplug does not reach it", shot)
 
 
@@ -100,17 +100,17 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
     if device:
         must(device.requested(), "who drives the importing device is asked to close it")
         window.detach()
-        session.let_go(importer.device_id)
+        session.release_device(importer.device_id)
     unplug.result()
 
     rang = probe.ring(nvme, probe.queue_command(nvme), others, watch)
     must(rang.arrived, "the unplug of an importing device disturbs no other importer", rang)
     nvme.device.reset()
     nvme.start()
-    shot = probe.shoot(probe.queue_command(nvme), others, watch)
+    shot = probe.ring_once(probe.queue_command(nvme), others, watch)
     must(shot.blocked, "a reset after it revokes as ever", shot)
 
-    session.let_go(importer.device_id)
+    session.release_device(importer.device_id)
     session.plug(importer.device_id)
     again = session.importer(importer.kind.name)
     rang = probe.ring(nvme, probe.queue_command(nvme), again.attach(buffer), watch)

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
 from harness.session import Session
-from harness.session.attempts import (
+from harness.session.export import Range
+from harness.session.feature_request import (
     GET,
     HEAD,
     HEADER,
     PROBE,
     RANGE,
     SET,
-    Applicant,
     Bar,
+    FeatureClient,
     Outcome,
     Request,
     bars,
     open_unbound,
 )
-from harness.session.export import Range
 
 PAGE = 4096
 U64 = 1 << 64
@@ -155,7 +155,7 @@ def pairs() -> Iterator[tuple[Refusal, Refusal, Request]]:
             yield first, second, request
 
 
-def check(applicant: Applicant, refusals: list[tuple[object, str, Request]]) -> None:
+def check(applicant: FeatureClient, refusals: list[tuple[object, str, Request]]) -> None:
     """Each request gets its errno; the sentence says why."""
     for (sentence, errno, request), outcome in zip(
         refusals, applicant.ask(*(request for _, _, request in refusals)), strict=True
@@ -171,16 +171,16 @@ def device_id(session: Session) -> str:
 
 
 @pytest.fixture
-def applicant(session: Session, device_id: str) -> Applicant:
+def applicant(session: Session, device_id: str) -> FeatureClient:
     """Asks that device."""
-    return Applicant(session, session.open_device(device_id))
+    return FeatureClient(session, session.open_device(device_id))
 
 
 @pytest.mark.parametrize(
     "row",
     [pytest.param(row, marks=pytest.mark.contract("uapi", row)) for row in dict.fromkeys(r.row for r in REFUSALS)],
 )
-def test_refusal(session: Session, applicant: Applicant, row: str) -> None:
+def test_refusal(session: Session, applicant: FeatureClient, row: str) -> None:
     """A request with one thing wrong is refused with the errno of the contract's row."""
     wrong = [refusal for refusal in TABLES[session.export_uapi.single] if refusal.row == row]
     if not wrong:
@@ -215,7 +215,7 @@ PAST = {False: (beyond, overflowing), True: (beyond,)}
 def test_bounds(session: Session) -> None:
     """Ranges up to the end of a BAR are exported; a page more, an address space's end, or part of a page is refused."""
     refused: list[tuple[object, str, Request]] = []
-    applicant = Applicant(session, session.open_device(UNDER_TEST))
+    applicant = FeatureClient(session, session.open_device(UNDER_TEST))
     for number, bar in bars(session, UNDER_TEST).items():
         inside = [Request(number, ((0, bar.size),)), Request(number, ((bar.size - PAGE, PAGE),))]
         for request, outcome in zip(inside, applicant.ask(*inside), strict=True):
@@ -235,13 +235,13 @@ def test_bounds(session: Session) -> None:
 
 @MANY_RANGES
 @pytest.mark.contract("uapi", "uapi.order")
-def test_earlier_check_wins(applicant: Applicant) -> None:
+def test_earlier_check_wins(applicant: FeatureClient) -> None:
     """Of two things wrong with a request, the one that is checked earlier decides the errno."""
     check(applicant, [(f"with {second.what} as well, {first}", first.errno, both) for first, second, both in pairs()])
 
 
 @pytest.mark.contract("uapi", "uapi.operation")
-def test_probe(applicant: Applicant) -> None:
+def test_probe(applicant: FeatureClient) -> None:
     """PROBE gives 0, looks at no payload and exports nothing."""
     probe = Request(operation=PROBE)
     probes = [probe, replace(probe, operation=probe.operation | GET), replace(probe, argsz=8, readable=8, region=9)]
@@ -262,7 +262,7 @@ def test_unbound(session: Session) -> None:
 
 
 @pytest.mark.contract("uapi", "uapi.no-fd", "around.references")
-def test_no_fd(session: Session, device_id: str, applicant: Applicant) -> None:
+def test_no_fd(session: Session, device_id: str, applicant: FeatureClient) -> None:
     """Where no fd is free the export fails with EMFILE, nothing is left of it, and the device is as it was."""
     request = Request(ranges=((0, PAGE),) * min(512, session.export_uapi.most_ranges))
     for _ in range(8):
@@ -276,7 +276,7 @@ def test_no_fd(session: Session, device_id: str, applicant: Applicant) -> None:
 
 
 @pytest.mark.contract("uapi", "uapi.no-memory")
-def test_no_memory(session: Session, device_id: str, applicant: Applicant, features: Mapping[str, bool]) -> None:
+def test_no_memory(session: Session, device_id: str, applicant: FeatureClient, features: Mapping[str, bool]) -> None:
     """Whichever allocation of an export fails, the export is refused with ENOMEM and leaves nothing."""
     if not features["failslab"]:
         pytest.skip("this kernel cannot make allocations fail (CONFIG_FAILSLAB); FLAVOUR=debug can")
@@ -303,7 +303,7 @@ ARRAY = 4096 * RANGE  # bytes of the smaller of the two arrays that a request of
 
 @MANY_RANGES
 @pytest.mark.contract("uapi", "around.memory")
-def test_no_memory_lost(applicant: Applicant) -> None:
+def test_no_memory_lost(applicant: FeatureClient) -> None:
     """What the kernel allocates for a request is given back, whether it is refused or granted."""
     for what, request in LEAKS.items():
         before = applicant.slab()

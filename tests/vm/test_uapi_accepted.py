@@ -7,10 +7,10 @@ from itertools import product
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
 from harness.session import Device, Session
-from harness.session.attempts import Applicant, Bar, Outcome, Request, bars
 from harness.session.export import Range
+from harness.session.feature_request import Bar, FeatureClient, Outcome, Request, bars
 
 PAGE = 4096
 REGISTERS, CMB = 0, 2
@@ -25,12 +25,12 @@ def device(session: Session) -> Device:
 
 
 @pytest.fixture
-def applicant(session: Session, device: Device) -> Applicant:
+def applicant(session: Session, device: Device) -> FeatureClient:
     """Asks that device."""
-    return Applicant(session, device)
+    return FeatureClient(session, device)
 
 
-def must_export(applicant: Applicant, sentence: str, *requests: Request) -> None:
+def must_export(applicant: FeatureClient, sentence: str, *requests: Request) -> None:
     """Every one of ``requests`` is granted, with the sum of its ranges as its size."""
     for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
         due = sum(length for _, length in request.ranges)
@@ -60,7 +60,7 @@ OF_RANGES = {False: several, True: just_one}
 
 
 @pytest.mark.contract("uapi", "uapi.accepted", "uapi.earlier")
-def test_accepted(session: Session, device: Device, applicant: Applicant) -> None:
+def test_accepted(session: Session, device: Device, applicant: FeatureClient) -> None:
     """Whole BARs, each page, overlapping, duplicate and unordered ranges can be exported, also while disabled."""
     found = bars(session, "nvme0")
     whole = [Request(number, ((0, bar.size),)) for number, bar in found.items()]
@@ -76,7 +76,7 @@ def test_accepted(session: Session, device: Device, applicant: Applicant) -> Non
 
 @pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.many-ranges", "uapi.size")
-def test_many_ranges(applicant: Applicant) -> None:
+def test_many_ranges(applicant: FeatureClient) -> None:
     """One to 512 ranges, adjacent, scattered, duplicate or overlapping, are one buffer of their summed size."""
     for count in COUNTS:
         must_export(

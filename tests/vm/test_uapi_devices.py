@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
 from harness.session import Session
-from harness.session.attempts import GET, PROBE, SET, Applicant, Bar, Request, bars, open_variant
+from harness.session.feature_request import GET, PROBE, SET, Bar, FeatureClient, Request, bars, open_variant
 
 PAGE = 4096
 TEST_DEVICE = "pci-testdev"
@@ -23,7 +23,7 @@ def device_id(session: Session) -> str:
     return found[0]
 
 
-def must_refuse(applicant: Applicant, errno: str, sentence: str, *requests: Request) -> None:
+def must_refuse(applicant: FeatureClient, errno: str, sentence: str, *requests: Request) -> None:
     """Every one of ``requests`` is refused with ``errno``."""
     for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
         must(outcome.errno == errno, sentence, f"{outcome} ({request})")
@@ -39,7 +39,7 @@ def numbers(found: dict[int, Bar], *, io: bool) -> list[int]:
 def test_io_bar(session: Session, device_id: str) -> None:
     """An I/O BAR is never exported, and is told from a memory BAR before its bounds are looked at."""
     (io,) = numbers(bars(session, device_id), io=True)
-    applicant = Applicant(session, session.open_device(device_id))
+    applicant = FeatureClient(session, session.open_device(device_id))
     overflowing = ((1 << 64) - PAGE, PAGE)
     inside, beyond = Request(io), Request(io, (overflowing,))
     must_refuse(
@@ -54,7 +54,7 @@ def test_io_bar(session: Session, device_id: str) -> None:
 def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
     """A BAR smaller than a page is never exported; a BAR of one page is, whole."""
     found = bars(session, device_id)
-    applicant = Applicant(session, session.open_device(device_id))
+    applicant = FeatureClient(session, session.open_device(device_id))
     for number in numbers(found, io=False):
         request = Request(number)
         if found[number].size < PAGE:
@@ -65,7 +65,7 @@ def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
 
 
 @pytest.fixture
-def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> Applicant:
+def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> FeatureClient:
     """The device, held by a vfio driver that offers no P2P; whoever opens it next binds it to vfio-pci again."""
     if not features[VARIANT]:
         pytest.skip(f"this kernel has no {VARIANT} (CONFIG_VIRTIO_VFIO_PCI), a vfio driver that offers no P2P")
@@ -75,7 +75,7 @@ def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> A
 
 
 @pytest.mark.contract("uapi", "uapi.no-p2p", "uapi.order")
-def test_variant_without_p2p(variant: Applicant) -> None:
+def test_variant_without_p2p(variant: FeatureClient) -> None:
     """A device whose variant driver offers no P2P regions is refused whatever is asked of the feature, even a probe."""
     operations = [GET, PROBE, PROBE | GET, 0, SET]
     requests = [Request(operation=operation) for operation in operations]

@@ -3,11 +3,11 @@
 
 import pytest
 
-from harness.contract import must
+from harness.cases.must import must
+from harness.cases.uapi_model import predict
+from harness.cases.uapi_random import sample
 from harness.session import Session
-from harness.session.attempts import Applicant, bars
-from harness.uapi_model import predict
-from harness.uapi_random import sample
+from harness.session.feature_request import FeatureClient, bars
 
 SEED, COUNT = 1, 400
 UNDER_TEST = "nvme0"
@@ -19,7 +19,7 @@ def test_random_requests(session: Session) -> None:
     """Random requests, right and wrong in every way, are refused and accepted as the contract says."""
     found = bars(session, UNDER_TEST)
     requests = sample(found, COUNT, SEED)
-    outcomes = Applicant(session, session.open_device(UNDER_TEST)).ask(*requests)
+    outcomes = FeatureClient(session, session.open_device(UNDER_TEST)).ask(*requests)
     for request, outcome in zip(requests, outcomes, strict=True):
         due = predict(request, found)
         must(outcome == due, f"a random request (seed {SEED}) gets what is due: {due}", f"{outcome} ({request})")

@@ -12,7 +12,7 @@ from ..kernel import Ioctl, Struct, io, iow, iowr
 STATIC, PEER2PEER, CALLBACK, REMAP, NOT_PCI, RDMA = 1, 2, 4, 8, 16, 32
 PATIENCE_MS = 20000
 ENTRY_PAGE, ENTRY_LAST = 1, 2
-TOLD, MAPPED, UNMAPPED = 1, 2, 3
+NOTIFIED, MAPPED, UNMAPPED = 1, 2, 3
 EVENTS = 256
 EDU_LOAD, EDU_STORE, EDU_WRITE, EDU_READ = range(4)
 EDU_ROOM = 4088
@@ -41,7 +41,7 @@ class Event(Struct):
 
 
 class Log(Struct):
-    _fields_: ClassVar = [("events", u64), ("room", u32), ("happened", u32), ("told", u32), ("mapped", u32)]
+    _fields_: ClassVar = [("events", u64), ("room", u32), ("happened", u32), ("notified", u32), ("mapped", u32)]
 
 
 class Edu(Struct):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness import probe
-from harness.contract import must
+from harness.cases import probe
+from harness.cases.must import must
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 

@@ -3,8 +3,8 @@
 
 from contextlib import suppress
 
-from harness import probe
-from harness.contract import must
+from harness.cases import probe
+from harness.cases.must import must
 from harness.session import Nvme, Session
 from harness.witness import Watch
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from damage import CALLS, DAMAGE
 
-from harness import probe
+from harness.cases import probe
 from harness.session import HOLD_MS, Nvme, Session
 from harness.witness import Watch
 
@@ -31,7 +31,7 @@ def waiting(session: Session, nvme: Nvme, watch: Watch) -> CarryOn:
     slow = session.attach(nvme.export_doorbells(), device_id="edu0", delay_ms=HOLD_MS)
     slow.map()
     reset = session.start(nvme.device.reset)
-    assert slow.wait_told()
+    assert slow.wait_notified()
     return reset.result
 
 

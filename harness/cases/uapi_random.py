@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random requests for an export, right and wrong in every way; the same ones for the same seed."""
+
+from dataclasses import replace
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from harness.cases.uapi_model import PAGE, U64, Bars
+from harness.session.feature_request import GET, HEAD, HEADER, Request
+
+U32 = (1 << 32) - 1
+NASTY = [0, 1, PAGE - 1, PAGE, 1 << 62, 1 << 63, U64 - PAGE, U64 - 1]
+"""Offsets and lengths at which arithmetic goes wrong."""
+
+
+AT_ONCE = 20
+"""Requests of one example: hypothesis's own work is by the example."""
+
+
+@st.composite
+def requests(draw: st.DrawFn, bars: Bars) -> Request:
+    """A request to a device with these BARs: each member is mostly right, so that many get past the first checks."""
+
+    def wrong(one_in: int) -> bool:
+        return draw(st.integers(1, one_in)) == one_in
+
+    def number(*options: int, upto: int) -> int:
+        return draw(st.sampled_from(options) | st.integers(0, upto))
+
+    def place(upto: int) -> int:
+        return draw(st.sampled_from(edges) | st.integers(0, upto // PAGE).map(lambda page: page * PAGE))
+
+    region = number(6, 7, 8, 9, *range(6), upto=U32) if wrong(12) else draw(st.sampled_from(sorted(bars)))
+    bar = bars.get(region) or next(iter(bars.values()))
+    pages = max(bar.size // PAGE, 1)
+    edges = (*NASTY, bar.size, bar.size + PAGE, U64 - bar.start, U64 - bar.start - PAGE)
+    ranges = []
+    for _ in range(draw(st.integers(1, 4))):
+        first = draw(st.integers(0, pages - 1))
+        count = draw(st.integers(1, pages - first))
+        ranges.append((place(U64 - 1), place(1 << 62)) if wrong(6) else (first * PAGE, count * PAGE))
+    request = Request(
+        region,
+        tuple(ranges),
+        flags=number(1, upto=U32) if wrong(20) else 0,
+        operation=draw(st.integers(0, 8)) << 16 if wrong(12) else GET,
+        nr_ranges=number(0, 1, 5, 1 << 20, U32, upto=5) if wrong(12) else None,
+        argsz=number(0, HEADER, upto=HEADER + HEAD - 1) if wrong(20) else None,
+    )
+    cut = draw(st.integers(0, request.length)) if wrong(12) else None
+    return replace(request, readable=cut)
+
+
+def sample(bars: Bars, count: int, seeded: int) -> list[Request]:
+    """About ``count`` requests, the same for the same ``seeded``, none twice."""
+    drawn: dict[Request, None] = {}
+
+    @seed(seeded)
+    @settings(
+        max_examples=count // AT_ONCE, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.lists(requests(bars), min_size=AT_ONCE, max_size=AT_ONCE))
+    def draw(some: list[Request]) -> None:
+        drawn.update(dict.fromkeys(some))
+
+    draw()
+    return list(drawn)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The subcommands of ``vfio-harness``, one file each."""

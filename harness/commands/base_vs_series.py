@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``run --base-vs-series``: the same cases on a kernel without and with a series, and what differs."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness import kernel, paths
+from harness.commands.children import Ended, Task, run_all
+from harness.errors import KernelLacksFeature, UsageError
+from harness.progress import Emit, Note, phase
+from harness.report.compare import Comparison, compare
+from harness.report.record import RunDirectory
+from harness.report.text import tally
+from harness.run.setup import Options
+
+
+def base_vs_series(options: Options, arguments: Sequence[str], emit: Emit) -> tuple[Comparison, Path]:
+    """Run both, beside each other; ``arguments`` say which cases. Returns what differs, and the directory with
+    ``compare.json`` and, in ``base`` and ``series``, both runs.
+
+    Raises UsageError where there is no series, KernelError for a kernel that does not build or take it."""
+    if not options.series:
+        raise UsageError("--base-vs-series compares a kernel with and without --series: name one")
+    base = replace(options, series=None)
+    options.change(emit)  # for its errors
+    with suppress(KernelLacksFeature):  # then every case is skipped on it; the other is built from its objects
+        kernel.obtain(kernel.KernelSpec(base.kernel, base.flavour, base.change(emit)), emit)
+    directory = RunDirectory(paths.results_dir()).path
+    ended: dict[str, Ended] = {}
+
+    def on_end(task: Task, end: Ended) -> None:
+        ended[task.name] = end
+        emit(Note(f"{task.name:8} {tally(end.require().summary)} in {end.seconds:.1f} s"))
+
+    with phase(emit, "base and series", directory.name) as step:
+        run_all(
+            [
+                Task(name, [*run.arguments(), *arguments], directory / name)
+                for name, run in (("base", base), ("series", options))
+            ],
+            jobs=2,
+            on_end=on_end,
+            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
+        )
+    found = compare(ended["base"].require(), ended["series"].require())
+    found.write(directory)
+    return found, directory

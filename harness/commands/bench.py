@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-harness bench``: how long until the guest agent answers, against the least any boot of this kernel takes.
+
+Both run the same machine through the same code, one after the other, round by round, on one clock that starts
+before QEMU does. *Floor*: init is a static program that powers off, and the clock stops when QEMU says so.
+*Ready*: modules loaded, SSH connected, the agent uploaded and started, its first reply received.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import vm
+from harness.errors import GuestCrashed
+from harness.progress import Emit, phase
+from harness.run.setup import Setup
+from harness.session import Session
+
+ROUNDS = 5
+LIMIT = 2.0
+"""What ``ratio`` must not exceed."""
+_FLOOR_INIT = "init=/sbin/vfio-harness-floor"
+_FLOOR_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Seconds of every round, in order; ``load``: the host's one-minute load average before the first.
+
+    A boot to ready keeps two CPUs busy, the floor one: on a host with other work the ratio says little.
+    """
+
+    floor: list[float]
+    ready: list[float]
+    load: float
+
+    @property
+    def ratio(self) -> float:
+        """Median ready over median floor."""
+        return statistics.median(self.ready) / statistics.median(self.floor)
+
+    def record(self) -> dict[str, object]:
+        """The content of ``bench.json``."""
+        return {
+            "boot_ready_s": round(statistics.median(self.ready), 3),
+            "floor_s": round(statistics.median(self.floor), 3),
+            "ratio": round(self.ratio, 3),
+            "limit": LIMIT,
+            "load": round(self.load, 2),
+            "rounds": {
+                "boot_ready_s": [round(s, 3) for s in self.ready],
+                "floor_s": [round(s, 3) for s in self.floor],
+            },
+        }
+
+    def write(self, path: Path) -> None:
+        """Write ``bench.json``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.record(), indent=2) + "\n")
+
+    def __str__(self) -> str:
+        ready, floor = statistics.median(self.ready), statistics.median(self.floor)
+        return (
+            f"agent ready {ready:.2f} s, floor {floor:.2f} s: ratio {self.ratio:.2f}, limit {LIMIT}"
+            f" (medians of {len(self.ready)}, host load {self.load:.1f})"
+        )
+
+
+def measure(setup: Setup, emit: Emit, rounds: int = ROUNDS) -> Result:
+    """Boot ``2 * rounds`` times. Raises what a boot raises."""
+    result = Result([], [], os.getloadavg()[0])
+    with phase(emit, "bench", f"{rounds} rounds") as progress, tempfile.TemporaryDirectory() as top:
+        for number in range(rounds):
+            progress.progress(f"round {number + 1}", number / rounds)
+            result.floor.append(_floor(setup, Path(top, f"floor-{number}")))
+            result.ready.append(_ready(setup, Path(top, f"ready-{number}")))
+        progress.result = str(result)
+    return result
+
+
+def _floor(setup: Setup, rundir: Path) -> float:
+    boot = replace(setup.boot_files(), append=_FLOOR_INIT)
+    started = time.monotonic()
+    with vm.Machine(setup.machine, boot, setup.qemu, setup.accel, rundir) as machine:
+        never: Future[None] = Future()
+        with suppress(GuestCrashed):  # what a power-off is to a machine that should run on
+            machine.wait_for(never, _FLOOR_TIMEOUT_S, "the floor's power-off")
+        return time.monotonic() - started
+
+
+def _ready(setup: Setup, rundir: Path) -> float:
+    started = time.monotonic()
+    with vm.Machine(setup.machine, setup.boot_files(), setup.qemu, setup.accel, rundir) as machine, Session(machine):
+        return time.monotonic() - started

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cases that an entry of the catalogue names, as pytest knows them."""
+
+from collections.abc import Iterable
+
+from harness import paths
+from harness.bugs.catalogue import Bug
+from harness.cases.contract import Collected, runs_on
+from harness.config import MachineConfig
+from harness.config.loader import nearest
+from harness.errors import UsageError
+
+
+def require_cases(entry: Bug, collected: Iterable[Collected]) -> None:
+    """Raise UsageError if the entry names a case that does not exist."""
+    ids = [case.id for case in collected]
+    for name in entry.expects.nowhere(ids):
+        raise UsageError(f"{entry.path}: expects.cases: {name!r} is no case{nearest(name, ids)}")
+
+
+def node_ids(entry: Bug, collected: Iterable[Collected], machine: MachineConfig) -> list[str]:
+    """What ``vfio-harness run`` takes for the entry's cases on ``machine``. Raises UsageError where there is none."""
+    cases = list(collected)
+    require_cases(entry, cases)
+    chosen = [case.where for case in cases if entry.expects.concerns(case.id) and runs_on(case, machine)]
+    if not chosen:
+        raise UsageError(f"{entry.path}: none of its cases is for the machine {machine.name}")
+    return [str(paths.TOP / where) for where in chosen]

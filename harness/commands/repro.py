@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One bug of the catalogue, shown: its cases on a kernel that has it, beside the same on one that does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import kernel, paths
+from harness.bugs.catalogue import Bug
+from harness.bugs.mutation import Mutation, MutationError
+from harness.cases.contract import collect
+from harness.commands.bug_cases import node_ids
+from harness.commands.children import Ended, Task, run_all
+from harness.config import load_machine
+from harness.errors import HarnessError, KernelError
+from harness.escape import printable
+from harness.kernel.source import resolve as source
+from harness.kernel.source.resolve import release_of
+from harness.progress import Emit, phase
+from harness.report import RunDirectory
+from harness.report.text import one_line, repeat_command
+from harness.run.setup import Options
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+MAX_EVIDENCE = 25
+"""Lines of evidence that are printed; the report has all."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is run. ``bad`` has the bug, unless it is one that was refuted; ``control`` is None where no kernel is known
+    that lacks it, and ``why`` says so."""
+
+    bad: Options
+    control: Options | None
+    why: str = ""
+
+
+def sides(entry: Bug, options: Options, release: str, default_release: str) -> Sides:
+    """The two kernels for an entry. ``release``: of the kernel that ``options`` names, ``default_release`` of the
+    pinned one, which may be the same."""
+    if entry.expects.verdict is Verdict.PASS:
+        return Sides(options, None, "none: it was refuted, and the cases that guard against it are to pass")
+    if entry.mutation and not entry.is_in(release):
+        return Sides(replace(options, mutation=entry.id), options)
+    if entry.fix:
+        fix = entry.path.parent / entry.fix
+        shown = fix.relative_to(Path.cwd()) if fix.is_relative_to(Path.cwd()) else fix
+        return Sides(options, replace(options, series=str(shown)))
+    if entry.kernels and not entry.is_in(default_release):
+        return Sides(options, replace(options, kernel=None))
+    return Sides(options, None, "none: the entry has neither a fix nor a kernel that lacks the bug")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it. The control's record is None where there is none."""
+
+    entry: Bug
+    sides: Sides
+    bad: RunRecord
+    control: RunRecord | None
+    directory: Path
+
+    @property
+    def shown_by(self) -> CaseRecord | None:
+        """The first case that shows the bug as the entry says; of a refuted one, the first that passes."""
+        return next((case for case in self.bad.cases if shows(self.entry, case)), None)
+
+    def complaints(self) -> list[str]:
+        """Why this is no reproduction; empty if it is one."""
+        expects = self.entry.expects
+        said = [f"{case.id} is {case.verdict} on the control: {case.reason}" for case in self._unclean()]
+        if self.shown_by is None:
+            said.append(f"no case is {expects.verdict}" + (f" with {expects.reason.pattern!r}" * bool(expects.reason)))
+        elif self._refuted:
+            said += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
+        return said
+
+    def _unclean(self) -> Iterator[CaseRecord]:
+        shown = self.shown_by.id if self.shown_by else ""
+        for case in self.control.cases if self.control else ():
+            skipped = case.verdict is Verdict.SKIP and case.id == shown
+            own = case.verdict is Verdict.KNOWN and case.known_issue == self.entry.id
+            if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} or own or skipped:
+                yield case
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is reproduced, 1 if not, 3 if that is because of the harness or the host."""
+        if not self.complaints():
+            return 0
+        cases = [*self.bad.cases, *(self.control.cases if self.control else ())]
+        return HarnessError.exit_code if any(case.verdict is Verdict.ERROR for case in cases) else 1
+
+    def __str__(self) -> str:
+        """Both verdicts of each case, the evidence, and how to repeat it."""
+        entry = self.entry
+        lines = [
+            f"{entry.id}: {entry.title}",
+            f"  reported by {entry.reporter}, {entry.date}: {entry.thread}",
+            f"  {self._with_it:7}  {_kernel(self.bad)}",
+            f"  control  {_kernel(self.control) if self.control else self.sides.why}",
+            "",
+            *self._table(),
+        ]
+        if (case := self.shown_by) and not self._refuted:
+            lines += ["", f"{case.id}: {case.verdict}", *(f"  {line}" for line in printable(case.reason).splitlines())]
+            left_out = len(case.evidence) - MAX_EVIDENCE
+            lines += [f"  ... {left_out} more in the report"] if left_out > 0 else []
+            lines += [
+                f"  {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}" for item in case.evidence[-MAX_EVIDENCE:]
+            ]
+            lines.append(f"  again: {repeat_command(case, self.sides.bad.make_variables())}")
+            if self.sides.control:
+                lines.append(f"  control: {repeat_command(case, self.sides.control.make_variables())}")
+        lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
+        ended = "not as expected" if self.complaints() else "as it was refuted" if self._refuted else "reproduced"
+        lines.append(f"{ended}; {self.directory}/*/latest/report.html")
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        control = {case.id: case.verdict for case in self.control.cases} if self.control else {}
+        width = max(len(case.id) for case in self.bad.cases)
+        rows = (f"{case.id:{width}}  {control.get(case.id, '-'):7}  {_verdict(case)}" for case in self.bad.cases)
+        return [f"{'case':{width}}  {'control':7}  {self._with_it}", *rows]
+
+    @property
+    def _refuted(self) -> bool:
+        return self.entry.expects.verdict is Verdict.PASS
+
+    @property
+    def _with_it(self) -> str:
+        return "kernel" if self._refuted else "with it"
+
+
+def shows(entry: Bug, case: CaseRecord) -> bool:
+    """Whether the case shows the bug as the entry says; a live one may be known to us by its id."""
+    known = case.verdict is Verdict.KNOWN and case.known_issue == entry.id
+    as_expected = known or case.verdict is entry.expects.verdict
+    return as_expected and entry.expects.concerns(case.id) and bool(entry.expects.reason.search(case.reason))
+
+
+def _verdict(case: CaseRecord) -> str:
+    return f"{case.verdict} ({case.known_issue})" if case.known_issue else str(case.verdict)
+
+
+def _kernel(record: RunRecord) -> str:
+    return f"{record.kernel.release}, {record.kernel.origin}, on {record.machine}"
+
+
+def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
+    """Run the entry's cases on both kernels, beside each other. ``options``: the kernel and machine that are to have
+    the bug; where they name no kernel, it is the entry's.
+
+    Raises UsageError for what was chosen or the entry says, KernelError for a kernel that cannot be built, and
+    MutationError for a mutation that does not apply or compile."""
+    if options.kernel is None and entry.mutation is None:
+        options = replace(options, kernel=entry.kernel)
+    cases = node_ids(entry, collect(), load_machine(options.machine))
+    base = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit)  # both are made from its build
+    pinned = source.resolve(None, emit)
+    chosen = sides(entry, options, base.release, release_of(pinned.path))
+    if chosen.bad.mutation and base.source_dir:
+        Mutation.of(entry).files(base.source_dir)  # for its errors, before anything runs
+    directory = RunDirectory(paths.results_dir()).path
+    runs = {"control": chosen.control, "with-it": chosen.bad}
+    ended: dict[str, Ended] = {}
+    with phase(emit, "repro", entry.id) as step:
+        run_all(
+            [Task(name, [*run.arguments(), *cases], directory / name) for name, run in runs.items() if run],
+            jobs=2,
+            on_end=lambda task, end: ended.update({task.name: end}),
+            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
+        )
+        step.result = directory.name
+    control = ended["control"].require() if chosen.control else None
+    with_it = ended["with-it"]
+    if chosen.bad.mutation and not with_it.record and with_it.code == KernelError.exit_code:
+        raise MutationError(f"mutation {entry.id} does not compile: {with_it.error}")
+    return Reproduction(entry, chosen, with_it.require(), control, directory)

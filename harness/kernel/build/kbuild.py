@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the kernel's own make: configuration, build and external modules, with progress and with errors quoted."""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.host import process
+from harness.host.packages import require_build_tools
+from harness.kernel import cache
+from harness.kernel.build.diagnose import build_failure
+from harness.progress import Phase
+
+# A build step as Kbuild prints it: "  CC [M]  drivers/vfio/pci/vfio_pci_core.o".
+_STEP = re.compile(r"^  ([A-Z][A-Z0-9_]*)\s+(?:\[M\]\s+)?(\S+)$")
+_STEPS_FILE = "harness-steps"
+TYPICAL_STEPS = 2020
+"""Steps of a full build of the default kernel; later builds count on what the one before took."""
+
+FULL = 1 << 20
+"""With fewer bytes left than this, a build that failed is no fault of the kernel's."""
+
+_CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
+
+
+def _environment() -> dict[str, str]:
+    # Not CC="ccache gcc": it would change every command line, and so rebuild everything, once ccache is installed.
+    wrappers = [d for d in _CCACHE_DIRS if Path(d, "gcc").exists()]
+    env = process.environment(
+        KBUILD_BUILD_TIMESTAMP="@0",
+        KBUILD_BUILD_USER="vfio-harness",
+        KBUILD_BUILD_HOST="host",
+        KBUILD_BUILD_VERSION="1",
+    )
+    return {**env, "PATH": ":".join([*wrappers, env["PATH"]])}
+
+
+def _short(target: str) -> str:
+    return Path(target).name if target.startswith("/") else target
+
+
+def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phase, expected: int | None = None) -> int:
+    """Run make in ``source`` to build ``what`` and return how many steps it took; its output goes to ``log``.
+
+    Raises KernelBuildError with the first error of the source, or a HarnessError where the host is at fault."""
+    lines: list[str] = []
+    done = 0
+    last = "make"
+
+    def tell() -> None:
+        step.progress(last, min(1.0, done / expected) if expected else None)
+
+    # A compiler that is killed leaves its temporary files.
+    with cache.full_disk_named(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch, log.open("w") as out:
+
+        def on_line(line: str) -> None:
+            nonlocal done, last
+            out.write(line + "\n")
+            if match := _STEP.match(line):
+                done += 1
+                last = f"{match[1]} {_short(match[2])}"
+            else:
+                lines.append(line)
+
+        status = process.run(
+            # LOCALVERSION, even empty, keeps git's "+" out of the release, and git out of the build
+            ["make", f"-j{os.cpu_count() or 1}", "LOCALVERSION=", *args],
+            cwd=source,
+            env={**_environment(), "TMPDIR": scratch},
+            on_line=on_line,
+            on_tick=tell,
+        )
+    if status:
+        cache.require_room(FULL)  # some of Kbuild's scripts fail on a full disk without a word about it
+        raise build_failure(what, lines, log)
+    return done
+
+
+def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
+    """Write build_dir/.config, unless it is as it should be: everything off but ``wishes`` and what they select."""
+    build_dir.mkdir(parents=True, exist_ok=True)
+    wanted = build_dir / "harness.config"
+    cache.write_atomic(wanted, wishes)
+    require_build_tools()
+    step.progress("configuring")
+    args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
+    make(args, source=source, what=source, log=build_dir / "harness-config.log", step=step)
+
+
+def build(source: Path, build_dir: Path, step: Phase) -> None:
+    """Bring bzImage and modules up to date."""
+    steps = build_dir / _STEPS_FILE
+    fresh = not (build_dir / "vmlinux").exists()
+    expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
+    args = [f"O={build_dir}", "bzImage", "modules"]
+    log = build_dir / "harness-build.log"
+    done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
+    if fresh:
+        cache.write_atomic(steps, str(done))
+
+
+def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
+    """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
+    args = [f"O={build_dir}", f"M={work}", "modules"]
+    make(args, source=source, what=work, log=work / "harness-build.log", step=step)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel sources from Debian's archive, fetched by apt with a state of its own: the host's set-up is not touched,
+root is not needed, and apt checks signatures and sums."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import HarnessError, MissingPrerequisite, UsageError
+from harness.host import process
+from harness.kernel import cache
+from harness.paths import GUEST_IMAGES
+from harness.progress import Emit, Note, Phase, phase
+
+INDEX_MAX_AGE_S = 24 * 3600
+INDEX_ROOM = 32 << 20
+SOURCE_ROOM = 2 << 30
+"""Bytes that it takes to fetch either; an unpacked source alone is 1.8 GiB."""
+_PACKAGE = re.compile(r"linux-source-\d[\d.]*$")
+
+
+class Archive(BaseModel):
+    """guest-images/kernel/debian.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    default: str
+    keyring: str
+    suites: list[str]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One source package of the archive, e.g. linux-source-7.2 at 7.2.12-1~bpo13+1."""
+
+    name: str
+    version: str
+
+    @property
+    def upstream(self) -> str:
+        """The kernel's release: 7.2.12."""
+        return re.split(r"[-+~]", self.version, maxsplit=1)[0]
+
+    @property
+    def dirname(self) -> str:
+        return f"{self.name}_{self.version}"
+
+
+def archive() -> Archive:
+    """Where packages come from, and the pinned default."""
+    return Archive.model_validate(yaml.safe_load((GUEST_IMAGES / "kernel" / "debian.yaml").read_text()))
+
+
+def _order(package: Package) -> tuple[list[int], list[int]]:
+    def numbers(text: str) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", text)]
+
+    return numbers(package.upstream), numbers(package.version[len(package.upstream) :])
+
+
+def select(packages: Iterable[Package], wanted: str) -> Package | None:
+    """The newest package that is ``wanted`` or a release of its series: 7.2 finds 7.2.12, 7.2.6 only itself."""
+    fits = [p for p in packages if p.upstream == wanted or p.upstream.startswith(f"{wanted}.")]
+    return max(fits, key=_order, default=None)
+
+
+def parse_madison(lines: Iterable[str]) -> Iterator[Package]:
+    """The packages in the output of ``apt-cache madison``."""
+    for line in lines:
+        name, _, rest = (part.strip() for part in line.partition("|"))
+        if _PACKAGE.match(name):
+            yield Package(name, rest.split("|")[0].strip())
+
+
+def obtain(wanted: str | None, emit: Emit) -> tuple[Package, Path]:
+    """The package and its unpacked source in the cache; ``wanted`` None is the pinned default.
+
+    Raises UsageError if Debian has no such version, HarnessError if the archive cannot be reached."""
+    if wanted is not None and not re.fullmatch(r"\d+(\.\d+)*", wanted):
+        raise UsageError(f"KERNEL=debian:{wanted}: not a version", hint="e.g. KERNEL=debian:7.3 or KERNEL=debian:7.2.6")
+    pinned = wanted or archive().default
+    have = [Package(*path.name.split("_", 1)) for path in cache.place("source", ".").glob("linux-source-*_*")]
+    exact = next((p for p in have if p.upstream == pinned), None)
+    if exact is None:
+        exact = _choose(wanted, pinned, have, emit)
+    source = cache.place("source", exact.dirname)
+    if not source.is_dir():
+        _fetch(exact, source, emit)
+    return exact, source
+
+
+def _choose(wanted: str | None, pinned: str, have: list[Package], emit: Emit) -> Package:
+    try:
+        packages = available(emit)
+    except HarnessError as e:
+        old = select(have, wanted or pinned.rpartition(".")[0])
+        if old is None:
+            raise
+        emit(Note(f"{e}; using {old.version} from the cache"))
+        return old
+    chosen = select(packages, pinned)
+    if chosen is None and wanted is None:
+        chosen = select(packages, pinned.rpartition(".")[0])
+        if chosen:
+            emit(Note(f"Debian no longer has Linux {pinned}; using {chosen.upstream}"))
+    if chosen is None:
+        there = ", ".join(sorted({p.upstream for p in packages}, key=lambda v: [int(n) for n in v.split(".")]))
+        raise UsageError(f"KERNEL=debian:{pinned}: Debian has no such kernel source; it has {there}")
+    return chosen
+
+
+def available(emit: Emit) -> list[Package]:
+    """All kernel sources in the archive, from indexes at most a day old."""
+    apt = cache.place("apt", ".")
+    conf = _configure(apt)
+    stamp = apt / "updated"
+    with phase(emit, "kernel index", "Debian") as step, cache.locked(apt, step), cache.full_disk_named():
+        if not stamp.exists() or time.time() - stamp.stat().st_mtime > INDEX_MAX_AGE_S:
+            cache.require_room(INDEX_ROOM)
+            _apt(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], apt, conf, step)
+            stamp.touch()
+        names = [n for n in _apt(["apt-cache", "pkgnames", "linux-source-"], apt, conf, step) if _PACKAGE.match(n)]
+        packages = list(parse_madison(_apt(["apt-cache", "madison", *names], apt, conf, step)))
+        step.result = f"{len(packages)} kernel sources"
+        return packages
+
+
+def _configure(apt: Path) -> Path:
+    data = archive()
+    if not Path(data.keyring).is_file():
+        raise MissingPrerequisite(f"{data.keyring} is not there", hint="apt-get install debian-archive-keyring")
+    for sub in ("lists/partial", "cache/archives/partial"):
+        (apt / sub).mkdir(parents=True, exist_ok=True)
+    (apt / "status").touch()
+    sources = "".join(f"deb [signed-by={data.keyring}] {suite}\n" for suite in data.suites)
+    cache.write_atomic(apt / "sources.list", sources)
+    conf = apt / "apt.conf"
+    settings = {
+        "Dir::State": apt,
+        "Dir::State::status": apt / "status",
+        "Dir::Cache": apt / "cache",
+        "Dir::Etc::sourcelist": apt / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::Etc::preferencesparts": "-",
+        "APT::Architecture": "amd64",
+        "APT::Sandbox::User": "root",  # the user _apt cannot read a cache in root's home
+        "Acquire::Languages": "none",
+        "Acquire::Retries": 3,
+    }
+    cache.write_atomic(conf, "".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    return conf
+
+
+def _apt(args: list[str], cwd: Path, conf: Path, step: Phase) -> list[str]:
+    def tick() -> None:
+        step.progress(f"{args[0]} {args[2] if len(args) > 2 else ''}".strip())
+
+    return process.check(args, cwd=cwd, env=process.environment(APT_CONFIG=str(conf)), on_tick=tick)
+
+
+def _fetch(package: Package, source: Path, emit: Emit) -> None:
+    with (
+        phase(emit, "kernel source", f"{package.name} {package.version}") as step,
+        cache.locked(source, step),
+        cache.full_disk_named(),
+    ):
+        if source.is_dir():  # another run was faster
+            return
+        cache.require_room(SOURCE_ROOM)
+        apt = cache.place("apt", ".")
+        conf = _configure(apt)
+        with cache.fresh_dir(source) as tmp:
+            work = tmp / ".download"
+            work.mkdir()
+            step.progress("downloading")
+            _apt(["apt-get", "-q", "download", f"{package.name}={package.version}"], work, conf, step)
+            _unpack(next(work.glob("*.deb")), tmp, step)
+        step.result = package.version
+
+
+def _unpack(deb: Path, into: Path, step: Phase) -> None:
+    """Unpack the whole tree: leaving out what a build never reads saves 8 s, and breaks any series that touches it."""
+    work = deb.parent
+    process.check(["dpkg-deb", "-x", deb, work], cwd=work)
+    deb.unlink()
+    tarball = next(work.glob("usr/src/*.tar.xz"))
+    totals = process.check(["xz", "--robot", "--list", tarball], cwd=work)[-1].split("\t")
+    records = int(totals[4]) / 10240
+
+    def count(line: str) -> None:
+        if line.isdecimal():
+            step.progress("unpacking", min(1.0, int(line) / records))
+
+    unpack: list[str | Path] = ["tar", "-x", "-f", tarball, "-I", "xz -T0", "-C", into, "--strip-components=1"]
+    checkpoints = ["--checkpoint=5000", "--checkpoint-action=exec=echo $TAR_CHECKPOINT"]
+    process.check([*unpack, *checkpoints], cwd=work, on_line=count)
+    shutil.rmtree(work)

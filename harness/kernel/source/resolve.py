@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What KERNEL= names, and where its source is."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError, UsageError
+from harness.host import process
+from harness.kernel import cache
+from harness.kernel.source import debian
+from harness.progress import Emit
+
+ACCEPTED = "KERNEL= takes a source tree, a build directory, or debian:VERSION such as debian:7.3"
+_PARTS = re.compile(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =[ \t]*(\S*)$", re.M)
+_INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source tree to build. ``key`` names its build directory in the cache; a ``pristine`` one never changes, and a
+    ``farmed`` one is made of links to the sources of another."""
+
+    path: Path
+    origin: str
+    key: str
+    pristine: bool
+    farmed: bool = False
+
+
+@dataclass(frozen=True)
+class BuildDir:
+    """A finished build, used as it is; ``source`` is where it was built from, if that can be found."""
+
+    path: Path
+    origin: str
+    source: Path | None
+
+
+def resolve(kernel: str | None, emit: Emit) -> Tree | BuildDir:
+    """Find out what KERNEL= names (None or empty: the default), fetching it if it is Debian's.
+
+    Raises UsageError if it is nothing we know."""
+    if not kernel or kernel.startswith("debian:"):
+        package, path = debian.obtain(kernel.removeprefix("debian:") if kernel else None, emit)
+        return Tree(
+            path, f"debian:{package.upstream} ({package.name} {package.version})", package.dirname, pristine=True
+        )
+    path = Path(kernel).expanduser().absolute()
+    if not path.is_dir():
+        raise UsageError(f"KERNEL={kernel}: no such directory", hint=ACCEPTED)
+    if (path / "Kconfig").is_file() and (path / "Kbuild").is_file():
+        real = path.resolve()
+        key = re.sub(r"[^\w.-]", "_", real.name)[:40] + "-" + cache.digest(str(real))
+        return Tree(real, f"{path}{_commit(real)}", key, pristine=False)
+    if (path / ".config").is_file():
+        return BuildDir(path, str(path), _source_of(path))
+    raise UsageError(
+        f"KERNEL={kernel}: neither a kernel source tree (Kconfig, Kbuild) nor a build (.config)", hint=ACCEPTED
+    )
+
+
+def release_parts(top: Path) -> list[str]:
+    """``["7", "2", "12", "-rc1"]``, as a source's Makefile has it; none without one."""
+    makefile = top / "Makefile"
+    return _PARTS.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
+
+
+def release_of(top: Path) -> str:
+    """The release that a source's Makefile says: ``7.2.12``, ``7.3.0-rc4``."""
+    parts = release_parts(top)
+    return ".".join(parts[:3]) + "".join(parts[3:])
+
+
+def _source_of(build_dir: Path) -> Path | None:
+    """Kbuild leaves a link ``source`` in a build directory, and a Makefile that includes the source's."""
+    candidates = [build_dir / "source"]
+    makefile = build_dir / "Makefile"
+    if makefile.is_file() and (match := _INCLUDE.search(makefile.read_text(errors="replace"))):
+        candidates.append(Path(match[1]))
+    return next((c.resolve() for c in candidates if (c / "Kconfig").is_file()), None)
+
+
+def git(tree: Path, *args: str) -> list[str]:
+    """Run git in the user's tree, whoever owns it, writing nothing there; the output, split at NUL or newline."""
+    env = process.environment(GIT_OPTIONAL_LOCKS="0")
+    return process.check(["git", "-c", "safe.directory=*", *args], cwd=tree, env=env)
+
+
+def _commit(tree: Path) -> str:
+    if not os.path.lexists(tree / ".git"):
+        return ""
+    try:
+        return f" at {git(tree, 'rev-parse', '--short', 'HEAD')[0]}"
+    except HarnessError:
+        return ""

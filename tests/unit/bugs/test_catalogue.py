@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue of bugs: each entry can be read, names cases that there are, and says what its mutation changes; and
+how a changed function is told. That a mutation applies, ``vfio-harness bugs check`` finds."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import paths
+from harness.bugs import Bug, bug, bugs
+from harness.bugs.mutation import changed_functions
+from harness.cases.contract import Collected, collect, runs_on
+from harness.config import known_machines, load_machine
+from harness.kernel.source.resolve import release_of
+from harness.verdict import KERNEL_AT_FAULT, Verdict
+
+FILES = sorted(paths.bugs_dir().glob("*.yaml"), key=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Collected]:
+    return collect()
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def entry(request: pytest.FixtureRequest) -> Bug:
+    """Each entry; reading it checks that it is of the model, and that its id is its file's name."""
+    return bug(request.param.stem)
+
+
+def test_every_file_is_an_entry() -> None:
+    assert [entry.id for entry in bugs()] == [path.stem for path in FILES]
+
+
+def test_its_cases_are_there_and_its_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:
+    assert not entry.expects.nowhere(case.id for case in cases)
+    assert entry.machine in known_machines()
+    machine = load_machine(entry.machine)
+    assert any(entry.expects.concerns(case.id) and runs_on(case, machine) for case in cases)
+
+
+def test_it_shows_somehow(entry: Bug) -> None:
+    """A verdict against the kernel has a way to be seen; a PASS has no mutation that could break it."""
+    if entry.mutation or entry.kernels:
+        assert entry.expects.verdict in KERNEL_AT_FAULT
+    else:
+        assert entry.expects.verdict is Verdict.PASS
+
+
+def test_its_mutation_names_what_it_changes(entry: Bug) -> None:
+    if entry.mutation is None:
+        return
+    assert all(name.endswith((".c", ".h")) and not Path(name).is_absolute() for name in entry.mutation.files)
+    text = entry.mutation.cocci or entry.mutation.patch or ""
+    for name in entry.mutation.functions:
+        assert name == "(file)" or name in text or entry.mutation.patch, f"{name} is not in the semantic patch"
+
+
+def test_its_fix_is_beside_it(entry: Bug) -> None:
+    assert entry.fix is None or (entry.path.parent / entry.fix).is_file()
+
+
+C = """\
+#include <linux/x.h>
+
+static_assert(sizeof(int) == 4);
+
+struct thing {
+	int a;
+};
+
+/* What stands right above a function
+ * is of the function.
+ */
+static int first(struct thing *it,
+		int b)
+{
+	if (b) {
+		it->a = b;
+	}
+	return 0;
+}
+
+int __must_check second(void)
+{
+	return 1;
+}
+EXPORT_SYMBOL_GPL(second);
+
+static const struct ops table = {
+	.second = second,
+};
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("int a;", "int a;", set()),
+        ("it->a = b;", "it->a = 0;", {"first"}),
+        ("		int b)", "		int b, int c)", {"first"}),
+        (" * is of the function.", " * is the function's.", {"first"}),
+        ("	return 1;\n", "", {"second"}),
+        ("	int a;\n", "	int a;\n	int b;\n", {"(file)"}),
+        ("	.second = second,", "	.second = NULL,", {"(file)"}),
+        ("EXPORT_SYMBOL_GPL", "EXPORT_SYMBOL", {"(file)"}),
+        ("int __must_check second(void)\n{\n	return 1;\n}\n", "", {"second"}),
+        ("\nint __must_check", "\nvoid third(void)\n{\n}\n\nint __must_check", {"third"}),
+    ],
+)
+def test_what_differs_is_said_by_function(old: str, new: str, changed: set[str]) -> None:
+    assert old in C
+    assert changed_functions(C, C.replace(old, new)) == changed
+
+
+@pytest.mark.parametrize(
+    ("makefile", "release"),
+    [
+        ("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 12\nEXTRAVERSION =\nNAME = Baby\n", "7.2.12"),
+        ("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 0\nEXTRAVERSION = -rc4\n", "7.3.0-rc4"),
+        ("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\n", "6.1.192"),
+    ],
+)
+def test_a_source_says_its_release(tmp_path: Path, makefile: str, release: str) -> None:
+    (tmp_path / "Makefile").write_text(f"# SPDX-License-Identifier: GPL-2.0\n{makefile}")
+    assert release_of(tmp_path) == release

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Coverage: derived from the cases themselves; a row without a case and without a reason is missing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cases import contract as coverage
+from harness.cases.contract import Collected, Contract, Row, collect, join
+from harness.config import MachineConfig, known_machines, load, load_machine
+from harness.errors import HarnessError, UsageError
+
+ROWS = {
+    "uapi.region": Row(title="which regions"),
+    "uapi.size": Row(title="the size"),
+    "uapi.earlier": Row(title="old series", reason="in no kernel"),
+}
+CASE = """
+import pytest
+
+size = pytest.mark.contract("uapi", "uapi.size")
+
+@pytest.mark.contract("uapi", "uapi.region")
+@pytest.mark.parametrize("importer", ["rxe", pytest.param("iommufd+edu", marks=size)])
+def test_it(importer): ...
+
+@pytest.mark.contract("importers", "uapi.region")
+@pytest.mark.machine("switch")
+def test_that(attach): ...
+
+@pytest.fixture
+def attach(): ...
+"""
+
+
+def case(*rows: str, importer: str | None = None) -> Collected:
+    return Collected("test_x::test_it", "test_x.py::test_it", rows, importer)
+
+
+def test_a_row_has_the_cases_that_name_it_and_where_they_run() -> None:
+    rxe = case("uapi.region", importer="rxe")
+    rows = join(ROWS, [rxe, rxe], [load_machine("intel-iommu")])
+    assert rows["uapi.region"].importers == ["rxe"]
+    assert rows["uapi.region"].machines == ["intel-iommu"]
+    assert len(rows["uapi.region"].cases) == 2
+    assert [name for name, row in rows.items() if row.missing] == ["uapi.size"]
+    assert "1 missing: uapi.size" in coverage.as_text(rows)
+    assert json.loads(coverage.as_json(rows))["uapi.earlier"]["reason"] == "in no kernel"
+
+
+BARE = """
+purpose: x
+machine: {type: q35}
+cpu: EPYC
+vcpus: 1
+memory_mib: 512
+devices: [{type: virtio-net-pci, id: mgmt0, role: management}]
+"""
+
+
+def machine(tmp_path: Path, more: str = "") -> MachineConfig:
+    path = tmp_path / "bare.yaml"
+    path.write_text(BARE + more)
+    return load_machine(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "runs"),
+    [
+        ({}, True),
+        ({"importer": "rxe"}, False),  # it has no NIC for that
+        ({"machines": ("bare",)}, True),
+        ({"machines": ("switch",)}, False),
+        ({"importer": "test importer", "needs": "dma-api"}, False),
+        ({"needs": "iommufd"}, True),
+    ],
+)
+def test_a_machine_covers_what_runs_there(tmp_path: Path, fields: dict[str, Any], runs: bool) -> None:
+    bare = machine(tmp_path, "lacks: {dma-api: no route}\n")
+    rows = join(ROWS, [replace(case("uapi.size"), **fields)], [bare])
+    assert rows["uapi.size"].machines == (["bare"] if runs else [])
+
+
+def test_a_machine_names_rows_that_are_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"bare\.yaml: row 'uapi.sise' is not in .*; did you mean 'uapi.size'"):
+        join(ROWS, [], [machine(tmp_path, "rows: [uapi.sise]\n")])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("uapi.regoin",), r"test_x\.py::test_it: row 'uapi.regoin' is not in .*; did you mean 'uapi.region'"),
+        ((), r"test_x\.py::test_it: names no row"),
+    ],
+)
+def test_a_case_names_rows_that_are_there(rows: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        join(ROWS, [case(*rows)])
+
+
+def test_cases_are_collected_with_the_rows_of_all_their_markers(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(CASE)
+    rxe, edu, that = collect(tmp_path)
+    assert (rxe.id, rxe.importer, rxe.rows) == ("test_x::test_it[rxe]", "rxe", ("uapi.region",))
+    assert set(edu.rows) == {"uapi.region", "uapi.size"}
+    assert (that.importer, that.needs, that.machines) == ("test importer", "dma-api", ("switch",))
+
+
+def test_a_file_that_cannot_be_collected_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_y.py").write_text("import no_such_module\n")
+    with pytest.raises(HarnessError, match="no_such_module"):
+        collect(tmp_path)
+
+
+def test_a_row_outside_the_sections_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "contract.yaml"
+    path.write_text("rows:\n  uapy.region: {title: x}\n")
+    with pytest.raises(UsageError, match=r"contract\.yaml:2: rows\.uapy\.region"):
+        load(path, Contract)
+
+
+def test_every_shipped_case_and_machine_names_rows_of_the_contract() -> None:
+    join(coverage.contract(), collect(), map(load_machine, known_machines()))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which kernels show a bug, what counts as showing it, and what becomes of a catalogue's mutants."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.bugs import Bug
+from harness.commands.repro import Reproduction, Sides, shows, sides
+from harness.report import summarise
+from harness.report.mutants import ControlRecord, MutantRecord, MutantsRecord, Outcome, judge_mutant, render
+from harness.run.setup import Options
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+
+FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
+MUTATION = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
+HOSTILE = "<script>alert(1)</script>\x1b[31m"
+
+
+def bug(verdict: str = "FAIL", reason: str = "broken: this", **more: object) -> Bug:
+    data = {"id": "the-bug", **dict.fromkeys(FIELDS, "-"), "date": "2026"}
+    expects = {"verdict": verdict, "cases": ["test_a::*"], "reason": reason}
+    return Bug.model_validate_json(json.dumps({**data, "expects": expects, **more}))
+
+
+def case(verdict: Verdict, name: str = "test_a::test_x", reason: str = "broken: this", **more: str) -> CaseRecord:
+    return CaseRecord(id=name, area="a", title="t", verdict=verdict, reason=reason, duration_s=1.0, **more)
+
+
+HERE = Options(kernel="~/linux")
+CHOSEN: Mapping[str, tuple[Bug, str, Options, Options | None]] = {
+    "a mutation": (bug(mutation=MUTATION), "7.2", Options(kernel="~/linux", mutation="the-bug"), HERE),
+    "a kernel that has it, though there is a mutation": (
+        bug(mutation=MUTATION, kernels="<7.2.8"),
+        "7.2.6",
+        HERE,
+        Options(),
+    ),
+    "a live one with a fix": (
+        bug(kernels=">=7", fix="/x/f.patch"),
+        "7.2",
+        HERE,
+        Options("intel-iommu", "~/linux", series="/x/f.patch"),
+    ),
+    "a live one that the default has, too": (bug(kernels=">=7"), "7.2", HERE, None),
+    "a refuted one": (bug("PASS"), "7.2", HERE, None),
+}
+
+
+@pytest.mark.parametrize(("entry", "release", "bad", "control"), CHOSEN.values(), ids=CHOSEN)
+def test_sides(entry: Bug, release: str, bad: Options, control: Options | None) -> None:
+    found = sides(entry, HERE, release, "7.2.12")
+    assert (found.bad, found.control) == (bad, control)
+    assert bool(found.why) == (control is None)
+
+
+def test_what_shows_a_bug() -> None:
+    entry = bug()
+    assert shows(entry, case(Verdict.FAIL))
+    assert shows(entry, case(Verdict.KNOWN, known_issue="the-bug"))
+    assert not shows(entry, case(Verdict.KNOWN, known_issue="another"))
+    assert not shows(entry, case(Verdict.SPLAT))
+    assert not shows(entry, case(Verdict.FAIL, reason="broken: that"))
+    assert not shows(entry, case(Verdict.FAIL, name="test_b::test_x"))
+
+
+def record(*cases: CaseRecord) -> RunRecord:
+    return RunRecord(
+        schema="vfio-harness/report/1",
+        run_id="r",
+        started="2026-11-20T20:00:00+00:00",
+        duration_s=1.0,
+        harness="0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu="2 x"),
+        kernel=KernelRecord(release="7.2.12", origin="~/linux", config_hash="0"),
+        machine="intel-iommu",
+        summary=summarise(cases),
+        cases=list(cases),
+    )
+
+
+BOTH = Sides(Options(mutation="the-bug"), Options())
+GOOD = case(Verdict.PASS, reason="")
+RESULTS: Mapping[str, tuple[Bug, Sides, CaseRecord, CaseRecord | None, int]] = {
+    "reproduced": (bug(), BOTH, case(Verdict.FAIL), GOOD, 0),
+    "not shown": (bug(), BOTH, GOOD, GOOD, 1),
+    "shown by a good kernel, too": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.FAIL), 1),
+    "a fix that does not mend": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="the-bug"), 1),
+    "another known issue": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="another"), 0),
+    "skipped on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.SKIP), 1),
+    "lost on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.ERROR), 3),
+    "no control": (bug(), Sides(Options(), None, "none"), case(Verdict.KNOWN, known_issue="the-bug"), None, 0),
+    "refuted": (bug("PASS", reason=""), Sides(Options(), None, "refuted"), GOOD, None, 0),
+    "refuted, and seen": (bug("PASS", reason=""), Sides(Options(), None, "refuted"), case(Verdict.FAIL), None, 1),
+}
+
+
+@pytest.mark.parametrize(("entry", "kernels", "bad", "control", "code"), RESULTS.values(), ids=RESULTS)
+def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: CaseRecord | None, code: int) -> None:
+    found = Reproduction(entry, kernels, record(bad), record(control) if control else None, Path("results"))
+    assert found.exit_code == code
+    lines = str(found).splitlines()
+    row = next(line.split() for line in lines if line.startswith("test_a::test_x "))
+    assert row[1:3] == [control.verdict if control else "-", bad.verdict]
+    assert lines[-1].startswith("not as expected; ") == (code != 0)
+    assert any(line.startswith("not as expected: ") for line in lines) == (code != 0)
+
+
+@given(st.lists(st.sampled_from(Verdict)), st.sampled_from(sorted(KERNEL_AT_FAULT)))
+def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
+    outcome, found = judge_mutant([case(verdict) for verdict in verdicts], expected)
+    blaming = [verdict for verdict in verdicts if verdict in KERNEL_AT_FAULT]
+    assert (outcome is Outcome.CAUGHT) == (expected in verdicts)
+    assert (outcome is Outcome.UNEXPECTED) == (bool(blaming) and expected not in verdicts)
+    assert (outcome is Outcome.ERROR) == (not blaming and Verdict.ERROR in verdicts)
+    assert (found is None) == (outcome is Outcome.SURVIVED)
+
+
+def mutants(*outcomes: Outcome, bad: tuple[str, ...] = (), text: str = "text") -> MutantsRecord:
+    place = {"machine": text, "flavour": "release", "seconds": 1.0, "results": text}
+    return MutantsRecord.model_validate(
+        {
+            "run_id": text,
+            "started": text,
+            "duration_s": 1.0,
+            "harness": text,
+            "kernel": KernelRecord(release=text, origin=text, config_hash=text),
+            "summary": {outcome: outcomes.count(outcome) for outcome in Outcome},
+            "controls": [ControlRecord.model_validate({**place, "summary": {"PASS": 1}, "bad": list(bad)})],
+            "mutants": [
+                MutantRecord.model_validate(
+                    {**place, "id": text, "title": text, "expected": "FAIL", "outcome": o, "case": text, "reason": text}
+                )
+                for o in outcomes
+            ],
+            "left_out": [text],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (mutants(Outcome.CAUGHT), 0),
+        (mutants(Outcome.CAUGHT, Outcome.SURVIVED), 1),
+        (mutants(Outcome.UNEXPECTED), 1),
+        (mutants(Outcome.CAUGHT, Outcome.ERROR), 3),
+        (mutants(Outcome.ERROR, Outcome.SURVIVED), 1),
+        (mutants(Outcome.CAUGHT, bad=("FAIL test_a::test_x: broken",)), 1),
+        (mutants(Outcome.CAUGHT, bad=("ERROR test_a::test_x: lost",)), 3),
+    ],
+)
+def test_exit_code(found: MutantsRecord, code: int) -> None:
+    assert found.exit_code == code
+
+
+def test_the_page_is_safe_with_hostile_text() -> None:
+    page = render(mutants(Outcome.UNEXPECTED, bad=(HOSTILE,), text=HOSTILE))
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert page.count("&lt;script&gt;") > 5

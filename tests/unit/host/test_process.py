@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Host programs are followed, and leave nothing behind: after an error, Ctrl-C, or SIGKILL of the harness."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError, MissingPrerequisite
+from harness.host import process
+
+# a program with a child, as make has compilers; the child's pid is all it prints
+TWO_PROCESSES = ["sh", "-c", "sleep 60 & echo $!; wait"]
+
+
+def _gone(pid: int, deadline_s: float = 5.0) -> bool:
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        stat = Path(f"/proc/{pid}/stat")
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_lines_and_status(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert (
+        process.run(["sh", "-c", "echo one; echo two >&2; printf three; exit 3"], cwd=tmp_path, on_line=lines.append)
+        == 3
+    )
+    assert lines == ["one", "two", "three"]
+
+
+def test_a_failure_quotes_the_error_line(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="exit status 100: E: Unable to locate"):
+        process.check(["sh", "-c", "echo 'E: Unable to locate'; echo more; exit 100"], cwd=tmp_path)
+
+
+def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
+    env = process.environment()
+    (tmp_path / "bin").mkdir()
+    for name in ("setpriv", "sh"):
+        found = next(Path(d, name) for d in env["PATH"].split(":") if Path(d, name).exists())
+        (tmp_path / "bin" / name).symlink_to(found)
+    with pytest.raises(MissingPrerequisite, match=r"mkfs\.erofs") as e:
+        process.check(["mkfs.erofs"], cwd=tmp_path, env={**env, "PATH": str(tmp_path / "bin")})
+    assert e.value.hint == "apt-get install erofs-utils"
+
+
+def test_an_interrupt_kills_children_too(tmp_path: Path) -> None:
+    child = 0
+
+    def interrupt(line: str) -> None:
+        nonlocal child
+        child = int(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.run(TWO_PROCESSES, cwd=tmp_path, on_line=interrupt)
+    assert _gone(child)
+
+
+def test_silence_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 0.2)
+    monkeypatch.setattr(process, "TICK_S", 0.1)
+    with pytest.raises(HarnessError, match="sleep said nothing"):
+        process.run(["sleep", "60"], cwd=tmp_path)
+
+
+def test_sigkill_of_the_harness_kills_children_too(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from harness.host import process\n"
+    code += f"process.run({TWO_PROCESSES!r}, cwd=Path({str(tmp_path)!r}), on_line=lambda l: print(l, flush=True))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as harness:
+        assert harness.stdout is not None
+        child = int(harness.stdout.readline())
+        os.kill(harness.pid, signal.SIGKILL)
+    assert _gone(child)
+
+
+def test_make_variables_of_the_caller_do_not_reach_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAKEFLAGS", "ARCH", "KBUILD_OUTPUT", "KCFLAGS", "O"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("CCACHE_DIR", "/c")
+    env = process.environment(EXTRA="1")
+    assert {"MAKEFLAGS", "ARCH", "KBUILD_OUTPUT", "KCFLAGS", "O"}.isdisjoint(env)
+    assert (env["CCACHE_DIR"], env["EXTRA"], env["LC_ALL"]) == ("/c", "1", "C")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fragments, configurations, and the naming of what a kernel lacks."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from harness.errors import KernelLacksFeature, UsageError
+from harness.kernel import features
+from harness.kernel.build import kconfig
+from harness.kernel.build.kconfig import Requirement
+from harness.kernel.model import Flavour, RxeSupport
+from harness.kernel.uapi import parse
+
+# include/uapi/linux/vfio.h of 7.2.12, shortened
+HEADER_7_2 = """\
+#define VFIO_DEVICE_FEATURE_DMA_BUF 11
+
+struct vfio_region_dma_range {
+	__u64 offset;
+	__u64 length;
+};
+
+struct vfio_device_feature_dma_buf {
+	__u32	region_index;
+	__u32	open_flags;
+	__u32   flags;
+	__u32   nr_ranges;
+	struct vfio_region_dma_range dma_ranges[] __counted_by(nr_ranges);
+};
+"""
+# of the series of August 2022, on 6.1
+HEADER_V1 = """\
+#define VFIO_DEVICE_FEATURE_DMA_BUF 3
+
+struct vfio_device_feature_dma_buf {
+	__u32 region_index;
+	__u32 open_flags;
+	__u32 offset;
+	__u64 length;
+};
+"""
+
+
+def _met() -> dict[str, str]:
+    return {r.any[0]: "y" for r in kconfig.requirements().required}
+
+
+def test_options_are_read_with_quotes_and_comments() -> None:
+    text = ["# a comment", "", "CONFIG_A=y", "CONFIG_B=m", "# CONFIG_C is not set", 'CONFIG_D="x y"', "CONFIG_E=16"]
+    assert kconfig.parse(text, "f") == {"A": "y", "B": "m", "C": "n", "D": '"x y"', "E": "16"}
+
+
+@pytest.mark.parametrize("line", ["A=y", "CONFIG_A", "CONFIG_A=", "config_a=y"])
+def test_a_malformed_line_is_named(line: str) -> None:
+    with pytest.raises(UsageError, match=r"f\.config:2: not a kernel option"):
+        kconfig.parse(["# first", line], "f.config")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """As far as it is looked at, a kernel's source of today."""
+    for name, word in chain.from_iterable(each.source.items() for each in kconfig.requirements().features.values()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / name).open("a") as file:
+            file.write(word)
+    return tmp_path
+
+
+def wishes(flavour: Flavour, source: Path) -> dict[str, str]:
+    return kconfig.parse(kconfig.fragment(flavour, source).splitlines(), flavour)
+
+
+def test_debug_is_release_and_more(source: Path) -> None:
+    release, debug = wishes("release", source), wishes("debug", source)
+    assert release.items() <= debug.items()
+    assert debug["KASAN"] == debug["PROVE_LOCKING"] == "y"
+    assert "KASAN" not in release
+
+
+def test_an_importer_that_is_told_by_move_notify_needs_an_option(source: Path) -> None:
+    option = {"DMABUF_MOVE_NOTIFY": "y"}
+    assert not option.items() <= wishes("release", source).items()
+    (source / "include/linux/dma-buf.h").write_text("void (*move_notify)(struct dma_buf_attachment *attach);")
+    assert option.items() <= wishes("release", source).items()
+
+
+def test_each_requirement_is_wished_for(source: Path) -> None:
+    assert not kconfig.unmet(wishes("release", source) | {"X86_64": "y"}, kconfig.requirements().required)
+
+
+def test_a_module_does_not_do_where_it_must_be_built_in() -> None:
+    virtio = Requirement(any=["VIRTIO_BLK"], builtin=True, why="the root")
+    assert kconfig.unmet({"VIRTIO_BLK": "m"}, [virtio]) == [
+        "CONFIG_VIRTIO_BLK=y: the root (VIRTIO_BLK is only a module)"
+    ]
+    assert not kconfig.unmet({"VIRTIO_BLK": "y"}, [virtio])
+
+
+def test_what_an_option_hangs_on_is_named_only_if_it_is_off() -> None:
+    cdev = Requirement(any=["VFIO_DEVICE_CDEV"], needs=["VFIO", "IOMMUFD"], since="6.6", why="cases open devices")
+    assert kconfig.unmet({"VFIO": "m"}, [cdev]) == [
+        "CONFIG_VFIO_DEVICE_CDEV=m: cases open devices "
+        "(it depends on CONFIG_IOMMUFD, which is off; the option is in Linux since 6.6)"
+    ]
+
+
+def test_one_of_several_is_enough() -> None:
+    either = Requirement(any=["VFIO_DEVICE_CDEV", "VFIO_GROUP"], why="cases open devices")
+    assert not kconfig.unmet({"VFIO_GROUP": "y"}, [either])
+    assert kconfig.unmet({}, [either])[0].startswith("CONFIG_VFIO_DEVICE_CDEV=m or CONFIG_VFIO_GROUP=m: ")
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    config = _met()
+    kconfig.require(config, "here")
+    del config["EROFS_FS"], config["SERIAL_8250_CONSOLE"]
+    with pytest.raises(KernelLacksFeature, match=r"(?s)here lacks.*EROFS_FS.*SERIAL_8250_CONSOLE"):
+        kconfig.require(config, "here")
+
+
+def test_export_uapi_of_today() -> None:
+    uapi = parse(HEADER_7_2)
+    assert uapi is not None
+    assert (uapi.number, uapi.layout) == (11, "ranges")
+    assert [name for _, name in uapi.fields] == ["region_index", "open_flags", "flags", "nr_ranges", "dma_ranges"]
+
+
+def test_export_uapi_of_2022() -> None:
+    uapi = parse(HEADER_V1)
+    assert uapi is not None
+    assert (uapi.number, uapi.layout) == (3, "single")
+    assert uapi.fields[-1] == ("__u64", "length")
+
+
+def test_no_export_no_uapi() -> None:
+    assert parse("#define VFIO_DEVICE_FEATURE_BUS_MASTER 10\n") is None
+
+
+def test_export_is_known_by_option_or_by_uapi() -> None:
+    parts = {"VFIO_PCI_CORE": "m", "PCI_P2PDMA": "y", "DMA_SHARED_BUFFER": "y"}
+    assert features.has_export({"VFIO_PCI_DMABUF": "y"}, None)
+    assert features.has_export(parts, parse(HEADER_V1))
+    assert not features.has_export(parts, None)
+    del parts["PCI_P2PDMA"]
+    assert not features.has_export(parts, parse(HEADER_V1))
+    with pytest.raises(KernelLacksFeature, match=r"Linux 6\.1 has no vfio-pci dma-buf export"):
+        features.require_export(parts, None, "Linux 6.1")
+
+
+def test_features(source: Path) -> None:
+    assert features.detect({"IOMMUFD": "m"}, source, None, RxeSupport("absent", "why"), "why")["iommufd"]
+    (source / "include/linux/vfio_pci_core.h").unlink()
+    assert not features.detect({"IOMMUFD": "m"}, source, None, RxeSupport("absent", "why"), "why")["iommufd"]
+    found = features.detect({"FAILSLAB": "y", "KASAN": "y"}, None, None, RxeSupport("absent", "why"), "why")
+    assert found["kasan"]
+    assert not found["failslab"]  # without its debugfs switch no case can use it
+    assert not found["vfio_group"]
+    assert features.detect({"VFIO_IOMMU_TYPE1": "m"}, None, None, RxeSupport("absent", "why"), "")[
+        "vfio_group"
+    ]  # as on 6.1
+    assert not found["rxe"]
+    assert not found["test_importer"]
+    assert not found["dmabuf_export"]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is ready to boot stays while somebody may boot it."""
+
+import gc
+from pathlib import Path
+
+from harness.kernel import Kernel
+from harness.kernel.model import RxeSupport
+from harness.kernel.obtain import _in_use, _remove_unused
+
+
+def kernel_in(entry: Path) -> Kernel:
+    entry.mkdir()
+    (entry / "bzImage").touch()
+    return Kernel(
+        image=entry / "bzImage",
+        modules_image=entry / "modules.erofs",
+        release="7.2.12",
+        origin="a test",
+        config={},
+        config_hash="",
+        patches=(),
+        features={},
+        source_dir=None,
+        build_dir=entry,
+        rxe=RxeSupport("absent"),
+        importer_absent="",
+        uapi=None,
+    )
+
+
+def test_an_entry_goes_with_its_last_user(tmp_path: Path) -> None:
+    kernel = _in_use(kernel_in(tmp_path / "entry"))
+    _remove_unused(tmp_path / "entry")
+    assert kernel.image.exists()
+    del kernel
+    gc.collect()
+    _remove_unused(tmp_path / "entry")
+    assert not (tmp_path / "entry").exists()

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A changed kernel's sources: only what a change touches is the workspace's own, and the base is left alone."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.kernel import cache
+from harness.kernel.build import patched_tree, reuse, tree
+from harness.kernel.source import resolve as source
+from harness.progress import Phase, silent
+
+STEP = Phase(silent, "test")
+LOCK, MAIN = "drivers/vfio/lock.c", "drivers/vfio/main.c"
+
+
+@dataclass
+class Rewrite:
+    """A change that says what it makes of the files."""
+
+    made: Mapping[str, bytes | None]
+    name: str = "rewrite"
+    patches: tuple[str, ...] = ("rewrite",)
+
+    def files(self, source: Path) -> Mapping[str, bytes | None]:
+        return self.made
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> source.Tree:
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
+    top = tmp_path / "linux"
+    (top / "drivers" / "vfio").mkdir(parents=True)
+    for name in ("Kconfig", "Kbuild", "Makefile", LOCK, MAIN):
+        (top / name).write_text(f"{name}\n")
+    found = source.resolve(str(top), silent)
+    assert isinstance(found, source.Tree)
+    return found
+
+
+def _prepare(base: source.Tree, made: Mapping[str, bytes | None]) -> Path:
+    return patched_tree.prepare(base, "release", Rewrite(made), STEP)[0].path
+
+
+def test_a_change_is_the_workspaces_own_file(base: source.Tree) -> None:
+    top = _prepare(base, {LOCK: b"broken\n"})
+    assert (top / LOCK).read_bytes() == b"broken\n"
+    assert not (top / LOCK).is_symlink()
+    assert (base.path / LOCK).read_text() == f"{LOCK}\n"
+    assert (top / MAIN).resolve() == base.path / MAIN
+
+
+def test_what_was_changed_once_gets_a_new_date_when_it_goes_back(base: source.Tree) -> None:
+    top = _prepare(base, {LOCK: b"broken\n"})
+    broken = (top / LOCK).stat().st_mtime_ns
+    _prepare(base, {MAIN: b"broken too\n"})
+    assert (top / LOCK).read_text() == f"{LOCK}\n"
+    assert not (top / LOCK).is_symlink()
+    assert (top / LOCK).stat().st_mtime_ns > broken
+
+
+def test_the_same_change_again_touches_nothing(base: source.Tree) -> None:
+    top = _prepare(base, {LOCK: b"broken\n"})
+    before = (top / LOCK).stat()
+    _prepare(base, {LOCK: b"broken\n"})
+    assert (top / LOCK).stat().st_mtime_ns == before.st_mtime_ns
+    assert (top / LOCK).stat().st_ino == before.st_ino
+
+
+def test_files_come_and_go_with_the_change(base: source.Tree) -> None:
+    top = _prepare(base, {"drivers/new/file.c": b"new\n", MAIN: None})
+    assert (top / "drivers/new/file.c").read_bytes() == b"new\n"
+    assert not (top / MAIN).exists()
+    _prepare(base, {})
+    assert not (top / "drivers/new/file.c").exists()
+    assert (top / MAIN).read_text() == f"{MAIN}\n"
+    assert (base.path / MAIN).exists()
+
+
+def test_an_edit_of_the_base_shows_through(base: source.Tree) -> None:
+    top = _prepare(base, {LOCK: b"broken\n"})
+    (base.path / MAIN).write_text("edited\n")
+    (base.path / "drivers/vfio/added.c").write_text("added\n")
+    _prepare(base, {LOCK: b"broken\n"})
+    assert (top / MAIN).read_text() == "edited\n"
+    assert (top / "drivers/vfio/added.c").read_text() == "added\n"
+
+
+def test_objects_start_as_a_copy_of_the_bases(base: source.Tree) -> None:
+    made = tree.build_dir_of(base, "release")
+    made.mkdir(parents=True)
+    (made / "source").symlink_to(base.path)
+    (made / "main.o").write_text("object")
+    (made / "Makefile").write_text(f"include {base.path}/Makefile\n")
+    (made / ".main.o.cmd").write_text(f"gcc -I{base.path}/include -o {made}/main.o\n")
+    tree.stamp_of(made).touch()
+    changed, build_dir = patched_tree.prepare(base, "release", Rewrite({LOCK: b"broken\n"}), STEP)
+    assert (build_dir / ".main.o.cmd").read_text() == f"gcc -I{changed.path}/include -o {build_dir}/main.o\n"
+    assert (build_dir / ".main.o.cmd").stat().st_mtime_ns == (made / ".main.o.cmd").stat().st_mtime_ns
+    assert (build_dir / "Makefile").read_text() == f"include {changed.path}/Makefile\n"
+    assert (build_dir / "source").resolve() == changed.path.resolve()
+    assert (made / "source").resolve() == base.path
+    assert tree.changed_since(changed, tree.stamp_of(build_dir), STEP) is not None
+
+
+def test_the_workspace_is_in_the_cache(base: source.Tree, tmp_path: Path) -> None:
+    assert _prepare(base, {LOCK: b"broken\n"}).is_relative_to(tmp_path / "cache")
+    assert cache.place("changed", "x").is_relative_to(tmp_path / "cache")
+
+
+def test_a_fresh_checkout_starts_from_the_nearest_build(base: source.Tree, tmp_path: Path) -> None:
+    (base.path / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 1\n")
+    made = tree.build_dir_of(base, "release")
+    made.mkdir(parents=True)
+    (made / "source").symlink_to(base.path)
+    (made / "main.o").write_text("object")
+    (made / "Makefile").write_text(f"include {base.path}/Makefile\n")
+    tree.stamp_of(made).touch()
+    other = tmp_path / "other"
+    shutil.copytree(base.path, other)
+    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 1\n")
+    found = source.resolve(str(other), silent)
+    assert isinstance(found, source.Tree)
+    assert not reuse.seed(found, "release", STEP)
+    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 9\n")
+    (other / LOCK).write_text("another\n")
+    for name in (LOCK, MAIN, "Makefile"):
+        os.utime(other / name, (4e9, 4e9))
+    assert not reuse.seed(found, "debug", STEP)
+    assert reuse.seed(found, "release", STEP)
+    assert (other / MAIN).stat().st_mtime_ns == (base.path / MAIN).stat().st_mtime_ns
+    assert (other / LOCK).stat().st_mtime == (other / "Makefile").stat().st_mtime == 4e9
+    copy = tree.build_dir_of(found, "release")
+    assert (copy / "main.o").read_text() == "object"
+    assert (copy / "source").resolve() == other.resolve()
+    assert not reuse.seed(found, "release", STEP)
+
+
+def test_a_new_script_can_be_run(base: source.Tree) -> None:
+    top = _prepare(base, {"scripts/check.sh": b"#!/bin/sh\n", MAIN: b"broken\n"})
+    assert os.access(top / "scripts/check.sh", os.X_OK)
+    assert (top / MAIN).stat().st_mode == (base.path / MAIN).stat().st_mode

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How rxe comes to dma-buf MRs, up to the point where a compiler is needed."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.kernel.modules import rxe
+from harness.kernel.modules.oot import Built
+from harness.progress import Phase, silent
+
+STEP = Phase(silent, "test")
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Built:
+    sources = tmp_path / "linux" / "drivers" / "infiniband" / "sw" / "rxe"
+    sources.mkdir(parents=True)
+    (sources / "rxe_verbs.c").write_text("static const struct ib_device_ops rxe_dev_ops = {\n};\n")
+    return Built(tmp_path / "linux", tmp_path / "build", tmp_path / "work")
+
+
+def test_an_rxe_that_has_them_is_left_alone(built: Built) -> None:
+    source = built.source / "drivers/infiniband/sw/rxe/rxe_verbs.c"
+    source.write_text("\t.reg_user_mr_dmabuf = rxe_reg_user_mr_dmabuf,\n")
+    support, module = rxe.build(built, {"RDMA_RXE": "y"}, STEP)
+    assert (support.how, module) == ("mainline", None)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"), [({}, "CONFIG_RDMA_RXE is not set"), ({"RDMA_RXE": "y"}, "CONFIG_RDMA_RXE=y")]
+)
+def test_a_kernel_that_cannot_have_them_says_why(built: Built, config: dict[str, str], reason: str) -> None:
+    support, module = rxe.build(built, config, STEP)
+    assert (support.how, module) == ("absent", None)
+    assert reason in support.reason
+
+
+def test_without_the_source_it_says_so() -> None:
+    assert "not to be found" in rxe.build(None, {"RDMA_RXE": "m"}, STEP)[0].reason
+
+
+def test_additions_that_do_not_apply_name_the_patch(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe").mkdir()
+    patch = "--- a/rxe_verbs.c\n+++ b/rxe_verbs.c\n@@ -1,2 +1,2 @@\n-no such line\n-nor this\n+new\n+lines\n"
+    (tmp_path / "recipe" / "ours.patch").write_text(patch)
+    monkeypatch.setattr(rxe, "RECIPE", tmp_path / "recipe")
+    support, module = rxe.build(built, {"RDMA_RXE": "m"}, STEP)
+    assert (support.how, module) == ("absent", None)
+    assert support.reason.startswith("ours.patch does not apply to this kernel's rxe: Hunk #1 FAILED")

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The run record and its forms: whole, safe with hostile text, the same after a round trip, unharmed by another run."""
+
+import json
+import resource
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError, UsageError
+from harness.escape import printable
+from harness.report import RunDirectory, html, junit, ktap, load, repeat_command, summarise, to_json
+from harness.report.record import write_atomically
+from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
+
+HOSTILE = "<script>alert(1)</script> # ]]> & \x1b[31m\x00\x85\u202e\ud800 [/red] 'quoted'"
+
+KERNEL = KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="c0ffee", features={"dmabuf": True})
+HOST = HostRecord(qemu="7.2.22", accel="tcg", accel_reason="KVM opens but does not boot", cpu="2 x EPYC")
+
+
+def case(verdict: Verdict = Verdict.PASS, name: str = "test_rings[iommufd+edu]", **more: object) -> CaseRecord:
+    values = {"area": "doorbell", "title": "rings the doorbell", "importer": "iommufd+edu", "duration_s": 0.41}
+    return CaseRecord.model_validate({"id": f"tests/vm/test_a.py::{name}", "verdict": verdict, **values, **more})
+
+
+def run(*cases: CaseRecord) -> RunRecord:
+    return RunRecord(
+        schema="vfio-harness/report/1",
+        run_id="20261120-200000-abc",
+        started="2026-11-20T20:00:00+00:00",
+        duration_s=12.5,
+        harness="0.1.0",
+        host=HOST,
+        kernel=KERNEL,
+        machine="intel-iommu",
+        summary=summarise(cases),
+        cases=list(cases),
+    )
+
+
+EVERY = run(*(case(verdict, f"test_{verdict.lower()}", reason=f"because of {verdict}") for verdict in Verdict))
+EVIL = run(
+    case(
+        Verdict.FAIL,
+        HOSTILE,
+        area=HOSTILE,
+        title=HOSTILE,
+        importer=HOSTILE,
+        trigger=HOSTILE,
+        reason=HOSTILE,
+        evidence=[Evidence(t=0.1, source="console", text=HOSTILE)],
+    )
+)
+
+
+def test_the_schema_is_the_documented_one() -> None:
+    top = json.loads(to_json(EVERY))
+    assert " ".join(top) == "schema run_id started duration_s harness host kernel machine summary cases"
+    assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
+    assert " ".join(top["kernel"]) == "release origin config_hash patches features"
+    assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
+    assert " ".join(top["cases"][0]) == (
+        "id area title importer trigger verdict reason duration_s known_issue seed ran_in evidence"
+    )
+
+
+def test_summary_counts_all_verdicts() -> None:
+    assert summarise([case(), case(), case(Verdict.HANG)]) == {str(v): 0 for v in Verdict} | {"PASS": 2, "HANG": 1}
+
+
+_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+_evidence = st.builds(
+    Evidence, t=st.floats(0, 1e6), source=st.sampled_from(["host", "qmp", "trace", "console", "guest"]), text=_text
+)
+_cases = st.builds(
+    CaseRecord,
+    id=_text,
+    area=_text,
+    title=_text,
+    importer=st.none() | _text,
+    trigger=st.none() | _text,
+    verdict=st.sampled_from(Verdict),
+    reason=_text,
+    duration_s=st.floats(0, 1e6),
+    known_issue=st.none() | _text,
+    evidence=st.lists(_evidence, max_size=3),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(_cases, max_size=4))
+def test_any_record_survives_a_round_trip_and_renders(cases: list[CaseRecord]) -> None:
+    record = run(*cases)
+    assert RunRecord.model_validate_json(to_json(record)) == record
+    ET.fromstring(junit.render(record))
+    assert all(char.isprintable() or char in "\n\t" for char in ktap.render(record))
+    html.render(record, {})
+
+
+@pytest.mark.parametrize("render", [junit.render, ktap.render, lambda record: html.render(record, {})])
+def test_hostile_text_is_shown_not_obeyed(render: object) -> None:
+    text = render(EVIL)  # type: ignore[operator]
+    assert "\\x1b[31m\\x00\\x85\\u202e\\ud800" in text
+    assert all(char.isprintable() or char in "\n\t" for char in text)
+
+
+def test_html_leads_to_what_a_cases_machine_wrote() -> None:
+    page = html.render(run(case(Verdict.FAIL, ran_in="machine-2")), {})
+    assert '<a href="machine-2/console.log">' in page
+    assert "<a " not in html.render(run(case()), {})
+
+
+def test_html_holds_no_markup_of_the_guests() -> None:
+    page = html.render(EVIL, {})
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_junit_results() -> None:
+    root = ET.fromstring(junit.render(EVERY))
+    results = {
+        entry.get("name", "").split("test_")[-1]: [child.tag for child in entry] for entry in root.iter("testcase")
+    }
+    assert results == {
+        "pass": [],
+        "fail": ["failure"],
+        "splat": ["failure"],
+        "hang": ["failure"],
+        "crash": ["failure"],
+        "known": ["skipped"],
+        "fixed": ["system-out"],
+        "skip": ["skipped"],
+        "error": ["error"],
+    }
+    assert (root.get("failures"), root.get("errors"), root.get("tests")) == ("4", "1", "9")
+    messages = [child.get("message") for child in root.iter("failure")]
+    assert "HANG: because of HANG" in messages
+
+
+def test_ktap() -> None:
+    record = run(
+        case(),
+        case(Verdict.SKIP, "test_b", reason="no CMB"),
+        case(Verdict.FAIL, "test_c", area="revoke", reason="old mapping # live"),
+    )
+    assert ktap.render(record) == (
+        "KTAP version 1\n1..2\n"
+        "  KTAP version 1\n  1..2\n"
+        "  ok 1 tests/vm/test_a.py::test_rings[iommufd+edu]\n"
+        "  ok 2 tests/vm/test_a.py::test_b # SKIP no CMB\n"
+        "ok 1 doorbell\n"
+        "  KTAP version 1\n  1..1\n"
+        "  not ok 1 tests/vm/test_a.py::test_c # FAIL: old mapping  live\n"
+        "not ok 2 revoke\n"
+    )
+
+
+def test_the_command_that_repeats_a_case() -> None:
+    assert repeat_command(case(), {}) == "make vm-test K='test_rings[iommufd+edu]'"
+    assert repeat_command(case(name="test_x"), {"KERNEL": "/a tree"}) == "make vm-test KERNEL='/a tree' K=test_x"
+
+
+@given(st.text())
+def test_printable(text: str) -> None:
+    safe = printable(text)
+    assert all(char.isprintable() or char in "\n\t" for char in safe)
+    assert len(printable(text, 10)) <= 10
+
+
+def test_a_run_directory_is_written_whole(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "results")
+    directory.write(EVERY, {})
+    assert {path.name for path in directory.path.iterdir()} == {
+        "report.json",
+        "report.html",
+        "report.ktap",
+        "junit.xml",
+    }
+    assert load(tmp_path / "results" / "latest") == EVERY
+    assert (tmp_path / "results" / "latest").readlink() == Path(directory.run_id)
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    def one(_: int) -> str:
+        directory = RunDirectory(tmp_path)
+        directory.write(EVERY, {})
+        return directory.run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(one, range(16)))
+    assert len(set(ids)) == 16
+    assert str((tmp_path / "latest").readlink()) in ids
+    assert {path.name for path in tmp_path.iterdir()} == {*ids, "latest"}
+
+
+def test_a_directory_where_the_link_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "precious").touch()
+    with pytest.raises(HarnessError, match="latest: Is a directory"):
+        RunDirectory(tmp_path).write(EVERY, {})
+    assert (tmp_path / "latest" / "precious").exists()
+
+
+def test_results_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HarnessError, match=r"file: .*") as caught:
+        RunDirectory(tmp_path / "file")
+    assert caught.value.hint == "set VFIO_HARNESS_RESULTS"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "report.json", "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(HarnessError, match=r"report\.json: File too large"):
+            write_atomically(tmp_path / "report.json", "new" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert (tmp_path / "report.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "Invalid JSON"), ('{"schema": 1}', "schema"), (to_json(EVERY).replace('"PASS",', '"FINE",'), "verdict")],
+)
+def test_a_bad_record_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=says) as caught:
+        load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load(tmp_path / "report.json")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The client against the real agent, which runs on this host instead of in a guest."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.errors import AgentError, AgentLost, GuestHung, KernelErrno
+from harness.session import client
+from harness.session.client import Agent, Pending
+from harness.vm import Machine
+
+LOADER = """
+import os, sys, tempfile, zipimport
+application = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+    file.write(application)
+    file.flush()
+    sys.path.insert(0, file.name)
+    exec(zipimport.zipimporter(file.name).get_code("__main__"), {"__name__": "__main__"})
+"""
+
+
+class Channel:
+    """What the client uses of a paramiko channel, over the pipes of a process."""
+
+    def __init__(self, program: str) -> None:
+        self._command = [sys.executable, "-c", program]
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def exec_command(self, command: str) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+
+    def sendall(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def recv(self, size: int) -> bytes:
+        assert self.process.stdout is not None
+        return os.read(self.process.stdout.fileno(), size)
+
+    def recv_stderr_ready(self) -> bool:
+        return self.exit_status_ready()
+
+    def recv_stderr(self, size: int) -> bytes:
+        assert self.process.stderr is not None
+        return os.read(self.process.stderr.fileno(), size)
+
+    def exit_status_ready(self) -> bool:
+        try:
+            return self.process.wait(0.5) is not None
+        except subprocess.TimeoutExpired:
+            return False
+
+    def recv_exit_status(self) -> int:
+        return self.process.wait(0)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+
+class FakeMachine:
+    """A machine that lives for ever; ``patience`` scales its deadlines."""
+
+    slowdown = 1.0
+
+    def __init__(self, program: str, patience: float = 1.0) -> None:
+        self.channel = Channel(program)
+        self._patience = patience
+
+    def ssh(self) -> Any:
+        return SimpleNamespace(get_transport=lambda: SimpleNamespace(open_session=lambda timeout: self.channel))
+
+    def wait_for(self, future: Future[Any], timeout: float, what: str) -> Any:
+        try:
+            return future.result(timeout * self._patience)
+        except TimeoutError:
+            raise GuestHung(what) from None
+
+
+@contextmanager
+def started(program: str = LOADER, patience: float = 1.0) -> Iterator[tuple[Agent, FakeMachine]]:
+    machine = FakeMachine(program, patience)
+    try:
+        yield Agent(cast(Machine, machine)), machine
+    finally:
+        process = machine.channel.process
+        process.kill()
+        process.wait()
+        for thread in threading.enumerate():
+            if thread.name == "agent":
+                thread.join(5)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_hello_and_calls() -> None:
+    with started() as (agent, machine):
+        assert agent.hello["pid"] == machine.channel.process.pid
+        assert agent.call("pci", "driver", bdf="0000:ff:1f.7") is None
+        assert agent.call("rpc", "reset_all", keep=[]) == []
+
+
+def test_a_kernels_errno_names_the_call() -> None:
+    with started() as (agent, _):
+        with pytest.raises(KernelErrno, match=r"open /dev/vfio/.*ENO|readlink|iommu_group") as caught:
+            agent.call("container", "Group", bdf="0000:ff:1f.7")
+        assert caught.value.name == "ENOENT"
+
+
+@pytest.mark.parametrize(("on", "do"), [("pci", "nonsense"), ("os", "system"), ("rpc", "_send"), ("pci", "rescan.x")])
+def test_a_defect_is_the_agents_and_the_agent_lives_on(on: str, do: str) -> None:
+    with started() as (agent, _):
+        with pytest.raises(AgentError, match="Error"):
+            agent.call(on, do)
+        assert agent.call("pci", "driver", bdf="0000:ff:1f.7") is None
+
+
+def test_a_killed_agent_is_lost_at_once_and_stays_lost() -> None:
+    with started() as (agent, machine):
+        machine.channel.process.send_signal(signal.SIGKILL)
+        for _ in range(2):
+            with pytest.raises(AgentLost, match="agent"):
+                agent.call("pci", "driver", bdf="0000:ff:1f.7")
+
+
+def test_the_agent_ends_with_its_channel() -> None:
+    with started() as (agent, machine):
+        agent.close()
+        assert machine.channel.process.wait(10) == 0
+
+
+def test_last_words_are_heard() -> None:
+    with (
+        pytest.raises(AgentLost, match=r"with status 3; it said:\nno room"),
+        started("import sys; print('no room', file=sys.stderr); sys.exit(3)"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "said", ["'garbage'", "'[1]'", "'{\"id\": 77}'", "'x' * (9 << 20)"], ids=["text", "list", "stranger", "endless"]
+)
+def test_a_guest_that_does_not_keep_to_the_protocol_is_lost(said: str) -> None:
+    with pytest.raises(AgentLost, match="protocol"), started(f"print({said}, flush=True); input()"):
+        pass
+
+
+def test_silence_is_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "END_SECONDS", 0.01)
+    with pytest.raises(GuestHung, match="hello"), started("import signal; signal.pause()", patience=0.01):
+        pass
+
+
+ECHO = """
+import json, sys
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+print('{"hello": {}}', flush=True)
+held = [json.loads(sys.stdin.readline()) for _ in range(2)]
+for request in reversed(held):
+    print(json.dumps({"id": request["id"], "ok": [request["do"], request["thread"]]}), flush=True)
+input()
+"""
+
+
+def test_replies_may_come_out_of_order_and_a_pending_call_runs_on_a_thread() -> None:
+    with started(ECHO) as (agent, machine):
+        pending = Pending(cast(Machine, machine), lambda: agent.call("vfio", "slow"))
+        while not agent._waiting:
+            time.sleep(0.001)
+        assert agent.call("vfio", "quick") == ["quick", False]
+        assert pending.result() == ["slow", True]
+        assert pending.done()
+
+
+def test_many_callers_at_once_get_their_own_answers() -> None:
+    with started() as (agent, _):
+        answers: dict[int, Any] = {}
+
+        def ask(number: int) -> None:
+            try:
+                agent.call("container", "Group", bdf=f"0000:ff:{number:02x}.0")
+            except KernelErrno as exc:
+                answers[number] = exc.call
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert all(f"ff:{number:02x}.0" in answers[number] for number in range(16))

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What QMP's events, run states and exits are judged to be."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from harness.errors import GuestCrashed, HarnessError, QemuDied
+from harness.vm.exit_cause import Fate
+from harness.vm.qmp import Event
+
+PANIC = (
+    "[    2.1] BUG: unable to handle page fault\n[    2.2] Kernel panic - not syncing: Fatal exception\n[    2.3] -\n"
+)
+
+
+def fate(console: str = "booting\n", stderr: str = "") -> Fate:
+    return Fate(lambda limit: console, lambda: stderr)
+
+
+def shutdown(reason: str, guest: bool) -> Event:
+    return Event("SHUTDOWN", {"guest": guest, "reason": reason})
+
+
+RESET = Event("RESET", {"guest": True, "reason": "guest-reset"})
+
+
+@pytest.mark.parametrize(
+    ("event", "console", "said"),
+    [
+        (
+            Event("GUEST_PANICKED", {"action": "pause"}),
+            PANIC,
+            "^Kernel panic - not syncing: Fatal exception\n",
+        ),
+        (Event("GUEST_PANICKED", {"action": "pause"}), "", "^the guest's kernel panicked\n"),
+        (shutdown("guest-shutdown", True), "", r"shut down by itself \(guest-shutdown\)"),
+        (RESET, "", r"reset by itself \(guest-reset\)"),
+        (RESET, PANIC, "^Kernel panic - not syncing: Fatal exception\n"),
+    ],
+)
+def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) -> None:
+    judged = fate(console)
+    judged.on_event(event)
+    with pytest.raises(GuestCrashed, match=said):
+        judged.check()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        shutdown("host-qmp-quit", False),
+        shutdown("host-signal", False),
+        Event("RESUME", {}),
+        Event("STOP", {}),
+    ],
+)
+def test_what_the_host_does_is_no_crash(event: Event) -> None:
+    judged = fate()
+    judged.on_event(event)
+    assert judged.lost is None
+
+
+@pytest.mark.parametrize(
+    ("event", "console", "said"),
+    [
+        (
+            Event("GUEST_PANICKED", {"action": "pause"}),
+            "[    9.1] Kernel panic - not syncing: System is deadlocked on memory\n",
+            "^the guest ran out of memory: Kernel panic",
+        ),
+        (
+            Event("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
+            "",
+            r"^the machine was reset from outside \(host-qmp-system-reset\)",
+        ),
+    ],
+)
+def test_an_end_that_says_nothing_about_the_kernel(event: Event, console: str, said: str) -> None:
+    judged = fate(console)
+    judged.on_event(event)
+    with pytest.raises(HarnessError, match=said):
+        judged.check()
+
+
+def test_announced_reset() -> None:
+    judged = fate()
+    with judged.expecting_reset():
+        judged.on_event(RESET)
+    assert judged.lost is None
+    judged.on_event(RESET)
+    assert isinstance(judged.lost, GuestCrashed)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"), [("internal-error", GuestCrashed), ("io-error", QemuDied), ("paused", None), ("running", None)]
+)
+def test_run_states(state: str, kind: type[Exception] | None) -> None:
+    judged = fate()
+    judged.on_stop(state)
+    assert type(judged.lost) is (kind or type(None))
+
+
+def test_first_cause_counts_and_carries_the_evidence() -> None:
+    judged = fate("last words\n", "Blocked re-entrant IO\n")
+    judged.on_event(RESET)
+    judged.on_exit("exit code 0")
+    error = judged.lost
+    assert isinstance(error, GuestCrashed)
+    assert error.__notes__ == ["console:\nlast words\n", "QEMU's stderr:\nBlocked re-entrant IO\n"]
+
+
+def test_exit_without_a_cause_is_the_harness_or_the_host() -> None:
+    judged = fate()
+    judged.on_exit("pid 7, killed by SIGKILL")
+    with pytest.raises(QemuDied, match="QEMU is gone: pid 7, killed by SIGKILL"):
+        judged.check()
+    assert isinstance(judged.lost, HarnessError)
+
+
+def test_the_end_we_make_is_none() -> None:
+    judged = fate()
+    judged.seal()
+    judged.on_exit("killed by SIGKILL")
+    assert judged.lost is None
+
+
+def test_wait_ends_with_the_vm() -> None:
+    judged = fate()
+    never: Future[None] = Future()
+    judged.wait(never, 0.01)
+    assert judged.lost is None
+    judged.on_event(RESET)
+    judged.wait(never, 60)
+    assert judged.settled()
