@@ -50,7 +50,7 @@ class Expectation(Model):
         """Whether the case is one of those named."""
         return matches(self.cases, case_id)
 
-    def nowhere(self, case_ids: Iterable[str]) -> list[str]:
+    def unknown_cases(self, case_ids: Iterable[str]) -> list[str]:
         """What is named in ``cases``, and is none of these."""
         ids = list(case_ids)
         return [case for case in self.cases if not any(matches([case], case_id) for case_id in ids)]

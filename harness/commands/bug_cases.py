@@ -14,7 +14,7 @@ from harness.errors import UsageError
 def require_cases(entry: Bug, collected: Iterable[Collected]) -> None:
     """Raise UsageError if the entry names a case that does not exist."""
     ids = [case.id for case in collected]
-    for name in entry.expects.nowhere(ids):
+    for name in entry.expects.unknown_cases(ids):
         raise UsageError(f"{entry.path}: expects.cases: {name!r} is no case{nearest(name, ids)}")
 
 

@@ -20,7 +20,15 @@ from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import find, install_line
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import RunDirectory
-from harness.report.mutants import ControlRecord, MutantRecord, MutantsRecord, Outcome, judge_mutant, not_good, write
+from harness.report.mutants import (
+    ControlRecord,
+    MutantOutcome,
+    MutantRecord,
+    MutantsRecord,
+    bad_cases,
+    judge_mutant,
+    write,
+)
 from harness.report.text import tally
 from harness.run.setup import Options
 from harness.verdict import KernelRecord
@@ -59,7 +67,9 @@ def run(
                 duration_s=round(work.elapsed(), 1),
                 harness=__version__,
                 kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
-                summary={outcome: sum(mutant.outcome is outcome for mutant in work.mutants) for outcome in Outcome},
+                summary={
+                    outcome: sum(mutant.outcome is outcome for mutant in work.mutants) for outcome in MutantOutcome
+                },
                 controls=work.controls,
                 mutants=sorted(work.mutants, key=lambda mutant: mutant.id),
                 left_out=[entry.id for entry in entries if entry.mutation and entry not in meant],
@@ -131,14 +141,16 @@ class _Work:
 
     def _control(self, name: str, end: Ended) -> ControlRecord:
         machine, flavour, _ = self._places[name]
-        bad = not_good(end.record) if end.record else [f"ERROR: {end.error}"]
+        bad = bad_cases(end.record) if end.record else [f"ERROR: {end.error}"]
         summary = end.record.summary if end.record else {}
         return ControlRecord(
             machine=machine, flavour=flavour, summary=summary, bad=bad, seconds=round(end.seconds, 1), results=name
         )
 
     def _mutant(self, entry: Bug, end: Ended) -> MutantRecord:
-        outcome, case = judge_mutant(end.record.cases, entry.expects.verdict) if end.record else (Outcome.ERROR, None)
+        outcome, case = (
+            judge_mutant(end.record.cases, entry.expects.verdict) if end.record else (MutantOutcome.ERROR, None)
+        )
         return MutantRecord(
             id=entry.id,
             title=entry.title,

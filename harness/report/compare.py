@@ -18,7 +18,7 @@ SCHEMA = "vfio-harness/compare/1"
 REPORT = "compare.json"
 
 
-class Change(StrEnum):
+class VerdictChange(StrEnum):
     """What became of a case. ``other`` is bad in both runs, but differently."""
 
     BROKEN = "broken"
@@ -39,19 +39,19 @@ _STATES: dict[Verdict, _State] = {
     Verdict.ERROR: "error",
     **dict.fromkeys(KERNEL_AT_FAULT, "bad"),
 }
-_BECAME: dict[tuple[_State, _State], Change] = {
-    ("good", "known"): Change.NEW_KNOWN,
-    ("absent", "known"): Change.NEW_KNOWN,
-    ("bad", "known"): Change.NEW_KNOWN,
-    ("good", "bad"): Change.BROKEN,
-    ("known", "bad"): Change.BROKEN,
-    ("absent", "bad"): Change.BROKEN,
-    ("known", "good"): Change.FIXED,
-    ("bad", "good"): Change.FIXED,
-    ("absent", "good"): Change.NEW,
-    ("good", "absent"): Change.GONE,
-    ("known", "absent"): Change.GONE,
-    ("bad", "absent"): Change.GONE,
+_BECAME: dict[tuple[_State, _State], VerdictChange] = {
+    ("good", "known"): VerdictChange.NEW_KNOWN,
+    ("absent", "known"): VerdictChange.NEW_KNOWN,
+    ("bad", "known"): VerdictChange.NEW_KNOWN,
+    ("good", "bad"): VerdictChange.BROKEN,
+    ("known", "bad"): VerdictChange.BROKEN,
+    ("absent", "bad"): VerdictChange.BROKEN,
+    ("known", "good"): VerdictChange.FIXED,
+    ("bad", "good"): VerdictChange.FIXED,
+    ("absent", "good"): VerdictChange.NEW,
+    ("good", "absent"): VerdictChange.GONE,
+    ("known", "absent"): VerdictChange.GONE,
+    ("bad", "absent"): VerdictChange.GONE,
 }
 """By what the case was and is; what is not here is no change, or one between two bad ends."""
 
@@ -64,7 +64,7 @@ class Difference(_Data):
     """One case that ended differently; None: it was not run. ``reason``: of the later verdict."""
 
     id: str
-    change: Change
+    change: VerdictChange
     before: Verdict | None
     after: Verdict | None
     reason: str
@@ -83,7 +83,7 @@ class Comparison(_Data):
     def exit_code(self) -> int:
         """1 if a case is broken, else 3 if one could not be judged, else 0."""
         found = {difference.change for difference in self.differences}
-        return 1 if Change.BROKEN in found else HarnessError.exit_code if Change.ERROR in found else 0
+        return 1 if VerdictChange.BROKEN in found else HarnessError.exit_code if VerdictChange.ERROR in found else 0
 
     def write(self, directory: Path) -> None:
         """Write ``compare.json``."""
@@ -92,9 +92,9 @@ class Comparison(_Data):
     def __str__(self) -> str:
         """What differs, with reasons, and how much does not."""
         lines = [f"before  {self.before}", f"after   {self.after}"]
-        for change in Change:
+        for change in VerdictChange:
             found = [difference for difference in self.differences if difference.change is change]
-            if found or change in (Change.BROKEN, Change.FIXED, Change.NEW_KNOWN):
+            if found or change in (VerdictChange.BROKEN, VerdictChange.FIXED, VerdictChange.NEW_KNOWN):
                 lines += ["", f"{change}: {len(found)}"]
             for difference in found:
                 lines.append(f"  {difference.id}: {difference.before or 'not run'} -> {difference.after or 'not run'}")
@@ -130,11 +130,11 @@ def _differences(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
             )
 
 
-def _change(was: _State, now: _State, *, same: bool) -> Change | None:
+def _change(was: _State, now: _State, *, same: bool) -> VerdictChange | None:
     if "error" in (was, now):
-        return Change.ERROR
+        return VerdictChange.ERROR
     if was == now:
-        return Change.OTHER if was in ("bad", "known") and not same else None
+        return VerdictChange.OTHER if was in ("bad", "known") and not same else None
     return _BECAME[was, now]
 
 

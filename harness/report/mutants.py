@@ -17,7 +17,7 @@ SCHEMA = "vfio-harness/mutants/1"
 LATEST = "latest-mutants"
 
 
-class Outcome(StrEnum):
+class MutantOutcome(StrEnum):
     """What became of a bug that was put back. UNEXPECTED: caught, but with another verdict than its entry says. ERROR:
     it was not put to the test, as the mutation does not fit the kernel, or the harness or the host failed."""
 
@@ -28,10 +28,10 @@ class Outcome(StrEnum):
 
 
 _COLOUR = {
-    Outcome.CAUGHT: Verdict.PASS,
-    Outcome.UNEXPECTED: Verdict.KNOWN,
-    Outcome.SURVIVED: Verdict.FAIL,
-    Outcome.ERROR: Verdict.ERROR,
+    MutantOutcome.CAUGHT: Verdict.PASS,
+    MutantOutcome.UNEXPECTED: Verdict.KNOWN,
+    MutantOutcome.SURVIVED: Verdict.FAIL,
+    MutantOutcome.ERROR: Verdict.ERROR,
 }
 
 
@@ -48,7 +48,7 @@ class MutantRecord(_Record):
     machine: str
     flavour: Literal["release", "debug"]
     expected: Verdict
-    outcome: Outcome
+    outcome: MutantOutcome
     verdict: Verdict | None = None
     case: str | None = None
     reason: str = ""
@@ -60,7 +60,7 @@ class MutantRecord(_Record):
         said = [
             f"{self.id}:" if self.verdict or self.reason else self.id,
             self.verdict,
-            f"and not {self.expected}" if self.outcome is Outcome.UNEXPECTED else "",
+            f"and not {self.expected}" if self.outcome is MutantOutcome.UNEXPECTED else "",
             f"by {self.case}:" if self.case else "",
             one_line(self.reason),
         ]
@@ -97,9 +97,13 @@ class MutantsRecord(_Record):
         """0: all are caught as expected, and the controls pass; 1: not so; 3: the harness, the host or the catalogue
         failed, so that something was not put to the test."""
         bad = [case for run in self.controls for case in run.bad]
-        if self.summary[Outcome.SURVIVED] or self.summary[Outcome.UNEXPECTED] or not all(map(_is_error, bad)):
+        if (
+            self.summary[MutantOutcome.SURVIVED]
+            or self.summary[MutantOutcome.UNEXPECTED]
+            or not all(map(_is_error, bad))
+        ):
             return 1
-        return HarnessError.exit_code if bad or self.summary[Outcome.ERROR] else 0
+        return HarnessError.exit_code if bad or self.summary[MutantOutcome.ERROR] else 0
 
     def tally(self) -> str:
         """``48 caught, 1 SURVIVED; control: pass``."""
@@ -112,19 +116,19 @@ def _is_error(said: str) -> bool:
     return said.startswith(Verdict.ERROR)
 
 
-def judge_mutant(cases: Sequence[CaseRecord], expected: Verdict) -> tuple[Outcome, CaseRecord | None]:
+def judge_mutant(cases: Sequence[CaseRecord], expected: Verdict) -> tuple[MutantOutcome, CaseRecord | None]:
     """What the cases say of a bug that is there, and the one that says it: the first to show what is expected, or else
     to blame the kernel. What is KNOWN of the kernel without the bug is no catch."""
     blaming = [case for case in cases if case.verdict in KERNEL_AT_FAULT]
     if found := next((case for case in blaming if case.verdict is expected), None):
-        return Outcome.CAUGHT, found
+        return MutantOutcome.CAUGHT, found
     if blaming:
-        return Outcome.UNEXPECTED, blaming[0]
+        return MutantOutcome.UNEXPECTED, blaming[0]
     failed = next((case for case in cases if case.verdict is Verdict.ERROR), None)
-    return (Outcome.ERROR, failed) if failed else (Outcome.SURVIVED, None)
+    return (MutantOutcome.ERROR, failed) if failed else (MutantOutcome.SURVIVED, None)
 
 
-def not_good(run: RunRecord) -> list[str]:
+def bad_cases(run: RunRecord) -> list[str]:
     """What is wrong with a run of a kernel that is to be good."""
     bad = KERNEL_AT_FAULT | {Verdict.ERROR}
     return [f"{case.verdict} {case.id}: {one_line(case.reason)}" for case in run.cases if case.verdict in bad]
@@ -134,7 +138,7 @@ def write(record: MutantsRecord, directory: RunDirectory) -> None:
     """Write both forms, and make ``latest-mutants`` lead to them."""
     write_atomically(directory.path / "mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
     write_atomically(directory.path / "mutants.html", render(record))
-    directory.point(LATEST)
+    directory.link_as(LATEST)
 
 
 def render(record: MutantsRecord) -> str:
@@ -168,7 +172,7 @@ def _control(run: ControlRecord) -> str:
 def _mutant(mutant: MutantRecord) -> str:
     said = f"{mutant.case}: {mutant.reason}" if mutant.case else mutant.reason
     what = f'{safe(mutant.id)}: {safe(mutant.title)}<div class="reason">{safe(said)}</div>'
-    outcome = mutant.outcome + f", expected {mutant.expected}" * (mutant.outcome is Outcome.UNEXPECTED)
+    outcome = mutant.outcome + f", expected {mutant.expected}" * (mutant.outcome is MutantOutcome.UNEXPECTED)
     verdict = coloured(_COLOUR[mutant.outcome], mutant.verdict or "-")
     return _row(verdict, what, coloured(_COLOUR[mutant.outcome], outcome), mutant)
 

@@ -65,9 +65,9 @@ class RunDirectory:
         write_atomically(self.path / "report.ktap", ktap.render(record))
         write_atomically(self.path / "report.html", html.render(record, settings))
         write_atomically(self.path / REPORT, to_json(record))
-        self.point("latest")
+        self.link_as("latest")
 
-    def point(self, name: str) -> None:
+    def link_as(self, name: str) -> None:
         """Make the link of that name, beside it, lead here. HarnessError if something else is in its place."""
         latest = self.path.parent / name
         link = self.path.parent / f".{name}.{self.run_id}"

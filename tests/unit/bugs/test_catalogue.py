@@ -33,7 +33,7 @@ def test_every_file_is_an_entry() -> None:
 
 
 def test_its_cases_are_there_and_its_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:
-    assert not entry.expects.nowhere(case.id for case in cases)
+    assert not entry.expects.unknown_cases(case.id for case in cases)
     assert entry.machine in known_machines()
     machine = load_machine(entry.machine)
     assert any(entry.expects.concerns(case.id) and runs_on(case, machine) for case in cases)

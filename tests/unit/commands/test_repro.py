@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.bugs import Bug
 from harness.commands.repro import Reproduction, Sides, shows, sides
 from harness.report import summarise
-from harness.report.mutants import ControlRecord, MutantRecord, MutantsRecord, Outcome, judge_mutant, render
+from harness.report.mutants import ControlRecord, MutantOutcome, MutantRecord, MutantsRecord, judge_mutant, render
 from harness.run.setup import Options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
@@ -114,13 +114,13 @@ def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: Case
 def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
     outcome, found = judge_mutant([case(verdict) for verdict in verdicts], expected)
     blaming = [verdict for verdict in verdicts if verdict in KERNEL_AT_FAULT]
-    assert (outcome is Outcome.CAUGHT) == (expected in verdicts)
-    assert (outcome is Outcome.UNEXPECTED) == (bool(blaming) and expected not in verdicts)
-    assert (outcome is Outcome.ERROR) == (not blaming and Verdict.ERROR in verdicts)
-    assert (found is None) == (outcome is Outcome.SURVIVED)
+    assert (outcome is MutantOutcome.CAUGHT) == (expected in verdicts)
+    assert (outcome is MutantOutcome.UNEXPECTED) == (bool(blaming) and expected not in verdicts)
+    assert (outcome is MutantOutcome.ERROR) == (not blaming and Verdict.ERROR in verdicts)
+    assert (found is None) == (outcome is MutantOutcome.SURVIVED)
 
 
-def mutants(*outcomes: Outcome, bad: tuple[str, ...] = (), text: str = "text") -> MutantsRecord:
+def mutants(*outcomes: MutantOutcome, bad: tuple[str, ...] = (), text: str = "text") -> MutantsRecord:
     place = {"machine": text, "flavour": "release", "seconds": 1.0, "results": text}
     return MutantsRecord.model_validate(
         {
@@ -129,7 +129,7 @@ def mutants(*outcomes: Outcome, bad: tuple[str, ...] = (), text: str = "text") -
             "duration_s": 1.0,
             "harness": text,
             "kernel": KernelRecord(release=text, origin=text, config_hash=text),
-            "summary": {outcome: outcomes.count(outcome) for outcome in Outcome},
+            "summary": {outcome: outcomes.count(outcome) for outcome in MutantOutcome},
             "controls": [ControlRecord.model_validate({**place, "summary": {"PASS": 1}, "bad": list(bad)})],
             "mutants": [
                 MutantRecord.model_validate(
@@ -145,13 +145,13 @@ def mutants(*outcomes: Outcome, bad: tuple[str, ...] = (), text: str = "text") -
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        (mutants(Outcome.CAUGHT), 0),
-        (mutants(Outcome.CAUGHT, Outcome.SURVIVED), 1),
-        (mutants(Outcome.UNEXPECTED), 1),
-        (mutants(Outcome.CAUGHT, Outcome.ERROR), 3),
-        (mutants(Outcome.ERROR, Outcome.SURVIVED), 1),
-        (mutants(Outcome.CAUGHT, bad=("FAIL test_a::test_x: broken",)), 1),
-        (mutants(Outcome.CAUGHT, bad=("ERROR test_a::test_x: lost",)), 3),
+        (mutants(MutantOutcome.CAUGHT), 0),
+        (mutants(MutantOutcome.CAUGHT, MutantOutcome.SURVIVED), 1),
+        (mutants(MutantOutcome.UNEXPECTED), 1),
+        (mutants(MutantOutcome.CAUGHT, MutantOutcome.ERROR), 3),
+        (mutants(MutantOutcome.ERROR, MutantOutcome.SURVIVED), 1),
+        (mutants(MutantOutcome.CAUGHT, bad=("FAIL test_a::test_x: broken",)), 1),
+        (mutants(MutantOutcome.CAUGHT, bad=("ERROR test_a::test_x: lost",)), 3),
     ],
 )
 def test_exit_code(found: MutantsRecord, code: int) -> None:
@@ -159,7 +159,7 @@ def test_exit_code(found: MutantsRecord, code: int) -> None:
 
 
 def test_the_page_is_safe_with_hostile_text() -> None:
-    page = render(mutants(Outcome.UNEXPECTED, bad=(HOSTILE,), text=HOSTILE))
+    page = render(mutants(MutantOutcome.UNEXPECTED, bad=(HOSTILE,), text=HOSTILE))
     assert "<script" not in page
     assert "\x1b" not in page
     assert page.count("&lt;script&gt;") > 5

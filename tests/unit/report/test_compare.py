@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, KernelBuildError, KernelLacksFeature, UsageError
-from harness.report.compare import REPORT, Change, compare
+from harness.report.compare import REPORT, VerdictChange, compare
 from harness.report.text import summarise
 from harness.run import exit_codes
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
@@ -35,24 +35,24 @@ def run(**verdicts: str) -> RunRecord:
     ("before", "after", "change", "code"),
     [
         *(
-            (good, bad, Change.BROKEN, 1)
+            (good, bad, VerdictChange.BROKEN, 1)
             for good in ("PASS", "KNOWN", "FIXED")
             for bad in ("FAIL", "SPLAT", "HANG", "CRASH")
         ),
-        ("SKIP", "FAIL", Change.BROKEN, 1),
-        ("FAIL", "PASS", Change.FIXED, 0),
-        ("CRASH", "PASS", Change.FIXED, 0),
-        ("KNOWN", "FIXED", Change.FIXED, 0),
-        ("PASS", "KNOWN", Change.NEW_KNOWN, 0),
-        ("FAIL", "KNOWN", Change.NEW_KNOWN, 0),
-        ("SKIP", "PASS", Change.NEW, 0),
-        ("PASS", "SKIP", Change.GONE, 0),
-        ("FAIL", "CRASH", Change.OTHER, 0),
-        ("PASS", "ERROR", Change.ERROR, 3),
-        ("ERROR", "PASS", Change.ERROR, 3),
+        ("SKIP", "FAIL", VerdictChange.BROKEN, 1),
+        ("FAIL", "PASS", VerdictChange.FIXED, 0),
+        ("CRASH", "PASS", VerdictChange.FIXED, 0),
+        ("KNOWN", "FIXED", VerdictChange.FIXED, 0),
+        ("PASS", "KNOWN", VerdictChange.NEW_KNOWN, 0),
+        ("FAIL", "KNOWN", VerdictChange.NEW_KNOWN, 0),
+        ("SKIP", "PASS", VerdictChange.NEW, 0),
+        ("PASS", "SKIP", VerdictChange.GONE, 0),
+        ("FAIL", "CRASH", VerdictChange.OTHER, 0),
+        ("PASS", "ERROR", VerdictChange.ERROR, 3),
+        ("ERROR", "PASS", VerdictChange.ERROR, 3),
     ],
 )
-def test_what_became_of_a_case(before: str, after: str, change: Change, code: int) -> None:
+def test_what_became_of_a_case(before: str, after: str, change: VerdictChange, code: int) -> None:
     found = compare(run(it=before, other="PASS"), run(it=after, other="PASS"))
     assert [(d.id, d.change, d.before, d.after) for d in found.differences] == [("test::it", change, before, after)]
     assert found.still == {"PASS": 1}
@@ -77,8 +77,8 @@ def test_every_pair_of_verdicts_is_known() -> None:
 def test_a_case_that_only_one_run_has() -> None:
     found = compare(run(old="PASS"), run(new="FAIL"))
     assert {d.id: (d.change, d.before, d.after) for d in found.differences} == {
-        "test::old": (Change.GONE, Verdict.PASS, None),
-        "test::new": (Change.BROKEN, None, Verdict.FAIL),
+        "test::old": (VerdictChange.GONE, Verdict.PASS, None),
+        "test::new": (VerdictChange.BROKEN, None, Verdict.FAIL),
     }
 
 
