@@ -104,8 +104,8 @@ class Controller(Resource):
     def submit(self, qid: int, command: Command, place: bool = True) -> dict[str, Any]:
         """Take the next entry of the queue for ``command``, and write it there if ``place``. Rings nothing.
 
-        Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or in the
-        CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
+        Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or
+        in the CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
         """
         queue = self._queues[qid]
         self._cid = (self._cid + 1) & 0x7FFF
