@@ -1,70 +1,79 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One exception tree. Each class says what it means to the caller, so that the kernel
-is never blamed for our failure, nor passed by it."""
+"""Define the harness's exceptions. The class of an exception decides the verdict and the exit code.
+
+This keeps the two kinds of failure apart: a failure of the harness never blames the kernel, and never passes it.
+"""
 
 import errno
 
 
 class HarnessError(Exception):
-    """The harness or the host failed: says nothing about the kernel. Verdict ERROR, exit code 3.
-
-    ``hint`` is one sentence or command that mends it, shown below the message.
-    """
+    """The harness or the host failed, which says nothing about the kernel. Verdict ERROR, exit code 3."""
 
     exit_code = 3
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        """One sentence or command that fixes the problem. It is printed below the message."""
 
 
 class UsageError(HarnessError):
-    """Wrong usage or configuration; the message names the file, the key and the accepted values. Exit code 2."""
+    """The usage or the configuration is wrong. Exit code 2.
+
+    The message names the file, the key and the accepted values.
+    """
 
     exit_code = 2
 
 
 class MissingPrerequisite(HarnessError):
-    """A program, package or device the host needs is not there; ``hint`` is the line that installs it."""
+    """The host lacks a program, package or device. ``hint`` is the command that installs it."""
 
 
 class KernelError(HarnessError):
-    """The kernel under test is at fault before any case could run. Exit code 1; 125 under ``--bisect``."""
+    """The kernel under test failed before any case could run. Exit code 1, or 125 with ``--bisect``."""
 
     exit_code = 1
 
 
 class KernelBuildError(KernelError):
-    """The kernel's source did not compile; the message quotes the compiler's first error."""
+    """The kernel source did not compile. The message quotes the compiler's first error."""
 
 
 class KernelLacksFeature(KernelError):
-    """The kernel has no vfio-pci dma-buf export, or lacks an option; ``hint`` names the option to set, ``origin`` the
-    kernel as ``Kernel.origin`` does."""
+    """The kernel has no vfio-pci dma-buf export, or lacks an option. ``hint`` names the option to set."""
 
     def __init__(self, message: str, *, origin: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.origin = origin
+        """The kernel, in the words of ``Kernel.origin``."""
 
 
 class CapabilityMissing(Exception):
-    """What a case asks for cannot be said to this kernel: it lacks an optional capability. Verdict SKIP."""
+    """The kernel lacks an optional capability that the case needs. Verdict SKIP."""
 
 
 class LaunchError(HarnessError):
-    """QEMU did not start or left during start; carries exit code, full command line and the tail of its stderr."""
+    """QEMU did not start, or exited while starting.
+
+    The message has its exit code, its full command line and the end of its stderr.
+    """
 
 
 class QemuDied(HarnessError):
-    """QEMU was killed or aborted by the host while a case ran (not by a guest's own shutdown or panic)."""
+    """QEMU was killed, or aborted, while a case ran. A shutdown or panic of the guest is ``GuestCrashed`` instead."""
 
 
 class AgentLost(HarnessError):
-    """The SSH connection or the agent process went away while the guest itself is alive."""
+    """The SSH connection or the agent process ended, but the guest is alive."""
 
 
 class AgentError(HarnessError):
-    """The agent raised something that is no errno of a kernel call: a defect of the agent; carries its traceback."""
+    """The agent raised an exception other than the errno of a kernel call: a defect of the agent.
+
+    The message has the agent's traceback.
+    """
 
 
 class GuestLost(Exception):
@@ -72,36 +81,41 @@ class GuestLost(Exception):
 
 
 class GuestCrashed(GuestLost):
-    """The guest died: panic, reset, shutdown, or QEMU's run state lost. Verdict CRASH."""
+    """The guest died: it panicked, reset or shut down, or QEMU left the running state. Verdict CRASH."""
 
 
 class GuestHung(GuestLost):
-    """A deadline passed while the guest was alive: a guest task is stuck. Verdict HANG."""
+    """A deadline passed while the guest was alive, so a guest task is stuck. Verdict HANG."""
 
 
 class GuestOopsed(GuestLost):
-    """The kernel oopsed, and the call that was waited for has not come back since. Verdict SPLAT."""
+    """The kernel oopsed, and the pending call never returned. Verdict SPLAT."""
 
 
 def errno_name(number: int) -> str:
-    """The kernel's name of an errno; Python's for EOPNOTSUPP is ENOTSUP."""
+    """Return the kernel's name of an errno.
+
+    Python names 95 ENOTSUP, the kernel EOPNOTSUPP (include/uapi/asm-generic/errno.h).
+    """
     return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))
 
 
 class KernelErrno(OSError):
-    """A call to the kernel under test failed in the guest; ``call`` names it (``VFIO_DEVICE_RESET``).
+    """A call to the kernel under test failed in the guest.
 
-    Expected by a case, it is data; unexpected, the kernel broke the contract: verdict FAIL.
+    A case that expects the errno goes on. If no case expects it, the kernel broke the contract: verdict FAIL.
     """
 
     def __init__(self, call: str, number: int) -> None:
         self.call = call
+        """The name of the call, e.g. ``VFIO_DEVICE_RESET``."""
         self.name = errno_name(number)
+        """The name of the errno, e.g. ``ENODEV``."""
         super().__init__(number, f"{call}: {self.name}")
 
 
 class ImporterRefused(Exception):
-    """An importing device refused a transfer; the message is its status, e.g. ``IBV_WC_REM_ACCESS_ERR``.
+    """An importing device refused a transfer. The message is its status, e.g. ``IBV_WC_REM_ACCESS_ERR``.
 
-    Expected after a revoke; from a live buffer, the kernel broke the contract: verdict FAIL.
+    After a revoke this is correct. On a live buffer the kernel broke the contract: verdict FAIL.
     """

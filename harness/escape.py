@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Text that a guest, or QEMU on its behalf, has written: it reaches people, files and terminals through here only."""
+"""Escape text that the guest or QEMU wrote. Such text reaches terminals and files only through this module.
+
+A guest under test may print anything: escape sequences, invalid UTF-8, a megabyte without a newline.
+"""
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """``text`` with every control character but newline and tab as ``\\xNN``, cut to ``limit`` characters.
+    """Escape each character that is not printable, except newline and tab, as ``\\xNN``.
 
-    Also what would garble a terminal or is no XML: C1 controls, surrogates, and the marks that reverse a line.
+    This covers what garbles a terminal or is not valid XML: C0 and C1 controls, surrogates, bidirectional marks.
+
+    Args:
+        text: The text.
+        limit: The greatest length of the result, in characters. Longer text is cut and ends with ``...``.
     """
     safe = "".join(char if char in "\n\t" or char.isprintable() else _code(char) for char in text)
     return safe if limit is None or len(safe) <= limit else safe[: limit - 3] + "..."
@@ -17,7 +24,7 @@ def _code(char: str) -> str:
 
 
 def escaped(raw: bytes) -> str:
-    """Bytes as text: printable ASCII, tab and newline as they are; CR dropped; others as ``\\xNN``."""
+    """Decode bytes: keep printable ASCII, tab and newline, drop CR, and escape every other byte as ``\\xNN``."""
     return "".join(
         chr(byte) if 0x20 <= byte < 0x7F or byte in b"\n\t" else f"\\x{byte:02x}" for byte in raw if byte != 0x0D
     )

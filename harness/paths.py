@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where things are: the checkout's data directories, the user's cache, a run's results."""
+"""Locate the directories: the data of the checkout, the user's cache, the results of runs."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,17 @@ from pathlib import Path
 import platformdirs
 
 TOP = Path(__file__).resolve().parent.parent
+"""The root of the checkout."""
 VM_CONFIGS = TOP / "vm-configs"
 GUEST_IMAGES = TOP / "guest-images"
 VM_CASES = TOP / "tests" / "vm"
 
 
 def cache_dir() -> Path:
-    """The cache's root, ``VFIO_HARNESS_CACHE`` or the user's cache directory; safe to delete at any time."""
+    """Return the root of the cache, and create it: ``VFIO_HARNESS_CACHE``, or the user's cache directory.
+
+    It is safe to delete at any time.
+    """
     root = os.environ.get("VFIO_HARNESS_CACHE")
     path = Path(root) if root else platformdirs.user_cache_path("vfio-harness")
     path.mkdir(parents=True, exist_ok=True)
@@ -21,10 +25,13 @@ def cache_dir() -> Path:
 
 
 def results_dir() -> Path:
-    """Where run directories go: ``VFIO_HARNESS_RESULTS`` or ``results/`` in the current directory."""
+    """Return the parent of the run directories: ``VFIO_HARNESS_RESULTS``, or ``results/`` in the current directory."""
     return Path(os.environ.get("VFIO_HARNESS_RESULTS", "results")).absolute()
 
 
 def bugs_dir() -> Path:
-    """The catalogue of bugs: ``VFIO_HARNESS_BUGS``, for reports that are not public yet, or ``vm-configs/bugs``."""
+    """Return the directory of the bug catalogue: ``VFIO_HARNESS_BUGS``, or ``vm-configs/bugs``.
+
+    The variable is for reports that are not public yet.
+    """
     return Path(os.environ.get("VFIO_HARNESS_BUGS", VM_CONFIGS / "bugs")).absolute()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run is a stream of typed events; front ends (terminal, record) only render them."""
+"""Define the progress events of a run. The code that does the work emits them; ``report.Terminal`` prints them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,35 +9,44 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PhaseStarted:
-    """A phase that may last over two seconds begins, e.g. ``kernel build``."""
+    """A phase that may take more than two seconds starts."""
 
     name: str
+    """The name of the phase, e.g. ``kernel build``."""
     detail: str = ""
+    """What the phase works on, e.g. a kernel release."""
 
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """How far the running phase is; ``fraction`` in 0..1, or None when unknown."""
+    """The running phase has got further."""
 
     name: str
+    """The name of the phase."""
     detail: str
+    """What the phase does now."""
     fraction: float | None = None
+    """The share that is done, 0 to 1. None if unknown."""
 
 
 @dataclass(frozen=True)
 class PhaseDone:
-    """The phase ended well after ``seconds``; a phase that fails raises instead."""
+    """The phase succeeded. A phase that fails raises an exception instead."""
 
     name: str
+    """The name of the phase."""
     seconds: float
+    """How long it took."""
     detail: str = ""
+    """What it produced."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """One line worth showing at any verbosity, e.g. which accelerator was chosen and why."""
+    """A line to print at any verbosity, e.g. the chosen accelerator and the reason for it."""
 
     text: str
+    """The line, without a newline."""
 
 
 Event = PhaseStarted | PhaseProgress | PhaseDone | Note
@@ -45,25 +54,34 @@ Emit = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The front end that shows nothing."""
+    """Print nothing. For tests, and for commands whose output is data."""
 
 
 class Phase:
-    """Handle given to the body of ``phase``: report progress, and what to say when done."""
+    """What ``phase`` yields: the running phase reports its progress and its result through it."""
 
     def __init__(self, emit: Emit, name: str) -> None:
         self._emit = emit
         self._name = name
         self.result = ""
+        """The ``detail`` of the ``PhaseDone`` event. The body sets it."""
 
     def progress(self, detail: str, fraction: float | None = None) -> None:
-        """Say how far the phase is."""
+        """Report progress.
+
+        Args:
+            detail: What the phase does now.
+            fraction: The share that is done, 0 to 1. None if unknown.
+        """
         self._emit(PhaseProgress(self._name, detail, fraction))
 
 
 @contextmanager
 def phase(emit: Emit, name: str, detail: str = "") -> Iterator[Phase]:
-    """Bracket a phase with its events."""
+    """Emit ``PhaseStarted`` before the block and ``PhaseDone`` after it.
+
+    If the block raises, no ``PhaseDone`` follows.
+    """
     emit(PhaseStarted(name, detail))
     start = time.monotonic()
     handle = Phase(emit, name)

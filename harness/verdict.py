@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The words in which a run is judged, and the run record (``report.json``). docs/design.md explains each verdict."""
+"""Define the verdicts and the run record (``report.json``). docs/design.md explains each verdict."""
 
 from enum import StrEnum
 from typing import Literal
@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = "vfio-harness/report/1"
+"""The version of the run record. It changes when a reader of old records would misread a new one."""
 
 
 class Verdict(StrEnum):
-    """What a case ends with; only FAIL, SPLAT, HANG and CRASH blame the kernel."""
+    """The result of a case. Only FAIL, SPLAT, HANG and CRASH blame the kernel."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -24,9 +25,12 @@ class Verdict(StrEnum):
 
 
 KERNEL_AT_FAULT = frozenset({Verdict.FAIL, Verdict.SPLAT, Verdict.HANG, Verdict.CRASH})
+"""The verdicts that blame the kernel."""
 NEEDS_FRESH_MACHINE = frozenset({Verdict.SPLAT, Verdict.HANG, Verdict.CRASH, Verdict.ERROR})
+"""The verdicts after which the next case gets a freshly booted machine."""
 
 Source = Literal["host", "qmp", "trace", "console", "guest"]
+"""Where an observation comes from."""
 
 
 class _Record(BaseModel):
@@ -34,69 +38,105 @@ class _Record(BaseModel):
 
 
 class Evidence(_Record):
-    """One observation. ``t``: seconds since the case began, on the host's monotonic clock."""
+    """One observation."""
 
     t: float
+    """Seconds since the case began, on the host's monotonic clock."""
     source: Source
+    """Who observed it."""
     text: str
+    """What was observed, escaped."""
 
 
 class CaseRecord(_Record):
-    """One case's verdict with its evidence; ``duration_s`` covers set-up, call and teardown; ``seed``: of its dice, if
-    it throws any; ``ran_in``: what its machine wrote is in this directory of the run's."""
+    """The verdict of one case, with its evidence."""
 
     id: str
+    """File, function and parameters, e.g. ``test_cmb::test_cmb_read[rxe]``."""
     area: str
+    """The section of the contract that the case tests, e.g. ``revoke``."""
     title: str
+    """The first line of the docstring of the case."""
     importer: str | None = None
+    """The importer, e.g. ``iommufd+nvme``, if the case takes one."""
     trigger: str | None = None
+    """What revokes the buffer, if the case is parametrized by it."""
     verdict: Verdict
+    """The verdict."""
     reason: str = ""
+    """Why, in one sentence. Empty for PASS."""
     duration_s: float
+    """Set-up, call and teardown together, in seconds."""
     known_issue: str | None = None
+    """The id of the known-issues entry that matches, for KNOWN and FIXED."""
     seed: int | None = None
+    """The seed of the random choices, if the case makes any."""
     ran_in: str | None = None
+    """The directory of its machine, in the directory of the run."""
     evidence: list[Evidence] = Field(default_factory=list)
+    """What the guest, the host and QEMU observed, in order of time."""
 
 
 class HostRecord(_Record):
-    """``accel`` is ``kvm`` or ``tcg``; ``accel_reason`` says why it was chosen."""
+    """The host of a run."""
 
     qemu: str
+    """The version of QEMU, as ``qemu --version`` prints it."""
     accel: str
+    """``kvm`` or ``tcg``."""
     accel_reason: str
+    """Why this accelerator was chosen."""
     cpu: str
+    """The model of the host's processor."""
 
 
 class KernelRecord(_Record):
-    """``origin`` is what KERNEL= named; ``features`` maps a capability to present or absent."""
+    """The kernel under test."""
 
     release: str
+    """The release, as ``uname -r`` prints it, or ``not built``."""
     origin: str
+    """Where the kernel comes from, e.g. ``debian:7.2.12``."""
     config_hash: str
+    """A hash of the kernel's ``.config``."""
     patches: list[str] = Field(default_factory=list)
+    """The subjects of the patches of SERIES=."""
     features: dict[str, bool] = Field(default_factory=dict)
+    """Each optional capability, and whether the kernel has it."""
 
 
 class RunRecord(_Record):
-    """``report.json``. ``started`` is ISO 8601 in UTC."""
+    """A run: the content of ``report.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     schema_: str = Field(SCHEMA, alias="schema")
+    """The version of the record."""
     run_id: str
+    """The name of the directory of the run."""
     started: str
+    """When the run started: ISO 8601, UTC."""
     duration_s: float
+    """How long it took, in seconds."""
     harness: str
+    """The version of vfio-harness."""
     host: HostRecord
+    """The host."""
     kernel: KernelRecord
+    """The kernel under test."""
     machine: str
+    """The name of the machine."""
     summary: dict[str, int]
+    """How many cases got each verdict."""
     cases: list[CaseRecord]
+    """The cases, in the order of collection."""
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
-    """0: the contract held; 1: the kernel is at fault; 3: the harness or the host failed. Of 1 and 3, 1 wins."""
+    """Return the exit code of a run: 0 the contract held, 1 the kernel is at fault, 3 the harness or the host failed.
+
+    Where both happened, the code is 1.
+    """
     if any(v in KERNEL_AT_FAULT for v in verdicts):
         return 1
     return 3 if Verdict.ERROR in verdicts else 0

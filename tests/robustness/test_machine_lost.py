@@ -114,7 +114,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from harness.progress import silent
-from harness.setup import Options, Setup
+from harness.run.setup import Options, Setup
 with Setup.prepare(Options(), silent).machine_in(Path(sys.argv[1])) as machine:
     print(machine.pid, flush=True)
     time.sleep(100)
