@@ -25,7 +25,7 @@ class MutationError(HarnessError):
 
 @dataclass(frozen=True)
 class Mutation:
-    """A ``Change`` that ``kernel.obtain`` takes."""
+    """A ``SourceChange`` that ``kernel.obtain`` takes."""
 
     bug: str
     data: MutationData

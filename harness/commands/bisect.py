@@ -21,9 +21,10 @@ from harness import paths
 from harness.commands.children import LEAVE_S, LOG, RUN, Ended, Task, error_in, run_all, tied
 from harness.errors import HarnessError, KernelError, UsageError
 from harness.host import process
-from harness.kernel import cache
+from harness.host.files import disk_full_reported, fresh_dir
 from harness.kernel.build import reuse
-from harness.kernel.source import resolve as source
+from harness.kernel.cache import cache_path, digest, locked
+from harness.kernel.source.resolve import SourceTree, resolve_kernel, run_git
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import record
 from harness.report.record import RunDirectory
@@ -90,9 +91,9 @@ def bisect(tree: Path, ends: tuple[str, str], options: Options, arguments: Seque
     Raises UsageError for a tree or commits that are none, and HarnessError where git or a run fails."""
     commits = [_commit(tree, name) for name in ends]
     directory = RunDirectory(paths.results_dir()).path
-    objects = Path(source.git(tree, "rev-parse", "--path-format=absolute", "--git-path", "objects")[0])
-    top = cache.place("bisect", f"{tree.resolve().name}-{cache.digest(str(objects))}")
-    with phase(emit, "bisect", "..".join(ends)) as step, cache.locked(top, step), cache.full_disk_named():
+    objects = Path(run_git(tree, "rev-parse", "--path-format=absolute", "--git-path", "objects")[0])
+    top = cache_path("bisect", f"{tree.resolve().name}-{digest(str(objects))}")
+    with phase(emit, "bisect", "..".join(ends)) as step, locked(top, step), disk_full_reported():
         _borrow(objects, top)
         git = _Git(top, step)
         git("bisect", "reset", "HEAD", check=False)  # of one that was killed
@@ -119,7 +120,7 @@ def bisect(tree: Path, ends: tuple[str, str], options: Options, arguments: Seque
 
 def _commit(tree: Path, name: str) -> Commit:
     try:
-        sha, subject = source.git(tree, "show", "-s", "--format=%H%n%s", "--end-of-options", f"{name}^{{commit}}")[:2]
+        sha, subject = run_git(tree, "show", "-s", "--format=%H%n%s", "--end-of-options", f"{name}^{{commit}}")[:2]
     except HarnessError as error:
         raise UsageError(f"{tree}: {error}", hint="--tree takes a git tree; name two of its commits") from None
     return Commit(sha, subject, name)
@@ -128,7 +129,7 @@ def _commit(tree: Path, name: str) -> Commit:
 def _borrow(objects: Path, top: Path) -> None:
     """Make ``top`` a repository that has the objects of another."""
     if not (top / ".git").is_dir():
-        with cache.fresh_dir(top) as made:
+        with fresh_dir(top) as made:
             process.check(["git", "init", "--quiet", "--template=", made], cwd=made)
             for name, value in _CONFIG.items():
                 process.check(["git", "config", name, value], cwd=made)
@@ -161,9 +162,9 @@ class _Git:
 
 
 def _seed(top: Path, options: Options, step: Phase) -> None:
-    found = source.resolve(str(top), lambda event: None)
-    assert isinstance(found, source.Tree)
-    if reuse.seed(found, options.flavour, step):
+    found = resolve_kernel(str(top), lambda event: None)
+    assert isinstance(found, SourceTree)
+    if reuse.start_from_nearest_build(found, options.flavour, step):
         _Git(top, step)("update-index", "-q", "--refresh")  # it has other dates now
 
 

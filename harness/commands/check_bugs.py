@@ -12,8 +12,7 @@ from harness.cases.contract import collect
 from harness.commands.bug_cases import require_cases
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
-from harness.kernel.source import resolve as source
-from harness.kernel.source.resolve import release_of
+from harness.kernel.source.resolve import BuildDirectory, SourceTree, release_of, resolve_kernel
 from harness.progress import Emit, phase, silent
 
 
@@ -34,8 +33,8 @@ def check(entries: Sequence[Bug], kernel_name: str | None, *, build: bool, emit:
     """Check the entries against the source that KERNEL= names, and build each with ``build``.
 
     Raises UsageError for a kernel without a source, MissingPrerequisite for a host without the tools."""
-    found = source.resolve(kernel_name, emit)
-    if isinstance(found, source.BuildDir):
+    found = resolve_kernel(kernel_name, emit)
+    if isinstance(found, BuildDirectory):
         raise UsageError(f"{found.origin} is a build directory: a mutation needs a source tree")
     release = release_of(found.path)
     cases = collect()
@@ -51,8 +50,8 @@ def check(entries: Sequence[Bug], kernel_name: str | None, *, build: bool, emit:
                 yield Finding(entry.id, False, str(error))
 
 
-def _try(entry: Bug, tree: source.Tree, kernel_name: str | None, release: str, build: bool) -> str:
-    change: kernel.Change
+def _try(entry: Bug, tree: SourceTree, kernel_name: str | None, release: str, build: bool) -> str:
+    change: kernel.SourceChange
     if entry.mutation and includes(entry.mutation.kernels, release):
         change, said = Mutation.of(entry), f"changes {', '.join(entry.mutation.functions)}"
     elif entry.fix and entry.is_in(release):

@@ -14,8 +14,7 @@ from harness.commands.children import Ended, Task, run_all
 from harness.config import load_machine
 from harness.errors import HarnessError, KernelError
 from harness.escape import printable
-from harness.kernel.source import resolve as source
-from harness.kernel.source.resolve import release_of
+from harness.kernel.source.resolve import release_of, resolve_kernel
 from harness.progress import Emit, phase
 from harness.report import RunDirectory
 from harness.report.text import one_line, repeat_command
@@ -159,7 +158,7 @@ def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
         options = replace(options, kernel=entry.kernel)
     cases = node_ids(entry, collect(), load_machine(options.machine))
     base = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit)  # both are made from its build
-    pinned = source.resolve(None, emit)
+    pinned = resolve_kernel(None, emit)
     chosen = sides(entry, options, base.release, release_of(pinned.path))
     if chosen.bad.mutation and base.source_dir:
         Mutation.of(entry).files(base.source_dir)  # for its errors, before anything runs

@@ -5,12 +5,10 @@ from harness.host.packages import Prerequisite, prerequisites
 from harness.kernel.features import lacking
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
 from harness.kernel.obtain import build_module, obtain, with_modules
-from harness.kernel.source.change import Change, Changes
+from harness.kernel.source.change import SourceChange, SourceChanges
 from harness.kernel.source.series import Series
 
 __all__ = [
-    "Change",
-    "Changes",
     "DmabufUapi",
     "Flavour",
     "Kernel",
@@ -18,6 +16,8 @@ __all__ = [
     "Prerequisite",
     "RxeSupport",
     "Series",
+    "SourceChange",
+    "SourceChanges",
     "build_module",
     "lacking",
     "obtain",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import KernelLacksFeature
-from harness.kernel.build.kconfig import Feature, requirements
+from harness.kernel.build.kconfig import KernelFeature, requirements
 from harness.kernel.model import DmabufUapi, Kernel, RxeSupport
 from harness.kernel.uapi import HEADER
 
@@ -54,5 +54,5 @@ def lacking(kernel: Kernel, capability: str) -> str:
     return feature.lacking or " or ".join(f"CONFIG_{option}" for option in feature.all + feature.any) + " is not set"
 
 
-def _set(config: Mapping[str, str], feature: Feature) -> bool:
+def _set(config: Mapping[str, str], feature: KernelFeature) -> bool:
     return config.keys() >= set(feature.all) and (not feature.any or not config.keys().isdisjoint(feature.any))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.kernel.source.change import Change
+from harness.kernel.source.change import SourceChange
 
 Flavour = Literal["release", "debug"]
 
@@ -19,7 +19,7 @@ class KernelSpec:
 
     kernel: str | None = None
     flavour: Flavour = "release"
-    change: Change | None = None
+    change: SourceChange | None = None
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import KernelBuildError, UsageError
-from harness.kernel import cache, features, replaced, uapi
+from harness.host.files import disk_full_reported, fresh_dir
+from harness.kernel import features, replaced, uapi
 from harness.kernel.build import kconfig, patched_tree, tree
+from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport
 from harness.kernel.modules import image as modules
 from harness.kernel.modules import importer, oot, rxe
 from harness.kernel.modules.oot import RELEASE, Built
-from harness.kernel.source import resolve as source
-from harness.kernel.source.change import Change
+from harness.kernel.source.change import SourceChange
+from harness.kernel.source.resolve import BuildDirectory, SourceTree, resolve_kernel
 from harness.progress import Emit, Phase, phase
 
 IMAGE = "arch/x86/boot/bzImage"
@@ -42,17 +44,17 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
 
     Raises UsageError (KERNEL= names nothing we know), KernelBuildError (with the compiler's first error),
     KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""
-    found = source.resolve(spec.kernel, emit)
+    found = resolve_kernel(spec.kernel, emit)
     if spec.change is not None:
         return _obtain_changed(found, spec.flavour, spec.change, emit)
-    build_dir = found.path if isinstance(found, source.BuildDir) else tree.build_dir_of(found, spec.flavour)
+    build_dir = found.path if isinstance(found, BuildDirectory) else tree.build_dir_of(found, spec.flavour)
     with (
         phase(emit, "kernel", found.origin) as step,
-        cache.locked(oot.work_of(build_dir), step),
-        cache.full_disk_named(),
+        locked(oot.work_of(build_dir), step),
+        disk_full_reported(),
     ):
         top: Path | None
-        if isinstance(found, source.BuildDir):
+        if isinstance(found, BuildDirectory):
             top = found.source
             _check_build_dir(found)
         else:
@@ -62,14 +64,14 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
         return _in_use(kernel)
 
 
-def _obtain_changed(found: source.Tree | source.BuildDir, flavour: Flavour, change: Change, emit: Emit) -> Kernel:
-    if isinstance(found, source.BuildDir):
+def _obtain_changed(found: SourceTree | BuildDirectory, flavour: Flavour, change: SourceChange, emit: Emit) -> Kernel:
+    if isinstance(found, BuildDirectory):
         raise UsageError(
             f"{found.origin} is a build directory, which is used as it is: {change.name} needs a source",
             hint="KERNEL= the source tree that it was built from" + (f": {found.source}" if found.source else ""),
         )
-    there = patched_tree.place_of(found, flavour)
-    with phase(emit, "kernel", change.name) as step, cache.locked(there, step), cache.full_disk_named():
+    there = patched_tree.workspace_of(found, flavour)
+    with phase(emit, "kernel", change.name) as step, locked(there, step), disk_full_reported():
         changed, build_dir = patched_tree.prepare(found, flavour, change, step)
         top = tree.build(changed, flavour, build_dir, step)
         kernel = _ready(changed.origin, build_dir, top, step)
@@ -86,7 +88,7 @@ def build_module(kernel: Kernel, directory: Path, emit: Emit) -> list[Path]:
     if kernel.source_dir is None:
         raise KernelBuildError(f"{directory.name}: the source of {kernel.origin} is not to be found")
     work = oot.work_of(kernel.build_dir)
-    with phase(emit, "kernel module", directory.name) as step, cache.locked(work, step):
+    with phase(emit, "kernel module", directory.name) as step, locked(work, step):
         built = Built(kernel.source_dir, oot.original_of(kernel.build_dir), work)
         return oot.build(built, directory.name, oot.sources_in(directory), step)
 
@@ -98,7 +100,7 @@ def with_modules(kernel: Kernel, instead: Mapping[str, Path], directory: Path, e
     return obtain(KernelSpec(str(directory)), emit)
 
 
-def _check_build_dir(found: source.BuildDir) -> None:
+def _check_build_dir(found: BuildDirectory) -> None:
     needed = {IMAGE: "bzImage", RELEASE: "bzImage", "System.map": "bzImage", "modules.order": "modules"}
     for name, target in needed.items():
         if not (found.path / name).is_file():
@@ -112,14 +114,14 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
     """The bootable copy of a build, made anew if the build or our additions have changed since."""
     config = kconfig.read(build_dir / ".config")
     release = (build_dir / RELEASE).read_text().strip()
-    entry = cache.place("ready", f"{_owner(build_dir)}-{_signature(build_dir)}")
+    entry = cache_path("ready", f"{_owner(build_dir)}-{_signature(build_dir)}")
     record = entry / "record.json"
     if not record.exists():
         built = Built(top, oot.original_of(build_dir), oot.work_of(build_dir)) if top else None
         support, module = rxe.build(built, config, step)
         absent, ours = importer.build(built, step)
         step.progress("modules image")
-        with cache.fresh_dir(entry) as tmp:
+        with fresh_dir(entry) as tmp:
             shutil.copyfile(build_dir / IMAGE, tmp / "bzImage")
             modules.pack(
                 build_dir, release, config, ours | ({"rdma_rxe": module} if module else {}), tmp / "modules.erofs"
@@ -135,7 +137,7 @@ def _ready(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Kerne
         release=release,
         origin=origin,
         config=config,
-        config_hash=cache.digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
+        config_hash=digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
         patches=(),
         features=features.detect(config, top, contract, known.rxe, known.importer_absent),
         source_dir=top,
@@ -153,12 +155,12 @@ def _signature(build_dir: Path) -> str:
     stats = ((name, (build_dir / name).stat()) for name in names if (build_dir / name).exists())
     recipe = (path.read_bytes() for path in [*rxe.recipe_files(), *importer.recipe_files()])
     data = (kconfig.DATA / "requirements.yaml").read_bytes()
-    return cache.digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
+    return digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
 
 
 def _owner(build_dir: Path) -> str:
     """The part of an entry's name that all entries of one build have in common."""
-    return cache.digest(str(build_dir))[:8]
+    return digest(str(build_dir))[:8]
 
 
 def _in_use(kernel: Kernel) -> Kernel:

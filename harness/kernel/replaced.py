@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import KernelError
-from harness.kernel import cache
+from harness.host.files import disk_full_reported
 from harness.kernel.modules import image as modules
 
 
@@ -17,7 +17,7 @@ def make(build_dir: Path, instead: Mapping[str, Path], directory: Path) -> None:
     places = {modules.name_of(path): path for path in modules.listed(build_dir)}
     if unknown := sorted(instead.keys() - places.keys()):
         raise KernelError(f"{build_dir} has no module {', '.join(unknown)}")
-    with cache.full_disk_named():
+    with disk_full_reported():
         _link(build_dir, directory, {places[name]: path for name, path in instead.items()})
 
 

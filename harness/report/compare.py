@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError
-from harness.report.record import write_atomically
+from harness.report.record import write_report
 from harness.report.text import one_line, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
@@ -87,7 +87,7 @@ class Comparison(_Data):
 
     def write(self, directory: Path) -> None:
         """Write ``compare.json``."""
-        write_atomically(directory / REPORT, self.model_dump_json(by_alias=True, indent=2) + "\n")
+        write_report(directory / REPORT, self.model_dump_json(by_alias=True, indent=2) + "\n")
 
     def __str__(self) -> str:
         """What differs, with reasons, and how much does not."""

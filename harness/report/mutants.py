@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError
 from harness.report.html import coloured, facts, page, safe
-from harness.report.record import RunDirectory, write_atomically
+from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
@@ -136,8 +136,8 @@ def bad_cases(run: RunRecord) -> list[str]:
 
 def write(record: MutantsRecord, directory: RunDirectory) -> None:
     """Write both forms, and make ``latest-mutants`` lead to them."""
-    write_atomically(directory.path / "mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
-    write_atomically(directory.path / "mutants.html", render(record))
+    write_report(directory.path / "mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
+    write_report(directory.path / "mutants.html", render(record))
     directory.link_as(LATEST)
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The run directory: ``results/<run id>/`` with the run record in all its forms, and ``results/latest``."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, UsageError
+from harness.host.files import write_atomically
 from harness.report import html, junit, ktap
 from harness.verdict import RunRecord
 
@@ -34,14 +34,11 @@ def load(path: Path) -> RunRecord:
         raise UsageError(f"{file}: {where}: {first['msg']}") from None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put ``text`` at ``path``, whole or not at all. HarnessError if the host's disk will not have it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def write_report(path: Path, text: str) -> None:
+    """Write a file of the results directory atomically. Raises HarnessError where the host's disk refuses it."""
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise HarnessError(f"{path}: {error.strerror}", hint="make room, or set VFIO_HARNESS_RESULTS") from None
 
 
@@ -61,10 +58,10 @@ class RunDirectory:
 
     def write(self, record: RunRecord, settings: Mapping[str, str]) -> None:
         """Write the record in all its forms, then point ``latest`` here. ``settings``: see ``repeat_command``."""
-        write_atomically(self.path / "junit.xml", junit.render(record))
-        write_atomically(self.path / "report.ktap", ktap.render(record))
-        write_atomically(self.path / "report.html", html.render(record, settings))
-        write_atomically(self.path / REPORT, to_json(record))
+        write_report(self.path / "junit.xml", junit.render(record))
+        write_report(self.path / "report.ktap", ktap.render(record))
+        write_report(self.path / "report.html", html.render(record, settings))
+        write_report(self.path / REPORT, to_json(record))
         self.link_as("latest")
 
     def link_as(self, name: str) -> None:

@@ -11,7 +11,7 @@ from harness import config, image, kernel, vm
 from harness.bugs import Mutation, bug
 from harness.cases.suites import DEFAULT_SUITE
 from harness.errors import GuestLost, HarnessError, UsageError
-from harness.kernel import Change, Changes, Flavour, Series
+from harness.kernel import Flavour, Series, SourceChange, SourceChanges
 from harness.progress import Emit, Note
 from harness.session import MAINLINE, ExportUapi, Session
 
@@ -33,11 +33,11 @@ class Options:
     suite: str = DEFAULT_SUITE
     seed: int | None = None
 
-    def change(self, emit: Emit) -> Change | None:
+    def change(self, emit: Emit) -> SourceChange | None:
         """What is to be changed in the kernel's source. Raises what ``Series.load`` and the catalogue do."""
-        parts: list[Change] = [Series.load(self.series, emit)] if self.series else []
+        parts: list[SourceChange] = [Series.load(self.series, emit)] if self.series else []
         parts += [Mutation.of(bug(self.mutation))] if self.mutation else []
-        return Changes(parts) if parts[1:] else next(iter(parts), None)
+        return SourceChanges(parts) if parts[1:] else next(iter(parts), None)
 
     def arguments(self) -> list[str]:
         """The options of ``vfio-harness run``, and of the pytest plugin, that choose the same."""

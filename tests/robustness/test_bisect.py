@@ -16,7 +16,8 @@ import pytest
 from commandline import GONE_S, CommandLine
 
 from harness.bugs import Mutation, bug
-from harness.kernel import Kernel, cache
+from harness.kernel import Kernel
+from harness.kernel.cache import cache_path
 from harness.paths import VM_CONFIGS
 
 FILE = "drivers/vfio/pci/vfio_pci_dmabuf.c"
@@ -86,7 +87,7 @@ def history(default_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) ->
     made.commit("a comment on it", broken + b"/* 1 */\n")
     yield made
     for room in ("bisect", "build", "external"):
-        for entry in cache.place(room, ".").glob("linux-history-*"):
+        for entry in cache_path(room, ".").glob("linux-history-*"):
             shutil.rmtree(entry)
 
 

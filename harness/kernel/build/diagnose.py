@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, KernelBuildError, MissingPrerequisite
+from harness.host.files import disk_full
 from harness.host.packages import install_line
-from harness.kernel.cache import no_space
 
 QUOTED_LINES = 6
 """An error is quoted with what follows it: the source line, the caret, the note."""
@@ -26,7 +26,7 @@ def _killed(match: re.Match[str]) -> HarnessError:
 
 # The host is to blame: looked for first, since each of these also ends as an error of make.
 _HOST: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], HarnessError]], ...] = (
-    (re.compile(r"No space left on device|Disk quota exceeded|not all data was written"), lambda m: no_space()),
+    (re.compile(r"No space left on device|Disk quota exceeded|not all data was written"), lambda m: disk_full()),
     (re.compile(r"^(?:/bin/)?sh: (?:\d+: |line \d+: )?(?P<tool>[\w./+-]+): (?:command )?not found"), _missing),
     (re.compile(r"^make.*: (?P<tool>[\w./+-]+): No such file or directory$"), _missing),
     (re.compile(r"fatal error: (?P<tool>gelf\.h|libelf\.h): No such file"), _missing),

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.host import process
+from harness.host.files import disk_full_reported, require_free_space, write_atomically
 from harness.host.packages import require_build_tools
-from harness.kernel import cache
 from harness.kernel.build.diagnose import build_failure
 from harness.progress import Phase
 
@@ -53,7 +53,7 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
         step.progress(last, min(1.0, done / expected) if expected else None)
 
     # A compiler that is killed leaves its temporary files.
-    with cache.full_disk_named(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch, log.open("w") as out:
+    with disk_full_reported(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch, log.open("w") as out:
 
         def on_line(line: str) -> None:
             nonlocal done, last
@@ -73,7 +73,7 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
             on_tick=tell,
         )
     if status:
-        cache.require_room(FULL)  # some of Kbuild's scripts fail on a full disk without a word about it
+        require_free_space(FULL)  # some of Kbuild's scripts fail on a full disk without a word about it
         raise build_failure(what, lines, log)
     return done
 
@@ -82,7 +82,7 @@ def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
     """Write build_dir/.config, unless it is as it should be: everything off but ``wishes`` and what they select."""
     build_dir.mkdir(parents=True, exist_ok=True)
     wanted = build_dir / "harness.config"
-    cache.write_atomic(wanted, wishes)
+    write_atomically(wanted, wishes)
     require_build_tools()
     step.progress("configuring")
     args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
@@ -98,7 +98,7 @@ def build(source: Path, build_dir: Path, step: Phase) -> None:
     log = build_dir / "harness-build.log"
     done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:
-        cache.write_atomic(steps, str(done))
+        write_atomically(steps, str(done))
 
 
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:

@@ -43,7 +43,7 @@ class Modules(_Data):
     on_demand: list[str]
 
 
-class Feature(_Data):
+class KernelFeature(_Data):
     """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``; and if the source,
     where there is one, has in these files (by path) these words. ``lacking``: what to say of a kernel without it;
     ``fragment``: what a kernel whose source has not these words is configured with besides."""
@@ -64,7 +64,7 @@ class Requirements(_Data):
     """guest-images/kernel/requirements.yaml."""
 
     required: list[Requirement]
-    features: dict[str, Feature]
+    features: dict[str, KernelFeature]
     modules: Modules
 
 

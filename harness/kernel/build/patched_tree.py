@@ -12,43 +12,44 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.kernel import cache
+from harness.host.files import disk_full_reported, fresh_dir, write_atomically
 from harness.kernel.build import tree
+from harness.kernel.cache import cache_path, locked
 from harness.kernel.model import Flavour
 from harness.kernel.modules import oot
-from harness.kernel.source import resolve as source
-from harness.kernel.source.change import Change
+from harness.kernel.source.change import SourceChange
+from harness.kernel.source.resolve import SourceTree
 from harness.progress import Phase
 
 _OWN_LIST = "harness-own-files"
 
 
-def place_of(base: source.Tree, flavour: Flavour) -> Path:
+def workspace_of(base: SourceTree, flavour: Flavour) -> Path:
     """The workspace's directory: ``source`` and ``build`` are in it."""
-    return cache.place("changed", tree.build_dir_of(base, flavour).name)
+    return cache_path("changed", tree.build_dir_of(base, flavour).name)
 
 
-def prepare(base: source.Tree, flavour: Flavour, change: Change, step: Phase) -> tuple[source.Tree, Path]:
+def prepare(base: SourceTree, flavour: Flavour, change: SourceChange, step: Phase) -> tuple[SourceTree, Path]:
     """Bring the workspace's sources to ``base`` with ``change``; returns them as a tree, and its build directory.
 
     To be called, and the build made, with the workspace locked. Raises what ``change`` does."""
-    there = place_of(base, flavour)
+    there = workspace_of(base, flavour)
     top, build_dir = there / "source", there / "build"
     files = change.files(base.path)
     there.mkdir(exist_ok=True)
-    tree.link_farm(base.path, top, step)
+    tree.make_symlink_tree(base.path, top, step)
     _put(base.path, top, files, there / _OWN_LIST)
     if not build_dir.exists():
         _seed(base, flavour, top, build_dir, step)
     origin = f"{base.origin} + {change.name}"
-    return replace(base, path=top, origin=origin, pristine=False, farmed=True), build_dir
+    return replace(base, path=top, origin=origin, pristine=False, symlinked=True), build_dir
 
 
 def _put(base: Path, top: Path, files: Mapping[str, bytes | None], record: Path) -> None:
     """Give ``top`` these files. One that an earlier change touched stays a file of our own, with the base's content:
     the link it once was leads to a date that is older than the object made of it."""
     own = set(record.read_text().split("\0")) - {""} if record.exists() else set()
-    cache.write_atomic(record, "\0".join(sorted(own | files.keys())))
+    write_atomically(record, "\0".join(sorted(own | files.keys())))
     for name in own | files.keys():
         path, original = top / name, base / name
         content = files[name] if name in files else original.read_bytes() if original.is_file() else None
@@ -62,10 +63,10 @@ def _put(base: Path, top: Path, files: Mapping[str, bytes | None], record: Path)
             path.chmod(mode | 0o111 if content.startswith(b"#!") else mode)  # all that modes of patches come to
 
 
-def _seed(base: source.Tree, flavour: Flavour, top: Path, build_dir: Path, step: Phase) -> None:
+def _seed(base: SourceTree, flavour: Flavour, top: Path, build_dir: Path, step: Phase) -> None:
     """Start from the tree's own build, if it has one."""
     made = tree.build_dir_of(base, flavour)
-    with cache.locked(oot.work_of(made), step):
+    with locked(oot.work_of(made), step):
         if tree.stamp_of(made).exists():
             copy_build(made, top, build_dir, step)
 
@@ -75,7 +76,7 @@ def copy_build(made: Path, top: Path, build_dir: Path, step: Phase) -> None:
     then names these two. Where that is not so, Kbuild sees another command, and compiles. To be called with ``made``
     locked."""
     built_from = (made / "source").resolve()
-    with cache.full_disk_named(), cache.fresh_dir(build_dir) as copy:
+    with disk_full_reported(), fresh_dir(build_dir) as copy:
         step.progress(f"copying the build {made.name}")
         shutil.copytree(made, copy, symlinks=True, dirs_exist_ok=True)
         os.symlink(top, copy / "source.new")  # noqa: PTH211

@@ -11,11 +11,11 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
-from harness.kernel import cache
 from harness.kernel.build import patched_tree, tree
+from harness.kernel.cache import cache_path, locked
 from harness.kernel.model import Flavour
 from harness.kernel.modules import oot
-from harness.kernel.source import resolve as source
+from harness.kernel.source.resolve import SourceTree, release_parts
 from harness.progress import Phase
 
 _SERIES = 2
@@ -23,14 +23,14 @@ _SERIES = 2
 _TELL_EVERY = 1000
 
 
-def seed(fresh: source.Tree, flavour: Flavour, step: Phase) -> bool:
+def start_from_nearest_build(fresh: SourceTree, flavour: Flavour, step: Phase) -> bool:
     """Give ``fresh``, which nobody changes meanwhile, a build directory made of the finished build of a kernel of its
     series (7.2, say) that is nearest to it. Does nothing if it has one already, or there is none to start from."""
     build_dir = tree.build_dir_of(fresh, flavour)
     made = None if build_dir.exists() else _nearest(fresh.path, flavour)
     if made is None:
         return False
-    with cache.locked(oot.work_of(made), step):
+    with locked(oot.work_of(made), step):
         _date_as(fresh.path, (made / "source").resolve(), step)
         patched_tree.copy_build(made, fresh.path, build_dir, step)
     return True
@@ -39,10 +39,10 @@ def seed(fresh: source.Tree, flavour: Flavour, step: Phase) -> bool:
 def _nearest(top: Path, flavour: Flavour) -> Path | None:
     """Of those whose release has most in common with that of ``top``, the latest."""
     name = re.compile(rf".*-{flavour}(-[0-9a-f]{{16}})?")
-    wanted = source.release_parts(top)
+    wanted = release_parts(top)
     ranks: list[tuple[int, float, Path]] = []
-    for made in cache.place("build", ".").iterdir():
-        pairs = zip(wanted, source.release_parts(made / "source"), strict=False)
+    for made in cache_path("build", ".").iterdir():
+        pairs = zip(wanted, release_parts(made / "source"), strict=False)
         common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         if name.fullmatch(made.name) and common >= _SERIES and (stamp := tree.stamp_of(made)).exists():
             ranks.append((common, stamp.stat().st_mtime, made))

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
 from harness.host import process
-from harness.kernel import cache, features, uapi
+from harness.host.files import disk_full_reported, write_atomically
+from harness.kernel import features, uapi
 from harness.kernel.build import kbuild, kconfig
+from harness.kernel.cache import cache_path, digest
 from harness.kernel.model import Flavour
-from harness.kernel.source import resolve as source
+from harness.kernel.source.resolve import SourceTree, run_git
 from harness.progress import Phase
 
 _BUILT = "harness-built"
@@ -18,16 +20,16 @@ _FARM_LIST = "harness-files"
 _TELL_EVERY = 10_000
 
 
-def build_dir_of(tree: source.Tree, flavour: Flavour) -> Path:
+def build_dir_of(tree: SourceTree, flavour: Flavour) -> Path:
     """Where the tree is built: keyed by its place, so that an edit rebuilds what it touches. A pristine tree's
     is keyed by the configuration as well."""
     key = f"{tree.key}-{flavour}"
     if tree.pristine:
-        key += f"-{cache.digest(kconfig.fragment(flavour, tree.path))}"
-    return cache.place("build", key)
+        key += f"-{digest(kconfig.fragment(flavour, tree.path))}"
+    return cache_path("build", key)
 
 
-def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> Path:
+def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> Path:
     """Bring the build of ``tree`` up to date; returns the source directory that make was given.
 
     Raises KernelBuildError, or KernelLacksFeature before building what cannot be tested."""
@@ -36,10 +38,10 @@ def build(tree: source.Tree, flavour: Flavour, build_dir: Path, step: Phase) -> 
     stamp, next_stamp = stamp_of(build_dir), build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is looked at: an edit during the build counts as later
     changed = changed_since(tree, stamp, step)
-    top, farm = tree.path, cache.place("farm", tree.key)
+    top, farm = tree.path, cache_path("farm", tree.key)
     # Once a farm, always a farm: another path would rebuild everything.
-    if not tree.farmed and (is_unclean(tree.path) or farm.is_dir()):
-        link_farm(tree.path, farm, step)
+    if not tree.symlinked and (is_unclean(tree.path) or farm.is_dir()):
+        make_symlink_tree(tree.path, farm, step)
         top = farm
     if _wishes_of(build_dir) != wishes:
         changed = None
@@ -68,7 +70,7 @@ def _wishes_of(build_dir: Path) -> str:
     return wanted.read_text() if wanted.exists() else ""
 
 
-def changed_since(tree: source.Tree, stamp: Path, step: Phase) -> list[str] | None:
+def changed_since(tree: SourceTree, stamp: Path, step: Phase) -> list[str] | None:
     """Files and directories of the tree changed since the last good build; None if there was none.
 
     By change time as well as modification time: a file moved in with an old date counts."""
@@ -77,7 +79,7 @@ def changed_since(tree: source.Tree, stamp: Path, step: Phase) -> list[str] | No
     if tree.pristine:
         return []
     newer: list[str | Path] = ["(", "-newer", stamp, "-o", "-cnewer", stamp, ")"]
-    find = ["find", *(["-L"] if tree.farmed else []), ".", "-name", ".git", "-prune", "-o", *newer, "-print"]
+    find = ["find", *(["-L"] if tree.symlinked else []), ".", "-name", ".git", "-prune", "-o", *newer, "-print"]
     return process.check(find, cwd=tree.path, on_tick=lambda: step.progress("looking for changes"))
 
 
@@ -99,17 +101,17 @@ def is_unclean(tree: Path) -> bool:
     return any(mark.exists() for mark in marks)
 
 
-def link_farm(tree: Path, farm: Path, step: Phase) -> None:
+def make_symlink_tree(tree: Path, farm: Path, step: Phase) -> None:
     """Make ``farm`` show the tree's sources, by one symbolic link per file, without what a build left in it.
 
     Raises UsageError where that cannot be told apart."""
     wanted = sources_of(tree)
     record = farm.parent / f"{farm.name}.{_FARM_LIST}"
     present = set(record.read_text().split("\0")) if farm.is_dir() and record.exists() else set()
-    with cache.full_disk_named():
+    with disk_full_reported():
         _unlink(farm, present - wanted)
         _link(tree, farm, wanted - present, step)
-        cache.write_atomic(record, "\0".join(sorted(wanted)))
+        write_atomically(record, "\0".join(sorted(wanted)))
 
 
 def sources_of(tree: Path) -> set[str]:
@@ -117,7 +119,7 @@ def sources_of(tree: Path) -> set[str]:
 
     Raises UsageError where there is no git, and the tree was built in place."""
     try:
-        listed = "\n".join(source.git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
+        listed = "\n".join(run_git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
     except HarnessError as e:
         if not is_unclean(tree):
             return set(_walk(tree))

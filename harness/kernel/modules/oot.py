@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import KernelBuildError
-from harness.kernel import cache
+from harness.host.files import disk_full_reported, write_atomically
 from harness.kernel.build import kbuild
+from harness.kernel.cache import cache_path, digest
 from harness.progress import Phase
 
 RELEASE = "include/config/kernel.release"
@@ -32,7 +33,7 @@ def original_of(build_dir: Path) -> Path:
 def work_of(build_dir: Path) -> Path:
     """Where our own modules are built against this kernel. Its lock is the build's, too."""
     original = original_of(build_dir)
-    return cache.place("external", f"{original.name}-{cache.digest(str(original))}")
+    return cache_path("external", f"{original.name}-{digest(str(original))}")
 
 
 def sync(files: dict[str, Path], work: Path) -> None:
@@ -46,7 +47,7 @@ def sync(files: dict[str, Path], work: Path) -> None:
         target = work / name
         if not target.exists() or not filecmp.cmp(path, target, shallow=False):
             shutil.copyfile(path, target)
-    cache.write_atomic(listing, "\n".join(sorted(files)))
+    write_atomically(listing, "\n".join(sorted(files)))
 
 
 def build(built: Built, name: str, files: dict[str, Path], step: Phase) -> list[Path]:
@@ -54,7 +55,7 @@ def build(built: Built, name: str, files: dict[str, Path], step: Phase) -> list[
 
     Raises KernelBuildError if they do not compile against this kernel."""
     work = built.work / name
-    with cache.full_disk_named():
+    with disk_full_reported():
         sync(files, work)
     kbuild.build_external(built.build_dir, built.source, work, step)
     modules = sorted(work.glob("*.ko"))

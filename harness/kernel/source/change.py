@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Change(Protocol):
+class SourceChange(Protocol):
     """What ``KernelSpec`` takes."""
 
     @property
@@ -28,10 +28,10 @@ class Change(Protocol):
 
 
 @dataclass(frozen=True)
-class Changes:
+class SourceChanges:
     """Several changes, each made to what those before it have made of the source."""
 
-    parts: Sequence[Change]
+    parts: Sequence[SourceChange]
 
     @property
     def name(self) -> str:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.host import process
-from harness.kernel import cache
+from harness.host.files import disk_full_reported, fresh_dir, require_free_space, write_atomically
+from harness.kernel.cache import cache_path, locked
 from harness.paths import GUEST_IMAGES
 from harness.progress import Emit, Note, Phase, phase
 
@@ -85,11 +86,11 @@ def obtain(wanted: str | None, emit: Emit) -> tuple[Package, Path]:
     if wanted is not None and not re.fullmatch(r"\d+(\.\d+)*", wanted):
         raise UsageError(f"KERNEL=debian:{wanted}: not a version", hint="e.g. KERNEL=debian:7.3 or KERNEL=debian:7.2.6")
     pinned = wanted or archive().default
-    have = [Package(*path.name.split("_", 1)) for path in cache.place("source", ".").glob("linux-source-*_*")]
+    have = [Package(*path.name.split("_", 1)) for path in cache_path("source", ".").glob("linux-source-*_*")]
     exact = next((p for p in have if p.upstream == pinned), None)
     if exact is None:
         exact = _choose(wanted, pinned, have, emit)
-    source = cache.place("source", exact.dirname)
+    source = cache_path("source", exact.dirname)
     if not source.is_dir():
         _fetch(exact, source, emit)
     return exact, source
@@ -117,12 +118,12 @@ def _choose(wanted: str | None, pinned: str, have: list[Package], emit: Emit) ->
 
 def available(emit: Emit) -> list[Package]:
     """All kernel sources in the archive, from indexes at most a day old."""
-    apt = cache.place("apt", ".")
+    apt = cache_path("apt", ".")
     conf = _configure(apt)
     stamp = apt / "updated"
-    with phase(emit, "kernel index", "Debian") as step, cache.locked(apt, step), cache.full_disk_named():
+    with phase(emit, "kernel index", "Debian") as step, locked(apt, step), disk_full_reported():
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > INDEX_MAX_AGE_S:
-            cache.require_room(INDEX_ROOM)
+            require_free_space(INDEX_ROOM)
             _apt(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], apt, conf, step)
             stamp.touch()
         names = [n for n in _apt(["apt-cache", "pkgnames", "linux-source-"], apt, conf, step) if _PACKAGE.match(n)]
@@ -139,7 +140,7 @@ def _configure(apt: Path) -> Path:
         (apt / sub).mkdir(parents=True, exist_ok=True)
     (apt / "status").touch()
     sources = "".join(f"deb [signed-by={data.keyring}] {suite}\n" for suite in data.suites)
-    cache.write_atomic(apt / "sources.list", sources)
+    write_atomically(apt / "sources.list", sources)
     conf = apt / "apt.conf"
     settings = {
         "Dir::State": apt,
@@ -153,7 +154,7 @@ def _configure(apt: Path) -> Path:
         "Acquire::Languages": "none",
         "Acquire::Retries": 3,
     }
-    cache.write_atomic(conf, "".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    write_atomically(conf, "".join(f'{key} "{value}";\n' for key, value in settings.items()))
     return conf
 
 
@@ -167,15 +168,15 @@ def _apt(args: list[str], cwd: Path, conf: Path, step: Phase) -> list[str]:
 def _fetch(package: Package, source: Path, emit: Emit) -> None:
     with (
         phase(emit, "kernel source", f"{package.name} {package.version}") as step,
-        cache.locked(source, step),
-        cache.full_disk_named(),
+        locked(source, step),
+        disk_full_reported(),
     ):
         if source.is_dir():  # another run was faster
             return
-        cache.require_room(SOURCE_ROOM)
-        apt = cache.place("apt", ".")
+        require_free_space(SOURCE_ROOM)
+        apt = cache_path("apt", ".")
         conf = _configure(apt)
-        with cache.fresh_dir(source) as tmp:
+        with fresh_dir(source) as tmp:
             work = tmp / ".download"
             work.mkdir()
             step.progress("downloading")

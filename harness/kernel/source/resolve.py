@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
 from harness.host import process
-from harness.kernel import cache
+from harness.kernel.cache import digest
 from harness.kernel.source import debian
 from harness.progress import Emit
 
@@ -18,19 +18,19 @@ _INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
 
 
 @dataclass(frozen=True)
-class Tree:
+class SourceTree:
     """A source tree to build. ``key`` names its build directory in the cache; a ``pristine`` one never changes, and a
-    ``farmed`` one is made of links to the sources of another."""
+    ``symlinked`` one is made of links to the sources of another."""
 
     path: Path
     origin: str
     key: str
     pristine: bool
-    farmed: bool = False
+    symlinked: bool = False
 
 
 @dataclass(frozen=True)
-class BuildDir:
+class BuildDirectory:
     """A finished build, used as it is; ``source`` is where it was built from, if that can be found."""
 
     path: Path
@@ -38,13 +38,13 @@ class BuildDir:
     source: Path | None
 
 
-def resolve(kernel: str | None, emit: Emit) -> Tree | BuildDir:
+def resolve_kernel(kernel: str | None, emit: Emit) -> SourceTree | BuildDirectory:
     """Find out what KERNEL= names (None or empty: the default), fetching it if it is Debian's.
 
     Raises UsageError if it is nothing we know."""
     if not kernel or kernel.startswith("debian:"):
         package, path = debian.obtain(kernel.removeprefix("debian:") if kernel else None, emit)
-        return Tree(
+        return SourceTree(
             path, f"debian:{package.upstream} ({package.name} {package.version})", package.dirname, pristine=True
         )
     path = Path(kernel).expanduser().absolute()
@@ -52,10 +52,10 @@ def resolve(kernel: str | None, emit: Emit) -> Tree | BuildDir:
         raise UsageError(f"KERNEL={kernel}: no such directory", hint=ACCEPTED)
     if (path / "Kconfig").is_file() and (path / "Kbuild").is_file():
         real = path.resolve()
-        key = re.sub(r"[^\w.-]", "_", real.name)[:40] + "-" + cache.digest(str(real))
-        return Tree(real, f"{path}{_commit(real)}", key, pristine=False)
+        key = re.sub(r"[^\w.-]", "_", real.name)[:40] + "-" + digest(str(real))
+        return SourceTree(real, f"{path}{_commit(real)}", key, pristine=False)
     if (path / ".config").is_file():
-        return BuildDir(path, str(path), _source_of(path))
+        return BuildDirectory(path, str(path), _source_of(path))
     raise UsageError(
         f"KERNEL={kernel}: neither a kernel source tree (Kconfig, Kbuild) nor a build (.config)", hint=ACCEPTED
     )
@@ -82,7 +82,7 @@ def _source_of(build_dir: Path) -> Path | None:
     return next((c.resolve() for c in candidates if (c / "Kconfig").is_file()), None)
 
 
-def git(tree: Path, *args: str) -> list[str]:
+def run_git(tree: Path, *args: str) -> list[str]:
     """Run git in the user's tree, whoever owns it, writing nothing there; the output, split at NUL or newline."""
     env = process.environment(GIT_OPTIONAL_LOCKS="0")
     return process.check(["git", "-c", "safe.directory=*", *args], cwd=tree, env=env)
@@ -92,6 +92,6 @@ def _commit(tree: Path) -> str:
     if not os.path.lexists(tree / ".git"):
         return ""
     try:
-        return f" at {git(tree, 'rev-parse', '--short', 'HEAD')[0]}"
+        return f" at {run_git(tree, 'rev-parse', '--short', 'HEAD')[0]}"
     except HarnessError:
         return ""

@@ -12,8 +12,8 @@ from pathlib import Path
 from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.host import process
 from harness.host.packages import find
-from harness.kernel import cache
 from harness.kernel.build.diagnose import host_fault
+from harness.kernel.cache import cache_path, digest
 from harness.kernel.source import mail
 from harness.kernel.source.mail import Patch
 from harness.progress import Emit, Note, phase
@@ -32,7 +32,7 @@ _REJECTED_LINES = 16
 
 @dataclass(frozen=True)
 class Series:
-    """A ``Change`` that ``kernel.obtain`` takes. ``given``: what SERIES= named."""
+    """A ``SourceChange`` that ``kernel.obtain`` takes. ``given``: what SERIES= named."""
 
     given: str
     mails: Sequence[Patch]
@@ -101,7 +101,7 @@ class Series:
 
 def _fetched(message_id: str, emit: Emit) -> Path:
     """The series around a message, as an mbox that ``b4 am`` has made; kept, since what was sent does not change."""
-    kept = cache.place("series", f"{cache.digest(message_id)}.mbx")
+    kept = cache_path("series", f"{digest(message_id)}.mbx")
     if kept.exists():
         return kept
     if not find("b4"):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernel import cache
 from harness.kernel.build import patched_tree, reuse, tree
-from harness.kernel.source import resolve as source
+from harness.kernel.cache import cache_path
+from harness.kernel.source.resolve import SourceTree, resolve_kernel
 from harness.progress import Phase, silent
 
 STEP = Phase(silent, "test")
@@ -31,22 +31,22 @@ class Rewrite:
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> source.Tree:
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SourceTree:
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
     top = tmp_path / "linux"
     (top / "drivers" / "vfio").mkdir(parents=True)
     for name in ("Kconfig", "Kbuild", "Makefile", LOCK, MAIN):
         (top / name).write_text(f"{name}\n")
-    found = source.resolve(str(top), silent)
-    assert isinstance(found, source.Tree)
+    found = resolve_kernel(str(top), silent)
+    assert isinstance(found, SourceTree)
     return found
 
 
-def _prepare(base: source.Tree, made: Mapping[str, bytes | None]) -> Path:
+def _prepare(base: SourceTree, made: Mapping[str, bytes | None]) -> Path:
     return patched_tree.prepare(base, "release", Rewrite(made), STEP)[0].path
 
 
-def test_a_change_is_the_workspaces_own_file(base: source.Tree) -> None:
+def test_a_change_is_the_workspaces_own_file(base: SourceTree) -> None:
     top = _prepare(base, {LOCK: b"broken\n"})
     assert (top / LOCK).read_bytes() == b"broken\n"
     assert not (top / LOCK).is_symlink()
@@ -54,7 +54,7 @@ def test_a_change_is_the_workspaces_own_file(base: source.Tree) -> None:
     assert (top / MAIN).resolve() == base.path / MAIN
 
 
-def test_what_was_changed_once_gets_a_new_date_when_it_goes_back(base: source.Tree) -> None:
+def test_what_was_changed_once_gets_a_new_date_when_it_goes_back(base: SourceTree) -> None:
     top = _prepare(base, {LOCK: b"broken\n"})
     broken = (top / LOCK).stat().st_mtime_ns
     _prepare(base, {MAIN: b"broken too\n"})
@@ -63,7 +63,7 @@ def test_what_was_changed_once_gets_a_new_date_when_it_goes_back(base: source.Tr
     assert (top / LOCK).stat().st_mtime_ns > broken
 
 
-def test_the_same_change_again_touches_nothing(base: source.Tree) -> None:
+def test_the_same_change_again_touches_nothing(base: SourceTree) -> None:
     top = _prepare(base, {LOCK: b"broken\n"})
     before = (top / LOCK).stat()
     _prepare(base, {LOCK: b"broken\n"})
@@ -71,7 +71,7 @@ def test_the_same_change_again_touches_nothing(base: source.Tree) -> None:
     assert (top / LOCK).stat().st_ino == before.st_ino
 
 
-def test_files_come_and_go_with_the_change(base: source.Tree) -> None:
+def test_files_come_and_go_with_the_change(base: SourceTree) -> None:
     top = _prepare(base, {"drivers/new/file.c": b"new\n", MAIN: None})
     assert (top / "drivers/new/file.c").read_bytes() == b"new\n"
     assert not (top / MAIN).exists()
@@ -81,7 +81,7 @@ def test_files_come_and_go_with_the_change(base: source.Tree) -> None:
     assert (base.path / MAIN).exists()
 
 
-def test_an_edit_of_the_base_shows_through(base: source.Tree) -> None:
+def test_an_edit_of_the_base_shows_through(base: SourceTree) -> None:
     top = _prepare(base, {LOCK: b"broken\n"})
     (base.path / MAIN).write_text("edited\n")
     (base.path / "drivers/vfio/added.c").write_text("added\n")
@@ -90,7 +90,7 @@ def test_an_edit_of_the_base_shows_through(base: source.Tree) -> None:
     assert (top / "drivers/vfio/added.c").read_text() == "added\n"
 
 
-def test_objects_start_as_a_copy_of_the_bases(base: source.Tree) -> None:
+def test_objects_start_as_a_copy_of_the_bases(base: SourceTree) -> None:
     made = tree.build_dir_of(base, "release")
     made.mkdir(parents=True)
     (made / "source").symlink_to(base.path)
@@ -107,12 +107,12 @@ def test_objects_start_as_a_copy_of_the_bases(base: source.Tree) -> None:
     assert tree.changed_since(changed, tree.stamp_of(build_dir), STEP) is not None
 
 
-def test_the_workspace_is_in_the_cache(base: source.Tree, tmp_path: Path) -> None:
+def test_the_workspace_is_in_the_cache(base: SourceTree, tmp_path: Path) -> None:
     assert _prepare(base, {LOCK: b"broken\n"}).is_relative_to(tmp_path / "cache")
-    assert cache.place("changed", "x").is_relative_to(tmp_path / "cache")
+    assert cache_path("changed", "x").is_relative_to(tmp_path / "cache")
 
 
-def test_a_fresh_checkout_starts_from_the_nearest_build(base: source.Tree, tmp_path: Path) -> None:
+def test_a_fresh_checkout_starts_from_the_nearest_build(base: SourceTree, tmp_path: Path) -> None:
     (base.path / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 1\n")
     made = tree.build_dir_of(base, "release")
     made.mkdir(parents=True)
@@ -123,24 +123,24 @@ def test_a_fresh_checkout_starts_from_the_nearest_build(base: source.Tree, tmp_p
     other = tmp_path / "other"
     shutil.copytree(base.path, other)
     (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 1\n")
-    found = source.resolve(str(other), silent)
-    assert isinstance(found, source.Tree)
-    assert not reuse.seed(found, "release", STEP)
+    found = resolve_kernel(str(other), silent)
+    assert isinstance(found, SourceTree)
+    assert not reuse.start_from_nearest_build(found, "release", STEP)
     (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 9\n")
     (other / LOCK).write_text("another\n")
     for name in (LOCK, MAIN, "Makefile"):
         os.utime(other / name, (4e9, 4e9))
-    assert not reuse.seed(found, "debug", STEP)
-    assert reuse.seed(found, "release", STEP)
+    assert not reuse.start_from_nearest_build(found, "debug", STEP)
+    assert reuse.start_from_nearest_build(found, "release", STEP)
     assert (other / MAIN).stat().st_mtime_ns == (base.path / MAIN).stat().st_mtime_ns
     assert (other / LOCK).stat().st_mtime == (other / "Makefile").stat().st_mtime == 4e9
     copy = tree.build_dir_of(found, "release")
     assert (copy / "main.o").read_text() == "object"
     assert (copy / "source").resolve() == other.resolve()
-    assert not reuse.seed(found, "release", STEP)
+    assert not reuse.start_from_nearest_build(found, "release", STEP)
 
 
-def test_a_new_script_can_be_run(base: source.Tree) -> None:
+def test_a_new_script_can_be_run(base: SourceTree) -> None:
     top = _prepare(base, {"scripts/check.sh": b"#!/bin/sh\n", MAIN: b"broken\n"})
     assert os.access(top / "scripts/check.sh", os.X_OK)
     assert (top / MAIN).stat().st_mode == (base.path / MAIN).stat().st_mode

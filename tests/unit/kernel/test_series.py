@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import KernelError, MissingPrerequisite, UsageError
 from harness.kernel.source import mail
-from harness.kernel.source.change import Changes
+from harness.kernel.source.change import SourceChanges
 from harness.kernel.source.series import Series
 from harness.progress import Event, Note, silent
 
@@ -217,7 +217,7 @@ def test_changes_are_made_one_on_the_other(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "2.patch").write_text(
         letter("[PATCH] Two", diff(LOCK, 5, "y").replace("-line 5", "-x") + diff(MAIN, 5, "z"))
     )
-    both = Changes([Series.load(str(tmp_path / name), silent) for name in ("1.patch", "2.patch")])
+    both = SourceChanges([Series.load(str(tmp_path / name), silent) for name in ("1.patch", "2.patch")])
     assert both.name == "1.patch + 2.patch"
     assert both.patches == ("One", "Two")
     files = both.files(tree)

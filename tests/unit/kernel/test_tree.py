@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.kernel import cache
+from harness.host.files import fresh_dir
 from harness.kernel.build import tree
+from harness.kernel.cache import cache_path, locked
 from harness.kernel.modules import oot
-from harness.kernel.source import resolve as source
+from harness.kernel.source.resolve import BuildDirectory, SourceTree, resolve_kernel
 from harness.progress import Event, Phase, silent
 
 STEP = Phase(silent, "test")
@@ -26,9 +27,9 @@ def kernel_tree(tmp_path: Path) -> Path:
     return top
 
 
-def _tree(top: Path) -> source.Tree:
-    found = source.resolve(str(top), silent)
-    assert isinstance(found, source.Tree)
+def _tree(top: Path) -> SourceTree:
+    found = resolve_kernel(str(top), silent)
+    assert isinstance(found, SourceTree)
     return found
 
 
@@ -49,12 +50,12 @@ def test_a_build_finds_its_source(kernel_tree: Path, tmp_path: Path) -> None:
     build = tmp_path / "build"
     build.mkdir()
     (build / ".config").touch()
-    found = source.resolve(str(build), silent)
-    assert isinstance(found, source.BuildDir)
+    found = resolve_kernel(str(build), silent)
+    assert isinstance(found, BuildDirectory)
     assert found.source is None
     (build / "Makefile").write_text(f"# generated\nexport KBUILD_OUTPUT = .\ninclude {kernel_tree}/Makefile\n")
-    found = source.resolve(str(build), silent)
-    assert isinstance(found, source.BuildDir)
+    found = resolve_kernel(str(build), silent)
+    assert isinstance(found, BuildDirectory)
     assert found.source == kernel_tree
 
 
@@ -62,7 +63,7 @@ def test_a_build_finds_its_source(kernel_tree: Path, tmp_path: Path) -> None:
 def test_what_is_no_kernel_is_named(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=says):
-        source.resolve(str(tmp_path / name), silent)
+        resolve_kernel(str(tmp_path / name), silent)
 
 
 def _stamp(stamp: Path) -> None:
@@ -94,12 +95,12 @@ def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) 
     (kernel_tree / "drivers" / "vfio" / "new.c").write_text("not yet added\n")
     assert tree.is_unclean(kernel_tree)
     farm = tmp_path / "farm"
-    tree.link_farm(kernel_tree, farm, STEP)
+    tree.make_symlink_tree(kernel_tree, farm, STEP)
     assert not tree.is_unclean(farm)
     assert sorted(p.name for p in (farm / "drivers" / "vfio").iterdir()) == ["new.c", "vfio_main.c"]
     (kernel_tree / "drivers" / "vfio" / "vfio_main.c").write_text("edited\n")
     (kernel_tree / "drivers" / "vfio" / "new.c").unlink()
-    tree.link_farm(kernel_tree, farm, STEP)
+    tree.make_symlink_tree(kernel_tree, farm, STEP)
     assert [p.read_text() for p in (farm / "drivers" / "vfio").iterdir()] == ["edited\n"]
     assert (kernel_tree / ".config").read_text() == "mine\n"
 
@@ -107,7 +108,7 @@ def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) 
 def test_a_tree_built_in_place_without_git_is_refused_with_the_fix(kernel_tree: Path, tmp_path: Path) -> None:
     (kernel_tree / ".config").touch()
     with pytest.raises(UsageError, match="built in place") as e:
-        tree.link_farm(kernel_tree, tmp_path / "farm", STEP)
+        tree.make_symlink_tree(kernel_tree, tmp_path / "farm", STEP)
     assert e.value.hint is not None
     assert "mrproper" in e.value.hint
 
@@ -126,10 +127,10 @@ def test_sync_keeps_dates_of_what_is_unchanged(tmp_path: Path) -> None:
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     final = tmp_path / "entry"
-    with pytest.raises(FileNotFoundError), cache.fresh_dir(final) as tmp:
+    with pytest.raises(FileNotFoundError), fresh_dir(final) as tmp:
         (tmp / "half").rename(tmp / "other")
     assert list(tmp_path.iterdir()) == []
-    with cache.fresh_dir(final) as tmp:
+    with fresh_dir(final) as tmp:
         (tmp / "whole").touch()
         assert not final.exists()
     assert [p.name for p in final.iterdir()] == ["whole"]
@@ -137,7 +138,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_second_run_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
-    entry = cache.place("build", "entry")
+    entry = cache_path("build", "entry")
     first = ExitStack()
     said: list[str] = []
 
@@ -145,6 +146,6 @@ def test_a_second_run_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         said.append(str(event))
         first.close()
 
-    first.enter_context(cache.locked(entry, STEP))
-    with cache.locked(entry, Phase(finish_first, "second")):
-        assert "another run is at work on entry" in said[0]
+    first.enter_context(locked(entry, STEP))
+    with locked(entry, Phase(finish_first, "second")):
+        assert "waiting for another run that uses entry" in said[0]

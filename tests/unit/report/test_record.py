@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import HarnessError, UsageError
 from harness.escape import printable
 from harness.report import RunDirectory, html, junit, ktap, load, repeat_command, summarise, to_json
-from harness.report.record import write_atomically
+from harness.report.record import write_report
 from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
 
 HOSTILE = "<script>alert(1)</script> # ]]> & \x1b[31m\x00\x85\u202e\ud800 [/red] 'quoted'"
@@ -215,12 +215,12 @@ def test_results_that_cannot_be_written_are_named(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "report.json", "old")
+    write_report(tmp_path / "report.json", "old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
         with pytest.raises(HarnessError, match=r"report\.json: File too large"):
-            write_atomically(tmp_path / "report.json", "new" * 10_000)
+            write_report(tmp_path / "report.json", "new" * 10_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

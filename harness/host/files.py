@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Files of the host: atomic writes, locks, directories that appear whole, and the error for a full disk."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.errors import HarnessError
+from harness.paths import cache_dir
+from harness.progress import Phase
+
+LOCK_DEADLINE_S = 3600.0
+"""The longest wait for a lock: one run may build a debug kernel from nothing."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the content of ``path``. A reader sees the old text or the new, also after a crash of the harness."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def fresh_dir(final: Path, mode: int = 0o755) -> Iterator[Path]:
+    """Yield an empty directory that replaces ``final`` if the body succeeds, and is removed if it raises.
+
+    The caller holds a lock on ``final``. So a partial directory found here is left from a killed run, and is removed.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(mode=0o700)
+        partial.chmod(mode)  # mkdir's mode is cut by the umask
+        yield partial
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def locked(lock: Path, subject: str, step: Phase) -> Iterator[None]:
+    """Hold the lock file ``lock`` against other runs. It is an flock, so the host kernel releases it with its holder.
+
+    ``subject`` names the locked thing in the progress line. Raises HarnessError after ``LOCK_DEADLINE_S`` seconds.
+    """
+    held = FileLock(lock)
+    deadline = time.monotonic() + LOCK_DEADLINE_S
+    while True:
+        try:
+            held.acquire(timeout=1)
+            break
+        except Timeout:
+            if time.monotonic() > deadline:
+                raise HarnessError(f"another run has held {lock} for {LOCK_DEADLINE_S / 60:.0f} minutes") from None
+            step.progress(f"waiting for another run that uses {subject}")
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def disk_full_reported() -> Iterator[None]:
+    """Turn ENOSPC and EDQUOT of the body into the error that names the cache's disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise disk_full() from error
+
+
+def require_free_space(size: int) -> None:
+    """Raise HarnessError if the cache's disk has less than ``size`` bytes free.
+
+    Some programs do not notice a full disk; apt-get then waits forever."""
+    if shutil.disk_usage(cache_dir()).free < size:
+        raise disk_full()
+
+
+def disk_full() -> HarnessError:
+    """Return the error for a full disk below the cache."""
+    root = cache_dir()
+    free = shutil.disk_usage(root).free / 2**30
+    return HarnessError(
+        f"no space left in the cache {root} ({free:.1f} GiB free)",
+        hint="free some space, or point VFIO_HARNESS_CACHE at a larger disk: a kernel's source and build take 3 GiB, "
+        "the guest image 500 MB",
+    )
