@@ -8,11 +8,21 @@ in their order; the first that applies decides.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness.session.feature_request import GET, HEAD, HEADER, PROBE, RANGE, SET, Bar, Outcome, Request
+from harness.session.feature_request import (
+    HEADER_SIZE,
+    PAYLOAD_SIZE,
+    RANGE_SIZE,
+    VFIO_DEVICE_FEATURE_GET,
+    VFIO_DEVICE_FEATURE_PROBE,
+    VFIO_DEVICE_FEATURE_SET,
+    Bar,
+    FeatureRequest,
+    RequestOutcome,
+)
 
 PAGE = 4096
 U64 = 1 << 64
-MASK = 0xFFFF  # VFIO_DEVICE_FEATURE_MASK
+VFIO_DEVICE_FEATURE_MASK = 0xFFFF  # VFIO_DEVICE_FEATURE_MASK
 MAX_BYTES = 4 << 20
 """What one kmalloc can give (KMALLOC_MAX_SIZE), so the most that the array of ranges can have."""
 
@@ -25,27 +35,32 @@ class Check:
 
     row: str
     errno: str | None
-    applies: Callable[[Request, Bars], bool]
+    applies: Callable[[FeatureRequest, Bars], bool]
 
 
-def _unreadable(request: Request, needed: int) -> bool:
+def _unreadable(request: FeatureRequest, needed: int) -> bool:
     return (request.length if request.readable is None else request.readable) < needed
 
 
-def _bad_operation(request: Request) -> bool:
-    return bool(request.operation & ~(MASK | GET | SET | PROBE)) or (
-        not request.operation & PROBE and request.operation & (GET | SET) == GET | SET
+def _bad_operation(request: FeatureRequest) -> bool:
+    return bool(
+        request.operation
+        & ~(VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE)
+    ) or (
+        not request.operation & VFIO_DEVICE_FEATURE_PROBE
+        and request.operation & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET)
+        == VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET
     )
 
 
-def _bad_range(request: Request) -> bool:
-    lengths = [length for _, length in request.asked]
-    unaligned = any(offset % PAGE or length % PAGE or not length for offset, length in request.asked)
+def _bad_range(request: FeatureRequest) -> bool:
+    lengths = [length for _, length in request.covered_ranges]
+    unaligned = any(offset % PAGE or length % PAGE or not length for offset, length in request.covered_ranges)
     return unaligned or sum(lengths) >= 1 << 63
 
 
-def _bounds(request: Request, bar: Bar) -> str | None:
-    for offset, length in request.asked:
+def _bounds(request: FeatureRequest, bar: Bar) -> str | None:
+    for offset, length in request.covered_ranges:
         if bar.start + offset + length >= U64:
             return "EOVERFLOW"
         if offset + length > bar.size:
@@ -54,18 +69,22 @@ def _bounds(request: Request, bar: Bar) -> str | None:
 
 
 CHECKS = (
-    Check("uapi.header", "EFAULT", lambda r, _: _unreadable(r, HEADER)),
-    Check("uapi.header", "EINVAL", lambda r, _: r.argsz is not None and r.argsz < HEADER),
+    Check("uapi.header", "EFAULT", lambda r, _: _unreadable(r, HEADER_SIZE)),
+    Check("uapi.header", "EINVAL", lambda r, _: r.argsz is not None and r.argsz < HEADER_SIZE),
     Check("uapi.header", "EINVAL", lambda r, _: _bad_operation(r)),
-    Check("uapi.operation", "EINVAL", lambda r, _: bool(r.operation & SET)),
-    Check("uapi.operation", None, lambda r, _: bool(r.operation & PROBE)),
-    Check("uapi.operation", "EINVAL", lambda r, _: not r.operation & GET),
-    Check("uapi.operation", "EINVAL", lambda r, _: r.argsz is not None and r.argsz < HEADER + HEAD),
-    Check("uapi.payload-unreadable", "EFAULT", lambda r, _: _unreadable(r, HEADER + HEAD)),
+    Check("uapi.operation", "EINVAL", lambda r, _: bool(r.operation & VFIO_DEVICE_FEATURE_SET)),
+    Check("uapi.operation", None, lambda r, _: bool(r.operation & VFIO_DEVICE_FEATURE_PROBE)),
+    Check("uapi.operation", "EINVAL", lambda r, _: not r.operation & VFIO_DEVICE_FEATURE_GET),
+    Check("uapi.operation", "EINVAL", lambda r, _: r.argsz is not None and r.argsz < HEADER_SIZE + PAYLOAD_SIZE),
+    Check("uapi.payload-unreadable", "EFAULT", lambda r, _: _unreadable(r, HEADER_SIZE + PAYLOAD_SIZE)),
     Check("uapi.reserved", "EINVAL", lambda r, _: not r.count or r.flags != 0),
     Check("uapi.region", "ENODEV", lambda r, bars: r.region not in bars),
-    Check("uapi.ranges-unreadable", "ENOMEM", lambda r, _: r.count * RANGE > MAX_BYTES),
-    Check("uapi.ranges-unreadable", "EFAULT", lambda r, _: _unreadable(r, HEADER + HEAD + RANGE * r.count)),
+    Check("uapi.ranges-unreadable", "ENOMEM", lambda r, _: r.count * RANGE_SIZE > MAX_BYTES),
+    Check(
+        "uapi.ranges-unreadable",
+        "EFAULT",
+        lambda r, _: _unreadable(r, HEADER_SIZE + PAYLOAD_SIZE + RANGE_SIZE * r.count),
+    ),
     Check("uapi.range", "EINVAL", lambda r, _: _bad_range(r)),
     Check("uapi.io-bar", "EINVAL", lambda r, bars: bars[r.region].io),
     Check("uapi.bounds", "EOVERFLOW", lambda r, bars: _bounds(r, bars[r.region]) == "EOVERFLOW"),
@@ -73,14 +92,14 @@ CHECKS = (
 )
 
 
-def decide(request: Request, bars: Bars) -> Check | None:
+def decide(request: FeatureRequest, bars: Bars) -> Check | None:
     """The check that decides; None for a request that all let pass."""
     return next((check for check in CHECKS if check.applies(request, bars)), None)
 
 
-def predict(request: Request, bars: Bars) -> Outcome:
+def predict(request: FeatureRequest, bars: Bars) -> RequestOutcome:
     """What the kernel must answer, on a device with these BARs whose variant driver, if any, offers P2P."""
     check = decide(request, bars)
     if check is None:
-        return Outcome(None, sum(length for _, length in request.asked))
-    return Outcome(check.errno)
+        return RequestOutcome(None, sum(length for _, length in request.covered_ranges))
+    return RequestOutcome(check.errno)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from harness.cases.uapi_model import PAGE, U64, Bars
-from harness.session.feature_request import GET, HEAD, HEADER, Request
+from harness.session.feature_request import HEADER_SIZE, PAYLOAD_SIZE, VFIO_DEVICE_FEATURE_GET, FeatureRequest
 
 U32 = (1 << 32) - 1
 NASTY = [0, 1, PAGE - 1, PAGE, 1 << 62, 1 << 63, U64 - PAGE, U64 - 1]
@@ -19,7 +19,7 @@ AT_ONCE = 20
 
 
 @st.composite
-def requests(draw: st.DrawFn, bars: Bars) -> Request:
+def requests(draw: st.DrawFn, bars: Bars) -> FeatureRequest:
     """A request to a device with these BARs: each member is mostly right, so that many get past the first checks."""
 
     def wrong(one_in: int) -> bool:
@@ -40,28 +40,28 @@ def requests(draw: st.DrawFn, bars: Bars) -> Request:
         first = draw(st.integers(0, pages - 1))
         count = draw(st.integers(1, pages - first))
         ranges.append((place(U64 - 1), place(1 << 62)) if wrong(6) else (first * PAGE, count * PAGE))
-    request = Request(
+    request = FeatureRequest(
         region,
         tuple(ranges),
         flags=number(1, upto=U32) if wrong(20) else 0,
-        operation=draw(st.integers(0, 8)) << 16 if wrong(12) else GET,
+        operation=draw(st.integers(0, 8)) << 16 if wrong(12) else VFIO_DEVICE_FEATURE_GET,
         nr_ranges=number(0, 1, 5, 1 << 20, U32, upto=5) if wrong(12) else None,
-        argsz=number(0, HEADER, upto=HEADER + HEAD - 1) if wrong(20) else None,
+        argsz=number(0, HEADER_SIZE, upto=HEADER_SIZE + PAYLOAD_SIZE - 1) if wrong(20) else None,
     )
     cut = draw(st.integers(0, request.length)) if wrong(12) else None
     return replace(request, readable=cut)
 
 
-def sample(bars: Bars, count: int, seeded: int) -> list[Request]:
+def sample(bars: Bars, count: int, seeded: int) -> list[FeatureRequest]:
     """About ``count`` requests, the same for the same ``seeded``, none twice."""
-    drawn: dict[Request, None] = {}
+    drawn: dict[FeatureRequest, None] = {}
 
     @seed(seeded)
     @settings(
         max_examples=count // AT_ONCE, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
     )
     @given(st.lists(requests(bars), min_size=AT_ONCE, max_size=AT_ONCE))
-    def draw(some: list[Request]) -> None:
+    def draw(some: list[FeatureRequest]) -> None:
         drawn.update(dict.fromkeys(some))
 
     draw()

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from .engine import Engine, IoasEngine
 from .iommufd import Ioas
 from .memory import Memory
-from .poll import insist
+from .poll import wait_for
 from .vfio import Device
 
 BAR = 0
@@ -102,7 +102,7 @@ class EduEngine(Edu, IoasEngine):
         self._wait()
 
     def _wait(self) -> None:
-        insist(lambda: not self._device.read32(BAR, DMA_COMMAND) & START, DEADLINE, "edu DMA")
+        wait_for(lambda: not self._device.read32(BAR, DMA_COMMAND) & START, DEADLINE, "edu DMA")
 
 
 def _with_company(chunk: bytes) -> bytes:

@@ -19,7 +19,7 @@ from .uapi import vfio as uapi
 from .vfio import Node
 
 
-def attempt(device: Node, requests: list[tuple[bytes, int | None]], times: int = 1) -> list[int]:
+def request(device: Node, requests: list[tuple[bytes, int | None]], times: int = 1) -> list[int]:
     """The outcomes of ``requests``, each asked ``times`` times, of which the last counts.
 
     A request is the header, the payload, and how many bytes of both can be read (None: all).
@@ -28,11 +28,11 @@ def attempt(device: Node, requests: list[tuple[bytes, int | None]], times: int =
     with _guarded(max(len(data) for data, _ in requests)) as place:
         for data, readable in requests:
             address = place(data[:readable])
-            outcomes += [_ask(device, address) for _ in range(times)][-1:]
+            outcomes += [_request(device, address) for _ in range(times)][-1:]
     return outcomes
 
 
-def attempt_without_fds(device: Node, data: bytes) -> int:
+def request_without_fds(device: Node, data: bytes) -> int:
     """The outcome while this process may open no more files."""
     free = os.dup(device.fd)
     os.close(free)
@@ -41,16 +41,16 @@ def attempt_without_fds(device: Node, data: bytes) -> int:
         address = place(data)
         limits.setrlimit(limits.RLIMIT_NOFILE, (free, hard))
         try:
-            return _ask(device, address)
+            return _request(device, address)
         finally:
             limits.setrlimit(limits.RLIMIT_NOFILE, (soft, hard))
 
 
-def attempt_without_memory(device: Node, data: bytes) -> list[int]:
+def request_without_memory(device: Node, data: bytes) -> list[int]:
     """The outcomes with the first, second... allocation of the call failing; the last is that where none is left to."""
     with _guarded(len(data)) as place:
         address = place(data)
-        return each_failing(lambda: _ask(device, address))
+        return each_failing(lambda: _request(device, address))
 
 
 def bind_variant(bdf: str, driver: str) -> None:
@@ -71,7 +71,7 @@ def slab() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("SUnreclaim:"))
 
 
-def _ask(device: Node, address: int) -> int:
+def _request(device: Node, address: int) -> int:
     try:
         fd = ioctl_at(device.fd, uapi.DEVICE_FEATURE, address)
     except OSError as exc:

@@ -11,7 +11,7 @@ from .engine import IoasEngine
 from .iommufd import Ioas
 from .memory import Memory
 from .nvme_spec import Command
-from .poll import insist, poll
+from .poll import poll, wait_for
 from .resource import Resource
 from .vfio import Device
 
@@ -53,7 +53,7 @@ class Controller(Resource):
         """Disable and enable the controller, with an empty admin queue and no others."""
         device = self._device
         device.write32(BAR, spec.CC, 0)
-        insist(lambda: not self._status() & spec.CSTS_READY, READY_SECONDS, "NVMe disable")
+        wait_for(lambda: not self._status() & spec.CSTS_READY, READY_SECONDS, "NVMe disable")
         self._queues = {}
         self._queues[0] = self._new_queue(0)
         self._completions.clear()
@@ -62,7 +62,7 @@ class Controller(Resource):
         for register, offset in ((spec.ASQ, admin.sq), (spec.ACQ, admin.cq)):
             device.write(BAR, register, struct.pack("<Q", self._memory.at(offset)))
         device.write32(BAR, spec.CC, spec.CC_ENTRY_SIZES | spec.CC_ENABLE)
-        insist(lambda: bool(self._status() & spec.CSTS_READY), READY_SECONDS, "NVMe enable")
+        wait_for(lambda: bool(self._status() & spec.CSTS_READY), READY_SECONDS, "NVMe enable")
 
     def _status(self) -> int:
         return self._device.read32(BAR, spec.CSTS)
@@ -97,12 +97,12 @@ class Controller(Resource):
     def pmr(self) -> dict[str, int]:
         """Enable the persistent memory region, which reads as zero before: ``region``, ``offset`` and ``size``."""
         self._device.write32(BAR, spec.PMRCTL, spec.PMRCTL_ENABLE)
-        insist(lambda: not self._device.read32(BAR, spec.PMRSTS) & spec.PMRSTS_NOT_READY, READY_SECONDS, "NVMe PMR")
+        wait_for(lambda: not self._device.read32(BAR, spec.PMRSTS) & spec.PMRSTS_NOT_READY, READY_SECONDS, "NVMe PMR")
         region = self._device.read32(BAR, spec.PMRCAP) >> 5 & 7
         return {"region": region, "offset": 0, "size": self._device.region_info(region)["size"]}
 
-    def submit(self, qid: int, command: Command, place: bool = True) -> dict[str, Any]:
-        """Take the next entry of the queue for ``command``, and write it there if ``place``. Rings nothing.
+    def submit(self, qid: int, command: Command, write_entry: bool = True) -> dict[str, Any]:
+        """Take the next entry of the queue for ``command``, and write it there if ``write_entry``. Rings nothing.
 
         Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or
         in the CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
@@ -112,9 +112,9 @@ class Controller(Resource):
         sqe = command.encode(self._cid)
         in_cmb = queue.cmb_offset is not None
         offset = (queue.cmb_offset or 0) + queue.tail * spec.SQE_SIZE
-        if place and in_cmb:
+        if write_entry and in_cmb:
             self._device.write(self.cmb()["region"], offset, sqe)
-        elif place:
+        elif write_entry:
             self._memory.view[queue.sq + offset : queue.sq + offset + spec.SQE_SIZE] = sqe
         queue.tail = (queue.tail + 1) % DEPTH
         queued = {"qid": qid, "cid": self._cid, "sqe": sqe, "offset": offset}
@@ -162,11 +162,11 @@ class Controller(Resource):
         return self.submit(0, Command(spec.IDENTIFY, dptr=(self._memory.iova, 0), cdw10=spec.IDENTIFY_CONTROLLER))
 
     def submit_read(
-        self, qid: int, lba: int, blocks: int, cmb_offset: int | None = None, place: bool = True
+        self, qid: int, lba: int, blocks: int, cmb_offset: int | None = None, write_entry: bool = True
     ) -> dict[str, Any]:
         """Read up to a page from the namespace, into the data page or into the CMB."""
         target = self._memory.iova if cmb_offset is None else CMB_ADDRESS + cmb_offset
-        return self.submit(qid, spec.transfer(spec.READ, lba, blocks, (target, 0)), place)
+        return self.submit(qid, spec.transfer(spec.READ, lba, blocks, (target, 0)), write_entry)
 
     def data(self, length: int) -> bytes:
         """The start of the data page."""

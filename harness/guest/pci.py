@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from .kernel import named
-from .poll import insist, poll
+from .poll import poll, wait_for
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
@@ -70,11 +70,11 @@ def has_aer_service(bdf: str) -> bool:
     return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
 
 
-def insist_present(bdf: str, seconds: float) -> None:
+def wait_present(bdf: str, seconds: float) -> None:
     """Wait until the kernel has found the device and lets drivers bind. Stuck after ``seconds``.
 
     It shows in sysfs before that; pci_bus_add_device (drivers/pci/bus.c) enables runtime PM just before.
     """
     status = DEVICES / bdf / "power" / "runtime_status"
     what = f"a device for drivers at {bdf}"
-    insist(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)
+    wait_for(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)

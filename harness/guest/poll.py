@@ -21,7 +21,7 @@ def poll(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def insist(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait for ``condition``; raises Stuck, saying ``what``, when it does not come true within ``seconds``."""
     if not poll(condition, seconds):
         raise Stuck(f"{what}: not within {seconds:g} s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls that several threads make at the same time, chosen by dice: how races in the kernel are provoked."""
+"""Several threads make calls at the same time, to provoke races in the kernel. A seed decides which calls."""
 
 import errno
 import threading
@@ -12,15 +12,15 @@ from typing import Any
 from .resource import Resource
 
 BURST = 4
-"""Calls that a lane makes at most before it waits for the others."""
-LATE_S = (0.0, 0.0001, 0.0005, 0.003)
-"""By how much a lane may begin later than it could: what the calls of another lane take, short ones and long ones."""
-HELD = 3
-"""What a lane has open at most before it closes something."""
+"""A thread makes up to this many calls before it waits for the others."""
+START_DELAYS_S = (0.0, 0.0001, 0.0005, 0.003)
+"""Longest delays of a thread's burst, in seconds: the durations of short and of long calls of another thread."""
+MAX_HELD = 3
+"""A thread that has this many resources open closes one."""
 
 
-class Move:
-    """A call of ``do`` on an object of the agent's, ``weight`` times as likely as others."""
+class Operation:
+    """A call of ``do`` on an object of the agent. ``weight``: how often, relative to the thread's other operations."""
 
     def __init__(self, name: str, on: Any, do: str, args: dict[str, Any], weight: int) -> None:
         self.name = name
@@ -28,16 +28,20 @@ class Move:
         self.weight = weight
 
 
-class _Lane(threading.Thread):
-    """One thread. ``outcomes`` counts how its calls ended, "ok" or an errno; ``held``: what they have left open."""
+class _RaceThread(threading.Thread):
+    """One thread of a race.
 
-    def __init__(self, moves: list[Move], dice: Random, barrier: threading.Barrier, steps: int) -> None:
+    ``outcomes`` counts how its calls ended, "ok" or an errno. ``held``: what they left open, each with the number of
+    the operation that opened it.
+    """
+
+    def __init__(self, operations: list[Operation], rng: Random, barrier: threading.Barrier, steps: int) -> None:
         super().__init__(daemon=True)
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        self.held: list[Resource] = []
+        self.held: list[tuple[int, Resource]] = []
         self.error: BaseException | None = None
-        self._moves = moves
-        self._dice = dice
+        self._operations = operations
+        self._rng = rng
         self._barrier = barrier
         self._steps = steps
 
@@ -45,51 +49,58 @@ class _Lane(threading.Thread):
         try:
             for _ in range(self._steps):
                 self._barrier.wait()
-                time.sleep(self._dice.choice(LATE_S) * self._dice.random())
-                for _ in range(self._dice.randint(1, BURST)):
-                    self._step()
+                time.sleep(self._rng.choice(START_DELAYS_S) * self._rng.random())
+                for _ in range(self._rng.randint(1, BURST)):
+                    self._call_one()
         except threading.BrokenBarrierError:
-            pass  # another lane has failed, and says so
+            pass  # another thread failed and keeps the error
         except BaseException as error:
             self.error = error
             self._barrier.abort()
 
-    def _step(self) -> None:
-        if self.held and self._dice.random() < len(self.held) / HELD:
-            self._make("close", self.held.pop(self._dice.randrange(len(self.held))).close)
-        else:
-            (move,) = self._dice.choices(self._moves, [move.weight for move in self._moves])
-            self._make(move.name, move.call)
+    def _call_one(self) -> None:
+        if self.held and self._rng.random() < len(self.held) / MAX_HELD:
+            _, resource = self.held.pop(self._rng.randrange(len(self.held)))
+            self._count("close", resource.close)
+            return
+        numbers = range(len(self._operations))
+        (number,) = self._rng.choices(numbers, [operation.weight for operation in self._operations])
+        result = self._count(self._operations[number].name, self._operations[number].call)
+        if isinstance(result, Resource):
+            self.held.append((number, result))
 
-    def _make(self, name: str, call: Callable[[], Any]) -> None:
+    def _count(self, name: str, call: Callable[[], Any]) -> Any:
+        """Make a call and count its outcome. Returns its result, or None if the kernel refused it."""
         try:
             result = call()
         except OSError as refusal:
             self.outcomes[name, errno.errorcode.get(refusal.errno or 0, str(refusal.errno))] += 1
-            return
+            return None
         self.outcomes[name, "ok"] += 1
-        if isinstance(result, Resource):
-            self.held.append(result)
+        return result
 
 
-def run(lanes: list[list[dict[str, Any]]], seed: str, steps: int) -> list[dict[str, Any]]:
-    """Let each lane, a list of the members of ``Move``, take ``steps`` steps on a thread of its own. A step is a burst
-    of calls, each one of the lane's moves or the close of what one opened; all lanes begin it together, give or take.
+def run(threads: list[list[dict[str, Any]]], seed: str, steps: int) -> list[dict[str, Any]]:
+    """Run each list of operations on a thread of its own for ``steps`` steps.
 
-    For each lane: ``outcomes``, rows of name, "ok" or errno, count; and ``held``.
+    In a step each thread makes a burst of calls, each one of its operations or the close of what one opened. All
+    threads begin a step together, give or take START_DELAYS_S. An operation is given as the arguments of ``Operation``.
+
+    Returns for each thread ``outcomes``, rows of name, "ok" or errno, and count; and ``held``, rows of the number of
+    the operation and what it opened.
     """
-    barrier = threading.Barrier(len(lanes))
-    threads = [
-        _Lane([Move(**move) for move in moves], Random(f"{seed}.{number}"), barrier, steps)
-        for number, moves in enumerate(lanes)
+    barrier = threading.Barrier(len(threads))
+    running = [
+        _RaceThread([Operation(**each) for each in operations], Random(f"{seed}.{number}"), barrier, steps)
+        for number, operations in enumerate(threads)
     ]
-    for thread in threads:
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
-    for error in (thread.error for thread in threads if thread.error):
+    for error in (thread.error for thread in running if thread.error):
         raise error
     return [
-        {"outcomes": [[*key, count] for key, count in thread.outcomes.items()], "held": thread.held}
-        for thread in threads
+        {"outcomes": [[*key, count] for key, count in thread.outcomes.items()], "held": [*map(list, thread.held)]}
+        for thread in running
     ]

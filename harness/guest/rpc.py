@@ -38,7 +38,7 @@ SERVICES = (
     "dmabuf",
     "importer",
     "noiommu",
-    "attempts",
+    "feature_request",
     "teardown",
     "races",
     "leaks",

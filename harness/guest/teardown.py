@@ -6,7 +6,7 @@ import signal
 import traceback
 
 from .iommufd import Iommufd
-from .poll import insist
+from .poll import wait_for
 from .resource import Resource
 from .vfio import open_cdev
 
@@ -24,7 +24,7 @@ def kill_after(bdf: str, feature: int, payload: bytes, closes: list[str]) -> Non
         _die(bdf, feature, payload, closes)
     status = [0]
     try:
-        insist(lambda: _gone(child, status), EXIT_SECONDS, "exit of a killed process")
+        wait_for(lambda: _gone(child, status), EXIT_SECONDS, "exit of a killed process")
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise

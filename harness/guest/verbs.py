@@ -20,7 +20,7 @@ from pyverbs.wr import SGE, SendWR
 from .dmabuf import DmaBuf
 from .engine import Window
 from .kernel import Ioctl, ioctl
-from .poll import insist
+from .poll import wait_for
 from .rdma_link import add_rxe, ipv4_gid, netdev
 from .resource import Resource
 from .rpc import Refused
@@ -78,7 +78,7 @@ class Rxe(Resource):
         request.set_wr_rdma(rkey, address)
         self._connected().post_send(request)
         found: list[Any] = []
-        insist(lambda: bool(self._poll(found)), COMPLETION_SECONDS, "RDMA work completion")
+        wait_for(lambda: bool(self._poll(found)), COMPLETION_SECONDS, "RDMA work completion")
         if found[0].status:
             self._disconnect()
             raise Refused(uapi.WC_STATUS[found[0].status])

@@ -142,16 +142,16 @@ class Device(Node):
         except BlockingIOError:
             return False
 
-    def listen_for_requests(self) -> None:
-        """VFIO_DEVICE_SET_IRQS: an eventfd for the kernel's requests to close the device; see ``requested``."""
+    def enable_request_irq(self) -> None:
+        """VFIO_DEVICE_SET_IRQS: an eventfd for the kernel's requests to close the device; see ``release_requested``."""
         self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._undo.callback(os.close, self._request)
         header = uapi.IrqSet(flags=uapi.IRQ_SET_EVENTFD_TRIGGER, index=uapi.REQUEST_IRQ, count=1)
         header.argsz = ctypes.sizeof(header) + 4
         ioctl(self.fd, uapi.DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
 
-    def requested(self, seconds: float) -> bool:
-        """Whether the kernel asks, within ``seconds``, for the device to be closed. After ``listen_for_requests``."""
+    def release_requested(self, seconds: float) -> bool:
+        """Whether the kernel asks, within ``seconds``, for the device to be closed. After ``enable_request_irq``."""
         assert self._request is not None
         return bool(select.select([self._request], [], [], seconds)[0])
 

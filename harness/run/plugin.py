@@ -276,7 +276,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     case: Case = request.node.stash[CASE]
     session = request.config.stash[RUN].session_for(case)
     yield session
-    if not session.over and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
+    if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
         must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
         must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
         case.left_clean = True

@@ -6,16 +6,16 @@ from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
-from harness.session.ioas import READABLE, WRITEABLE, Ioas
+from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.session import Session
 
 __all__ = [
     "HOLD_MS",
     "IMPORTERS",
+    "IOMMU_IOAS_MAP_READABLE",
+    "IOMMU_IOAS_MAP_WRITEABLE",
     "MAINLINE",
-    "READABLE",
-    "WRITEABLE",
     "Agent",
     "Attachment",
     "Cmb",

@@ -16,7 +16,7 @@ FenceUsage = Literal["kernel", "write", "read", "bookkeep"]
 
 
 @dataclass(frozen=True)
-class Event:
+class AttachmentEvent:
     """``told``: the callback ran (``result`` 1 if there was a mapping); ``mapped`` (0 or a negative errno) and
     ``unmapped``, by whomever. ``at``: seconds on the guest's CLOCK_MONOTONIC; ``task``: the thread's id."""
 
@@ -27,7 +27,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Entry:
+class SgEntry:
     """An SG entry: DMA ``address`` and ``length``; offset and length of its page side; whether it has a ``page``."""
 
     address: int
@@ -39,12 +39,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Table:
+class SgTable:
     """An SG table."""
 
     nents: int
     orig_nents: int
-    entries: list[Entry]
+    entries: list[SgEntry]
 
 
 class Attachment(Handle):
@@ -91,10 +91,10 @@ class Attachment(Handle):
         """Signal that fence."""
         self._call("signal")
 
-    def table(self) -> Table:
+    def table(self) -> SgTable:
         """The SG table of its mapping."""
         found = self._call("table")
-        return Table(found["nents"], found["orig_nents"], [Entry(**entry) for entry in found["entries"]])
+        return SgTable(found["nents"], found["orig_nents"], [SgEntry(**entry) for entry in found["entries"]])
 
     def mapped(self) -> bool:
         """Whether it has a mapping."""
@@ -104,11 +104,11 @@ class Attachment(Handle):
         """How often it has been told that its mapping is no longer valid, or may be again."""
         return cast(int, self._call("log")["notified"])
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[AttachmentEvent]:
         """What happened to it, the first 256 of it."""
-        return [Event(**event) for event in self._call("log")["events"]]
+        return [AttachmentEvent(**event) for event in self._call("log")["events"]]
 
     def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
         """Whether it is told ``count`` times in all within ``timeout`` seconds (for a slowdown of 1)."""
-        seconds = timeout * self._agent.slowdown
+        seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))

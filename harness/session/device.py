@@ -86,13 +86,13 @@ class Device(Handle):
         self, region: int, ranges: Sequence[Range], *, open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
     ) -> DmaBuf:
         """Export ``ranges`` of a BAR as one dma-buf. Errors: docs/contract.md, section 1."""
-        ref = self._call("export", **self.asking_for(region, ranges, open_flags, flags))
-        return DmaBuf(self._agent, ref, region, ranges)
+        ref = self._call("export", **self.export_args(region, ranges, open_flags, flags))
+        return DmaBuf(self.agent, ref, region, ranges)
 
-    def asking_for(
+    def export_args(
         self, region: int, ranges: Sequence[Range], open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
     ) -> dict[str, Any]:
-        """What the agent's ``export`` is given for that export."""
+        """Return the arguments of the guest's ``export`` for that export."""
         payload = self._uapi.payload(region, ranges, open_flags, flags)
         return {"feature": self._uapi.feature, "payload": payload}
 
@@ -123,7 +123,7 @@ class Device(Handle):
 
     def map(self, region: int, offset: int, length: int) -> Mapping:
         """mmap part of a region; bounds are page aligned."""
-        return Mapping(self._agent, self._call("map", region=region, offset=offset, length=length))
+        return Mapping(self.agent, self._call("map", region=region, offset=offset, length=length))
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET."""
@@ -173,14 +173,14 @@ class Device(Handle):
         """Whether the kernel has signalled a wake-up from low power since it was last asked."""
         return cast(bool, self._call("woken"))
 
-    def listen_for_requests(self) -> None:
+    def enable_request_irq(self) -> None:
         """Give the kernel an eventfd (VFIO_PCI_REQ_IRQ_INDEX) by which it asks for the device to be closed."""
-        self._call("listen_for_requests")
+        self._call("enable_request_irq")
 
-    def requested(self, timeout: float = 5.0) -> bool:
+    def release_requested(self, timeout: float = 5.0) -> bool:
         """Whether the kernel asks for the device to be closed, within ``timeout`` seconds (for a slowdown of 1)."""
-        seconds = timeout * self._agent.slowdown
-        return cast(bool, self._call("requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
+        seconds = timeout * self.agent.slowdown
+        return cast(bool, self._call("release_requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
 
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""

@@ -40,4 +40,6 @@ class ExportUapi:
         return head + b"".join(struct.pack("<QQ", *each) for each in ranges)
 
 
-MAINLINE = ExportUapi("mainline since 6.19", 11)
+VFIO_DEVICE_FEATURE_DMA_BUF = 11  # include/uapi/linux/vfio.h
+
+MAINLINE = ExportUapi("mainline since 6.19", VFIO_DEVICE_FEATURE_DMA_BUF)

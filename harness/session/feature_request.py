@@ -12,14 +12,14 @@ from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.session import Session
 
-GET, SET, PROBE = 1 << 16, 1 << 17, 1 << 18
-HEADER, HEAD, RANGE = 8, 16, 16
+VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET, VFIO_DEVICE_FEATURE_PROBE = 1 << 16, 1 << 17, 1 << 18
+HEADER_SIZE, PAYLOAD_SIZE, RANGE_SIZE = 8, 16, 16
 """Bytes of struct vfio_device_feature, of the payload before its ranges, and of a range (include/uapi/linux/vfio.h)."""
-IO_BAR = 0x100  # IORESOURCE_IO
+IORESOURCE_IO = 0x100  # include/linux/ioport.h
 
 
 @dataclass(frozen=True)
-class Request:
+class FeatureRequest:
     """VFIO_DEVICE_FEATURE with the payload of the export, every member free. None: what would be right.
 
     ``operation``: GET, SET, PROBE and other flags; the feature's number comes with the uAPI. ``readable``: the bytes,
@@ -30,7 +30,7 @@ class Request:
     ranges: tuple[Range, ...] = ((0, 4096),)
     open_flags: int = os.O_RDWR | os.O_CLOEXEC
     flags: int = 0
-    operation: int = GET
+    operation: int = VFIO_DEVICE_FEATURE_GET
     nr_ranges: int | None = None
     argsz: int | None = None
     readable: int | None = None
@@ -41,19 +41,19 @@ class Request:
         return len(self.ranges) if self.nr_ranges is None else self.nr_ranges
 
     @property
-    def asked(self) -> tuple[Range, ...]:
+    def covered_ranges(self) -> tuple[Range, ...]:
         """The ranges that nr_ranges covers."""
         return self.ranges[: self.count]
 
     @property
     def length(self) -> int:
         """Bytes of header, payload and ranges, in mainline's uAPI."""
-        return HEADER + HEAD + RANGE * len(self.ranges)
+        return HEADER_SIZE + PAYLOAD_SIZE + RANGE_SIZE * len(self.ranges)
 
     def encode(self, uapi: ExportUapi = MAINLINE) -> bytes:
         """Header, payload and ranges, as they lie in memory. CapabilityMissing for what the uAPI cannot say."""
         payload = uapi.payload(self.region, self.ranges, self.open_flags, self.flags, self.count)
-        argsz = HEADER + len(payload) if self.argsz is None else self.argsz
+        argsz = HEADER_SIZE + len(payload) if self.argsz is None else self.argsz
         return struct.pack("<II", argsz, self.operation | uapi.feature) + payload
 
     def __str__(self) -> str:
@@ -63,20 +63,20 @@ class Request:
         odd = {
             name: hex(value)
             for name, value in vars(self).items()
-            if name not in ("region", "ranges") and value != getattr(Request, name)
+            if name not in ("region", "ranges") and value != getattr(FeatureRequest, name)
         }
         return f"region {self.region}, [{ranges}{more}]" + "".join(f", {key} {value}" for key, value in odd.items())
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RequestOutcome:
     """``errno``: the name, None if the kernel did what it was asked. ``size``: bytes exported, 0 if nothing was."""
 
     errno: str | None
     size: int = 0
 
     @classmethod
-    def of(cls, value: int) -> "Outcome":
+    def of(cls, value: int) -> "RequestOutcome":
         """From the agent's number."""
         return cls(errno_name(-value)) if value < 0 else cls(None, value)
 
@@ -101,28 +101,28 @@ class FeatureClient:
         self._session = session
         self._device = device
 
-    def ask(self, *requests: Request, times: int = 1) -> list[Outcome]:
+    def request(self, *requests: FeatureRequest, times: int = 1) -> list[RequestOutcome]:
         """The outcome of each; asked ``times`` times, the last."""
         raw = [(self._encode(request), request.readable) for request in requests]
-        return list(map(Outcome.of, self._call("attempt", requests=raw, times=times)))
+        return list(map(RequestOutcome.of, self._call("request", requests=raw, times=times)))
 
-    def ask_without_fds(self, request: Request) -> Outcome:
+    def request_without_fds(self, request: FeatureRequest) -> RequestOutcome:
         """The outcome while the asking process may open no more files."""
-        return Outcome.of(self._call("attempt_without_fds", data=self._encode(request)))
+        return RequestOutcome.of(self._call("request_without_fds", data=self._encode(request)))
 
-    def ask_without_memory(self, request: Request) -> list[Outcome]:
+    def request_without_memory(self, request: FeatureRequest) -> list[RequestOutcome]:
         """The outcomes with the first, second... of the call's allocations failing, up to where none is left to."""
-        return list(map(Outcome.of, self._call("attempt_without_memory", data=self._encode(request))))
+        return list(map(RequestOutcome.of, self._call("request_without_memory", data=self._encode(request))))
 
     def slab(self) -> int:
         """Bytes of the guest kernel's unreclaimable memory."""
-        return int(self._session.agent.call("attempts", "slab"))
+        return int(self._session.agent.call("feature_request", "slab"))
 
-    def _encode(self, request: Request) -> bytes:
+    def _encode(self, request: FeatureRequest) -> bytes:
         return request.encode(self._session.export_uapi)
 
     def _call(self, do: str, **args: Any) -> Any:
-        return self._session.agent.call("attempts", do, device=self._device, **args)
+        return self._session.agent.call("feature_request", do, device=self._device, **args)
 
 
 def open_unbound(session: Session, device_id: str) -> FeatureClient:
@@ -135,7 +135,7 @@ def open_unbound(session: Session, device_id: str) -> FeatureClient:
 def open_variant(session: Session, device_id: str, driver: str) -> FeatureClient:
     """Bind a device to another vfio driver than vfio-pci, and open it there."""
     agent, bdf = session.agent, session.bdf(device_id)
-    agent.call("attempts", "bind_variant", bdf=bdf, driver=driver)
+    agent.call("feature_request", "bind_variant", bdf=bdf, driver=driver)
     iommufd = agent.call("iommufd", "Iommufd")
     space = agent.call(iommufd, "ioas")
     return FeatureClient(session, Handle(agent, agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)))
@@ -143,5 +143,9 @@ def open_variant(session: Session, device_id: str, driver: str) -> FeatureClient
 
 def bars(session: Session, device_id: str) -> dict[int, Bar]:
     """The BARs that a device has, by their number."""
-    rows: Sequence[tuple[int, int, int]] = session.agent.call("attempts", "bars", bdf=session.bdf(device_id))
-    return {number: Bar(start, size, bool(flags & IO_BAR)) for number, (start, size, flags) in enumerate(rows) if size}
+    rows: Sequence[tuple[int, int, int]] = session.agent.call("feature_request", "bars", bdf=session.bdf(device_id))
+    return {
+        number: Bar(start, size, bool(flags & IORESOURCE_IO))
+        for number, (start, size, flags) in enumerate(rows)
+        if size
+    }

@@ -11,12 +11,12 @@ class Handle:
     """An object in the guest. Every method may raise KernelErrno, AgentError, AgentLost, or what ended the VM."""
 
     def __init__(self, agent: Agent, ref: Ref) -> None:
-        self._agent = agent
+        self.agent = agent
         self.ref = ref
         agent.introduce(ref, type(self).__name__)
 
     def _call(self, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
-        return self._agent.call(self.ref, do, timeout=timeout, **args)
+        return self.agent.call(self.ref, do, timeout=timeout, **args)
 
     def close(self) -> None:
         """Give it back to the kernel; closing twice is closing once."""

@@ -117,7 +117,7 @@ class Window(Handle):
     """
 
     def __init__(self, importer: Importer, ref: Ref, dmabuf: DmaBuf, start: int, length: int) -> None:
-        super().__init__(importer._agent, ref)
+        super().__init__(importer.agent, ref)
         self.importer = importer
         self.dmabuf = dmabuf
         self.start = start

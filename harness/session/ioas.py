@@ -8,7 +8,7 @@ from harness.session.device import DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
 
-WRITEABLE, READABLE = 2, 4
+IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE = 2, 4
 """IOMMU_IOAS_MAP_WRITEABLE and _READABLE (include/uapi/linux/iommufd.h)."""
 
 
@@ -22,10 +22,15 @@ class Ioas(Handle):
 
     def sibling(self) -> "Ioas":
         """A new one in the same context, with no device in it."""
-        return Ioas(self._agent, self._iommufd)
+        return Ioas(self.agent, self._iommufd)
 
     def map_file(
-        self, dmabuf: DmaBuf, start: int = 0, length: int | None = None, *, flags: int = READABLE | WRITEABLE
+        self,
+        dmabuf: DmaBuf,
+        start: int = 0,
+        length: int | None = None,
+        *,
+        flags: int = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
     ) -> int:
         """IOMMU_IOAS_MAP_FILE of ``length`` bytes (None: all) from ``start``; returns the IOVA.
 

@@ -23,6 +23,6 @@ def leaks(session: Session) -> Iterator[list[LeakedObject]]:
     found += (leak for leak in lost if leak.born is None or leak.born >= began)
 
 
-def listed(lost: Iterable[LeakedObject]) -> str:
+def summarize(lost: Iterable[LeakedObject]) -> str:
     """What was lost, and how often, for the reason of a verdict."""
     return "; ".join(f"{count} x {leak}" for leak, count in Counter(map(str, lost)).most_common(MAX_TOLD))

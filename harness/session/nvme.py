@@ -78,13 +78,15 @@ class Nvme(Handle):
         return _queued(self._call("submit_identify"))
 
     def queue_read(
-        self, lba: int, blocks: int, *, qid: int = 1, cmb_offset: int | None = None, place: bool = True
+        self, lba: int, blocks: int, *, qid: int = 1, cmb_offset: int | None = None, write_entry: bool = True
     ) -> QueuedCommand:
         """Queue a read of up to 4 KiB, into the CMB at ``cmb_offset`` or into ``data``. Rings nothing.
 
-        Without ``place`` the entry is left for the case to write.
+        Without ``write_entry`` the entry is left for the case to write.
         """
-        return _queued(self._call("submit_read", qid=qid, lba=lba, blocks=blocks, cmb_offset=cmb_offset, place=place))
+        return _queued(
+            self._call("submit_read", qid=qid, lba=lba, blocks=blocks, cmb_offset=cmb_offset, write_entry=write_entry)
+        )
 
     def ring(self, queued: QueuedCommand) -> None:
         """Ring the queued's doorbell from the guest's CPU."""
@@ -92,7 +94,7 @@ class Nvme(Handle):
 
     def completed(self, queued: QueuedCommand, timeout: float = 2.0) -> Completion | None:
         """The queued's completion, or None if none arrives within ``timeout`` seconds (for a slowdown of 1)."""
-        seconds = timeout * self._agent.slowdown
+        seconds = timeout * self.agent.slowdown
         found = self._call("completed", qid=queued.qid, cid=queued.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
         return Completion(**found) if found else None
 

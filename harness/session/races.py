@@ -1,79 +1,129 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Races: calls that several threads of the guest make at the same time, chosen by dice from one seed."""
+"""Races: several threads in the guest make calls at the same time. A seed decides which calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.session.client import CALL_SECONDS
+from harness.session.device import Device, DmaBuf
+from harness.session.export import Range
 from harness.session.handle import Handle
+from harness.session.importers import Importer, Window
 from harness.session.session import Session
 from harness.session.wire import Ref
 
+H = TypeVar("H", bound=Handle)
+
 STEP_SECONDS = 0.5
-"""What a step of a race may take on average, for a slowdown of 1."""
+"""Average time limit for one step of a race, for a slowdown of 1."""
 
 
 @dataclass(frozen=True)
-class Move:
-    """A call that a lane may make: the agent's ``do`` of a handle. ``may``: the errnos that it may end with, by
-    themselves or because of what the other lanes do. ``weight``: how often, compared with the lane's other moves."""
+class Operation:
+    """A call that a thread of a race may make."""
 
     on: Handle
+    """The object of the call."""
     do: str
+    """The method's name in the guest (harness/guest)."""
     args: Mapping[str, Any] = field(default_factory=dict)
+    """The method's arguments in the guest."""
     may: tuple[str, ...] = ()
+    """Errnos that are allowed, whether the call alone gives them or another thread causes them."""
     weight: int = 1
+    """How often the thread makes this call, relative to its other operations."""
+    opens: Callable[[Ref], Handle] | None = None
+    """Makes a handle of what the call returns; None if it returns nothing to close."""
 
     @property
     def name(self) -> str:
-        """Who does what, for evidence."""
+        """Class and method, for evidence."""
         return f"{type(self.on).__name__}.{self.do}"
 
 
-Lane = Sequence[Move]
+Operations = Sequence[Operation]
+"""What one thread may do."""
+
+
+def export_operation(device: Device, region: int, ranges: Sequence[Range], may: tuple[str, ...] = ()) -> Operation:
+    """Export ``ranges`` of a BAR, like ``Device.export``; opens a DmaBuf."""
+    return Operation(
+        device,
+        "export",
+        device.export_args(region, ranges),
+        may,
+        opens=lambda ref: DmaBuf(device.agent, ref, region, ranges),
+    )
+
+
+def attach_operation(importer: Importer, buffer: DmaBuf, may: tuple[str, ...] = ()) -> Operation:
+    """Import the whole of ``buffer``, like ``Importer.attach``; opens a Window."""
+    length = buffer.size()
+    args = {"dmabuf": buffer, "start": 0, "length": length}
+    return Operation(importer, "attach", args, may, opens=lambda ref: Window(importer, ref, buffer, 0, length))
 
 
 @dataclass(frozen=True)
-class Raced:
-    """``outcomes``: how often which call ended how; ``wrong``: those that must not. ``held``: what each lane opened and
-    has left open."""
+class RaceResult:
+    """How a race ended."""
 
     outcomes: Mapping[str, Mapping[str, int]]
+    """By the operation's name, how many calls ended in "ok" or in which errno."""
     wrong: list[str]
-    held: list[list[Ref]]
+    """The outcomes that no operation allows."""
+    held: list[Handle]
+    """What the threads opened and left open, in the order of the threads."""
+
+    def held_of(self, kind: type[H]) -> list[H]:
+        """The open handles of one kind."""
+        return [handle for handle in self.held if isinstance(handle, kind)]
 
     def __str__(self) -> str:
-        """How often which call ended how."""
+        """Each operation's outcomes with their counts."""
         return ", ".join(
             f"{name} " + " ".join(f"{outcome} {count}" for outcome, count in sorted(of_call.items()))
             for name, of_call in sorted(self.outcomes.items())
         )
 
 
-def race(session: Session, lanes: Sequence[Lane], seed: str, steps: int) -> Raced:
-    """Let ``lanes`` race for ``steps`` steps (harness/guest/races.py); the same seed makes the same calls."""
+def race(session: Session, threads: Sequence[Operations], seed: str, steps: int) -> RaceResult:
+    """Run ``threads`` for ``steps`` steps (harness/guest/races.py). The same seed makes the same calls."""
     raw = [
-        [{"name": it.name, "on": it.on, "do": it.do, "args": it.args, "weight": it.weight} for it in lane]
-        for lane in lanes
+        [{"name": it.name, "on": it.on, "do": it.do, "args": it.args, "weight": it.weight} for it in operations]
+        for operations in threads
     ]
     timeout = CALL_SECONDS + steps * STEP_SECONDS
-    results = session.agent.call("races", "run", lanes=raw, seed=seed, steps=steps, timeout=timeout)
-    may: dict[str, set[str]] = {"close": set()}
-    for move in (move for lane in lanes for move in lane):
-        may.setdefault(move.name, set()).update(move.may)
+    results = session.agent.call("races", "run", threads=raw, seed=seed, steps=steps, timeout=timeout)
     outcomes: dict[str, dict[str, int]] = {}
     for result in results:
         for name, outcome, count in result["outcomes"]:
             of_call = outcomes.setdefault(name, {})
             of_call[outcome] = of_call.get(outcome, 0) + count
-    wrong = [
+    held = [
+        _handle(operations[number], ref)
+        for operations, result in zip(threads, results, strict=True)
+        for number, ref in result["held"]
+    ]
+    ended = RaceResult(outcomes, _wrong(threads, outcomes), held)
+    if session.agent.on_call:
+        session.agent.on_call(f"the race: {ended}")
+    return ended
+
+
+def _handle(operation: Operation, ref: Ref) -> Handle:
+    if operation.opens is None:
+        raise ValueError(f"{operation.name} left something open; its Operation needs ``opens``")
+    return operation.opens(ref)
+
+
+def _wrong(threads: Sequence[Operations], outcomes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    may: dict[str, set[str]] = {"close": set()}
+    for operation in (operation for operations in threads for operation in operations):
+        may.setdefault(operation.name, set()).update(operation.may)
+    return [
         f"{name} gave {outcome}, {count} times"
         for name, of_call in outcomes.items()
         for outcome, count in of_call.items()
         if outcome != "ok" and outcome not in may[name]
     ]
-    raced = Raced(outcomes, wrong, [result["held"] for result in results])
-    if session.agent.on_call:
-        session.agent.on_call(f"the race: {raced}")
-    return raced

@@ -52,7 +52,7 @@ class Session:
         self._importers: dict[str, _Ready] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
-        self.over = False
+        self.unusable = False
         """Whether its machine is of no further use, by what a case had to do."""
 
     def __enter__(self) -> Self:
@@ -179,7 +179,7 @@ class Session:
 
     def slab(self) -> int:
         """Bytes of kernel memory that nothing can reclaim (``SUnreclaim``)."""
-        return cast(int, self.agent.call("attempts", "slab"))
+        return cast(int, self.agent.call("feature_request", "slab"))
 
     def bind(self, device_id: str, driver: str = "vfio-pci") -> None:
         """Bind a device to a driver of the guest."""
@@ -200,7 +200,7 @@ class Session:
         """Plug a device in again, as new; returns once the kernel has found it."""
         self.machine.plug(device_id)
         seconds = PLUG_SECONDS * self.machine.slowdown
-        self.agent.call("pci", "insist_present", bdf=self.bdf(device_id), seconds=seconds)
+        self.agent.call("pci", "wait_present", bdf=self.bdf(device_id), seconds=seconds)
         del self._unplugged[device_id]
 
     def release_device(self, device_id: str) -> None:
@@ -212,10 +212,10 @@ class Session:
                     self.agent.call(ref, "close")
 
     def reboot(self) -> None:
-        """reboot(2) with everything still open; returns as the machine resets, and then the session is ``over``.
+        """reboot(2) with everything still open; returns as the machine resets, and then the session is ``unusable``.
 
         GuestHung if the kernel has not let go within ``REBOOT_SECONDS``."""
-        self.over = True
+        self.unusable = True
         self.machine.wait_reset(lambda: self.machine.ssh().exec_command("reboot -f"), REBOOT_SECONDS)
 
     def suspended(self, device_id: str) -> bool:
@@ -231,7 +231,7 @@ class Session:
         """Reset a device by its ``reset`` file in sysfs, behind the back of who has it open."""
         self.agent.call("pci", "reset", bdf=self.bdf(device_id))
 
-    def handles_errors(self, port_id: str) -> bool:
+    def has_native_aer(self, port_id: str) -> bool:
         """Whether the kernel, and not the firmware, handles PCIe errors of a root port."""
         return cast(bool, self.agent.call("pci", "has_aer_service", bdf=self.bdf(port_id)))
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.cases import probe
 from harness.cases.must import must, must_fail
-from harness.session import READABLE, WRITEABLE, DmaBuf, Importer, Ioas, Nvme, Session
+from harness.session import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, DmaBuf, Importer, Ioas, Nvme, Session
 from harness.witness import Watch
 
 PAGE = 0x1000
@@ -96,7 +96,7 @@ def test_bad_arguments_are_refused(buffer: DmaBuf, ioas: Ioas) -> None:
     """MAP_FILE refuses flags that it does not know, a map that allows nothing, and an address space that is not."""
     for unknown in (1 << 3, 1 << 31):
         with must_fail("EOPNOTSUPP", f"the flag {unknown:#x} is not known"):
-            ioas.map_file(buffer, flags=READABLE | WRITEABLE | unknown)
+            ioas.map_file(buffer, flags=IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE | unknown)
     with must_fail("EINVAL", "a map that is neither readable nor writeable is refused"):
         ioas.map_file(buffer, flags=0)
     gone = ioas.sibling()

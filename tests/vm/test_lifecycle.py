@@ -340,7 +340,7 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, w
 @importers("rxe")
 def test_error_recovery_revokes(session: Session, importer: Importer, watch: Watch) -> None:
     """The bus reset by which the kernel recovers from a fatal PCIe error kills mappings, as a hot reset does."""
-    if not session.handles_errors("rp-nvme0"):
+    if not session.has_native_aer("rp-nvme0"):
         pytest.skip("this machine's firmware keeps PCIe errors from the kernel; the machine aer lets it have them")
     nvme = session.open_nvme()
     old = importer.attach(nvme.export_doorbells())

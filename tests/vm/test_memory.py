@@ -7,8 +7,8 @@ import pytest
 
 from harness.cases.must import must, must_fail
 from harness.session import Attachment, Importer, Nvme, Session
-from harness.session.feature_request import FeatureClient, Request
-from harness.session.leaks import leaks, listed
+from harness.session.feature_request import FeatureClient, FeatureRequest
+from harness.session.leaks import leaks, summarize
 
 Attach = Callable[..., Attachment]
 
@@ -16,10 +16,10 @@ PAGE = 4096
 TIMES = 64
 """How often each is done: stale pointers hide some of what is lost, but not all of it."""
 REQUESTS = {
-    "an export": Request(ranges=((0, PAGE), (0, PAGE))),
-    "a range refused": Request(ranges=((0, PAGE), (0, 0))),
-    "bounds refused": Request(ranges=((0, PAGE), (0, 1 << 40))),
-    "a region refused": Request(region=5),
+    "an export": FeatureRequest(ranges=((0, PAGE), (0, PAGE))),
+    "a range refused": FeatureRequest(ranges=((0, PAGE), (0, 0))),
+    "bounds refused": FeatureRequest(ranges=((0, PAGE), (0, 1 << 40))),
+    "a region refused": FeatureRequest(region=5),
 }
 
 pytestmark = pytest.mark.contract("memory", "around.memory")
@@ -37,7 +37,7 @@ def test_exports_lose_nothing(session: Session, importer: Importer, attach: Atta
     """Exports that are granted, refused, imported, revoked and outlived by their fd leave no memory behind."""
     with leaks(session) as lost:
         nvme = session.open_nvme()
-        FeatureClient(session, nvme.device).ask(*REQUESTS.values(), times=TIMES)
+        FeatureClient(session, nvme.device).request(*REQUESTS.values(), times=TIMES)
         for _ in range(TIMES):
             buffer = nvme.export_doorbells()
             attachment, window = attach(buffer), importer.attach(buffer)
@@ -51,7 +51,7 @@ def test_exports_lose_nothing(session: Session, importer: Importer, attach: Atta
         nvme.device.close()
         outliving.close()
         session.reset()
-    must(not lost, "what an export allocates is given back", listed(lost))
+    must(not lost, "what an export allocates is given back", summarize(lost))
 
 
 def test_maps_lose_nothing(session: Session, nvme: Nvme, attach: Attach) -> None:
@@ -62,4 +62,4 @@ def test_maps_lose_nothing(session: Session, nvme: Nvme, attach: Attach) -> None
         attachment.map()
         nvme.device.set_memory(False)
         session.reset()
-    must(not lost, "an unmap gives back what the map has allocated", listed(lost))
+    must(not lost, "an unmap gives back what the map has allocated", summarize(lost))

@@ -27,7 +27,7 @@ def test_remote_io(session: Session, nvme: Nvme, importer: Importer, watch: Watc
     memory = importer.attach(nvme.device.export(cmb.region, [(cmb.offset, cmb.size)]))
     doorbells = importer.attach(nvme.export_doorbells())
 
-    queued = nvme.queue_read(LBA, 1, qid=QUEUE, cmb_offset=DATA_AT, place=False)
+    queued = nvme.queue_read(LBA, 1, qid=QUEUE, cmb_offset=DATA_AT, write_entry=False)
     memory.write(queued.offset, queued.sqe)
     rang = probe.ring(nvme, queued, doorbells, watch)
 

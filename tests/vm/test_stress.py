@@ -8,7 +8,6 @@ is quiet the device is as good as new: what was mapped before a revoke is dead, 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from random import Random
 
 import pytest
@@ -17,10 +16,9 @@ from harness.cases import probe
 from harness.cases.must import must, must_fail
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
-from harness.session.leaks import leaks, listed
+from harness.session.leaks import leaks, summarize
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
-from harness.session.races import Lane, Move, race
-from harness.session.wire import Ref
+from harness.session.races import Operation, Operations, RaceResult, attach_operation, export_operation, race
 from harness.witness import Watch
 
 Attach = Callable[..., Attachment]
@@ -33,7 +31,7 @@ UNDER_TEST = "nvme0"
 SLOW_MS = 3
 D0, D3HOT = 0, 3
 RARE, USUAL = 1, 40
-"""How often a lane makes a call that takes a tenth of a second, and one that does not."""
+"""How often a thread makes a call that takes a tenth of a second, and one that does not."""
 KNOWN_LEAK = "dma_buf_phys_vec_to_sgt"
 """test_importer_rules::test_unmapping_gives_the_memory_back is about that one."""
 
@@ -46,75 +44,69 @@ def rows(*names: str) -> pytest.MarkDecorator:
 by_iommufd = pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
 
 
-# Lanes: what a thread does, and how it may end.
+# What a thread does, and how it may end.
 
 
-def resets(device: Device) -> Lane:
+def resets(device: Device) -> Operations:
     """Revoke and un-revoke, in each way that the device's user has. A reset may find another under way."""
     return [
-        Move(device, "set_memory", {"on": False}, weight=USUAL),
-        Move(device, "set_memory", {"on": True}, weight=2 * USUAL),
-        Move(device, "set_power_state", {"state": D3HOT}, weight=RARE),
-        Move(device, "set_power_state", {"state": D0}, weight=RARE),
-        Move(device, "reset", may=("EAGAIN",), weight=RARE),
-        Move(device, "flr", weight=RARE),
+        Operation(device, "set_memory", {"on": False}, weight=USUAL),
+        Operation(device, "set_memory", {"on": True}, weight=2 * USUAL),
+        Operation(device, "set_power_state", {"state": D3HOT}, weight=RARE),
+        Operation(device, "set_power_state", {"state": D0}, weight=RARE),
+        Operation(device, "reset", may=("EAGAIN",), weight=RARE),
+        Operation(device, "flr", weight=RARE),
     ]
 
 
-def hot_resets(device: Device) -> Lane:
+def hot_resets(device: Device) -> Operations:
     """Resets of the whole slot, which give up where they find somebody at work."""
     return [
-        Move(device, "hot_reset", may=("EAGAIN", "EBUSY"), weight=RARE),
-        Move(device, "command", weight=USUAL // 4),
+        Operation(device, "hot_reset", may=("EAGAIN", "EBUSY"), weight=RARE),
+        Operation(device, "command", weight=USUAL // 4),
     ]
 
 
-def exports(device: Device) -> Lane:
+def exports(device: Device) -> Operations:
     """Export, and close what was exported. Once the device is closed its fd's number is nobody's, or another file's."""
-    return [Move(device, "export", device.asking_for(REGISTERS, [DOORBELL_PAGE]), may=("EBADF", "ENOTTY"))]
+    return [export_operation(device, REGISTERS, [DOORBELL_PAGE], may=("EBADF", "ENOTTY"))]
 
 
-def closes(*handles: Handle) -> Lane:
+def closes(*handles: Handle) -> Operations:
     """Close, in any order."""
-    return [Move(each, "close") for each in handles]
+    return [Operation(each, "close") for each in handles]
 
 
-def imports(importer: Importer, buffer: DmaBuf) -> Lane:
+def imports(importer: Importer, buffer: DmaBuf) -> Operations:
     """Import, and let go."""
-    request = {"dmabuf": buffer, "start": 0, "length": buffer.size()}
-    return [Move(importer, "attach", request, may=("ENODEV",))]
+    return [attach_operation(importer, buffer, may=("ENODEV",))]
 
 
-def maps(attachment: Attachment) -> Lane:
+def maps(attachment: Attachment) -> Operations:
     """Map and unmap, which may be done already."""
-    return [Move(attachment, "map", may=("ENODEV", "EBUSY")), Move(attachment, "unmap", may=("EBADFD",))]
+    return [Operation(attachment, "map", may=("ENODEV", "EBUSY")), Operation(attachment, "unmap", may=("EBADFD",))]
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Where lanes race, and what must hold there. ``importers``: iommufd's, and rxe if the kernel has it."""
+    """Where threads race, and what must hold there. ``importers``: iommufd's, and rxe if the kernel has it."""
 
     session: Session
     importers: list[Importer]
     watch: Watch
-    dice: Random
+    rng: Random
     sees_leaks: bool
 
-    def race(self, *lanes: Lane, steps: int = STEPS) -> list[list[Ref]]:
-        """Let the lanes race; what each has left open."""
-        raced = race(self.session, lanes, str(self.dice.random()), steps)
-        must(not raced.wrong, "no call ends otherwise than it may", f"{raced.wrong}; all: {raced}")
-        return raced.held
+    def race(self, *threads: Operations, steps: int = STEPS) -> RaceResult:
+        """Run the threads; no call may end in an outcome that its operation does not allow."""
+        result = race(self.session, threads, str(self.rng.random()), steps)
+        must(not result.wrong, "no call ends otherwise than it may", f"{result.wrong}; all: {result}")
+        return result
 
-    def must_survive(self, nvme: Nvme, buffer: DmaBuf, attachment: Attachment, *others: Lane) -> None:
+    def must_survive(self, nvme: Nvme, buffer: DmaBuf, attachment: Attachment, *others: Operations) -> None:
         """Let ``buffer`` be imported, and mapped by ``attachment``, while ``others`` go on; then all must be sound."""
-        held = self.race(*(imports(each, buffer) for each in self.importers), maps(attachment), *others)
-        stale = [
-            Window(importer, ref, buffer, 0, buffer.size())
-            for importer, refs in zip(self.importers, held, strict=False)
-            for ref in refs
-        ]
-        self.must_be_sound(nvme, buffer, stale)
+        result = self.race(*(imports(each, buffer) for each in self.importers), maps(attachment), *others)
+        self.must_be_sound(nvme, buffer, stale=result.held_of(Window))
         must(
             not attachment.mapped(),
             "a revoke leaves no mapping behind, whatever it raced with",
@@ -149,12 +141,12 @@ class Arena:
             yield
             self.session.reset()
         new = [leak for leak in lost if KNOWN_LEAK not in leak.frames]
-        must(not new, "a race loses no memory", listed(new))
+        must(not new, "a race loses no memory", summarize(new))
 
 
 @pytest.fixture
 def arena(request: pytest.FixtureRequest, session: Session, importer: Importer, watch: Watch, seed: int) -> Arena:
-    """With dice of the case's own."""
+    """With a random generator seeded by the case's name."""
     features: Mapping[str, bool] = request.getfixturevalue("features")
     importers = [importer, session.importer("rxe")] if features["rxe"] else [importer]
     return Arena(session, importers, watch, Random(f"{seed} {request.node.name}"), features["kmemleak"])
@@ -168,10 +160,10 @@ def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
         buffer = nvme.export_doorbells()
         slow = attach(buffer, delay_ms=SLOW_MS)
         for _ in range(ROUNDS):
-            held = arena.race(resets(nvme.device), maps(slow), exports(nvme.device), exports(nvme.device))
+            result = arena.race(resets(nvme.device), maps(slow), exports(nvme.device), exports(nvme.device))
             arena.must_be_sound(nvme, buffer)
-            for ref in chain(*held):
-                Handle(arena.session.agent, ref).close()
+            for handle in result.held:
+                handle.close()
 
 
 @rows("command-mem", "power", "reset", "flr")
@@ -205,8 +197,8 @@ def test_export_against_close(arena: Arena, session: Session) -> None:
             device = session.open_device(UNDER_TEST)
             buffer, *going = (device.export(REGISTERS, [DOORBELL_PAGE]) for _ in range(4))
             importing = [imports(each, buffer) for each in arena.importers]
-            exported, *_ = arena.race(exports(device), closes(device), closes(*going), *importing, steps=1)
-            for each in (buffer, *(DmaBuf(session.agent, ref, REGISTERS, [DOORBELL_PAGE]) for ref in exported)):
+            result = arena.race(exports(device), closes(device), closes(*going), *importing, steps=1)
+            for each in (buffer, *result.held_of(DmaBuf)):
                 with must_fail("ENODEV", "a buffer of a closed device cannot be mapped, however late it was exported"):
                     arena.importers[0].attach(each)
             session.reset()

@@ -62,9 +62,9 @@ def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Imp
     """An unplug asks for the device, waits until it is closed, and with that revokes; plugged in again it is as new."""
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    nvme.device.listen_for_requests()
+    nvme.device.enable_request_irq()
     unplug = session.start(session.unplug, "nvme0")
-    must(nvme.device.requested(), "who has a device open is asked to close it when it is unplugged")
+    must(nvme.device.release_requested(), "who has a device open is asked to close it when it is unplugged")
     rang = probe.ring(nvme, queued := probe.queue_command(nvme), old, watch)
     must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
 
@@ -95,10 +95,10 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
     must(rang.arrived, "before the unplug the mapping is live", rang)
 
     if device := importer.device:
-        device.listen_for_requests()
+        device.enable_request_irq()
     unplug = session.start(session.unplug, importer.device_id)
     if device:
-        must(device.requested(), "who drives the importing device is asked to close it")
+        must(device.release_requested(), "who drives the importing device is asked to close it")
         window.detach()
         session.release_device(importer.device_id)
     unplug.result()

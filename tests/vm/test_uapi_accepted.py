@@ -10,7 +10,7 @@ import pytest
 from harness.cases.must import must
 from harness.session import Device, Session
 from harness.session.export import Range
-from harness.session.feature_request import Bar, FeatureClient, Outcome, Request, bars
+from harness.session.feature_request import Bar, FeatureClient, FeatureRequest, RequestOutcome, bars
 
 PAGE = 4096
 REGISTERS, CMB = 0, 2
@@ -25,14 +25,14 @@ def device(session: Session) -> Device:
 
 
 @pytest.fixture
-def applicant(session: Session, device: Device) -> FeatureClient:
+def client(session: Session, device: Device) -> FeatureClient:
     """Asks that device."""
     return FeatureClient(session, device)
 
 
-def must_export(applicant: FeatureClient, sentence: str, *requests: Request) -> None:
+def must_export(client: FeatureClient, sentence: str, *requests: FeatureRequest) -> None:
     """Every one of ``requests`` is granted, with the sum of its ranges as its size."""
-    for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
+    for request, outcome in zip(requests, client.request(*requests), strict=True):
         due = sum(length for _, length in request.ranges)
         must(outcome.errno is None and outcome.size == due, sentence, f"{outcome}, {due} were due ({request})")
 
@@ -42,17 +42,17 @@ def pages(*numbers: int) -> tuple[Range, ...]:
     return tuple((number * PAGE, PAGE) for number in numbers)
 
 
-def several(bar: Bar) -> Iterator[tuple[str, Request, int]]:
+def several(bar: Bar) -> Iterator[tuple[str, FeatureRequest, int]]:
     """What a list of ranges may be, with the size of the buffer."""
     overlapping = ((0, 4 * PAGE), (2 * PAGE, 4 * PAGE), (0, bar.size))
-    yield "a range can be exported twice in one buffer", Request(CMB, pages(5, 5)), 2 * PAGE
-    yield "ranges may overlap", Request(CMB, overlapping), 8 * PAGE + bar.size
-    yield "ranges may be in any order", Request(CMB, pages(9, 3, 4000, 0, 7)), 5 * PAGE
+    yield "a range can be exported twice in one buffer", FeatureRequest(CMB, pages(5, 5)), 2 * PAGE
+    yield "ranges may overlap", FeatureRequest(CMB, overlapping), 8 * PAGE + bar.size
+    yield "ranges may be in any order", FeatureRequest(CMB, pages(9, 3, 4000, 0, 7)), 5 * PAGE
 
 
-def just_one(bar: Bar) -> Iterator[tuple[str, Request, int]]:
+def just_one(bar: Bar) -> Iterator[tuple[str, FeatureRequest, int]]:
     """The same of the series of 2022 to 2024."""
-    yield "offset 0 and length 0 are the whole BAR", Request(CMB, ((0, 0),)), bar.size
+    yield "offset 0 and length 0 are the whole BAR", FeatureRequest(CMB, ((0, 0),)), bar.size
 
 
 OF_RANGES = {False: several, True: just_one}
@@ -60,33 +60,33 @@ OF_RANGES = {False: several, True: just_one}
 
 
 @pytest.mark.contract("uapi", "uapi.accepted", "uapi.earlier")
-def test_accepted(session: Session, device: Device, applicant: FeatureClient) -> None:
+def test_accepted(session: Session, device: Device, client: FeatureClient) -> None:
     """Whole BARs, each page, overlapping, duplicate and unordered ranges can be exported, also while disabled."""
     found = bars(session, "nvme0")
-    whole = [Request(number, ((0, bar.size),)) for number, bar in found.items()]
-    must_export(applicant, "a whole BAR can be exported", *whole)
-    each = [Request(REGISTERS, pages(number)) for number in range(found[REGISTERS].size // PAGE)]
-    must_export(applicant, "every page of a BAR can be exported, those of the MSI-X table and the doorbells too", *each)
+    whole = [FeatureRequest(number, ((0, bar.size),)) for number, bar in found.items()]
+    must_export(client, "a whole BAR can be exported", *whole)
+    each = [FeatureRequest(REGISTERS, pages(number)) for number in range(found[REGISTERS].size // PAGE)]
+    must_export(client, "every page of a BAR can be exported, those of the MSI-X table and the doorbells too", *each)
     for sentence, request, due in OF_RANGES[session.export_uapi.single](found[CMB]):
-        (outcome,) = applicant.ask(request)
-        must(outcome == Outcome(None, due), sentence, f"{outcome}, {due} were due ({request})")
+        (outcome,) = client.request(request)
+        must(outcome == RequestOutcome(None, due), sentence, f"{outcome}, {due} were due ({request})")
     device.set_memory(False)
-    must_export(applicant, "with COMMAND.MEM clear a BAR can be exported", *whole)
+    must_export(client, "with COMMAND.MEM clear a BAR can be exported", *whole)
 
 
 @pytest.mark.needs("many_ranges")
 @pytest.mark.contract("uapi", "uapi.many-ranges", "uapi.size")
-def test_many_ranges(applicant: FeatureClient) -> None:
+def test_many_ranges(client: FeatureClient) -> None:
     """One to 512 ranges, adjacent, scattered, duplicate or overlapping, are one buffer of their summed size."""
     for count in COUNTS:
         must_export(
-            applicant,
+            client,
             f"{count} ranges can be exported",
-            Request(CMB, pages(*range(count))),
-            Request(CMB, pages(*(number * 7 % 4096 for number in range(count)))),
-            Request(CMB, pages(*[42] * count)),
-            Request(CMB, tuple((number * PAGE, 8 * PAGE) for number in range(count))),
-            Request(CMB, ((0, 16 << 20),) * count),
+            FeatureRequest(CMB, pages(*range(count))),
+            FeatureRequest(CMB, pages(*(number * 7 % 4096 for number in range(count)))),
+            FeatureRequest(CMB, pages(*[42] * count)),
+            FeatureRequest(CMB, tuple((number * PAGE, 8 * PAGE) for number in range(count))),
+            FeatureRequest(CMB, ((0, 16 << 20),) * count),
         )
 
 

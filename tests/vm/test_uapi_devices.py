@@ -7,7 +7,16 @@ import pytest
 
 from harness.cases.must import must
 from harness.session import Session
-from harness.session.feature_request import GET, PROBE, SET, Bar, FeatureClient, Request, bars, open_variant
+from harness.session.feature_request import (
+    VFIO_DEVICE_FEATURE_GET,
+    VFIO_DEVICE_FEATURE_PROBE,
+    VFIO_DEVICE_FEATURE_SET,
+    Bar,
+    FeatureClient,
+    FeatureRequest,
+    bars,
+    open_variant,
+)
 
 PAGE = 4096
 TEST_DEVICE = "pci-testdev"
@@ -23,9 +32,9 @@ def device_id(session: Session) -> str:
     return found[0]
 
 
-def must_refuse(applicant: FeatureClient, errno: str, sentence: str, *requests: Request) -> None:
+def must_refuse(client: FeatureClient, errno: str, sentence: str, *requests: FeatureRequest) -> None:
     """Every one of ``requests`` is refused with ``errno``."""
-    for request, outcome in zip(requests, applicant.ask(*requests), strict=True):
+    for request, outcome in zip(requests, client.request(*requests), strict=True):
         must(outcome.errno == errno, sentence, f"{outcome} ({request})")
 
 
@@ -39,28 +48,26 @@ def numbers(found: dict[int, Bar], *, io: bool) -> list[int]:
 def test_io_bar(session: Session, device_id: str) -> None:
     """An I/O BAR is never exported, and is told from a memory BAR before its bounds are looked at."""
     (io,) = numbers(bars(session, device_id), io=True)
-    applicant = FeatureClient(session, session.open_device(device_id))
+    client = FeatureClient(session, session.open_device(device_id))
     overflowing = ((1 << 64) - PAGE, PAGE)
-    inside, beyond = Request(io), Request(io, (overflowing,))
-    must_refuse(
-        applicant, "EINVAL", "an I/O BAR is refused with EINVAL, before its bounds are looked at", inside, beyond
-    )
-    must_refuse(applicant, "EFAULT", "unreadable ranges win over an I/O BAR", Request(io, readable=24))
+    inside, beyond = FeatureRequest(io), FeatureRequest(io, (overflowing,))
+    must_refuse(client, "EINVAL", "an I/O BAR is refused with EINVAL, before its bounds are looked at", inside, beyond)
+    must_refuse(client, "EFAULT", "unreadable ranges win over an I/O BAR", FeatureRequest(io, readable=24))
     (memory, *_) = numbers(bars(session, device_id), io=False)
-    must_refuse(applicant, "EOVERFLOW", "a memory BAR's bounds are looked at", Request(memory, (overflowing,)))
+    must_refuse(client, "EOVERFLOW", "a memory BAR's bounds are looked at", FeatureRequest(memory, (overflowing,)))
 
 
 @pytest.mark.contract("uapi", "uapi.bounds")
 def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
     """A BAR smaller than a page is never exported; a BAR of one page is, whole."""
     found = bars(session, device_id)
-    applicant = FeatureClient(session, session.open_device(device_id))
+    client = FeatureClient(session, session.open_device(device_id))
     for number in numbers(found, io=False):
-        request = Request(number)
+        request = FeatureRequest(number)
         if found[number].size < PAGE:
-            must_refuse(applicant, "EINVAL", "a BAR smaller than a page is refused with EINVAL", request)
+            must_refuse(client, "EINVAL", "a BAR smaller than a page is refused with EINVAL", request)
         else:
-            (outcome,) = applicant.ask(request)
+            (outcome,) = client.request(request)
             must(outcome.size == PAGE, "a BAR of one page is exported", outcome)
 
 
@@ -77,13 +84,30 @@ def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> F
 @pytest.mark.contract("uapi", "uapi.no-p2p", "uapi.order")
 def test_variant_without_p2p(variant: FeatureClient) -> None:
     """A device whose variant driver offers no P2P regions is refused whatever is asked of the feature, even a probe."""
-    operations = [GET, PROBE, PROBE | GET, 0, SET]
-    requests = [Request(operation=operation) for operation in operations]
+    operations = [
+        VFIO_DEVICE_FEATURE_GET,
+        VFIO_DEVICE_FEATURE_PROBE,
+        VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_GET,
+        0,
+        VFIO_DEVICE_FEATURE_SET,
+    ]
+    requests = [FeatureRequest(operation=operation) for operation in operations]
     sentence = "without P2P regions every use of the feature is refused with EOPNOTSUPP"
-    must_refuse(variant, "EOPNOTSUPP", sentence, *requests, Request(argsz=8), Request(readable=8), Request(region=9))
-    must_refuse(variant, "EFAULT", "an unreadable header wins over a driver without P2P", Request(readable=0))
+    must_refuse(
+        variant,
+        "EOPNOTSUPP",
+        sentence,
+        *requests,
+        FeatureRequest(argsz=8),
+        FeatureRequest(readable=8),
+        FeatureRequest(region=9),
+    )
+    must_refuse(variant, "EFAULT", "an unreadable header wins over a driver without P2P", FeatureRequest(readable=0))
     headers = [
-        Request(argsz=7),
-        *(Request(operation=GET | flag) for flag in (SET, 1 << 19, 1 << 31)),
+        FeatureRequest(argsz=7),
+        *(
+            FeatureRequest(operation=VFIO_DEVICE_FEATURE_GET | flag)
+            for flag in (VFIO_DEVICE_FEATURE_SET, 1 << 19, 1 << 31)
+        ),
     ]
     must_refuse(variant, "EINVAL", "argsz, unknown flags and GET with SET win over a driver without P2P", *headers)

@@ -19,7 +19,7 @@ def test_random_requests(session: Session) -> None:
     """Random requests, right and wrong in every way, are refused and accepted as the contract says."""
     found = bars(session, UNDER_TEST)
     requests = sample(found, COUNT, SEED)
-    outcomes = FeatureClient(session, session.open_device(UNDER_TEST)).ask(*requests)
+    outcomes = FeatureClient(session, session.open_device(UNDER_TEST)).request(*requests)
     for request, outcome in zip(requests, outcomes, strict=True):
         due = predict(request, found)
         must(outcome == due, f"a random request (seed {SEED}) gets what is due: {due}", f"{outcome} ({request})")

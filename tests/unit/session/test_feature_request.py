@@ -8,7 +8,7 @@ import pytest
 
 from harness.guest.feature_request import _guarded
 from harness.guest.kernel import Ioctl, ioctl_at
-from harness.session.feature_request import Outcome, Request
+from harness.session.feature_request import FeatureRequest, RequestOutcome
 
 FIONBIO = Ioctl("FIONBIO", 0x5421)  # reads an int
 
@@ -32,12 +32,17 @@ def test_memory_ends_where_it_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("value", "outcome"),
-    [(-22, Outcome("EINVAL")), (-95, Outcome("EOPNOTSUPP")), (-999, Outcome("999")), (8, Outcome(None, 8))],
+    [
+        (-22, RequestOutcome("EINVAL")),
+        (-95, RequestOutcome("EOPNOTSUPP")),
+        (-999, RequestOutcome("999")),
+        (8, RequestOutcome(None, 8)),
+    ],
 )
-def test_an_outcome_has_the_kernels_name_of_an_errno(value: int, outcome: Outcome) -> None:
-    assert Outcome.of(value) == outcome
+def test_an_outcome_has_the_kernels_name_of_an_errno(value: int, outcome: RequestOutcome) -> None:
+    assert RequestOutcome.of(value) == outcome
 
 
 def test_a_request_tells_what_is_odd_about_it_in_bounds() -> None:
-    assert str(Request(2, ((0x1000, 0x2000),), argsz=7)) == "region 2, [0x1000+0x2000], argsz 0x7"
-    assert len(str(Request(ranges=((0, 4096),) * 512))) < 200
+    assert str(FeatureRequest(2, ((0x1000, 0x2000),), argsz=7)) == "region 2, [0x1000+0x2000], argsz 0x7"
+    assert len(str(FeatureRequest(ranges=((0, 4096),) * 512))) < 200
