@@ -102,8 +102,8 @@ class Run:
     def conclude(self, case: Case) -> CaseRecord:
         """Judge a case that has ended; after a bad end, or with something left open, the next gets a fresh machine."""
         observed = case.watch.collect() if case.watch else None
-        if observed and observed.spoiled:
-            case.raised.append(HarnessError(observed.spoiled))
+        if observed and observed.invalid:
+            case.raised.append(HarnessError(observed.invalid))
         judgement = judge(case.raised, [splat.title for splat in observed.splats] if observed else [])
         ruling = self._known.rule(case.identity.id, judgement)
         record = CaseRecord(

@@ -15,7 +15,6 @@ from harness.errors import (
     KernelErrno,
 )
 from harness.verdict import Verdict
-from harness.witness import NotWitnessed
 
 # From worst to best: the first of these that a case earned is its verdict. A kernel's complaint outranks
 # the sentence it broke, for it names the cause; a lost guest outranks both, for nothing came after it.
@@ -38,7 +37,6 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (GuestOopsed, Verdict.SPLAT),
     (GuestLost, Verdict.CRASH),
     (ContractBroken, Verdict.FAIL),
-    (NotWitnessed, Verdict.FAIL),
     (ImporterRefused, Verdict.FAIL),
     (HarnessError, Verdict.ERROR),
 )

@@ -26,7 +26,7 @@ CONSOLE_NOTE = 16 * 1024
 SETTLE_S = 1.0
 
 
-class Fate:
+class ExitCause:
     """Told what happens by QEMU's events, run state and exit; asked by whoever waits for the guest."""
 
     def __init__(self, console_tail: Callable[[int], str], stderr_tail: Callable[[], str]) -> None:

@@ -20,7 +20,7 @@ from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
 from harness.vm.command import Boot
 from harness.vm.console import Console
-from harness.vm.exit_cause import Fate
+from harness.vm.exit_cause import ExitCause
 from harness.vm.instance import Files, Instance
 from harness.vm.process import Process
 from harness.vm.qemu import Qemu, settle
@@ -74,7 +74,7 @@ class Machine:
         self._rundir = rundir
         self._files = Files.within(rundir)
         self.console = Console(self._files.console, self.check)
-        self._fate = Fate(self.console.tail, self.stderr_tail)
+        self._exit_cause = ExitCause(self.console.tail, self.stderr_tail)
         self.trace_path = self._files.trace
         self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
         settled = settle(config, qemu)
@@ -123,7 +123,7 @@ class Machine:
         self._close()
 
     def _close(self) -> None:
-        self._fate.seal()
+        self._exit_cause.seal()
         try:
             if self._client:
                 self._client.close()
@@ -207,16 +207,16 @@ class Machine:
     def lost(self) -> HarnessError | GuestLost | None:
         """What ended the VM, if anything did, or makes its console and trace incomplete."""
         self._look_at_disk()
-        return self._fate.lost
+        return self._exit_cause.lost
 
     def check(self) -> None:
         """Raise ``lost``, if anything is."""
         self._look_at_disk()
-        self._fate.check()
+        self._exit_cause.check()
 
     def _look_at_disk(self) -> None:
         if full := disk.shortage(self._rundir):
-            self._fate.on_host(full)
+            self._exit_cause.on_host(full)
 
     def wait_for(self, future: Future[T], timeout: float, what: str) -> T:
         """The future's result, unless the VM is lost first (GuestCrashed, QemuDied), the kernel oopses and nothing
@@ -224,11 +224,11 @@ class Machine:
         stacks in its notes)."""
         seconds = timeout * self.slowdown
         deadline, oopsed, mark = time.monotonic() + seconds, False, self.console.mark()
-        while (left := deadline - time.monotonic()) > 0 and not future.done() and not self._fate.lost:
-            self._fate.wait(future, min(left, OOPS_S))
+        while (left := deadline - time.monotonic()) > 0 and not future.done() and not self._exit_cause.lost:
+            self._exit_cause.wait(future, min(left, OOPS_S))
             if not oopsed and self.console.says(OOPS, mark):
                 oopsed, deadline = True, min(deadline, time.monotonic() + OOPS_S * self.slowdown)
-        if future.done() and not (isinstance(future.exception(), AgentLost) and self._fate.settled()):
+        if future.done() and not (isinstance(future.exception(), AgentLost) and self._exit_cause.settled()):
             return future.result()
         self.check()
         if oopsed:
@@ -243,19 +243,19 @@ class Machine:
         return error
 
     def _on_event(self, event: Event) -> None:
-        self._fate.on_event(event)  # first: who waits for the event may stop expecting it
+        self._exit_cause.on_event(event)  # first: who waits for the event may stop expecting it
         self.events.add(event)
         if event.name == "STOP":
             self._instance.thread.submit(self._after_stop())
 
     async def _after_stop(self) -> None:
         with suppress(QmpError):  # QEMU is gone: _watch_exit says why
-            self._fate.on_stop((await self.qmp.request("query-status"))["status"])
+            self._exit_cause.on_stop((await self.qmp.request("query-status"))["status"])
 
     async def _watch_exit(self) -> None:
         await self._process.wait()
         await self.qmp.ended()  # so that a SHUTDOWN event that explains the exit is heard first
-        self._fate.on_exit(f"pid {self.pid}, {self._process.describe_exit()}")
+        self._exit_cause.on_exit(f"pid {self.pid}, {self._process.describe_exit()}")
 
     # Getting in
 
@@ -282,7 +282,7 @@ class Machine:
         GuestHung if no reset comes within ``timeout * slowdown`` seconds.
         """
         mark = self.events.mark()
-        with self._fate.expecting_reset():
+        with self._exit_cause.expecting_reset():
             reset()
             self._wait_event("RESET", mark, timeout, "reset")
             self.qmp.execute("stop")  # after any more events of this reset
@@ -320,7 +320,7 @@ class Machine:
             try:
                 self._client = ssh.connect(self.ssh_port(), self._key, self._boot.host_key, SSH_S * self.slowdown)
             except AgentLost:
-                if self._fate.settled():
+                if self._exit_cause.settled():
                     self.check()
                 raise
         return self._client

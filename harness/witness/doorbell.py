@@ -7,8 +7,7 @@ of their own.
 """
 
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +15,6 @@ from harness.witness.machine import Machine
 from harness.witness.tracelog import TraceLine, TraceLog
 
 DOORBELLS = 0x1000  # their offset in BAR0, NVM Express Base Specification, 3.1.2
-POLL_S = 0.02
 
 Queue = Literal["sq", "cq"]
 
@@ -39,10 +37,6 @@ class Doorbell:
         """As QEMU would say it."""
         value = "?" if self.value is None else self.value
         return f"{self.queue} {self.qid} doorbell = {value}{'' if self.accepted else ' (ignored by the controller)'}"
-
-
-class NotWitnessed(AssertionError):
-    """What the contract promises did not show on the host by the deadline; the message lists what did."""
 
 
 # QEMU hw/nvme/trace-events, 7.2 to 10.0; the invalid_sqtail line calls its value new_head.
@@ -79,7 +73,6 @@ class DoorbellTrace:
     """The machine's doorbells, all controllers together. Make it after boot: SeaBIOS rings hundreds."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
         self._log = TraceLog(machine)
         self._log.enable(_EVENTS)
 
@@ -95,22 +88,3 @@ class DoorbellTrace:
     def recorded(self, mark: int) -> list[Doorbell]:
         """As ``since``, without asking QEMU to finish first: for a machine that is lost."""
         return list(parse_doorbells(self._log.since(mark, _EVENTS)))
-
-    def wait_for(self, predicate: Callable[[Doorbell], bool], mark: int, timeout: float) -> Doorbell:
-        """The first doorbell after ``mark`` that satisfies ``predicate``.
-
-        Raises NotWitnessed after ``timeout`` seconds, or at once what ended the machine.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            late = time.monotonic() >= deadline
-            seen = self.since(mark)
-            for doorbell in seen:
-                if predicate(doorbell):
-                    return doorbell
-            if self._machine.lost is not None:
-                raise self._machine.lost
-            if late:
-                listed = "; ".join(map(str, seen[-8:])) or "none"
-                raise NotWitnessed(f"the host saw no such doorbell within {timeout:g} s; {len(seen)} seen: {listed}")
-            time.sleep(POLL_S)

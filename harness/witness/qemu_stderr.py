@@ -10,14 +10,14 @@ MAX_LINES = 64
 
 @dataclass(frozen=True)
 class Warned:
-    """One line. ``spoils`` says why the case can no longer be judged (verdict ERROR); None for a mere remark."""
+    """One line. ``invalidates`` says why the case can no longer be judged (verdict ERROR); None for a mere remark."""
 
     text: str
-    spoils: str | None = None
+    invalidates: str | None = None
 
 
 # QEMU 7.2 to 10.0. Both kinds are printed once per QEMU process only: after them the machine must not be used again.
-_SPOILERS = (
+_INVALIDATING = (
     (
         re.compile(r"Blocked re-entrant IO"),
         "QEMU dropped DMA into a device that was itself handling an access: the write had no chance to arrive",
@@ -32,7 +32,7 @@ def parse_stderr(text: str) -> list[Warned]:
 
 
 def _judge(line: str) -> Warned:
-    return Warned(line, next((why for pattern, why in _SPOILERS if pattern.search(line)), None))
+    return Warned(line, next((why for pattern, why in _INVALIDATING if pattern.search(line)), None))
 
 
 def added(before: str, after: str) -> str:

@@ -3,7 +3,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.witness.splat_formats import CUT_HERE, FORMATS, LOCKDEP, MAX_LINE, MESSAGES, PLUMBING, RULE, Format
@@ -32,26 +32,13 @@ class Splat:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Ignored:
-    """A complaint that says nothing about the kernel's vfio or dma-buf code; ``reason`` says why, with a pointer."""
+def find_splats(console: str) -> list[Splat]:
+    """Return the complaints in ``console``, in order, at most ``MAX_SPLATS``.
 
-    fingerprint: re.Pattern[str]
-    reason: str
-
-
-IGNORED: tuple[Ignored, ...] = ()
-
-
-def find_splats(console: str, ignored: Sequence[Ignored] = IGNORED) -> list[Splat]:
-    """The complaints in ``console``, in order, at most ``MAX_SPLATS``; a cut-off report ends where the text does."""
-    found = []
-    for splat in _splats([_strip(line) for line in console.splitlines()]):
-        if not any(entry.fingerprint.match(splat.fingerprint) for entry in ignored):
-            found.append(splat)
-        if len(found) == MAX_SPLATS:
-            break
-    return found
+    A report that was cut off ends where the text does.
+    """
+    lines = [_strip(line) for line in console.splitlines()]
+    return list(itertools.islice(_splats(lines), MAX_SPLATS))
 
 
 def _strip(line: str) -> str:

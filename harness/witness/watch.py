@@ -33,9 +33,9 @@ class Observed:
     blind: str | None = None
 
     @property
-    def spoiled(self) -> str | None:
+    def invalid(self) -> str | None:
         """Why the case proves nothing, if so: verdict ERROR."""
-        return self.blind or next((warned.spoils for warned in self.warned if warned.spoils), None)
+        return self.blind or next((warned.invalidates for warned in self.warned if warned.invalidates), None)
 
 
 class Witnesses:
@@ -135,4 +135,4 @@ def _bursts(faults: Iterable[DmaFault]) -> Iterator[tuple[float | None, str]]:
 
 
 def _because(line: Warned) -> str:
-    return f" ({line.spoils})" if line.spoils else ""
+    return f" ({line.invalidates})" if line.invalidates else ""

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 
 from harness.errors import GuestCrashed, HarnessError, QemuDied
-from harness.vm.exit_cause import Fate
+from harness.vm.exit_cause import ExitCause
 from harness.vm.qmp import Event
 
 PANIC = (
@@ -14,8 +14,8 @@ PANIC = (
 )
 
 
-def fate(console: str = "booting\n", stderr: str = "") -> Fate:
-    return Fate(lambda limit: console, lambda: stderr)
+def exit_cause(console: str = "booting\n", stderr: str = "") -> ExitCause:
+    return ExitCause(lambda limit: console, lambda: stderr)
 
 
 def shutdown(reason: str, guest: bool) -> Event:
@@ -40,7 +40,7 @@ RESET = Event("RESET", {"guest": True, "reason": "guest-reset"})
     ],
 )
 def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) -> None:
-    judged = fate(console)
+    judged = exit_cause(console)
     judged.on_event(event)
     with pytest.raises(GuestCrashed, match=said):
         judged.check()
@@ -56,7 +56,7 @@ def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) ->
     ],
 )
 def test_what_the_host_does_is_no_crash(event: Event) -> None:
-    judged = fate()
+    judged = exit_cause()
     judged.on_event(event)
     assert judged.lost is None
 
@@ -77,14 +77,14 @@ def test_what_the_host_does_is_no_crash(event: Event) -> None:
     ],
 )
 def test_an_end_that_says_nothing_about_the_kernel(event: Event, console: str, said: str) -> None:
-    judged = fate(console)
+    judged = exit_cause(console)
     judged.on_event(event)
     with pytest.raises(HarnessError, match=said):
         judged.check()
 
 
 def test_announced_reset() -> None:
-    judged = fate()
+    judged = exit_cause()
     with judged.expecting_reset():
         judged.on_event(RESET)
     assert judged.lost is None
@@ -96,13 +96,13 @@ def test_announced_reset() -> None:
     ("state", "kind"), [("internal-error", GuestCrashed), ("io-error", QemuDied), ("paused", None), ("running", None)]
 )
 def test_run_states(state: str, kind: type[Exception] | None) -> None:
-    judged = fate()
+    judged = exit_cause()
     judged.on_stop(state)
     assert type(judged.lost) is (kind or type(None))
 
 
 def test_first_cause_counts_and_carries_the_evidence() -> None:
-    judged = fate("last words\n", "Blocked re-entrant IO\n")
+    judged = exit_cause("last words\n", "Blocked re-entrant IO\n")
     judged.on_event(RESET)
     judged.on_exit("exit code 0")
     error = judged.lost
@@ -111,7 +111,7 @@ def test_first_cause_counts_and_carries_the_evidence() -> None:
 
 
 def test_exit_without_a_cause_is_the_harness_or_the_host() -> None:
-    judged = fate()
+    judged = exit_cause()
     judged.on_exit("pid 7, killed by SIGKILL")
     with pytest.raises(QemuDied, match="QEMU is gone: pid 7, killed by SIGKILL"):
         judged.check()
@@ -119,14 +119,14 @@ def test_exit_without_a_cause_is_the_harness_or_the_host() -> None:
 
 
 def test_the_end_we_make_is_none() -> None:
-    judged = fate()
+    judged = exit_cause()
     judged.seal()
     judged.on_exit("killed by SIGKILL")
     assert judged.lost is None
 
 
 def test_wait_ends_with_the_vm() -> None:
-    judged = fate()
+    judged = exit_cause()
     never: Future[None] = Future()
     judged.wait(never, 0.01)
     assert judged.lost is None

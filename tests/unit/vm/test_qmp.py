@@ -80,7 +80,7 @@ def test_refusal_names_command_and_reason(link: Link) -> None:
         link.qmp.execute("refuse", {"n": 1})
 
 
-def test_silence_ends_at_the_deadline_and_spoils_nothing(link: Link) -> None:
+def test_silence_ends_at_the_deadline_and_the_link_survives(link: Link) -> None:
     with pytest.raises(QmpError, match=r"be-silent: no answer within 0\.05 s"):
         link.qmp.execute("be-silent", timeout=0.05)
     assert link.qmp.execute("query-status") == {"status": "running"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.witness.splat import MAX_SPLATS, MAX_TITLE, Ignored, find_splats
+from harness.witness.splat import MAX_SPLATS, MAX_TITLE, find_splats
 from harness.witness.splat_formats import FORMATS, MAX_LINE
 
 LOGS = Path(__file__).parent.parent / "data" / "splats"
@@ -113,12 +113,6 @@ def test_a_report_inside_another_is_not_swallowed() -> None:
     lockdep, warn = console("lockdep-circular").splitlines(), console("warn")
     both = "\n".join(lockdep[:40]) + "\n" + warn
     assert [splat.kind for splat in find_splats(both)] == ["lockdep", "warning"]
-
-
-def test_ignored_reports_are_left_out() -> None:
-    entry = Ignored(re.compile(r"WARNING in splat_init"), "this test says so")
-    assert find_splats(console("warn"), [entry]) == []
-    assert len(find_splats(console("bug"), [entry])) == 1
 
 
 def test_a_flood_is_bounded_in_time_and_number() -> None:
