@@ -7,19 +7,17 @@ The rows are data, and the cases say themselves what they cover: ``@pytest.mark.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated
 
-import pytest
 from pydantic import StringConstraints
 
 from harness import paths
-from harness.config import Capability, MachineConfig, Model, known_machines, load, load_machine
+from harness.cases.collect import Collected, collect
+from harness.config import MachineConfig, Model, known_machines, load, load_machine
 from harness.config.loader import nearest
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.session import IMPORTERS
 
-TEST_IMPORTER = "test importer"
 PATH = paths.VM_CONFIGS / "contract.yaml"
 
 RowId = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)\.[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -37,19 +35,6 @@ class Contract(Model):
     """The file."""
 
     rows: dict[RowId, Row]
-
-
-@dataclass(frozen=True)
-class Collected:
-    """A case as pytest collected it. ``where``: its file and name, for messages. ``machines``: the only ones that can
-    show what it is about; none named is any. ``needs``: what a machine must not lack for it."""
-
-    id: str
-    where: str
-    rows: tuple[str, ...]
-    importer: str | None = None
-    machines: tuple[str, ...] = ()
-    needs: Capability | None = None
 
 
 @dataclass
@@ -75,56 +60,9 @@ class Covered:
         return "; ".join(filter(None, (count, ", ".join(self.importers), ", ".join(self.machines))))
 
 
-class _Collector:
-    """Pytest plugin: keeps what was collected, and what could not be."""
-
-    def __init__(self) -> None:
-        self.cases: list[Collected] = []
-        self.failures: list[str] = []
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.failures.append(f"{report.nodeid} cannot be collected:\n{report.longreprtext}")
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            marks = list(item.iter_markers("contract"))
-            rows = dict.fromkeys(row for mark in marks for row in mark.args[1:])
-            machine = item.get_closest_marker("machine")
-            importer, needs = _importer(item)
-            self.cases.append(
-                Collected(
-                    f"{item.path.stem}::{item.name}",
-                    item.nodeid,
-                    tuple(rows),
-                    importer,
-                    machine.args if machine else (),
-                    needs,
-                )
-            )
-
-
-def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
-    """The importer that a case takes, and what that needs of a machine."""
-    name = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
-    if name in IMPORTERS:
-        return name, IMPORTERS[name].needs
-    return (TEST_IMPORTER, "dma-api") if "attach" in getattr(item, "fixturenames", ()) else (None, None)
-
-
 def contract() -> dict[str, Row]:
     """Every row, in the contract's order. Raises UsageError naming file, line and key."""
     return load(PATH, Contract).rows
-
-
-def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
-    """The cases below ``cases``; nothing runs. Raises HarnessError where a file cannot be collected."""
-    collector = _Collector()
-    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--override-ini=addopts="]
-    pytest.main([*arguments, str(cases)], [collector])
-    if collector.failures:
-        raise HarnessError("\n".join(collector.failures))
-    return collector.cases
 
 
 def join(

@@ -1,83 +1,106 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Act through an importer's window, and ask both observers, the guest's device and the host, what arrived."""
+"""Ring a doorbell through an importer's window, and judge what both observers saw: the device and the host.
+
+Cases ring the admin queue's doorbell. No importing engine rings that queue once it is set up.
+"""
 
 from dataclasses import dataclass, replace
 
+from harness.cases.must import must
 from harness.errors import ImporterRefused
 from harness.session import Nvme, Pending, QueuedCommand, Window
 from harness.witness import DmaFault, Doorbell, Watch
 
 SILENCE_S = 0.15
-"""How long a command that must not run is given to run anyway; one that was rung needs a few milliseconds."""
+"""Seconds to wait for a command that must not run. One that was rung completes in a few milliseconds."""
 ANSWER_S = 2.0
+"""Seconds to wait for a command whose doorbell the host saw."""
 
 
 @dataclass(frozen=True)
 class Ring:
-    """What became of one ring of a doorbell.
-
-    ``completed``: whether the device acted, None where it could not be asked. The host saw ``doorbells`` and
-    ``faults``; ``refused`` is the importer's status, if it gave a bad one.
-    """
+    """The outcome of ringing a doorbell once."""
 
     doorbells: list[Doorbell]
+    """Writes to the doorbell that the host saw."""
     faults: list[DmaFault]
+    """DMA faults that the host saw."""
     refused: str | None
+    """The importer's bad status; None if it reported success."""
     completed: bool | None = None
+    """Whether the device ran the command; None if it was not asked."""
 
     @property
     def arrived(self) -> bool:
-        """The host saw the doorbell, the device acted on it, and nobody refused anything."""
+        """The host saw the doorbell, the device ran the command if it was asked, and nothing was refused."""
         return bool(self.doorbells) and self.completed is not False and not self.faults and not self.refused
 
     @property
     def blocked(self) -> bool:
-        """The host saw no doorbell, the device did not act, and somebody recorded a refusal."""
+        """The host saw no doorbell, the device did not run the command, and a refusal was recorded."""
         return not self.doorbells and not self.completed and (bool(self.faults) or self.refused is not None)
 
     @property
     def nothing(self) -> bool:
-        """Nobody saw anything at all."""
+        """Neither observer saw anything, and nothing was refused."""
         return not (self.doorbells or self.completed or self.faults or self.refused)
 
     @property
     def values(self) -> list[int | None]:
-        """What was written to the doorbell, in order."""
+        """The values written to the doorbell, in order."""
         return [bell.value for bell in self.doorbells]
 
     def __str__(self) -> str:
         """For the reason of a verdict."""
-        ran = {True: "the command completed", False: "the command did not complete", None: "nobody asked the device"}
+        completion = {
+            True: "the command completed",
+            False: "the command did not complete",
+            None: "the device was not asked",
+        }
         bells = ", ".join(map(str, self.doorbells)) or "no doorbell"
         faults = f"{len(self.faults)} DMA faults" if self.faults else "no DMA fault"
         status = f"status {self.refused}" if self.refused else "no bad status"
-        return f"{ran[self.completed]}; the host saw {bells} and {faults}; the importer gave {status}"
+        return f"{completion[self.completed]}; the host saw {bells} and {faults}; the importer gave {status}"
 
 
 @dataclass(frozen=True)
 class RingSeries:
-    """Rings made while something else was under way, in order; the last began after it had ended."""
+    """Rings made one after the other while a call was running; the last began after the call had returned."""
 
     rings: list[Ring]
 
     @property
     def orderly(self) -> bool:
         """Each ring arrived or was blocked, and none arrived after one was blocked."""
-        fates = ["arrived" if ring.arrived else "blocked" if ring.blocked else "lost" for ring in self.rings]
-        return fates == sorted(fates) and "lost" not in fates
+        results = ["arrived" if ring.arrived else "blocked" if ring.blocked else "lost" for ring in self.rings]
+        return results == sorted(results) and "lost" not in results
 
     def __str__(self) -> str:
-        """For the reason of a verdict."""
+        """For the reason of a verdict: the last eight rings."""
         return " | ".join(map(str, self.rings[-8:]))
 
 
-def queue_command(nvme: Nvme) -> QueuedCommand:
-    """Queue a command on the admin queue, which no importing engine rings once it is set up; nothing rings it yet."""
-    return nvme.queue_identify()
+def ring(
+    nvme: Nvme,
+    window: Window | None,
+    watch: Watch,
+    *,
+    queued: QueuedCommand | None = None,
+    silence: float = SILENCE_S,
+) -> Ring:
+    """Ring a doorbell of ``nvme`` once, and ask the device whether the command ran.
+
+    ``window``: what to ring through; None rings nothing. ``queued``: the command; by default a new Identify.
+    ``silence``: seconds that the device gets to run a command whose doorbell the host did not see.
+    """
+    queued = queued or nvme.queue_identify()
+    result = ring_once(queued, window, watch)
+    completion = nvme.completed(queued, ANSWER_S if result.doorbells else silence)
+    return replace(result, completed=completion is not None)
 
 
 def ring_once(queued: QueuedCommand, window: Window | None, watch: Watch) -> Ring:
-    """Ring the queued's doorbell through ``window`` (None: nobody rings), without asking the device about it."""
+    """Ring as ``ring`` does, without asking the device: it may be disabled or closed, and asking takes time."""
     mark = watch.mark()
     refused = None
     try:
@@ -89,19 +112,22 @@ def ring_once(queued: QueuedCommand, window: Window | None, watch: Watch) -> Rin
     return Ring(doorbells, watch.faults(mark), refused)
 
 
-def ring(nvme: Nvme, queued: QueuedCommand, window: Window | None, watch: Watch, silence: float = SILENCE_S) -> Ring:
-    """As ``ring_once``, then ask the device whether the command ran: for ``silence`` s if the host saw no doorbell."""
-    shot = ring_once(queued, window, watch)
-    completion = nvme.completed(queued, ANSWER_S if shot.doorbells else silence)
-    return replace(shot, completed=completion is not None)
-
-
 def ring_during(pending: Pending[None], queued: QueuedCommand, window: Window, watch: Watch) -> RingSeries:
-    """Ring again and again until ``pending`` has ended, and once more."""
+    """Ring again and again until ``pending`` has returned, and once more."""
     rings: list[Ring] = []
-    ended = False
-    while not ended:
-        ended = pending.done()
+    returned = False
+    while not returned:
+        returned = pending.done()
         rings.append(ring_once(queued, window, watch))
     pending.result()
     return RingSeries(rings)
+
+
+def must_arrive(ring: Ring, sentence: str) -> None:
+    """State that a ring reached the device. Raises ContractBroken with ``sentence`` and what was seen."""
+    must(ring.arrived, sentence, ring)
+
+
+def must_be_blocked(ring: Ring, sentence: str) -> None:
+    """State that a ring was refused on its way to the device. Raises ContractBroken as ``must_arrive`` does."""
+    must(ring.blocked, sentence, ring)

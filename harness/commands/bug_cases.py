@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from harness import paths
 from harness.bugs.catalogue import Bug
-from harness.cases.contract import Collected, runs_on
+from harness.cases.collect import Collected
+from harness.cases.contract import runs_on
 from harness.config import MachineConfig
 from harness.config.loader import nearest
 from harness.errors import UsageError

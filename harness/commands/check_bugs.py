@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness import kernel
 from harness.bugs.catalogue import Bug
 from harness.bugs.mutation import Mutation
-from harness.cases.contract import collect
+from harness.cases.collect import collect
 from harness.commands.bug_cases import require_cases
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite, UsageError

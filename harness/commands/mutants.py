@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import __version__, kernel, paths
 from harness.bugs.catalogue import Bug
-from harness.cases.contract import Collected, collect
+from harness.cases.collect import Collected, collect
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all
 from harness.config import DEFAULT_MACHINE, includes, load_machine

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import kernel, paths
 from harness.bugs.catalogue import Bug
 from harness.bugs.mutation import Mutation, MutationError
-from harness.cases.contract import collect
+from harness.cases.collect import collect
 from harness.commands.bug_cases import node_ids
 from harness.commands.children import Ended, Task, run_all
 from harness.config import load_machine

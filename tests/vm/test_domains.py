@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -18,13 +18,12 @@ def test_every_domain(session: Session, nvme: Nvme, importer: Importer, watch: W
     domains = {"made before the area": early, "made after the area": session.new_domain(importer)}
     for made, domain in domains.items():
         domain.enter()
-        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-        must(rang.arrived, f"a live area is in a domain {made}", rang)
+        must_arrive(ring(nvme, window, watch), f"a live area is in a domain {made}")
     nvme.device.reset()
     nvme.start()
     domains["made after the reset"] = session.new_domain(importer)
     for made, domain in domains.items():
         domain.enter()
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.blocked, f"a reset leaves nothing of an area in a domain {made}", shot)
+        result = ring_once(nvme.queue_identify(), window, watch)
+        must_be_blocked(result, f"a reset leaves nothing of an area in a domain {made}")
     must(window.detach() == window.length, "the unmap of a dead area gives its length, whatever domains it was in")

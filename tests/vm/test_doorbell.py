@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must
+from harness.cases.probe import must_arrive, ring
 from harness.session import Importer, Nvme
 from harness.witness import Watch
 
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.contract("doorbell", "importers.live")
 def test_doorbell_reaches_the_controller(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """A doorbell rung only through an importer makes the controller run the queued command."""
     window = importer.attach(nvme.export_doorbells())
-    queued = probe.queue_command(nvme)
-    rang = probe.ring(nvme, queued, window, watch)
-    must(rang.arrived, "a live mapping of the doorbell page reaches the device", rang)
-    must(rang.values == [queued.tail], "one store of the importer is one write of that value", rang)
+    queued = nvme.queue_identify()
+    result = ring(nvme, window, watch, queued=queued)
+    must_arrive(result, "a live mapping of the doorbell page reaches the device")
+    must(result.values == [queued.tail], "one store of the importer is one write of that value", result)
 
 
 def test_no_doorbell_no_completion(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """Control: attaching alone rings nothing, and a queued command that nobody rings does not run."""
     importer.attach(nvme.export_doorbells())
-    silence = probe.ring(nvme, probe.queue_command(nvme), None, watch)
+    silence = ring(nvme, None, watch)
     must(silence.nothing, "an importer that does nothing disturbs nothing", silence)

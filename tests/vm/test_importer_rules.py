@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring
 from harness.errors import KernelErrno
 from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
@@ -102,8 +102,7 @@ def test_a_mapping_is_one_area_without_pages(
     must(not entry.page, "an SG entry carries no page", table)
     for_cpu = table.orig_nents and (entry.cpu_length or entry.cpu_offset)
     must(not for_cpu, "a mapping has no list for the CPU", table)
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.window(buffer, attachment), watch)
-    must(rang.arrived, "its DMA address reaches the device", rang)
+    must_arrive(ring(nvme, importer.window(buffer, attachment), watch), "its DMA address reaches the device")
 
 
 @pytest.mark.contract("importers", "around.iova")
@@ -196,13 +195,11 @@ def test_each_importer_is_cut(
     others = ["iommufd+nvme", "rxe"] if features["rxe"] else ["iommufd+nvme"]
     windows = [each.attach(buffer) for each in (importer, *map(session.importer, others))]
     for window in windows:
-        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-        must(rang.arrived, f"{window.importer.kind.name} reaches the device beside others", rang)
+        must_arrive(ring(nvme, window, watch), f"{window.importer.kind.name} reaches the device beside others")
     nvme.device.reset()
     nvme.start()
     for window in windows:
-        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-        must(rang.blocked, f"a reset cuts {window.importer.kind.name} as it cuts the others", rang)
+        must_be_blocked(ring(nvme, window, watch), f"a reset cuts {window.importer.kind.name} as it cuts the others")
 
 
 @pytest.mark.contract("importers", "around.memory")

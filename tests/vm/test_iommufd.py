@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.session import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, DmaBuf, Importer, Ioas, Nvme, Session
 from harness.witness import Watch
 
@@ -115,13 +115,12 @@ def test_each_address_space_is_cut(session: Session, nvme: Nvme, ioas: Ioas, wat
     idle = ioas.map_file(buffer)
     windows = [importer.attach(buffer) for importer in (importers[0], *importers)]
     for window in windows:
-        rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-        must(rang.arrived, f"{window.importer.kind.name} reaches the device beside others", rang)
+        must_arrive(ring(nvme, window, watch), f"{window.importer.kind.name} reaches the device beside others")
     nvme.device.reset()
     nvme.start()
     for window in windows:
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.blocked, f"a reset cuts {window.importer.kind.name} as it cuts the others", shot)
+        result = ring_once(nvme.queue_identify(), window, watch)
+        must_be_blocked(result, f"a reset cuts {window.importer.kind.name} as it cuts the others")
     unmapped = ioas.unmap(idle, buffer.size())
     must(unmapped == buffer.size(), "a dead area that no device ever saw is unmapped as others are", unmapped)
 
@@ -135,12 +134,10 @@ def test_a_copy_is_cut(session: Session, nvme: Nvme, importer: Importer, watch: 
     origin = other.map_file(buffer)
     copy = importer.copy(buffer, other, origin)
     other.unmap(origin, buffer.size())
-    rang = probe.ring(nvme, probe.queue_command(nvme), copy, watch)
-    must(rang.arrived, "a copy of a live area reaches the device, and outlives the original", rang)
+    must_arrive(ring(nvme, copy, watch), "a copy of a live area reaches the device, and outlives the original")
     nvme.device.reset()
     nvme.start()
-    shot = probe.ring_once(probe.queue_command(nvme), copy, watch)
-    must(shot.blocked, "a reset cuts a copy as it cuts an original", shot)
+    must_be_blocked(ring_once(nvme.queue_identify(), copy, watch), "a reset cuts a copy as it cuts an original")
 
 
 @rows("iommufd-copy")
@@ -157,9 +154,8 @@ def test_a_copy_of_the_dead_is_dead(session: Session, nvme: Nvme, importer: Impo
     nvme.device.set_memory(True)
     copies += [importer.copy(buffer, space, origin.iova()), importer.copy(buffer, other, idle)]
     for window in copies:
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.blocked, "a copy of a dead area does not reach the device", shot)
+        result = ring_once(nvme.queue_identify(), window, watch)
+        must_be_blocked(result, "a copy of a dead area does not reach the device")
     unmapped = [window.detach() for window in (origin, *copies)]
     must(set(unmapped) == {buffer.size()}, "a dead area and its copies are unmapped whole, in any order", unmapped)
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(buffer), watch)
-    must(rang.arrived, "after copies of the dead the same fd can be mapped anew", rang)
+    must_arrive(ring(nvme, importer.attach(buffer), watch), "after copies of the dead the same fd can be mapped anew")

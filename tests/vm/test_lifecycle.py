@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
-from harness.cases.probe import Ring
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import KernelErrno
-from harness.session import Device, DmaBuf, Importer, Nvme, Session, Window
+from harness.session import Device, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
 D0, D3HOT = 0, 3
@@ -67,11 +66,6 @@ def triggers(*pairs: str, rows: bool = False) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("trigger", "importer"), params, indirect=["importer"])
 
 
-def ring(nvme: Nvme, window: Window, watch: Watch) -> Ring:
-    """Queue a command and ring its doorbell through ``window``."""
-    return probe.ring(nvme, probe.queue_command(nvme), window, watch, GLANCE_S)
-
-
 @triggers(
     *("d3hot iommufd+edu", "d3hot iommufd+nvme", "d3hot rxe", "low-power iommufd+nvme", "low-power-wakeup rxe"),
     *("flr iommufd+nvme", "flr rxe", "hot-reset iommufd+edu", "hot-reset iommufd+nvme", "hot-reset rxe"),
@@ -82,23 +76,19 @@ def test_trigger_revokes(nvme: Nvme, importer: Importer, trigger: str, watch: Wa
     what = TRIGGERS[trigger]
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    rang = ring(nvme, old, watch)
-    must(rang.arrived, f"before {trigger} the mapping is live", rang)
+    must_arrive(ring(nvme, old, watch), f"before {trigger} the mapping is live")
 
-    queued = probe.queue_command(nvme)
+    queued = nvme.queue_identify()
     what.act(nvme.device)
     if what.undo:
-        shot = probe.ring_once(queued, old, watch)
-        must(shot.blocked, f"while {trigger} lasts no mapping reaches the device", shot)
+        must_be_blocked(ring_once(queued, old, watch), f"while {trigger} lasts no mapping reaches the device")
         with must_fail("ENODEV", f"while {trigger} lasts the buffer cannot be mapped"):
             importer.attach(buffer)
         what.undo(nvme.device)
 
     nvme.start()
-    rang = ring(nvme, old, watch)
-    must(rang.blocked, f"a mapping made before {trigger} is dead for good", rang)
-    rang = ring(nvme, importer.attach(buffer), watch)
-    must(rang.arrived, f"after {trigger} a new mapping of the same fd is live", rang)
+    must_be_blocked(ring(nvme, old, watch, silence=GLANCE_S), f"a mapping made before {trigger} is dead for good")
+    must_arrive(ring(nvme, importer.attach(buffer), watch), f"after {trigger} a new mapping of the same fd is live")
 
 
 @row("command-other")
@@ -108,10 +98,8 @@ def test_harmless_writes_disturb_nothing(nvme: Nvme, importer: Importer, watch: 
     window = importer.attach(nvme.export_doorbells())
     for name, act in HARMLESS.items():
         act(nvme.device)
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.arrived, f"{name} disturbs no mapping", shot)
-    rang = ring(nvme, window, watch)
-    must(rang.arrived, "a mapping that nothing revoked reaches the device", rang)
+        must_arrive(ring_once(nvme.queue_identify(), window, watch), f"{name} disturbs no mapping")
+    must_arrive(ring(nvme, window, watch), "a mapping that nothing revoked reaches the device")
 
 
 @row("export")
@@ -125,8 +113,7 @@ def test_export_while_disabled(nvme: Nvme, importer: Importer, trigger: str, wat
         importer.attach(buffer)
     assert what.undo
     what.undo(nvme.device)
-    rang = ring(nvme, importer.attach(buffer), watch)
-    must(rang.arrived, f"a buffer exported during {trigger} is live after it", rang)
+    must_arrive(ring(nvme, importer.attach(buffer), watch), f"a buffer exported during {trigger} is live after it")
 
 
 NESTED = [
@@ -155,10 +142,10 @@ def test_the_last_obstacle_unrevokes(nvme: Nvme, importer: Importer, watch: Watc
                 importer.attach(buffer)
         outside.undo(nvme.device)
         nvme.start()
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.blocked, f"a mapping made before {inner} in {outer} is dead for good", shot)
-        rang = ring(nvme, importer.attach(buffer), watch)
-        must(rang.arrived, f"a buffer is live once {inner} and then {outer} have ended", rang)
+        result = ring_once(nvme.queue_identify(), window, watch)
+        must_be_blocked(result, f"a mapping made before {inner} in {outer} is dead for good")
+        result = ring(nvme, importer.attach(buffer), watch)
+        must_arrive(result, f"a buffer is live once {inner} and then {outer} have ended")
 
 
 @row("idempotent")
@@ -169,15 +156,13 @@ def test_twice_is_once(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     for trigger in ("command-mem", "command-mem", "d3hot", "reset"):
         what = TRIGGERS[trigger]
         window = importer.attach(buffer)
-        rang = ring(nvme, window, watch)
-        must(rang.arrived, f"a mapping made before {trigger} is live, whatever was done before", rang)
+        must_arrive(ring(nvme, window, watch), f"a mapping made before {trigger} is live, whatever was done before")
         for step in filter(None, (what.act, what.act, what.undo, what.undo)):
             step(nvme.device)
         nvme.start()
-        shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-        must(shot.blocked, f"{trigger} kills each mapping that was made before it", shot)
-    rang = ring(nvme, importer.attach(buffer), watch)
-    must(rang.arrived, "after all that a new mapping of the same fd is live", rang)
+        result = ring_once(nvme.queue_identify(), window, watch)
+        must_be_blocked(result, f"{trigger} kills each mapping that was made before it")
+    must_arrive(ring(nvme, importer.attach(buffer), watch), "after all that a new mapping of the same fd is live")
 
 
 @row("idempotent", "close")
@@ -191,10 +176,10 @@ def test_close_while_revoked(session: Session, nvme: Nvme, importer: Importer, t
     with must_fail("ENODEV", "after the device's last close the buffer cannot be mapped"):
         importer.attach(buffer)
     again = session.open_nvme()
-    rang = ring(again, importer.attach(again.export_doorbells()), watch)
-    must(rang.arrived, f"a device that was closed during {trigger} can be opened and exported anew", rang)
-    shot = probe.ring_once(probe.queue_command(again), old, watch)
-    must(shot.blocked, "a mapping of a closed device does not reach the device opened anew", shot)
+    result = ring(again, importer.attach(again.export_doorbells()), watch)
+    must_arrive(result, f"a device that was closed during {trigger} can be opened and exported anew")
+    result = ring_once(again.queue_identify(), old, watch)
+    must_be_blocked(result, "a mapping of a closed device does not reach the device opened anew")
 
 
 @row("last-reference")
@@ -208,8 +193,7 @@ def test_a_buffer_that_is_gone_disturbs_nothing(session: Session, nvme: Nvme, im
     nvme.device.close()
     session.unbind("nvme0")
     again = session.open_nvme()
-    rang = ring(again, importer.attach(again.export_doorbells()), watch)
-    must(rang.arrived, "what is exported after that is live", rang)
+    must_arrive(ring(again, importer.attach(again.export_doorbells()), watch), "what is exported after that is live")
 
 
 @row("last-reference")
@@ -219,12 +203,11 @@ def test_the_importer_keeps_the_buffer(nvme: Nvme, importer: Importer, watch: Wa
     buffer = nvme.export_doorbells()
     window = importer.attach(buffer)
     buffer.close()
-    rang = ring(nvme, window, watch)
-    must(rang.arrived, "a mapping is live after the dma-buf's fd is closed", rang)
+    must_arrive(ring(nvme, window, watch), "a mapping is live after the dma-buf's fd is closed")
     nvme.device.reset()
     nvme.start()
-    shot = probe.ring_once(probe.queue_command(nvme), window, watch)
-    must(shot.blocked, "a reset revokes a buffer that only its importer still holds", shot)
+    result = ring_once(nvme.queue_identify(), window, watch)
+    must_be_blocked(result, "a reset revokes a buffer that only its importer still holds")
 
 
 @pytest.mark.contract("lifecycle", "lifecycle.unbind", "around.rebind")
@@ -238,8 +221,8 @@ def test_unbind_waits_for_nothing(session: Session, nvme: Nvme, importer: Import
     again = session.open_nvme()
     with must_fail("ENODEV", "a buffer of a device that was unbound stays dead"):
         importer.attach(buffer)
-    shot = probe.ring_once(probe.queue_command(again), old, watch)
-    must(shot.blocked, "a mapping of a device that was unbound does not reach it when it is bound again", shot)
+    result = ring_once(again.queue_identify(), old, watch)
+    must_be_blocked(result, "a mapping of a device that was unbound does not reach it when it is bound again")
 
 
 @pytest.mark.contract("lifecycle", "importers.iommufd-unmap")
@@ -266,10 +249,10 @@ def test_failed_hot_reset_unrevokes(session: Session, importer: Importer, watch:
     else:
         pytest.skip("a hot reset of nvme1 does not fail here: this QEMU's port tells that its link is up")
     nvme.start()
-    shot = probe.ring_once(probe.queue_command(nvme), old, watch)
-    must(shot.blocked, "a mapping made before a failed hot reset is dead for good", shot)
-    rang = ring(nvme, importer.attach(buffer), watch)
-    must(rang.arrived, "after a failed hot reset a new mapping of the same fd is live", rang)
+    result = ring_once(nvme.queue_identify(), old, watch)
+    must_be_blocked(result, "a mapping made before a failed hot reset is dead for good")
+    result = ring(nvme, importer.attach(buffer), watch)
+    must_arrive(result, "after a failed hot reset a new mapping of the same fd is live")
 
 
 WAKING: dict[str, Callable[[Nvme], object]] = {
@@ -288,7 +271,7 @@ WAKING: dict[str, Callable[[Nvme], object]] = {
 def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importer, trigger: str, watch: Watch) -> None:
     """From LOW_POWER_ENTRY to LOW_POWER_EXIT nothing makes a buffer live: the device may be suspended at any time."""
     buffer = nvme.export_doorbells()
-    queued = probe.queue_command(nvme)
+    queued = nvme.queue_identify()
     nvme.device.low_power_entry()
     made = WAKING[trigger](nvme)
     try:
@@ -296,13 +279,12 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
     except KernelErrno as refusal:
         must(refusal.name == "ENODEV", "a buffer of a device in low power cannot be mapped", refusal)
     else:
-        shot = probe.ring_once(queued, window, watch)
-        seen = f"it was mapped, with the device in {session.power_state('nvme0')}, and then {shot}"
+        result = ring_once(queued, window, watch)
+        seen = f"it was mapped, with the device in {session.power_state('nvme0')}, and then {result}"
         must(False, f"after {trigger} in low power a buffer stays revoked", seen)
     nvme.device.low_power_exit()
     nvme.start()
-    rang = ring(nvme, importer.attach(buffer), watch)
-    must(rang.arrived, "after LOW_POWER_EXIT a new mapping of the same fd is live", rang)
+    must_arrive(ring(nvme, importer.attach(buffer), watch), "after LOW_POWER_EXIT a new mapping of the same fd is live")
 
 
 @row("low-power")
@@ -320,8 +302,7 @@ def test_waking_up_unrevokes(session: Session, nvme: Nvme, importer: Importer, w
     except KernelErrno as refusal:
         must(False, "after the wake-up is signalled a buffer can be mapped", refusal)
     nvme.start()
-    rang = ring(nvme, window, watch)
-    must(rang.arrived, "after the wake-up a new mapping of the same fd is live", rang)
+    must_arrive(ring(nvme, window, watch), "after the wake-up a new mapping of the same fd is live")
 
 
 @row("not-wired")
@@ -331,8 +312,8 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, importer: Importer, w
     old = importer.attach(nvme.export_doorbells())
     session.sysfs_reset("nvme0")
     nvme.start()
-    rang = ring(nvme, old, watch)
-    must(rang.blocked, "a mapping made before a reset through sysfs does not reach the device after it", rang)
+    result = ring(nvme, old, watch, silence=GLANCE_S)
+    must_be_blocked(result, "a mapping made before a reset through sysfs does not reach the device after it")
 
 
 @pytest.mark.machine("aer")
@@ -344,7 +325,7 @@ def test_error_recovery_revokes(session: Session, importer: Importer, watch: Wat
         pytest.skip("this machine's firmware keeps PCIe errors from the kernel; the machine aer lets it have them")
     nvme = session.open_nvme()
     old = importer.attach(nvme.export_doorbells())
-    queued = probe.queue_command(nvme)
+    queued = nvme.queue_identify()
     session.recover_from_error("rp-nvme0")
-    shot = probe.ring_once(queued, old, watch)
-    must(shot.blocked, "a mapping made before error recovery does not reach the device after it", shot)
+    result = ring_once(queued, old, watch)
+    must_be_blocked(result, "a mapping made before error recovery does not reach the device after it")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must
+from harness.cases.probe import must_arrive, ring
 from harness.session import Importer, Nvme, Session
 from harness.session import feature_request as attempts
 from harness.witness import IommuMap, Watch
@@ -38,8 +38,7 @@ def told(maps: Sequence[IommuMap]) -> str:
 def test_mapped_as_mmio(nvme: Nvme, importer: Importer, watch: Watch, doorbells: tuple[int, int]) -> None:
     """An importer's IOMMU is asked to map a BAR as MMIO."""
     window = importer.attach(nvme.export_doorbells())
-    rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-    must(rang.arrived, "a live mapping reaches the device", rang)
+    must_arrive(ring(nvme, window, watch), "a live mapping reaches the device")
     maps = watch.maps(*doorbells)
     must(all_mmio(maps), "a BAR is mapped as MMIO, not as memory", told(maps))
 

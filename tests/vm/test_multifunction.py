@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -37,17 +37,15 @@ def test_hot_reset_revokes_the_siblings(nvme: Nvme, sibling: Nvme, importer: Imp
     buffers = {who: each.export_doorbells() for who, each in both.items()}
     windows = {who: importer.attach(buffer) for who, buffer in buffers.items()}
     for who, each in both.items():
-        rang = probe.ring(each, probe.queue_command(each), windows[who], watch)
-        must(rang.arrived, f"before the hot reset the mapping of {who} is live", rang)
+        must_arrive(ring(each, windows[who], watch), f"before the hot reset the mapping of {who} is live")
 
     nvme.device.hot_reset()
     for who, each in both.items():
         each.start()
-        rang = probe.ring(each, probe.queue_command(each), windows[who], watch)
-        must(rang.blocked, f"a hot reset kills the mappings of {who}", rang)
+        must_be_blocked(ring(each, windows[who], watch), f"a hot reset kills the mappings of {who}")
     for who, each in both.items():
-        rang = probe.ring(each, probe.queue_command(each), importer.attach(buffers[who]), watch)
-        must(rang.arrived, f"after a hot reset a new mapping of {who} is live", rang)
+        result = ring(each, importer.attach(buffers[who]), watch)
+        must_arrive(result, f"after a hot reset a new mapping of {who} is live")
 
 
 @IMPORTERS
@@ -63,5 +61,4 @@ def test_hot_reset_leaves_the_closed_alone(
     with must_fail("ENODEV", "a hot reset does not bring back the buffer of a function that is closed"):
         importer.attach(buffer)
     again = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
-    rang = probe.ring(again, probe.queue_command(again), old, watch)
-    must(rang.blocked, "a mapping of a function that was closed stays dead after a hot reset", rang)
+    must_be_blocked(ring(again, old, watch), "a mapping of a function that was closed stays dead after a hot reset")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import ANSWER_S, must_arrive, ring, ring_once
 from harness.session import HOLD_MS, Attachment, Device, DmaBuf, FenceUsage, Importer, Nvme, Pending, Session, Window
 from harness.witness import Watch
 
@@ -104,7 +104,7 @@ def must_end(session: Session, pending: Pending[None], what: str) -> None:
 
 def identified(session: Session, nvme: Nvme) -> bool:
     """Whether a queued Identify runs; judged by its data alone, since a revoke holds what guards the registers."""
-    deadline = time.monotonic() + probe.ANSWER_S * session.machine.slowdown
+    deadline = time.monotonic() + ANSWER_S * session.machine.slowdown
     while not any(nvme.data(4)):
         if time.monotonic() > deadline:
             return False
@@ -174,8 +174,8 @@ def test_the_same_attachment_maps_again(
         return
     nvme.start()
     attachment.map()
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.window(buffer, attachment), watch)
-    must(rang.arrived, f"after {trigger} an attachment from before it maps again", rang)
+    result = ring(nvme, importer.window(buffer, attachment), watch)
+    must_arrive(result, f"after {trigger} an attachment from before it maps again")
 
 
 @awaited
@@ -187,13 +187,13 @@ def test_revoke_waits_for_a_slow_importer(
 ) -> None:
     """Until the last importer has unmapped the device stays as it was; then the action goes on at once."""
     holder, window = slow
-    queued = probe.queue_command(nvme)
+    queued = nvme.queue_identify()
     pending = session.start(TRIGGERS[trigger].act, nvme.device)
     with let_through(pending, holder):
         must(holder.wait_notified(), f"{trigger} tells the importer", holder.events())
-        shot = probe.ring_once(queued, window, watch)
-        untouched = shot.arrived and identified(session, nvme) and session.power_state("nvme0") == "D0"
-        must(untouched, f"{trigger} touches nothing before the importer has unmapped", shot)
+        result = ring_once(queued, window, watch)
+        untouched = result.arrived and identified(session, nvme) and session.power_state("nvme0") == "D0"
+        must(untouched, f"{trigger} touches nothing before the importer has unmapped", result)
         with must_fail("ENODEV", "while a revoke waits nobody attaches any more"):
             session.attach(window.dmabuf, device_id="roce0")
         must(not pending.done(), f"{trigger} waits until the importer has unmapped", holder.events())

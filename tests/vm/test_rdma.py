@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import ImporterRefused
 from harness.session import DmaBuf, Importer, Nvme, Session, Window
 from harness.witness import Watch
@@ -83,12 +83,11 @@ def test_a_revoked_region_refuses_its_owner(nvme: Nvme, buffer: DmaBuf, importer
 def test_local_use_rings_and_is_revoked(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """What RDMA READ puts into the doorbells rings them, until a reset; then it does not."""
     local = importer.attach(nvme.export_doorbells()).local()
-    rang = probe.ring(nvme, probe.queue_command(nvme), local, watch)
-    must(rang.arrived, "before the reset an RDMA READ into the MR rings the doorbell", rang)
+    must_arrive(ring(nvme, local, watch), "before the reset an RDMA READ into the MR rings the doorbell")
     nvme.device.reset()
     nvme.start()
-    shot = probe.ring_once(probe.queue_command(nvme), local, watch)
-    must(shot.blocked, "after the reset an RDMA READ into the MR does not reach the device", shot)
+    result = ring_once(nvme.queue_identify(), local, watch)
+    must_be_blocked(result, "after the reset an RDMA READ into the MR does not reach the device")
 
 
 @rows("rdma-rkey")
@@ -141,5 +140,5 @@ def test_a_dead_region_can_be_deregistered(session: Session, nvme: Nvme, importe
     late.detach()
     must(not session.bufinfo(), "the last deregistration lets go of the dma-buf", session.bufinfo())
     again = session.open_nvme()
-    rang = probe.ring(again, probe.queue_command(again), importer.attach(again.export_doorbells()), watch)
-    must(rang.arrived, "then the device can be opened, exported and registered anew", rang)
+    result = ring(again, importer.attach(again.export_doorbells()), watch)
+    must_arrive(result, "then the device can be opened, exported and registered anew")

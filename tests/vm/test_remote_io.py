@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must
+from harness.cases.probe import must_arrive, ring
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -29,7 +29,7 @@ def test_remote_io(session: Session, nvme: Nvme, importer: Importer, watch: Watc
 
     queued = nvme.queue_read(LBA, 1, qid=QUEUE, cmb_offset=DATA_AT, write_entry=False)
     memory.write(queued.offset, queued.sqe)
-    rang = probe.ring(nvme, queued, doorbells, watch)
+    result = ring(nvme, doorbells, watch, queued=queued)
 
-    must(rang.arrived, "a peer's doorbell makes the controller fetch a command that a peer wrote", rang)
+    must_arrive(result, "a peer's doorbell makes the controller fetch a command that a peer wrote")
     must(memory.read(DATA_AT, BLOCK) == content, "a peer reads from the CMB what the host finds on the disk")

@@ -3,8 +3,8 @@
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_during, ring_once
 from harness.session import Importer, Nvme, Session
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
@@ -17,27 +17,24 @@ def test_reset_revokes(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """VFIO_DEVICE_RESET kills every mapping for good, and the same fd can be mapped again."""
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
-    must(rang.arrived, "before the reset the mapping is live", rang)
+    must_arrive(ring(nvme, old, watch), "before the reset the mapping is live")
 
     nvme.device.reset()
     nvme.start()
-    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
-    must(rang.blocked, "a mapping made before VFIO_DEVICE_RESET does not reach the device after it", rang)
+    result = ring(nvme, old, watch)
+    must_be_blocked(result, "a mapping made before VFIO_DEVICE_RESET does not reach the device after it")
 
     new = importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), new, watch)
-    must(rang.arrived, "after VFIO_DEVICE_RESET a new mapping of the same fd is live", rang)
-    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
-    must(rang.blocked, "a mapping made before VFIO_DEVICE_RESET stays dead beside a new one", rang)
+    must_arrive(ring(nvme, new, watch), "after VFIO_DEVICE_RESET a new mapping of the same fd is live")
+    must_be_blocked(ring(nvme, old, watch), "a mapping made before VFIO_DEVICE_RESET stays dead beside a new one")
 
 
 @pytest.mark.contract("revoke", "lifecycle.reset")
 def test_reset_revokes_under_fire(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """While VFIO_DEVICE_RESET runs, each ring either arrives or is refused, and none arrives after one was refused."""
     window = importer.attach(nvme.export_doorbells())
-    queued = probe.queue_command(nvme)
-    volley = probe.ring_during(session.start(nvme.device.reset), queued, window, watch)
+    queued = nvme.queue_identify()
+    volley = ring_during(session.start(nvme.device.reset), queued, window, watch)
     must(volley.orderly, "until the revoke a ring arrives, and from then on every ring is refused", volley)
     must(volley.rings[-1].blocked, "VFIO_DEVICE_RESET does not return before the mapping is dead", volley.rings[-1])
 
@@ -47,20 +44,19 @@ def test_memory_disable_revokes(nvme: Nvme, importer: Importer, watch: Watch) ->
     """COMMAND.MEM 1-0-1 revokes and un-revokes: old mappings are dead, the same fd can be mapped again."""
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
-    must(rang.arrived, "before COMMAND.MEM is cleared the mapping is live", rang)
+    must_arrive(ring(nvme, old, watch), "before COMMAND.MEM is cleared the mapping is live")
 
     nvme.device.set_memory(False)
-    rang = probe.ring(nvme, queued := probe.queue_command(nvme), old, watch)
-    must(rang.blocked, "while COMMAND.MEM is clear no mapping reaches the device", rang)
+    result = ring(nvme, old, watch, queued=(queued := nvme.queue_identify()))
+    must_be_blocked(result, "while COMMAND.MEM is clear no mapping reaches the device")
     with must_fail("ENODEV", "while COMMAND.MEM is clear the buffer cannot be mapped"):
         importer.attach(buffer)
 
     nvme.device.set_memory(True)
-    rang = probe.ring(nvme, queued, old, watch)
-    must(rang.blocked, "a mapping made before COMMAND.MEM was cleared stays dead once it is set", rang)
-    rang = probe.ring(nvme, queued, importer.attach(buffer), watch)
-    must(rang.arrived, "once COMMAND.MEM is set a new mapping of the same fd is live", rang)
+    result = ring(nvme, old, watch, queued=queued)
+    must_be_blocked(result, "a mapping made before COMMAND.MEM was cleared stays dead once it is set")
+    result = ring(nvme, importer.attach(buffer), watch, queued=queued)
+    must_arrive(result, "once COMMAND.MEM is set a new mapping of the same fd is live")
 
 
 @pytest.mark.contract("revoke", "lifecycle.close")
@@ -68,20 +64,17 @@ def test_close_revokes(session: Session, nvme: Nvme, importer: Importer, watch: 
     """The device's last close revokes for ever: old mappings are dead, and the fd cannot be mapped again."""
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), old, watch)
-    must(rang.arrived, "before the close the mapping is live", rang)
+    must_arrive(ring(nvme, old, watch), "before the close the mapping is live")
 
-    queued = probe.queue_command(nvme)
+    queued = nvme.queue_identify()
     nvme.device.close()
-    rang = probe.ring_once(queued, old, watch)
-    must(rang.blocked, "after the device's last close no mapping reaches it", rang)
+    must_be_blocked(ring_once(queued, old, watch), "after the device's last close no mapping reaches it")
     with must_fail("ENODEV", "after the device's last close the buffer cannot be mapped"):
         importer.attach(buffer)
     must(buffer.size() == 4096, "the fd stays valid", buffer.size())
 
     again = session.open_nvme()
-    rang = probe.ring(again, probe.queue_command(again), old, watch)
-    must(rang.blocked, "a mapping of a closed device does not reach the device opened anew", rang)
+    must_be_blocked(ring(again, old, watch), "a mapping of a closed device does not reach the device opened anew")
     with must_fail("ENODEV", "a buffer of a closed device stays dead when the device is opened anew"):
         importer.attach(buffer)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, ring
 from harness.session import Attachment, Importer, Nvme, Session
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
@@ -30,8 +30,8 @@ def test_no_route_is_refused(session: Session, nvme: Nvme, name: str, watch: Wat
     buffer = nvme.export_doorbells()
     with must_fail("EINVAL", "a map without a P2P route is refused"):
         importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), None, watch)
-    must(rang.nothing, "a map that was refused reaches nothing", rang)
+    silence = ring(nvme, None, watch)
+    must(silence.nothing, "a map that was refused reaches nothing", silence)
 
 
 @pytest.mark.machine("unlisted-bridge")
@@ -39,16 +39,16 @@ def test_no_route_is_refused(session: Session, nvme: Nvme, name: str, watch: Wat
 @pytest.mark.parametrize("importer", ["iommufd+edu", "iommufd+nvme"], indirect=True)
 def test_iommufd_asks_for_no_route(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """iommufd maps whatever the bridge: the IOMMU's page table leads from any device to the BAR."""
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
-    must(rang.arrived, "iommufd maps without a P2P route of the DMA API's", rang)
+    result = ring(nvme, importer.attach(nvme.export_doorbells()), watch)
+    must_arrive(result, "iommufd maps without a P2P route of the DMA API's")
 
 
 @pytest.mark.machine("switch")
 @pytest.mark.contract("routes", "importers.route-bus")
 def test_switch_is_a_route(nvme: Nvme, importer: Importer, watch: Watch) -> None:
     """Below one switch without ACS a map needs no host bridge, and reaches the device."""
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
-    must(rang.arrived, "a map below one switch reaches the device by its bus address", rang)
+    result = ring(nvme, importer.attach(nvme.export_doorbells()), watch)
+    must_arrive(result, "a map below one switch reaches the device by its bus address")
 
 
 @pytest.mark.machine("switch")

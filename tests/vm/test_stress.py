@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
 from harness.session.leaks import leaks, summarize
@@ -120,16 +120,15 @@ class Arena:
         nvme.device.set_memory(True)
         nvme.start()
         for window in stale:
-            shot = probe.ring_once(probe.queue_command(nvme), window, self.watch)
-            must(shot.blocked, "what a race has left mapped is dead after a revoke", shot)
+            result = ring_once(nvme.queue_identify(), window, self.watch)
+            must_be_blocked(result, "what a race has left mapped is dead after a revoke")
             window.close()
         self.must_be_live(nvme, buffer)
 
     def must_be_live(self, nvme: Nvme, buffer: DmaBuf) -> None:
         """The controller, started, answers to a new mapping."""
         with self.importers[0].attach(buffer) as window:
-            rang = probe.ring(nvme, probe.queue_command(nvme), window, self.watch)
-            must(rang.arrived, "after a race a new mapping is live", rang)
+            must_arrive(ring(nvme, window, self.watch), "after a race a new mapping is live")
 
     @contextmanager
     def nothing_lost(self) -> Iterator[None]:

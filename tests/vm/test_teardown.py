@@ -5,8 +5,8 @@ from itertools import permutations
 
 import pytest
 
-from harness.cases import probe
 from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.session import Importer, Nvme, Session
 from harness.session.handle import Handle
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
@@ -36,8 +36,7 @@ def test_every_order_of_closing(session: Session, importer: Importer, watch: Wat
             wanted = bool(held.keys() & {"buffer", "mappings"})
             must(bool(left) == wanted, "a dma-buf lives as long as its fd and its mappings", f"{order} {name} {left}")
     nvme = session.open_nvme()
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
-    must(rang.arrived, "after all that an export is live", rang)
+    must_arrive(ring(nvme, importer.attach(nvme.export_doorbells()), watch), "after all that an export is live")
 
 
 @teardown
@@ -48,8 +47,7 @@ def test_a_killed_process_leaves_nothing(session: Session, importer: Importer, w
         session.kill_with_open("nvme0", [DOORBELL_PAGE], closes)
         must(not session.bufinfo(), "no dma-buf outlives its process", f"{closes} {session.bufinfo()}")
     nvme = session.open_nvme()
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
-    must(rang.arrived, "after all that an export is live", rang)
+    must_arrive(ring(nvme, importer.attach(nvme.export_doorbells()), watch), "after all that an export is live")
 
 
 unplug_row = pytest.mark.contract("teardown", "lifecycle.unplug")
@@ -65,22 +63,21 @@ def test_unplug_revokes_by_the_close(session: Session, nvme: Nvme, importer: Imp
     nvme.device.enable_request_irq()
     unplug = session.start(session.unplug, "nvme0")
     must(nvme.device.release_requested(), "who has a device open is asked to close it when it is unplugged")
-    rang = probe.ring(nvme, queued := probe.queue_command(nvme), old, watch)
-    must(rang.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", rang)
+    queued = nvme.queue_identify()
+    result = ring(nvme, old, watch, queued=queued)
+    must(result.arrived and not unplug.done(), "an unplug waits for the close, and until then revokes nothing", result)
 
     nvme.device.close()
     unplug.result()
-    shot = probe.ring_once(queued, old, watch)
-    must(shot.blocked, "no mapping reaches a device that was unplugged", shot)
+    must_be_blocked(ring_once(queued, old, watch), "no mapping reaches a device that was unplugged")
     with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
         importer.attach(buffer)
 
     session.plug("nvme0")
     again = session.open_nvme()
-    rang = probe.ring(again, probe.queue_command(again), importer.attach(again.export_doorbells()), watch)
-    must(rang.arrived, "a device that is plugged in again can be exported anew", rang)
-    shot = probe.ring_once(probe.queue_command(again), old, watch)
-    must(shot.blocked, "a mapping from before the unplug does not reach it", shot)
+    result = ring(again, importer.attach(again.export_doorbells()), watch)
+    must_arrive(result, "a device that is plugged in again can be exported anew")
+    must_be_blocked(ring_once(again.queue_identify(), old, watch), "a mapping from before the unplug does not reach it")
 
 
 @unplug_row
@@ -91,8 +88,7 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
     buffer = nvme.export_doorbells()
     others = session.importer("rxe").attach(buffer)
     window = importer.attach(buffer)
-    rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-    must(rang.arrived, "before the unplug the mapping is live", rang)
+    must_arrive(ring(nvme, window, watch), "before the unplug the mapping is live")
 
     if device := importer.device:
         device.enable_request_irq()
@@ -103,18 +99,16 @@ def test_an_importing_device_is_unplugged(session: Session, nvme: Nvme, importer
         session.release_device(importer.device_id)
     unplug.result()
 
-    rang = probe.ring(nvme, probe.queue_command(nvme), others, watch)
-    must(rang.arrived, "the unplug of an importing device disturbs no other importer", rang)
+    must_arrive(ring(nvme, others, watch), "the unplug of an importing device disturbs no other importer")
     nvme.device.reset()
     nvme.start()
-    shot = probe.ring_once(probe.queue_command(nvme), others, watch)
-    must(shot.blocked, "a reset after it revokes as ever", shot)
+    must_be_blocked(ring_once(nvme.queue_identify(), others, watch), "a reset after it revokes as ever")
 
     session.release_device(importer.device_id)
     session.plug(importer.device_id)
     again = session.importer(importer.kind.name)
-    rang = probe.ring(nvme, probe.queue_command(nvme), again.attach(buffer), watch)
-    must(rang.arrived, "an importing device that is plugged in again reaches the same buffer", rang)
+    result = ring(nvme, again.attach(buffer), watch)
+    must_arrive(result, "an importing device that is plugged in again reaches the same buffer")
 
 
 @pytest.mark.contract("teardown", "lifecycle.reboot")
@@ -123,7 +117,7 @@ def test_reboot_waits_for_nobody(session: Session, nvme: Nvme, watch: Watch) -> 
     """A reboot with live mappings of every kind of importer, and all that they stand on open, goes through."""
     buffer = nvme.export_doorbells()
     for name in IMPORTERS_AT_ONCE:
-        rang = probe.ring(nvme, probe.queue_command(nvme), session.importer(name).attach(buffer), watch)
-        must(rang.arrived, f"before the reboot the mapping of {name} is live", rang)
+        result = ring(nvme, session.importer(name).attach(buffer), watch)
+        must_arrive(result, f"before the reboot the mapping of {name} is live")
 
     session.reboot()

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.cases import probe
-from harness.cases.must import must
+from harness.cases.probe import must_arrive, ring
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
@@ -80,5 +79,5 @@ def test_during(session: Session, nvme: Nvme, damage: str) -> None:
 @pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
 def test_after(nvme: Nvme, importer: Importer, watch: Watch, damage: str) -> None:
     """Whatever happened before, this machine works."""
-    rang = probe.ring(nvme, probe.queue_command(nvme), importer.attach(nvme.export_doorbells()), watch)
-    must(rang.arrived, "a live mapping of the doorbell page reaches the device", rang)
+    result = ring(nvme, importer.attach(nvme.export_doorbells()), watch)
+    must_arrive(result, "a live mapping of the doorbell page reaches the device")

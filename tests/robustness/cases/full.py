@@ -3,8 +3,7 @@
 
 from contextlib import suppress
 
-from harness.cases import probe
-from harness.cases.must import must
+from harness.cases.probe import must_arrive, ring
 from harness.session import Nvme, Session
 from harness.witness import Watch
 
@@ -15,5 +14,4 @@ def test_full(session: Session, nvme: Nvme, watch: Watch) -> None:
     with session.machine.trace_path.with_name("filler").open("wb", buffering=0) as filler, suppress(OSError):
         while filler.write(bytes(4096)):
             pass
-    rang = probe.ring(nvme, probe.queue_command(nvme), window, watch)
-    must(rang.arrived, "a live mapping of the doorbell page reaches the device", rang)
+    must_arrive(ring(nvme, window, watch), "a live mapping of the doorbell page reaches the device")

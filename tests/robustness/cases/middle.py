@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from damage import CALLS, DAMAGE
 
-from harness.cases import probe
+from harness.cases.probe import ring
 from harness.session import HOLD_MS, Nvme, Session
 from harness.witness import Watch
 
@@ -21,7 +21,7 @@ def importing(name: str) -> Callable[[Session, Nvme, Watch], CarryOn]:
 
     def begin(session: Session, nvme: Nvme, watch: Watch) -> CarryOn:
         window = session.importer(name).attach(nvme.export_doorbells())
-        return lambda: probe.ring(nvme, probe.queue_command(nvme), window, watch)
+        return lambda: ring(nvme, window, watch)
 
     return begin
 

@@ -9,7 +9,8 @@ import pytest
 from harness import paths
 from harness.bugs import Bug, bug, bugs
 from harness.bugs.mutation import changed_functions
-from harness.cases.contract import Collected, collect, runs_on
+from harness.cases.collect import Collected, collect
+from harness.cases.contract import runs_on
 from harness.config import known_machines, load_machine
 from harness.kernel.source.resolve import release_of
 from harness.verdict import KERNEL_AT_FAULT, Verdict

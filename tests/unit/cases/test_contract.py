@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness.cases import contract as coverage
-from harness.cases.contract import Collected, Contract, Row, collect, join
+from harness.cases.collect import Collected, collect
+from harness.cases.contract import Contract, Row, join
 from harness.config import MachineConfig, known_machines, load, load_machine
 from harness.errors import HarnessError, UsageError
 

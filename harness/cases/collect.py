@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Cases as pytest collects them; nothing runs.
+
+A case states the rows of the contract that it covers: ``@pytest.mark.contract(area, row...)``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import paths
+from harness.config import Capability
+from harness.errors import HarnessError
+from harness.session import IMPORTERS
+
+TEST_IMPORTER = "test importer"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A case as pytest collected it."""
+
+    id: str
+    """Its id in reports: ``test_file::test_name[parameters]``."""
+    where: str
+    """Its pytest node id, for messages."""
+    rows: tuple[str, ...]
+    """The rows of the contract that it covers."""
+    importer: str | None = None
+    """The importer that it takes."""
+    machines: tuple[str, ...] = ()
+    """The only machines it runs on; empty: any."""
+    needs: Capability | None = None
+    """What its importer needs of a machine."""
+
+
+class _Collector:
+    """Pytest plugin: keeps each collected case and each file that could not be collected."""
+
+    def __init__(self) -> None:
+        self.cases: list[Collected] = []
+        self.failures: list[str] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failures.append(f"{report.nodeid} cannot be collected:\n{report.longreprtext}")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.cases += map(_collected, session.items)
+
+
+def _collected(item: pytest.Item) -> Collected:
+    rows = dict.fromkeys(row for mark in item.iter_markers("contract") for row in mark.args[1:])
+    machine = item.get_closest_marker("machine")
+    importer, needs = _importer(item)
+    return Collected(
+        id=f"{item.path.stem}::{item.name}",
+        where=item.nodeid,
+        rows=tuple(rows),
+        importer=importer,
+        machines=machine.args if machine else (),
+        needs=needs,
+    )
+
+
+def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
+    """The importer that a case takes, and what that importer needs of a machine."""
+    name = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
+    if name in IMPORTERS:
+        return name, IMPORTERS[name].needs
+    return (TEST_IMPORTER, "dma-api") if "attach" in getattr(item, "fixturenames", ()) else (None, None)
+
+
+def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
+    """Collect the cases below ``cases``. Raises HarnessError if a file cannot be collected."""
+    collector = _Collector()
+    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--override-ini=addopts="]
+    pytest.main([*arguments, str(cases)], [collector])
+    if collector.failures:
+        raise HarnessError("\n".join(collector.failures))
+    return collector.cases

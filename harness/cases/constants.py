@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers and names that several cases share."""
+
+PAGE = 0x1000
+"""Bytes of a page on x86-64."""
+U64 = 1 << 64
+"""One more than the largest ``u64``."""
+SCATTERLIST = 32
+"""Bytes of a ``struct scatterlist`` on x86-64."""
+PCI_D0, PCI_D3hot = 0, 3
+"""Power states as PMCSR encodes them (include/linux/pci.h)."""
+UNDER_TEST = "nvme0"
+"""The device under test, as machine descriptions name it."""
