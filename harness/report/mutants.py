@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError
-from harness.report.html import coloured, facts, page, safe
+from harness.report import pages
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
@@ -27,7 +27,7 @@ class MutantOutcome(StrEnum):
     ERROR = "ERROR"
 
 
-_COLOUR = {
+_COLOURS: dict[MutantOutcome, Verdict] = {
     MutantOutcome.CAUGHT: Verdict.PASS,
     MutantOutcome.UNEXPECTED: Verdict.KNOWN,
     MutantOutcome.SURVIVED: Verdict.FAIL,
@@ -142,44 +142,15 @@ def write(record: MutantsRecord, directory: RunDirectory) -> None:
 
 
 def render(record: MutantsRecord) -> str:
-    """The page."""
-    known = {
-        "run": f"{record.run_id}, {record.started}, vfio-harness {record.harness}",
-        "kernel": f"{record.kernel.release} from {record.kernel.origin}",
-        "for other kernels": ", ".join(record.left_out),
-    }
-    return page(
-        f"vfio-harness: {len(record.mutants)} known bugs, put back into {record.kernel.release}",
-        f'<p class="tally">{safe(record.tally())} <span class="dim">in {record.duration_s:.0f} s</span></p>',
-        facts(known),
-        "<h2>without any bug</h2>\n<table>\n",
-        "<tr><th>verdict</th><th>cases</th><th>flavour</th><th>machine</th><th class='time'>time</th></tr>",
-        *(_control(run) for run in record.controls),
-        "</table>\n<h2>with each</h2>\n<table>\n",
-        "<tr><th>verdict</th><th>bug</th><th>outcome</th><th>machine</th><th class='time'>time</th></tr>",
-        *(_mutant(mutant) for mutant in record.mutants),
-        "</table>",
-    )
-
-
-def _control(run: ControlRecord) -> str:
-    verdict = Verdict.FAIL if run.bad else Verdict.PASS
-    counts = ", ".join(f"{count} {name}" for name, count in run.summary.items() if count)
-    bad = f'<div class="reason">{safe(chr(10).join(run.bad))}</div>' if run.bad else ""
-    return _row(coloured(verdict, verdict), f"{safe(counts)}{bad}", run.flavour, run)
-
-
-def _mutant(mutant: MutantRecord) -> str:
-    said = f"{mutant.case}: {mutant.reason}" if mutant.case else mutant.reason
-    what = f'{safe(mutant.id)}: {safe(mutant.title)}<div class="reason">{safe(said)}</div>'
-    outcome = mutant.outcome + f", expected {mutant.expected}" * (mutant.outcome is MutantOutcome.UNEXPECTED)
-    verdict = coloured(_COLOUR[mutant.outcome], mutant.verdict or "-")
-    return _row(verdict, what, coloured(_COLOUR[mutant.outcome], outcome), mutant)
-
-
-def _row(verdict: str, what: str, third: str, run: MutantRecord | ControlRecord) -> str:
-    link = f'<a href="{safe(run.results)}/latest/report.html">report</a>'
-    return (
-        f'<tr><td class="v">{verdict}</td><td>{what}</td><td>{third}</td><td>{safe(run.machine)}<br>{link}</td>'
-        f'<td class="time">{run.seconds:.1f} s</td></tr>'
+    """Render the page."""
+    return pages.render(
+        "mutants.html",
+        title=f"vfio-harness: {len(record.mutants)} known bugs, put back into {record.kernel.release}",
+        record=record,
+        known={
+            "run": f"{record.run_id}, {record.started}, vfio-harness {record.harness}",
+            "kernel": f"{record.kernel.release} from {record.kernel.origin}",
+            "for other kernels": ", ".join(record.left_out),
+        },
+        COLOURS=_COLOURS,
     )
