@@ -22,21 +22,21 @@ class Group(Resource):
 
     def device(self, bdf: str) -> int:
         """VFIO_GROUP_GET_DEVICE_FD."""
-        return ioctl(self.fd, uapi.GROUP_GET_DEVICE_FD, bytearray(bdf.encode() + b"\0"))
+        return ioctl(self.fd, uapi.VFIO_GROUP_GET_DEVICE_FD, bytearray(bdf.encode() + b"\0"))
 
 
 class Container(AddressSpace):
     """A container with one group in it, under the type1 IOMMU driver. It ends with its device."""
 
-    IOMMU = uapi.TYPE1V2_IOMMU
+    IOMMU = uapi.VFIO_TYPE1v2_IOMMU
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
         self.fd = open_file("/dev/vfio/vfio")
         self._undo.callback(self._leave)
         self.group = self._own(Group(bdf))
-        ioctl(self.group.fd, uapi.GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
-        ioctl(self.fd, uapi.SET_IOMMU, self.IOMMU)
+        ioctl(self.group.fd, uapi.VFIO_GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
+        ioctl(self.fd, uapi.VFIO_SET_IOMMU, self.IOMMU)
 
     def _leave(self) -> None:
         fd, self.fd = self.fd, -1
@@ -44,15 +44,15 @@ class Container(AddressSpace):
 
     def map_memory(self, address: int, length: int, iova: int) -> None:
         """VFIO_IOMMU_MAP_DMA."""
-        flags = uapi.DMA_MAP_FLAG_READ | uapi.DMA_MAP_FLAG_WRITE
-        ioctl(self.fd, uapi.IOMMU_MAP_DMA, uapi.DmaMap(flags=flags, vaddr=address, iova=iova, size=length))
+        flags = uapi.VFIO_DMA_MAP_FLAG_READ | uapi.VFIO_DMA_MAP_FLAG_WRITE
+        ioctl(self.fd, uapi.VFIO_IOMMU_MAP_DMA, uapi.DmaMap(flags=flags, vaddr=address, iova=iova, size=length))
 
     def unmap(self, iova: int, length: int) -> int:
         """VFIO_IOMMU_UNMAP_DMA; returns the bytes unmapped, 0 once the container is closed, and all is unmapped."""
         if self.fd < 0:
             return 0
         request = uapi.DmaUnmap(iova=iova, size=length)
-        ioctl(self.fd, uapi.IOMMU_UNMAP_DMA, request)
+        ioctl(self.fd, uapi.VFIO_IOMMU_UNMAP_DMA, request)
         return int(request.size)
 
     def attach(self, device_fd: int) -> None:

@@ -47,7 +47,7 @@ class DmaBuf(Resource):
 
     def sync(self, flags: int) -> None:
         """DMA_BUF_IOCTL_SYNC."""
-        ioctl(self.fd, uapi.SYNC, uapi.Sync(flags=flags))
+        ioctl(self.fd, uapi.DMA_BUF_IOCTL_SYNC, uapi.Sync(flags=flags))
 
     def mmap(self, length: int) -> None:
         """mmap it, shared and writeable, and let go again; EINVAL where the exporter has no mmap."""
@@ -60,9 +60,9 @@ def from_memfd(file: int, length: int) -> DmaBuf:
     with named("F_ADD_SEALS"):
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     node = open_file(str(UDMABUF))
-    request = udmabuf_uapi.Create(memfd=file, flags=udmabuf_uapi.CLOEXEC, size=length)
+    request = udmabuf_uapi.Create(memfd=file, flags=udmabuf_uapi.UDMABUF_FLAGS_CLOEXEC, size=length)
     try:
-        return DmaBuf(ioctl(node, udmabuf_uapi.CREATE, request))
+        return DmaBuf(ioctl(node, udmabuf_uapi.UDMABUF_CREATE, request))
     finally:
         os.close(node)
 

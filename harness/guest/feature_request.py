@@ -73,7 +73,7 @@ def slab() -> int:
 
 def _request(device: Node, address: int) -> int:
     try:
-        fd = ioctl_at(device.fd, uapi.DEVICE_FEATURE, address)
+        fd = ioctl_at(device.fd, uapi.VFIO_DEVICE_FEATURE, address)
     except OSError as exc:
         return -int(exc.errno or 0)
     if not fd:

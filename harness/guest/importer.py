@@ -270,11 +270,6 @@ class DmaApiWindow(Window):
         return pieces
 
 
-def attach(bdf: str | None, dmabuf: DmaBuf, **knobs: Any) -> Attachment:
-    """Attach the device at ``bdf``, or one that is not PCI; ``knobs`` are those of Attachment."""
-    return Attachment(bdf, dmabuf, **knobs)
-
-
 def open_edu(bdf: str) -> DmaApiEdu:
     """The edu at ``bdf``, taken from whatever driver it has."""
     return DmaApiEdu(bdf)

@@ -14,7 +14,7 @@ from .uapi import vfio
 if TYPE_CHECKING:
     from .vfio import Device
 
-READ_WRITE = uapi.MAP_READABLE | uapi.MAP_WRITEABLE
+READ_WRITE = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE
 
 
 class Iommufd(Resource):
@@ -31,7 +31,7 @@ class Iommufd(Resource):
 
     def destroy(self, number: int) -> None:
         """IOMMU_DESTROY of the object ``number``."""
-        ioctl(self.fd, uapi.DESTROY, uapi.Destroy(id=number))
+        ioctl(self.fd, uapi.IOMMU_DESTROY, uapi.Destroy(id=number))
 
 
 class Ioas(AddressSpace):
@@ -41,16 +41,20 @@ class Ioas(AddressSpace):
         super().__init__()
         self.iommufd = iommufd
         alloc = uapi.IoasAlloc()
-        ioctl(iommufd.fd, uapi.IOAS_ALLOC, alloc)
+        ioctl(iommufd.fd, uapi.IOMMU_IOAS_ALLOC, alloc)
         self.number: int = alloc.out_ioas_id
         self._undo.callback(iommufd.destroy, self.number)
 
     def map_memory(self, address: int, length: int, iova: int) -> None:
         """IOMMU_IOAS_MAP at a fixed IOVA."""
         request = uapi.IoasMap(
-            flags=READ_WRITE | uapi.MAP_FIXED_IOVA, ioas_id=self.number, user_va=address, length=length, iova=iova
+            flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
+            ioas_id=self.number,
+            user_va=address,
+            length=length,
+            iova=iova,
         )
-        ioctl(self.iommufd.fd, uapi.IOAS_MAP, request)
+        ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_MAP, request)
 
     def map_file(
         self, dmabuf: DmaBuf, start: int, length: int, iova: int | None = None, flags: int = READ_WRITE
@@ -58,34 +62,34 @@ class Ioas(AddressSpace):
         """IOMMU_IOAS_MAP_FILE; returns the IOVA. Errors: docs/contract.md, section 3."""
         iova = self.place(length) if iova is None else iova
         request = uapi.IoasMapFile(
-            flags=flags | uapi.MAP_FIXED_IOVA,
+            flags=flags | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
             ioas_id=self.number,
             fd=dmabuf.fd,
             start=start,
             length=length,
             iova=iova,
         )
-        ioctl(self.iommufd.fd, uapi.IOAS_MAP_FILE, request)
+        ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_MAP_FILE, request)
         return iova
 
     def copy(self, source: "Ioas", source_iova: int, length: int) -> int:
         """IOMMU_IOAS_COPY from ``source`` into this one; returns the IOVA."""
         iova = self.place(length)
         request = uapi.IoasCopy(
-            flags=READ_WRITE | uapi.MAP_FIXED_IOVA,
+            flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
             dst_ioas_id=self.number,
             src_ioas_id=source.number,
             length=length,
             dst_iova=iova,
             src_iova=source_iova,
         )
-        ioctl(self.iommufd.fd, uapi.IOAS_COPY, request)
+        ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_COPY, request)
         return iova
 
     def unmap(self, iova: int, length: int) -> int:
         """IOMMU_IOAS_UNMAP; returns the bytes unmapped."""
         request = uapi.IoasUnmap(ioas_id=self.number, iova=iova, length=length)
-        ioctl(self.iommufd.fd, uapi.IOAS_UNMAP, request)
+        ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_UNMAP, request)
         return int(request.length)
 
     def attach(self, device_fd: int) -> None:
@@ -101,7 +105,7 @@ class Domain(Resource):
         space = device.space
         assert isinstance(space, Ioas)
         request = uapi.HwptAlloc(dev_id=device.number, pt_id=space.number)
-        ioctl(space.iommufd.fd, uapi.HWPT_ALLOC, request)
+        ioctl(space.iommufd.fd, uapi.IOMMU_HWPT_ALLOC, request)
         self._undo.callback(space.iommufd.destroy, request.out_hwpt_id)
         self._undo.callback(space.attach, device.fd)
         self._device = device
@@ -114,4 +118,4 @@ class Domain(Resource):
 
 def attach(device_fd: int, number: int) -> None:
     """VFIO_DEVICE_ATTACH_IOMMUFD_PT of the page table or address space ``number``."""
-    ioctl(device_fd, vfio.DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=number))
+    ioctl(device_fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=number))

@@ -14,7 +14,7 @@ from .uapi import vfio as uapi
 class NoIommu(Container):
     """The container of a device that no IOMMU translates; nothing can be mapped into it."""
 
-    IOMMU = uapi.NOIOMMU_IOMMU
+    IOMMU = uapi.VFIO_NOIOMMU_IOMMU
 
     def __init__(self, bdf: str) -> None:
         super().__init__(bdf)

@@ -24,9 +24,9 @@ def netdev(bdf: str) -> str:
 
 def add_rxe(link: str, device: str) -> None:
     """Create the RDMA device ``link`` over the network device; nothing to do if it is there."""
-    attributes = ((uapi.NLDEV_ATTR_DEV_NAME, link), (uapi.NLDEV_ATTR_NDEV_NAME, device))
-    body = b"".join(_attribute(*each) for each in (*attributes, (uapi.NLDEV_ATTR_LINK_TYPE, uapi.NLDEV_LINK_TYPE_RXE)))
-    kind = uapi.NL_NLDEV << 10 | uapi.NLDEV_CMD_NEWLINK
+    attributes = ((uapi.RDMA_NLDEV_ATTR_DEV_NAME, link), (uapi.RDMA_NLDEV_ATTR_NDEV_NAME, device))
+    body = b"".join(_attribute(*each) for each in (*attributes, (uapi.RDMA_NLDEV_ATTR_LINK_TYPE, uapi.LINK_TYPE_RXE)))
+    kind = uapi.RDMA_NL_NLDEV << 10 | uapi.RDMA_NLDEV_CMD_NEWLINK
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_RDMA) as netlink, named("RDMA_NLDEV_CMD_NEWLINK"):
         netlink.settimeout(5)
         netlink.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST_ACK, 1, 0) + body)

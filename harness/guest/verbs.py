@@ -28,7 +28,7 @@ from .uapi import verbs as uapi
 
 CHUNK = 256 << 10  # bytes a work request moves at most
 COMPLETION_SECONDS = 10.0
-ACCESS = uapi.ACCESS_LOCAL_WRITE | uapi.ACCESS_REMOTE_WRITE | uapi.ACCESS_REMOTE_READ
+ACCESS = uapi.IB_UVERBS_ACCESS_LOCAL_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_READ
 
 
 class Rxe(Resource):
@@ -132,18 +132,20 @@ class MrWindow(Window):
         self._start = start
         lkey, rkey = ctypes.c_uint32(), ctypes.c_uint32()
         attributes = [
-            _attr(uapi.MR_HANDLE, 0),
-            _attr(uapi.MR_PD, 0, rxe.domain.handle),
-            _attr(uapi.MR_OFFSET, 8, start),
-            _attr(uapi.MR_LENGTH, 8, length),
-            _attr(uapi.MR_IOVA, 8, start),
-            _attr(uapi.MR_FD, 4, dmabuf.fd),
-            _attr(uapi.MR_ACCESS, 4, ACCESS),
-            _attr(uapi.MR_LKEY, 4, ctypes.addressof(lkey)),
-            _attr(uapi.MR_RKEY, 4, ctypes.addressof(rkey)),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, rxe.domain.handle),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, start),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, start),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_FD, 4, dmabuf.fd),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, ACCESS),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, ctypes.addressof(lkey)),
+            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, ctypes.addressof(rkey)),
         ]
-        handle = _uverbs(rxe, uapi.REG_DMABUF_MR, attributes)[0].data
-        self._undo.callback(_uverbs, rxe, uapi.MR_DESTROY, [_attr(uapi.MR_DESTROY_HANDLE, 0, handle)])
+        handle = _uverbs(rxe, uapi.UVERBS_METHOD_REG_DMABUF_MR, attributes)[0].data
+        self._undo.callback(
+            _uverbs, rxe, uapi.UVERBS_METHOD_MR_DESTROY, [_attr(uapi.UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle)]
+        )
         self.lkey, self.rkey = lkey.value, rkey.value
 
     def key(self) -> int:
@@ -188,7 +190,7 @@ def open_rxe(bdf: str, link: str = "rxe0") -> Rxe:
 
 
 def _attr(number: int, length: int, value: int = 0) -> uapi.Attr:
-    return uapi.Attr(attr_id=number, len=length, flags=uapi.ATTR_MANDATORY, data=value)
+    return uapi.Attr(attr_id=number, len=length, flags=uapi.UVERBS_ATTR_F_MANDATORY, data=value)
 
 
 def _uverbs(rxe: Rxe, method: Ioctl, attributes: list[uapi.Attr]) -> list[uapi.Attr]:
@@ -197,11 +199,11 @@ def _uverbs(rxe: Rxe, method: Ioctl, attributes: list[uapi.Attr]) -> list[uapi.A
     total = header + len(attributes) * size
     head = uapi.Header(
         length=total,
-        object_id=uapi.OBJECT_MR,
+        object_id=uapi.UVERBS_OBJECT_MR,
         method_id=method.number,
         num_attrs=len(attributes),
-        driver_id=uapi.DRIVER_RXE,
+        driver_id=uapi.RDMA_DRIVER_RXE,
     )
     buffer = bytearray(bytes(head) + b"".join(map(bytes, attributes)))
-    ioctl(rxe.context.cmd_fd, Ioctl(method.name, uapi.VERBS_IOCTL), buffer)
+    ioctl(rxe.context.cmd_fd, Ioctl(method.name, uapi.RDMA_VERBS_IOCTL), buffer)
     return [uapi.Attr.from_buffer_copy(buffer, at) for at in range(header, total, size)]

@@ -39,20 +39,20 @@ class Device(Node):
         self._request: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
         self.config = ConfigSpace(
-            lambda offset, length: self.read(uapi.CONFIG_REGION, offset, length),
-            lambda offset, data: self.write(uapi.CONFIG_REGION, offset, data),
+            lambda offset, length: self.read(uapi.VFIO_PCI_CONFIG_REGION_INDEX, offset, length),
+            lambda offset, data: self.write(uapi.VFIO_PCI_CONFIG_REGION_INDEX, offset, data),
         )
 
     def info(self) -> dict[str, int]:
         """VFIO_DEVICE_GET_INFO."""
         info = uapi.DeviceInfo()
-        ioctl(self.fd, uapi.DEVICE_GET_INFO, info)
+        ioctl(self.fd, uapi.VFIO_DEVICE_GET_INFO, info)
         return info.as_dict()
 
     def _region(self, index: int) -> uapi.RegionInfo:
         if index not in self._regions:
             info = uapi.RegionInfo(index=index)
-            ioctl(self.fd, uapi.DEVICE_GET_REGION_INFO, info)
+            ioctl(self.fd, uapi.VFIO_DEVICE_GET_REGION_INFO, info)
             self._regions[index] = info
         return self._regions[index]
 
@@ -63,7 +63,7 @@ class Device(Node):
     def irq_info(self, index: int) -> dict[str, int]:
         """VFIO_DEVICE_GET_IRQ_INFO."""
         info = uapi.IrqInfo(index=index)
-        ioctl(self.fd, uapi.DEVICE_GET_IRQ_INFO, info)
+        ioctl(self.fd, uapi.VFIO_DEVICE_GET_IRQ_INFO, info)
         return info.as_dict()
 
     def read(self, region: int, offset: int, length: int) -> bytes:
@@ -90,18 +90,18 @@ class Device(Node):
 
     def detach(self) -> None:
         """VFIO_DEVICE_DETACH_IOMMUFD_PT: no address space any more; its DMA is blocked."""
-        ioctl(self.fd, uapi.DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
+        ioctl(self.fd, uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Blocks until every importer has let go."""
-        ioctl(self.fd, uapi.DEVICE_RESET)
+        ioctl(self.fd, uapi.VFIO_DEVICE_RESET)
 
     def hot_reset_info(self) -> list[dict[str, int]]:
         """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset of this one resets too."""
         header, entry = ctypes.sizeof(uapi.HotReset), ctypes.sizeof(uapi.DependentDevice)
         buffer = bytearray(header + 64 * entry)
         buffer[:header] = bytes(uapi.HotReset(argsz=len(buffer)))
-        ioctl(self.fd, uapi.DEVICE_GET_PCI_HOT_RESET_INFO, buffer)
+        ioctl(self.fd, uapi.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, buffer)
         count = uapi.HotReset.from_buffer_copy(buffer).count
         return [uapi.DependentDevice.from_buffer_copy(buffer, header + i * entry).as_dict() for i in range(count)]
 
@@ -109,7 +109,7 @@ class Device(Node):
         """VFIO_DEVICE_PCI_HOT_RESET; ownership proved by the group's fd, or by iommufd with none."""
         fds = [self.space.group.fd] if isinstance(self.space, Container) else []
         header = uapi.HotReset(argsz=ctypes.sizeof(uapi.HotReset) + 4 * len(fds), count=len(fds))
-        ioctl(self.fd, uapi.DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
+        ioctl(self.fd, uapi.VFIO_DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
         """VFIO_DEVICE_FEATURE, raw. ``flags``: the feature's number, GET, SET, PROBE. Returns its value and payload."""
@@ -117,15 +117,15 @@ class Device(Node):
         size = ctypes.sizeof(header)
         header.argsz = size + len(payload) if argsz is None else argsz
         buffer = bytearray(bytes(header) + payload)
-        return ioctl(self.fd, uapi.DEVICE_FEATURE, buffer), bytes(buffer[size:])
+        return ioctl(self.fd, uapi.VFIO_DEVICE_FEATURE, buffer), bytes(buffer[size:])
 
     def export(self, feature: int, payload: bytes) -> DmaBuf:
         """VFIO_DEVICE_FEATURE GET of the dma-buf feature, whose number and payload the kernel's version decides."""
-        return DmaBuf(self.feature(feature | uapi.FEATURE_GET, payload)[0])
+        return DmaBuf(self.feature(feature | uapi.VFIO_DEVICE_FEATURE_GET, payload)[0])
 
     def low_power_entry(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
-        self.feature(uapi.FEATURE_LOW_POWER_ENTRY | uapi.FEATURE_SET)
+        self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi.VFIO_DEVICE_FEATURE_SET)
 
     def low_power_entry_with_wakeup(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``."""
@@ -133,7 +133,7 @@ class Device(Node):
             self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._undo.callback(os.close, self._wakeup)
         payload = struct.pack("<iI", self._wakeup, 0)
-        self.feature(uapi.FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.FEATURE_SET, payload)
+        self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.VFIO_DEVICE_FEATURE_SET, payload)
 
     def woken(self) -> bool:
         """Whether the kernel has signalled a wake-up since it was last asked."""
@@ -146,9 +146,13 @@ class Device(Node):
         """VFIO_DEVICE_SET_IRQS: an eventfd for the kernel's requests to close the device; see ``release_requested``."""
         self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._undo.callback(os.close, self._request)
-        header = uapi.IrqSet(flags=uapi.IRQ_SET_EVENTFD_TRIGGER, index=uapi.REQUEST_IRQ, count=1)
+        header = uapi.IrqSet(
+            flags=uapi.VFIO_IRQ_SET_DATA_EVENTFD | uapi.VFIO_IRQ_SET_ACTION_TRIGGER,
+            index=uapi.VFIO_PCI_REQ_IRQ_INDEX,
+            count=1,
+        )
         header.argsz = ctypes.sizeof(header) + 4
-        ioctl(self.fd, uapi.DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
+        ioctl(self.fd, uapi.VFIO_DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
 
     def release_requested(self, seconds: float) -> bool:
         """Whether the kernel asks, within ``seconds``, for the device to be closed. After ``enable_request_irq``."""
@@ -157,7 +161,7 @@ class Device(Node):
 
     def low_power_exit(self) -> None:
         """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
-        self.feature(uapi.FEATURE_LOW_POWER_EXIT | uapi.FEATURE_SET)
+        self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | uapi.VFIO_DEVICE_FEATURE_SET)
 
     def command(self) -> int:
         """The COMMAND register, as vfio shows it."""
@@ -199,7 +203,7 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
     """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
     device = Device(bdf, open_file(_node(bdf)), space)
     request = uapi.BindIommufd(iommufd=iommufd.fd)
-    ioctl(device.fd, uapi.DEVICE_BIND_IOMMUFD, request)
+    ioctl(device.fd, uapi.VFIO_DEVICE_BIND_IOMMUFD, request)
     device.number = request.out_devid
     space.attach(device.fd)
     device.set_master(True)

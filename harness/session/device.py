@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from harness.session.client import CALL_SECONDS, Agent
 from harness.session.export import ExportUapi, Range
@@ -11,6 +11,8 @@ from harness.session.handle import Handle
 from harness.session.wire import Ref
 
 RESET_SECONDS = 20.0
+OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
+"""``open_flags`` of an export unless a case chooses others."""
 
 
 class DmaBuf(Handle):
@@ -80,21 +82,12 @@ class Device(Handle):
     def __init__(self, agent: Agent, ref: Ref, bdf: str, uapi: ExportUapi) -> None:
         super().__init__(agent, ref)
         self.bdf = bdf
-        self._uapi = uapi
+        self.uapi = uapi
 
-    def export(
-        self, region: int, ranges: Sequence[Range], *, open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
-    ) -> DmaBuf:
+    def export(self, region: int, ranges: Sequence[Range], *, open_flags: int = OPEN_FLAGS, flags: int = 0) -> DmaBuf:
         """Export ``ranges`` of a BAR as one dma-buf. Errors: docs/contract.md, section 1."""
-        ref = self._call("export", **self.export_args(region, ranges, open_flags, flags))
-        return DmaBuf(self.agent, ref, region, ranges)
-
-    def export_args(
-        self, region: int, ranges: Sequence[Range], open_flags: int = os.O_RDWR | os.O_CLOEXEC, flags: int = 0
-    ) -> dict[str, Any]:
-        """Return the arguments of the guest's ``export`` for that export."""
-        payload = self._uapi.payload(region, ranges, open_flags, flags)
-        return {"feature": self._uapi.feature, "payload": payload}
+        payload = self.uapi.payload(region, ranges, open_flags, flags)
+        return DmaBuf(self.agent, self._call("export", feature=self.uapi.feature, payload=payload), region, ranges)
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
         """VFIO_DEVICE_FEATURE as it is; returns the ioctl's value and the payload after it."""

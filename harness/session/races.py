@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from harness.session.client import CALL_SECONDS
-from harness.session.device import Device, DmaBuf
+from harness.session.device import OPEN_FLAGS, Device, DmaBuf
 from harness.session.export import Range
 from harness.session.handle import Handle
 from harness.session.importers import Importer, Window
@@ -51,7 +51,7 @@ def export_operation(device: Device, region: int, ranges: Sequence[Range], may: 
     return Operation(
         device,
         "export",
-        device.export_args(region, ranges),
+        {"feature": device.uapi.feature, "payload": device.uapi.payload(region, ranges, OPEN_FLAGS)},
         may,
         opens=lambda ref: DmaBuf(device.agent, ref, region, ranges),
     )
@@ -60,8 +60,13 @@ def export_operation(device: Device, region: int, ranges: Sequence[Range], may: 
 def attach_operation(importer: Importer, buffer: DmaBuf, may: tuple[str, ...] = ()) -> Operation:
     """Import the whole of ``buffer``, like ``Importer.attach``; opens a Window."""
     length = buffer.size()
-    args = {"dmabuf": buffer, "start": 0, "length": length}
-    return Operation(importer, "attach", args, may, opens=lambda ref: Window(importer, ref, buffer, 0, length))
+    return Operation(
+        importer,
+        "attach",
+        {"dmabuf": buffer, "start": 0, "length": length},
+        may,
+        opens=lambda ref: Window(importer, ref, buffer, 0, length),
+    )
 
 
 @dataclass(frozen=True)

@@ -136,10 +136,19 @@ class Session:
         ``rdma``: pinned and mapped by the RDMA core, which tells of a revoke; EOPNOTSUPP where it cannot. Of the
         methods only ``told``, ``events`` and ``detach`` make sense then.
         """
-        knobs = {"static": static, "peer2peer": peer2peer, "callback": callback, "remap": remap, "delay_ms": delay_ms}
-        knobs |= {"rdma": rdma}
-        bdf = device_id and self.bdf(device_id)
-        return Attachment(self.agent, self.agent.call("importer", "attach", bdf=bdf, dmabuf=buffer, **knobs))
+        ref = self.agent.call(
+            "importer",
+            "Attachment",
+            bdf=self.bdf(device_id) if device_id else None,
+            dmabuf=buffer,
+            static=static,
+            peer2peer=peer2peer,
+            callback=callback,
+            remap=remap,
+            delay_ms=delay_ms,
+            rdma=rdma,
+        )
+        return Attachment(self.agent, ref)
 
     def new_domain(self, importer: Importer) -> Domain:
         """A further domain over the address space of an importer of iommufd's; the importer stays where it is."""
@@ -174,8 +183,15 @@ class Session:
     def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> int | None:
         """How many entries of the page table that translates for an importer's device point into the buffer; None
         where the kernel dumps none."""
-        where: dict[str, Any] = {"exporter": exporter.bdf, "region": buffer.region, "ranges": buffer.ranges}
-        return cast(int | None, self.agent.call("page_table", "entries", bdf=importer.bdf, **where))
+        count = self.agent.call(
+            "page_table",
+            "entries",
+            bdf=importer.bdf,
+            exporter=exporter.bdf,
+            region=buffer.region,
+            ranges=buffer.ranges,
+        )
+        return cast(int | None, count)
 
     def slab(self) -> int:
         """Bytes of kernel memory that nothing can reclaim (``SUnreclaim``)."""
@@ -248,8 +264,10 @@ class Session:
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
             self.bind(each)
         if via == "group":
-            kind = ("container", "Container") if self.machine.config.iommu else ("noiommu", "NoIommu")
-            container = self.agent.call(*kind, bdf=bdf)
+            if self.machine.config.iommu:
+                container = self.agent.call("container", "Container", bdf=bdf)
+            else:
+                container = self.agent.call("noiommu", "NoIommu", bdf=bdf)
             ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
             return Device(self.agent, ref, bdf, self.export_uapi), [container, ref]
         if same_ioas_as:

@@ -9,7 +9,9 @@ from ..kernel import Ioctl, Struct, iow
 
 
 class Sync(Struct):
+    """``dma_buf_sync``"""
+
     _fields_: ClassVar = [("flags", u64)]
 
 
-SYNC = Ioctl("DMA_BUF_IOCTL_SYNC", iow("b", 0, sizeof(Sync)))
+DMA_BUF_IOCTL_SYNC = Ioctl("DMA_BUF_IOCTL_SYNC", iow("b", 0, sizeof(Sync)))

@@ -8,22 +8,22 @@ from typing import ClassVar
 
 from ..kernel import Ioctl, Struct, io
 
-MAP_FIXED_IOVA = 1
-MAP_WRITEABLE = 2
-MAP_READABLE = 4
+IOMMU_IOAS_MAP_FIXED_IOVA = 1
+IOMMU_IOAS_MAP_WRITEABLE = 2
+IOMMU_IOAS_MAP_READABLE = 4
 
 
 def _iommufd(name: str, number: int) -> Ioctl:
-    return Ioctl(f"IOMMU_{name}", io(";", number))
+    return Ioctl(name, io(";", number))
 
 
-DESTROY = _iommufd("DESTROY", 0x80)
-IOAS_ALLOC = _iommufd("IOAS_ALLOC", 0x81)
-IOAS_COPY = _iommufd("IOAS_COPY", 0x83)
-IOAS_MAP = _iommufd("IOAS_MAP", 0x85)
-IOAS_UNMAP = _iommufd("IOAS_UNMAP", 0x86)
-HWPT_ALLOC = _iommufd("HWPT_ALLOC", 0x89)
-IOAS_MAP_FILE = _iommufd("IOAS_MAP_FILE", 0x8F)
+IOMMU_DESTROY = _iommufd("IOMMU_DESTROY", 0x80)
+IOMMU_IOAS_ALLOC = _iommufd("IOMMU_IOAS_ALLOC", 0x81)
+IOMMU_IOAS_COPY = _iommufd("IOMMU_IOAS_COPY", 0x83)
+IOMMU_IOAS_MAP = _iommufd("IOMMU_IOAS_MAP", 0x85)
+IOMMU_IOAS_UNMAP = _iommufd("IOMMU_IOAS_UNMAP", 0x86)
+IOMMU_HWPT_ALLOC = _iommufd("IOMMU_HWPT_ALLOC", 0x89)
+IOMMU_IOAS_MAP_FILE = _iommufd("IOMMU_IOAS_MAP_FILE", 0x8F)
 
 
 class _Sized(Struct):
@@ -31,14 +31,20 @@ class _Sized(Struct):
 
 
 class Destroy(_Sized):
+    """``iommu_destroy``"""
+
     _fields_: ClassVar = [("size", u32), ("id", u32)]
 
 
 class IoasAlloc(_Sized):
+    """``iommu_ioas_alloc``"""
+
     _fields_: ClassVar = [("size", u32), ("flags", u32), ("out_ioas_id", u32)]
 
 
 class IoasMap(_Sized):
+    """``iommu_ioas_map``"""
+
     _fields_: ClassVar = [
         ("size", u32), ("flags", u32), ("ioas_id", u32), ("_reserved", u32),
         ("user_va", u64), ("length", u64), ("iova", u64),
@@ -46,12 +52,16 @@ class IoasMap(_Sized):
 
 
 class IoasMapFile(_Sized):
+    """``iommu_ioas_map_file``"""
+
     _fields_: ClassVar = [
         ("size", u32), ("flags", u32), ("ioas_id", u32), ("fd", s32), ("start", u64), ("length", u64), ("iova", u64),
     ]  # fmt: skip
 
 
 class IoasCopy(_Sized):
+    """``iommu_ioas_copy``"""
+
     _fields_: ClassVar = [
         ("size", u32), ("flags", u32), ("dst_ioas_id", u32), ("src_ioas_id", u32),
         ("length", u64), ("dst_iova", u64), ("src_iova", u64),
@@ -59,6 +69,8 @@ class IoasCopy(_Sized):
 
 
 class HwptAlloc(_Sized):
+    """``iommu_hwpt_alloc``"""
+
     _fields_: ClassVar = [
         ("size", u32), ("flags", u32), ("dev_id", u32), ("pt_id", u32), ("out_hwpt_id", u32), ("_reserved", u32),
         ("data_type", u32), ("data_len", u32), ("data_uptr", u64), ("fault_id", u32), ("_reserved2", u32),
@@ -66,4 +78,6 @@ class HwptAlloc(_Sized):
 
 
 class IoasUnmap(_Sized):
+    """``iommu_ioas_unmap``"""
+
     _fields_: ClassVar = [("size", u32), ("ioas_id", u32), ("iova", u64), ("length", u64)]

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from ..kernel import Ioctl, Struct, iow
 
-CLOEXEC = 1
+UDMABUF_FLAGS_CLOEXEC = 1
 
 
 class Create(Struct):
+    """``udmabuf_create``"""
+
     _fields_: ClassVar = [("memfd", u32), ("flags", u32), ("offset", u64), ("size", u64)]
 
 
-CREATE = Ioctl("UDMABUF_CREATE", iow("u", 0x42, sizeof(Create)))
+UDMABUF_CREATE = Ioctl("UDMABUF_CREATE", iow("u", 0x42, sizeof(Create)))

@@ -12,13 +12,13 @@ from harness.guest.uapi import dmabuf, iommufd, verbs, vfio
 @pytest.mark.parametrize(
     ("request_", "number"),
     [
-        (vfio.DEVICE_RESET, 0x3B6F),
-        (vfio.DEVICE_PCI_HOT_RESET, 0x3B71),
-        (vfio.IOMMU_MAP_DMA, 0x3B71),
-        (vfio.DEVICE_FEATURE, 0x3B75),
-        (vfio.DEVICE_BIND_IOMMUFD, 0x3B76),
-        (iommufd.IOAS_MAP_FILE, 0x3B8F),
-        (dmabuf.SYNC, 0x40086200),
+        (vfio.VFIO_DEVICE_RESET, 0x3B6F),
+        (vfio.VFIO_DEVICE_PCI_HOT_RESET, 0x3B71),
+        (vfio.VFIO_IOMMU_MAP_DMA, 0x3B71),
+        (vfio.VFIO_DEVICE_FEATURE, 0x3B75),
+        (vfio.VFIO_DEVICE_BIND_IOMMUFD, 0x3B76),
+        (iommufd.IOMMU_IOAS_MAP_FILE, 0x3B8F),
+        (dmabuf.DMA_BUF_IOCTL_SYNC, 0x40086200),
     ],
     ids=lambda value: value.name if isinstance(value, Ioctl) else "",
 )
@@ -27,8 +27,8 @@ def test_ioctl_numbers(request_: Ioctl, number: int) -> None:
 
 
 def test_the_verbs_ioctl() -> None:
-    assert verbs.VERBS_IOCTL == 0xC0181B01
-    assert (verbs.MR_FD, verbs.MR_RKEY) == (5, 8)
+    assert verbs.RDMA_VERBS_IOCTL == 0xC0181B01
+    assert (verbs.UVERBS_ATTR_REG_DMABUF_MR_FD, verbs.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY) == (5, 8)
 
 
 @pytest.mark.parametrize(
