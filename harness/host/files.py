@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from harness.progress import Phase
 LOCK_DEADLINE_S = 3600.0
 """The longest wait for a lock: one run may build a debug kernel from nothing."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_PROGRESS_EVERY = 10_000
+"""Links made between two progress lines."""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -99,3 +101,55 @@ def disk_full() -> HarnessError:
         hint="free some space, or point VFIO_HARNESS_CACHE at a larger disk: a kernel's source and build take 3 GiB, "
         "the guest image 500 MB",
     )
+
+
+# There are two symlink trees, because their readers differ. A build reads the whole tree and writes into its
+# directories, so each file gets a link. Applying a change reads a few files, so whole directories are linked.
+
+
+def update_file_links(source: Path, links: Path, names: Collection[str], step: Phase) -> None:
+    """Make ``links`` a tree of directories with one symbolic link per file: ``names``, relative to ``source``.
+
+    A list beside ``links`` records the names, so that the next call only adds and removes what differs.
+    """
+    record = links.with_name(f"{links.name}.harness-files")
+    present = set(record.read_text().split("\0")) if links.is_dir() and record.exists() else set()
+    for name in present - set(names):
+        (links / name).unlink(missing_ok=True)
+    _add_file_links(source, links, set(names) - present, step)
+    write_atomically(record, "\0".join(sorted(names)))
+
+
+def _add_file_links(source: Path, links: Path, names: Collection[str], step: Phase) -> None:
+    """Add links, with the functions of ``os``: a kernel has ninety thousand files, and a Path each costs a second."""
+    made: set[str] = set()
+    for number, name in enumerate(names):
+        if number % _PROGRESS_EVERY == 0:
+            step.progress("linking the sources", number / len(names))
+        target = os.path.join(links, name)  # noqa: PTH118
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+            made.add(parent)
+        if os.path.lexists(target):
+            os.unlink(target)  # noqa: PTH108
+        os.symlink(f"{source}/{name}", target)  # noqa: PTH211
+
+
+def overlay(source: Path, files: Mapping[str, bytes | None], top: Path) -> None:
+    """Fill the empty directory ``top`` with ``source`` changed by ``files`` (None: removed).
+
+    Only the directories on the way to a changed file are made; the rest are links to ``source``.
+    """
+    on_the_way = {str(parent) for name in files for parent in Path(name).parents}
+    for directory in sorted(on_the_way):
+        (top / directory).mkdir(exist_ok=True)
+        for entry in (source / directory).iterdir() if (source / directory).is_dir() else ():
+            name = str(Path(directory, entry.name))
+            if name not in on_the_way and name not in files:
+                (top / name).symlink_to(entry)
+    for name, text in files.items():
+        if text is not None:
+            (top / name).write_bytes(text)
+            if (source / name).exists():
+                shutil.copymode(source / name, top / name)

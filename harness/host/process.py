@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite
+from harness.host.faults import host_fault
 from harness.host.packages import install_line
-from harness.kernel.build.diagnose import host_fault
 
 TICK_S = 1.0
 GONE_S = 2.0

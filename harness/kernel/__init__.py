@@ -2,10 +2,10 @@
 """Where a kernel comes from, its build, its features, its modules."""
 
 from harness.host.packages import Prerequisite, prerequisites
-from harness.kernel.features import lacking
-from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport
-from harness.kernel.obtain import build_module, obtain, with_modules
-from harness.kernel.source.change import SourceChange, SourceChanges
+from harness.kernel.build.features import lacking
+from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
+from harness.kernel.obtain import obtain
+from harness.kernel.source.change import SourceChanges
 from harness.kernel.source.series import Series
 
 __all__ = [
@@ -18,9 +18,7 @@ __all__ = [
     "Series",
     "SourceChange",
     "SourceChanges",
-    "build_module",
     "lacking",
     "obtain",
     "prerequisites",
-    "with_modules",
 ]

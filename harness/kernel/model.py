@@ -1,69 +1,94 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel under test is, to the rest of the harness."""
+"""What the rest of the harness knows of a kernel under test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from harness.kernel.source.change import SourceChange
+from typing import Literal, Protocol
 
 Flavour = Literal["release", "debug"]
 
 
+class SourceChange(Protocol):
+    """A change to a kernel's source: a series of patches, or a bug put back by a mutation."""
+
+    @property
+    def name(self) -> str:
+        """Name the change in one line: a mutation's id, a series' file name."""
+
+    @property
+    def patches(self) -> Sequence[str]:
+        """List the entries of the run record's ``kernel.patches``: a mutation's id, the subjects of a series."""
+
+    def files(self, source: Path) -> Mapping[str, bytes | None]:
+        """Return the new content of each changed file, by path relative to ``source``; None removes the file.
+
+        Leaves ``source`` alone. Raises KernelError or HarnessError if the change does not fit this source."""
+
+
 @dataclass(frozen=True)
 class KernelSpec:
-    """``kernel`` as KERNEL= takes it: None for the pinned default, ``debian:VERSION``, a source tree or a build
-    directory. ``flavour`` has no say over a build directory, which is used as it is. ``change`` is made to a copy of
-    the source."""
+    """A request for a kernel."""
 
     kernel: str | None = None
+    """KERNEL=: None for the pinned default, ``debian:VERSION``, a source tree or a build directory."""
     flavour: Flavour = "release"
+    """FLAVOUR=; without effect on a build directory, which is used as is."""
     change: SourceChange | None = None
+    """SERIES= and MUTATION=, applied to a copy of the source."""
 
 
 @dataclass(frozen=True)
 class RxeSupport:
-    """How rxe comes to dma-buf MRs: its own (``mainline``), by our additions, or not at all, with the reason."""
+    """How the kernel's rxe supports dma-buf MRs."""
 
     how: Literal["mainline", "additions", "absent"]
+    """By its own code, by the additions of guest-images/rxe, or not at all."""
     reason: str = ""
+    """Why it is absent."""
 
 
 @dataclass(frozen=True)
 class DmabufUapi:
-    """VFIO_DEVICE_FEATURE_DMA_BUF as the kernel's own include/uapi/linux/vfio.h has it.
-
-    ``layout`` is ``ranges`` (6.19 and later) or ``single`` (the series of 2022: one offset and length).
-    ``fields`` are the payload's members in order, as (C type, name).
-    """
+    """VFIO_DEVICE_FEATURE_DMA_BUF as the kernel's own include/uapi/linux/vfio.h defines it."""
 
     number: int
+    """The feature's index in VFIO_DEVICE_FEATURE."""
     layout: Literal["ranges", "single"]
+    """``ranges`` in 6.19 and later; ``single``, one offset and length, in the series of 2022."""
     fields: tuple[tuple[str, str], ...]
+    """The payload's members in order, as (C type, name)."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel ready to boot.
-
-    ``image``: bzImage. ``modules_image``: erofs of ``lib/modules/<release>`` with, at its top, ``load-order``: one
-    module per line, relative to the image's root, dependencies first. Both are copies that later builds leave alone.
-    ``config`` maps names without CONFIG_ to values as .config has them; options that are off are not in it.
-    ``importer_absent``: why there is no test importer for it; empty if its module is in ``modules_image``.
-    ``uapi`` is None where the kernel's source cannot be found or has no such feature.
-    """
+    """A kernel ready to boot."""
 
     image: Path
+    """A copy of bzImage that later builds leave alone."""
     modules_image: Path
+    """An erofs image of ``lib/modules/<release>``, which later builds leave alone too.
+
+    ``load-order`` at its top lists one module per line, relative to the image's root, dependencies first."""
     release: str
+    """As ``uname -r`` prints it."""
     origin: str
+    """Where the kernel comes from, for people: KERNEL=, a package's version or a commit."""
     config: Mapping[str, str]
+    """The options that are on, without CONFIG_, with their values as in .config."""
     config_hash: str
+    """16 hex digits over ``config``."""
     patches: tuple[str, ...]
+    """The patches of ``KernelSpec.change``."""
     features: Mapping[str, bool]
+    """Each capability that a case may need, present or absent."""
     source_dir: Path | None
+    """The source that the kernel was built from; None if it cannot be found."""
     build_dir: Path
+    """The build directory."""
     rxe: RxeSupport
+    """How rxe supports dma-buf MRs."""
     importer_absent: str
+    """Why there is no test importer for this kernel; empty if its module is in ``modules_image``."""
     uapi: DmabufUapi | None
+    """The export's uAPI; None if the source cannot be found or lacks the feature."""

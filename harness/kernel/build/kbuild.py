@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the kernel's own make: configuration, build and external modules, with progress and with errors quoted."""
+"""Run the kernel's own make: configuration, build and external modules, with progress and with errors quoted."""
 
 import os
 import re
@@ -13,20 +13,25 @@ from harness.host.packages import require_build_tools
 from harness.kernel.build.diagnose import build_failure
 from harness.progress import Phase
 
+RELEASE = "include/config/kernel.release"
+"""The file of a build directory that holds its release."""
+OPTIONS = "harness.config"
+"""The file of a build directory that holds the options given to ``configure``."""
+
 # A build step as Kbuild prints it: "  CC [M]  drivers/vfio/pci/vfio_pci_core.o".
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]*)\s+(?:\[M\]\s+)?(\S+)$")
 _STEPS_FILE = "harness-steps"
 TYPICAL_STEPS = 2020
-"""Steps of a full build of the default kernel; later builds count on what the one before took."""
+"""Steps of a full build of the default kernel; a later build expects as many as the one before took."""
 
 FULL = 1 << 20
-"""With fewer bytes left than this, a build that failed is no fault of the kernel's."""
+"""With fewer bytes free than this, a failed build is the disk's fault."""
 
 _CCACHE_DIRS = ("/usr/lib/ccache", "/usr/lib64/ccache")
 
 
 def _environment() -> dict[str, str]:
-    # Not CC="ccache gcc": it would change every command line, and so rebuild everything, once ccache is installed.
+    # Not CC="ccache gcc": every command line would change, so installing ccache would rebuild everything.
     wrappers = [d for d in _CCACHE_DIRS if Path(d, "gcc").exists()]
     env = process.environment(
         KBUILD_BUILD_TIMESTAMP="@0",
@@ -42,17 +47,18 @@ def _short(target: str) -> str:
 
 
 def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phase, expected: int | None = None) -> int:
-    """Run make in ``source`` to build ``what`` and return how many steps it took; its output goes to ``log``.
+    """Run make in ``source`` to build ``what``, write its output to ``log``, and return the number of build steps.
 
-    Raises KernelBuildError with the first error of the source, or a HarnessError where the host is at fault."""
+    ``expected``: how many steps the build takes, for the progress. Raises KernelBuildError with the first error of the
+    source, or a HarnessError where the host is at fault."""
     lines: list[str] = []
     done = 0
     last = "make"
 
-    def tell() -> None:
+    def show_progress() -> None:
         step.progress(last, min(1.0, done / expected) if expected else None)
 
-    # A compiler that is killed leaves its temporary files.
+    # The scratch directory takes the temporary files that a killed compiler leaves.
     with disk_full_reported(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch, log.open("w") as out:
 
         def on_line(line: str) -> None:
@@ -70,19 +76,19 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
             cwd=source,
             env={**_environment(), "TMPDIR": scratch},
             on_line=on_line,
-            on_tick=tell,
+            on_tick=show_progress,
         )
     if status:
-        require_free_space(FULL)  # some of Kbuild's scripts fail on a full disk without a word about it
+        require_free_space(FULL)  # some of Kbuild's scripts fail silently on a full disk
         raise build_failure(what, lines, log)
     return done
 
 
-def configure(source: Path, build_dir: Path, wishes: str, step: Phase) -> None:
-    """Write build_dir/.config, unless it is as it should be: everything off but ``wishes`` and what they select."""
+def configure(source: Path, build_dir: Path, options: str, step: Phase) -> None:
+    """Write build_dir/.config, unless it is up to date: ``options`` and what they select are on, the rest is off."""
     build_dir.mkdir(parents=True, exist_ok=True)
-    wanted = build_dir / "harness.config"
-    write_atomically(wanted, wishes)
+    wanted = build_dir / OPTIONS
+    write_atomically(wanted, options)
     require_build_tools()
     step.progress("configuring")
     args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]

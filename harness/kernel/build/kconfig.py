@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel configurations: the fragments we build with, a finished .config, and what it must have."""
+"""Kernel configurations: the fragments that the harness builds with, a finished .config, and the required options."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from harness.config import Model, load
 from harness.errors import KernelLacksFeature, UsageError
 from harness.kernel.model import Flavour
 from harness.paths import GUEST_IMAGES
 
 DATA = GUEST_IMAGES / "kernel"
+REQUIREMENTS = DATA / "requirements.yaml"
 _FRAGMENTS: Mapping[Flavour, tuple[str, ...]] = {
     "release": ("base.config",),
     "debug": ("base.config", "debug.config"),
@@ -22,60 +23,75 @@ _SET = re.compile(r"CONFIG_(\w+)=(.+)$")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set$")
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Requirement(_Data):
-    """One option of ``any`` must be set, to y if ``builtin``."""
+class Requirement(Model):
+    """An option that every kernel must have."""
 
     any: list[str]
+    """One of these options must be set."""
     builtin: bool = False
+    """Whether it must be y; otherwise m will do."""
     needs: list[str] = Field(default_factory=list)
+    """Options that it depends on, for the message."""
     since: str | None = None
+    """The first release that has the option."""
     why: str
+    """What the harness needs it for."""
 
 
-class Modules(_Data):
-    """Modules by name (with underscores): ``boot`` loads them always, ``on_demand`` are only there."""
+class Modules(Model):
+    """The modules that a machine gets, by name (with underscores)."""
 
     boot: list[str]
+    """Loaded at boot."""
     on_demand: list[str]
+    """In the image, loaded by the cases that need them."""
 
 
-class KernelFeature(_Data):
-    """A capability: there if ``all`` these options are set and, unless it is empty, one of ``any``; and if the source,
-    where there is one, has in these files (by path) these words. ``lacking``: what to say of a kernel without it;
-    ``fragment``: what a kernel whose source has not these words is configured with besides."""
+class KernelFeature(Model):
+    """A capability of a kernel.
+
+    Present if every option in ``all``, one in ``any``, and every string in ``source`` is found."""
 
     all: list[str] = Field(default_factory=list)
+    """Options that must all be set."""
     any: list[str] = Field(default_factory=list)
+    """Options of which one must be set, unless the list is empty."""
     source: dict[str, str] = Field(default_factory=dict)
+    """A string that must be in the file of this path; not checked without a source."""
     lacking: str = ""
+    """The reason for skipping cases on a kernel without the feature; empty for the names of the options."""
     fragment: str = ""
+    """A fragment that a kernel is also configured with if its source lacks the strings."""
+
+    def in_config(self, config: Mapping[str, str]) -> bool:
+        """Check the options."""
+        return config.keys() >= set(self.all) and (not self.any or not config.keys().isdisjoint(self.any))
 
     def in_source(self, top: Path) -> bool:
-        """Whether the source has the words."""
+        """Check the strings."""
         files = ((top / name, word) for name, word in self.source.items())
         return all(file.is_file() and word in file.read_text(errors="replace") for file, word in files)
 
 
-class Requirements(_Data):
+class Requirements(Model):
     """guest-images/kernel/requirements.yaml."""
 
     required: list[Requirement]
+    """What every kernel must have."""
     features: dict[str, KernelFeature]
+    """What some kernels have, by the name of the capability."""
     modules: Modules
+    """The modules image's content."""
 
 
 @cache
 def requirements() -> Requirements:
-    """What a kernel must have, and how its capabilities are known."""
-    return Requirements.model_validate(yaml.safe_load((DATA / "requirements.yaml").read_text()))
+    """Read requirements.yaml, once."""
+    return load(REQUIREMENTS, Requirements)
 
 
 def parse(lines: Iterable[str], name: str) -> dict[str, str]:
-    """Options of a .config or fragment, without CONFIG_; an option that is off (n, or "is not set") is ``n``.
+    """Return the options of a .config or fragment, without CONFIG_. An option that is off is ``n``.
 
     Raises UsageError naming file and line for anything else but comments."""
     options: dict[str, str] = {}
@@ -91,8 +107,7 @@ def parse(lines: Iterable[str], name: str) -> dict[str, str]:
 
 
 def fragment(flavour: Flavour, source: Path) -> str:
-    """The wishes for a flavour of this source, merged: what KCONFIG_ALLCONFIG reads. A later file overrides an earlier
-    one."""
+    """Return the options for a flavour of this source, as KCONFIG_ALLCONFIG reads them. A later fragment overrides."""
     merged: dict[str, str] = {}
     missing = [each for each in requirements().features.values() if each.fragment and not each.in_source(source)]
     for name in [*_FRAGMENTS[flavour], *(each.fragment for each in missing)]:
@@ -101,14 +116,14 @@ def fragment(flavour: Flavour, source: Path) -> str:
 
 
 def read(dot_config: Path) -> dict[str, str]:
-    """The options that are on in a finished .config."""
+    """Return the options that are on in a finished .config."""
     options = parse(dot_config.read_text(errors="replace").splitlines(), str(dot_config))
     return {name: value for name, value in options.items() if value != "n"}
 
 
 def unmet(config: Mapping[str, str], required: Sequence[Requirement]) -> list[str]:
-    """One sentence for each requirement this configuration does not meet; empty if all are met."""
-    return [_sentence(config, r) for r in required if not any(_meets(config, option, r) for option in r.any)]
+    """Return one sentence for each requirement that this configuration does not meet."""
+    return [_sentence(config, each) for each in required if not any(_meets(config, name, each) for name in each.any)]
 
 
 def _meets(config: Mapping[str, str], option: str, requirement: Requirement) -> bool:
@@ -119,19 +134,19 @@ def _sentence(config: Mapping[str, str], requirement: Requirement) -> str:
     value = "y" if requirement.builtin else "m"
     text = " or ".join(f"CONFIG_{option}={value}" for option in requirement.any) + f": {requirement.why}"
     modular = [option for option in requirement.any if config.get(option) == "m"]
-    first = [f"CONFIG_{option}" for option in requirement.needs if option not in config]
+    off = [f"CONFIG_{option}" for option in requirement.needs if option not in config]
     notes = [f"{', '.join(modular)} is only a module"] if modular else []
-    notes += [f"it depends on {', '.join(first)}, which is off"] if first else []
-    notes += [f"the option is in Linux since {requirement.since}"] if requirement.since else []
+    notes += [f"it depends on {', '.join(off)}, which is off"] if off else []
+    notes += [f"Linux has the option since {requirement.since}"] if requirement.since else []
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def require(config: Mapping[str, str], origin: str) -> None:
-    """Raises KernelLacksFeature that names every option this kernel lacks."""
+    """Raise KernelLacksFeature that lists every required option this kernel lacks."""
     missing = unmet(config, requirements().required)
     if missing:
         raise KernelLacksFeature(
-            f"{origin} lacks what the cases need:\n" + "\n".join(f"  {sentence}" for sentence in missing),
+            f"{origin} lacks options that the cases need:\n" + "\n".join(f"  {sentence}" for sentence in missing),
             origin=origin,
             hint="set these options and build it again, or give the source tree: it is configured for you",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The modules image: what a machine loads, as an erofs with module indexes and a load order."""
+"""Pack the modules image: an erofs with the modules that a machine loads, their indexes and a load order."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ _INDEXES = ("modules.builtin", "modules.builtin.modinfo")
 
 
 def name_of(path: str) -> str:
-    """The module's name as lsmod shows it: kernel/drivers/vfio/pci/vfio-pci.ko is vfio_pci."""
+    """Return the module's name as lsmod shows it: kernel/drivers/vfio/pci/vfio-pci.ko is vfio_pci."""
     return Path(path).name.split(".", 1)[0].replace("-", "_")
 
 
 def listed(build_dir: Path) -> list[str]:
-    """The modules a build made, relative to it, in its modules.order (which says .o since Linux 6.3)."""
+    """Return the modules of a build, relative to it, in the order of modules.order (which lists .o since Linux 6.3)."""
     order = build_dir / "modules.order"
     if not order.is_file():
         return []
@@ -29,14 +29,15 @@ def listed(build_dir: Path) -> list[str]:
 
 
 def parse_dep(lines: Iterable[str]) -> dict[str, list[str]]:
-    """modules.dep: each module's path, with those of all it depends on."""
+    """Return each module's path from modules.dep, with the paths of all it depends on."""
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return {module: deps.split() for module, deps in pairs}
 
 
 def closure(deps: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str]:
-    """The modules of these names and all they depend on, dependencies first. A name that is no module (built in,
-    or not there) is left out."""
+    """Return the modules of these names and all they depend on, dependencies first.
+
+    A name without a module (built in, or not configured) is left out."""
     by_name = {name_of(path): path for path in deps}
     ordered: dict[str, None] = {}
 
@@ -53,15 +54,17 @@ def closure(deps: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str
 
 
 def pack(build_dir: Path, release: str, config: Mapping[str, str], instead: Mapping[str, Path], image: Path) -> None:
-    """Write the erofs ``image`` with the modules of requirements.yaml; ``instead`` maps names to modules
-    of ours, which take the place of the kernel's own if it has them. Raises KernelError if the build lacks a module."""
+    """Write the erofs ``image`` with the modules of requirements.yaml.
+
+    ``instead`` maps names to modules of the harness; each replaces the kernel's own of that name, if there is one.
+    Raises KernelError if the build lacks a module."""
     wanted = requirements().modules
     with tempfile.TemporaryDirectory(dir=image.parent) as tmp:
         everything, packed = Path(tmp, "all"), Path(tmp, "packed")
         kos = {f"kernel/{ko}": build_dir / ko for ko in listed(build_dir) if name_of(ko) not in instead}
         kos |= {f"updates/{path.name}": path for path in instead.values()}
         for missing in (path for path in kos.values() if not path.is_file()):
-            raise KernelError(f"{missing} is not there", hint=f"make -C {build_dir} modules")
+            raise KernelError(f"{missing} is missing", hint=f"make -C {build_dir} modules")
         deps = _depmod(everything, build_dir, release, kos, link=True)
         chosen = closure(deps, [*wanted.boot, *wanted.on_demand])
         _depmod(packed, build_dir, release, {ko: kos[ko] for ko in chosen}, link=False)
@@ -73,7 +76,7 @@ def pack(build_dir: Path, release: str, config: Mapping[str, str], instead: Mapp
 
 
 def _depmod(top: Path, build_dir: Path, release: str, kos: Mapping[str, Path], *, link: bool) -> dict[str, list[str]]:
-    """Lay out lib/modules/<release> with these modules, index it, and return its dependencies."""
+    """Fill lib/modules/<release> with these modules, index it, and return their dependencies."""
     tree = top / "lib" / "modules" / release
     tree.mkdir(parents=True)
     for name in _INDEXES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel modules of our own, built against the kernel under test in a copy of their source."""
+"""Out-of-tree modules of the harness, built against the kernel under test in a copy of their sources."""
 
 import filecmp
 import shutil
@@ -9,35 +9,25 @@ from pathlib import Path
 from harness.errors import KernelBuildError
 from harness.host.files import disk_full_reported, write_atomically
 from harness.kernel.build import kbuild
-from harness.kernel.cache import cache_path, digest
 from harness.progress import Phase
-
-RELEASE = "include/config/kernel.release"
 
 
 @dataclass(frozen=True)
-class Built:
-    """A built kernel that modules can be built against; ``work`` is where their copies live."""
+class BuiltKernel:
+    """A built kernel that modules can be built against."""
 
     source: Path
+    """The source that it was built from."""
     build_dir: Path
+    """Its build directory."""
     work: Path
-
-
-def original_of(build_dir: Path) -> Path:
-    """The build that one of ``ready.with_modules`` is made of; any other is its own. Our modules are built against that
-    one: another path would rebuild them."""
-    return (build_dir / RELEASE).resolve().parents[2]
-
-
-def work_of(build_dir: Path) -> Path:
-    """Where our own modules are built against this kernel. Its lock is the build's, too."""
-    original = original_of(build_dir)
-    return cache_path("external", f"{original.name}-{digest(str(original))}")
+    """The directory for copies of module sources, one directory for each."""
 
 
 def sync(files: dict[str, Path], work: Path) -> None:
-    """Make ``work`` hold exactly these sources, by name; what is unchanged keeps its date, so make leaves it alone."""
+    """Make ``work`` hold copies of exactly these sources, by name.
+
+    An unchanged file keeps its date, so make does not build it again."""
     work.mkdir(parents=True, exist_ok=True)
     listing = work / "harness-sources"
     old = set(listing.read_text().split("\n")) if listing.exists() else set()
@@ -50,14 +40,14 @@ def sync(files: dict[str, Path], work: Path) -> None:
     write_atomically(listing, "\n".join(sorted(files)))
 
 
-def build(built: Built, name: str, files: dict[str, Path], step: Phase) -> list[Path]:
-    """Build the modules of one directory of sources (a Kbuild Makefile among them); returns its .ko files.
+def build(kernel: BuiltKernel, name: str, files: dict[str, Path], step: Phase) -> list[Path]:
+    """Build the modules of one directory of sources (a Kbuild Makefile among them); return its .ko files.
 
     Raises KernelBuildError if they do not compile against this kernel."""
-    work = built.work / name
+    work = kernel.work / name
     with disk_full_reported():
         sync(files, work)
-    kbuild.build_external(built.build_dir, built.source, work, step)
+    kbuild.build_external(kernel.build_dir, kernel.source, work, step)
     modules = sorted(work.glob("*.ko"))
     if not modules:
         raise KernelBuildError(f"{work} built no module", hint=f"the whole output: {work / 'harness-build.log'}")
@@ -65,8 +55,7 @@ def build(built: Built, name: str, files: dict[str, Path], step: Phase) -> list[
 
 
 def sources_in(directory: Path) -> dict[str, Path]:
-    """The sources of one directory, by name, without what Kbuild generates there."""
-    kept = (
-        p for p in sorted(directory.iterdir()) if p.suffix in (".c", ".h", ".S") or p.name in ("Makefile", "Kbuild")
-    )
-    return {p.name: p for p in kept if not p.name.endswith(".mod.c")}
+    """Return the sources of one directory, by name, without the files that Kbuild generates there."""
+    sources = [path for path in sorted(directory.iterdir()) if path.suffix in (".c", ".h", ".S")]
+    makefiles = [directory / name for name in ("Makefile", "Kbuild") if (directory / name).exists()]
+    return {path.name: path for path in [*sources, *makefiles] if not path.name.endswith(".mod.c")}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.host import process
+from harness.host.faults import host_fault
 from harness.host.packages import find
-from harness.kernel.build.diagnose import host_fault
 from harness.kernel.cache import cache_path, digest
 from harness.kernel.source import mail
 from harness.kernel.source.mail import Patch

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import KernelLacksFeature, UsageError
-from harness.kernel import features
-from harness.kernel.build import kconfig
+from harness.kernel.build import features, kconfig
 from harness.kernel.build.kconfig import Requirement
 from harness.kernel.model import Flavour, RxeSupport
-from harness.kernel.uapi import parse
+from harness.kernel.source.uapi import parse_export
 
 # include/uapi/linux/vfio.h of 7.2.12, shortened
 HEADER_7_2 = """\
@@ -102,7 +101,7 @@ def test_what_an_option_hangs_on_is_named_only_if_it_is_off() -> None:
     cdev = Requirement(any=["VFIO_DEVICE_CDEV"], needs=["VFIO", "IOMMUFD"], since="6.6", why="cases open devices")
     assert kconfig.unmet({"VFIO": "m"}, [cdev]) == [
         "CONFIG_VFIO_DEVICE_CDEV=m: cases open devices "
-        "(it depends on CONFIG_IOMMUFD, which is off; the option is in Linux since 6.6)"
+        "(it depends on CONFIG_IOMMUFD, which is off; Linux has the option since 6.6)"
     ]
 
 
@@ -121,30 +120,30 @@ def test_all_that_is_missing_is_told_at_once() -> None:
 
 
 def test_export_uapi_of_today() -> None:
-    uapi = parse(HEADER_7_2)
+    uapi = parse_export(HEADER_7_2)
     assert uapi is not None
     assert (uapi.number, uapi.layout) == (11, "ranges")
     assert [name for _, name in uapi.fields] == ["region_index", "open_flags", "flags", "nr_ranges", "dma_ranges"]
 
 
 def test_export_uapi_of_2022() -> None:
-    uapi = parse(HEADER_V1)
+    uapi = parse_export(HEADER_V1)
     assert uapi is not None
     assert (uapi.number, uapi.layout) == (3, "single")
     assert uapi.fields[-1] == ("__u64", "length")
 
 
 def test_no_export_no_uapi() -> None:
-    assert parse("#define VFIO_DEVICE_FEATURE_BUS_MASTER 10\n") is None
+    assert parse_export("#define VFIO_DEVICE_FEATURE_BUS_MASTER 10\n") is None
 
 
 def test_export_is_known_by_option_or_by_uapi() -> None:
     parts = {"VFIO_PCI_CORE": "m", "PCI_P2PDMA": "y", "DMA_SHARED_BUFFER": "y"}
     assert features.has_export({"VFIO_PCI_DMABUF": "y"}, None)
-    assert features.has_export(parts, parse(HEADER_V1))
+    assert features.has_export(parts, parse_export(HEADER_V1))
     assert not features.has_export(parts, None)
     del parts["PCI_P2PDMA"]
-    assert not features.has_export(parts, parse(HEADER_V1))
+    assert not features.has_export(parts, parse_export(HEADER_V1))
     with pytest.raises(KernelLacksFeature, match=r"Linux 6\.1 has no vfio-pci dma-buf export"):
         features.require_export(parts, None, "Linux 6.1")
 

@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 from harness.kernel.modules import rxe
-from harness.kernel.modules.oot import Built
+from harness.kernel.modules.oot import BuiltKernel
 from harness.progress import Phase, silent
 
 STEP = Phase(silent, "test")
 
 
 @pytest.fixture
-def built(tmp_path: Path) -> Built:
+def built(tmp_path: Path) -> BuiltKernel:
     sources = tmp_path / "linux" / "drivers" / "infiniband" / "sw" / "rxe"
     sources.mkdir(parents=True)
     (sources / "rxe_verbs.c").write_text("static const struct ib_device_ops rxe_dev_ops = {\n};\n")
-    return Built(tmp_path / "linux", tmp_path / "build", tmp_path / "work")
+    return BuiltKernel(tmp_path / "linux", tmp_path / "build", tmp_path / "work")
 
 
-def test_an_rxe_that_has_them_is_left_alone(built: Built) -> None:
+def test_an_rxe_that_has_them_is_left_alone(built: BuiltKernel) -> None:
     source = built.source / "drivers/infiniband/sw/rxe/rxe_verbs.c"
     source.write_text("\t.reg_user_mr_dmabuf = rxe_reg_user_mr_dmabuf,\n")
     support, module = rxe.build(built, {"RDMA_RXE": "y"}, STEP)
@@ -30,7 +30,7 @@ def test_an_rxe_that_has_them_is_left_alone(built: Built) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"), [({}, "CONFIG_RDMA_RXE is not set"), ({"RDMA_RXE": "y"}, "CONFIG_RDMA_RXE=y")]
 )
-def test_a_kernel_that_cannot_have_them_says_why(built: Built, config: dict[str, str], reason: str) -> None:
+def test_a_kernel_that_cannot_have_them_says_why(built: BuiltKernel, config: dict[str, str], reason: str) -> None:
     support, module = rxe.build(built, config, STEP)
     assert (support.how, module) == ("absent", None)
     assert reason in support.reason
@@ -41,7 +41,7 @@ def test_without_the_source_it_says_so() -> None:
 
 
 def test_additions_that_do_not_apply_name_the_patch(
-    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: BuiltKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "recipe").mkdir()
     patch = "--- a/rxe_verbs.c\n+++ b/rxe_verbs.c\n@@ -1,2 +1,2 @@\n-no such line\n-nor this\n+new\n+lines\n"
