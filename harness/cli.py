@@ -15,7 +15,7 @@ import pytest
 from harness import __version__, bugs, paths
 from harness.cases import contract as coverage
 from harness.cases.suites import DEFAULT_SUITE
-from harness.commands import bench, doctor, mutants, repro, shell
+from harness.commands import bench, doctor, mutants, new, repro, shell
 from harness.commands import bisect as bisection
 from harness.commands import check_bugs as check
 from harness.commands.base_vs_series import base_vs_series as versus
@@ -292,6 +292,9 @@ def coverage_(as_json: bool) -> None:
 def machines(as_json: bool) -> None:
     """List the machines of vm-configs/: what each is for, and what it lacks."""
     click.echo(machines_as_json() if as_json else machines_as_text())
+
+
+cli.add_command(new.command)
 
 
 def main() -> None:
