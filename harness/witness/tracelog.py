@@ -9,7 +9,9 @@ and so do QMP commands: once a QMP command has returned, no access that began be
 import itertools
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -19,26 +21,36 @@ SETTLE_TIMEOUT_S = 30.0
 MAX_LINE_BYTES = 4096
 MAX_EVENTS = 100_000
 
-# ``-msg timestamp=on`` puts "<thread>@<Unix time>:" in front.
-_LINE = re.compile(r"(?:\d{1,12}@(?P<time>\d{1,12}\.\d{1,9}):)?(?P<event>[a-z]\w{0,80}) (?P<arguments>.*)")
+# What ``-msg timestamp=on`` puts in front of an event: "<thread>@<Unix time>:" up to QEMU 10.0, then ISO 8601 in UTC
+# (11.1: "2026-11-21T13:24:17.763312Z "). A time that cannot be read costs the time, never the event.
+_UNIX = r"\d{1,12}@(?P<unix>\d{1,12}\.\d{1,9}):"
+_ISO = r"(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z) "
+_LINE = re.compile(rf"(?:{_UNIX}|{_ISO})?(?P<event>[a-z]\w{{0,80}}) (?P<arguments>.*)")
 
 
 @dataclass(frozen=True)
 class TraceLine:
-    """One event. ``time``: Unix time in seconds, None where QEMU writes none."""
+    """One event of QEMU's trace."""
 
     event: str
     arguments: str
     time: float | None = None
+    """Unix time in seconds; None where QEMU writes none."""
 
 
 def parse_line(line: str) -> TraceLine | None:
-    """A trace event's line, or None for anything else that QEMU logs."""
+    """Return a trace event's line, or None for anything else that QEMU logs."""
     match = _LINE.fullmatch(line)
-    if match is None:
-        return None
-    time = match["time"]
-    return TraceLine(match["event"], match["arguments"], float(time) if time else None)
+    return TraceLine(match["event"], match["arguments"], _time(match)) if match else None
+
+
+def _time(match: re.Match[str]) -> float | None:
+    if match["unix"]:
+        return float(match["unix"])
+    if match["iso"]:
+        with suppress(ValueError):  # no such date
+            return datetime.fromisoformat(match["iso"]).timestamp()
+    return None
 
 
 def read_lines(path: Path, mark: int, events: Collection[str]) -> Iterator[TraceLine]:

@@ -57,8 +57,28 @@ def test_doorbell_formats(line: str, expected: Doorbell) -> None:
     assert doorbells(line) == [expected]
 
 
-def test_a_timestamp_is_unix_time() -> None:
-    assert doorbells("9@1795205860.5:pci_nvme_mmio_doorbell_sq sqid 1 new_tail 2")[0].time == 1795205860.5
+@pytest.mark.parametrize(
+    ("prefix", "time"),
+    [
+        ("9@1795205860.5:", 1795205860.5),
+        ("2026-11-21T13:24:17.763312Z ", 1795267457.763312),  # QEMU 11.1.3
+        ("2026-11-21T13:24:17Z ", 1795267457.0),
+        ("2026-13-45T99:24:17.763312Z ", None),
+        ("", None),
+    ],
+)
+def test_a_timestamp_becomes_unix_time(prefix: str, time: float | None) -> None:
+    (seen,) = doorbells(f"{prefix}pci_nvme_mmio_doorbell_sq sqid 0 new_tail 3")
+    assert seen == Doorbell("sq", 0, 3)
+    assert seen.time == time
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["2026-11-21T13:24:17.763312Z", "2026-11-21 13:24:17Z ", "2026-11-21T13:24:17.763312+01:00 ", "9@1795205860:", " "],
+)
+def test_a_line_with_another_prefix_is_no_event(prefix: str) -> None:
+    assert parse_line(f"{prefix}pci_nvme_mmio_doorbell_sq sqid 0 new_tail 3") is None
 
 
 def test_captured_faults_and_the_guests_log_which_lost_one_of_them() -> None:
@@ -142,7 +162,14 @@ def test_a_line_still_being_written_is_left_for_the_next_read(tmp_path: Path) ->
     assert list(read_lines(tmp_path / "none", 0, {"event"})) == []
 
 
-@given(st.one_of(st.text(), st.from_regex(r"(\d+@\d+\.\d+:)?(vtd_dmar_fault|pci_nvme_ub_db_wr_misaligned) .*")))
+@given(
+    st.one_of(
+        st.text(),
+        st.from_regex(
+            r"(\d+@\d+\.\d+:|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ )?(vtd_dmar_fault|pci_nvme_ub_db_wr_misaligned) .*"
+        ),
+    )
+)
 def test_no_line_raises(line: str) -> None:
     assert len(doorbells(line)) + len(faults(line)) + len(list(parse_console(line))) <= 3 * max(1, len(line))
 
