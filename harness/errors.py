@@ -65,6 +65,10 @@ class QemuDied(HarnessError):
     """QEMU was killed, or aborted, while a case ran. A shutdown or panic of the guest is ``GuestCrashed`` instead."""
 
 
+class BlindWitness(HarnessError):
+    """A witness did not see what its self-check made happen, so no verdict may rely on it. The message names it."""
+
+
 class AgentLost(HarnessError):
     """The SSH connection or the agent process ended, but the guest is alive."""
 

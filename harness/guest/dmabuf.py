@@ -81,6 +81,10 @@ def udmabuf(length: int) -> DmaBuf:
 
 def bufinfo() -> list[dict[str, str]]:
     """The dma-bufs alive in the guest, from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
-    rows = [line.split("\t") for line in BUFINFO.read_text().splitlines()]
+    text = BUFINFO.read_text()
+    rows = [line.split("\t", 6) for line in text.splitlines()]
     # A buffer's row, unlike the heading: size flags mode count exp_name ino name.
-    return [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]
+    found = [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]
+    if f"\nTotal {len(found)} objects, " not in text:  # another layout would make every leak invisible
+        raise ValueError(f"{BUFINFO}: {len(found)} buffers found, but it ends with {text[-80:]!r}")
+    return found

@@ -43,6 +43,7 @@ SERVICES = (
     "races",
     "leaks",
     "page_table",
+    "stimuli",
     "verbs",
 )
 

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.errors import BlindWitness, HarnessError
 from harness.report.record import RunDirectory
 from harness.report.text import summarise
 from harness.run.judge import judge
 from harness.run.known_issues import KnownIssues, catalogue
 from harness.run.setup import SessionPool, Setup
-from harness.session import Session
+from harness.session import Session, Stimuli
 from harness.verdict import NEEDS_FRESH_MACHINE, CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord
-from harness.witness import Watch, Witnesses
+from harness.witness import Watch, Witnesses, prove
 
 MAX_CALLS = 60
 """Calls into the guest that a case's evidence keeps: those nearest to its end."""
+BLIND_BOOTS = 2
+"""After so many boots in a row with a blind witness, no further one is worth its time."""
 MAX_NOTE = 16 * 1024
 """Characters of one note of an exception that go into the evidence."""
 
@@ -81,6 +83,7 @@ class Run:
         self._positions: list[int] = []
         self._pool = SessionPool(setup, directory.path)
         self._witnesses: tuple[Session, Witnesses] | None = None
+        self._blind: list[BlindWitness] = []
         self._known = KnownIssues(catalogue(), setup.kernel.release, setup.machine.name)
         self._began = time.monotonic()
 
@@ -90,14 +93,27 @@ class Run:
 
     def session_for(self, case: Case) -> Session:
         """A session that is alive, with nothing open in it, watched on behalf of ``case``."""
+        if len(self._blind) == BLIND_BOOTS:
+            raise self._blind[-1]
         session = self._pool.get()
-        case.began = time.monotonic()  # a boot is not the case's time
         if self._witnesses is None or self._witnesses[0] is not session:
-            self._witnesses = session, Witnesses(session.machine)
+            self._witnesses = session, self._proven_witnesses(session)
+        case.began = time.monotonic()  # the time of a boot and of the witnesses' self-checks is not the case's
         case.watch = self._witnesses[1].watch()
         case.ran_in = session.machine.trace_path.parent.name
         session.agent.on_call = case.on_call
         return session
+
+    def _proven_witnesses(self, session: Session) -> Witnesses:
+        """Return the witnesses of a session just booted. Raises BlindWitness if one does not see."""
+        witnesses = Witnesses(session.machine)
+        try:
+            prove(witnesses, session.machine, Stimuli(session))
+        except BlindWitness as blind:
+            self._blind.append(blind)
+            raise
+        self._blind.clear()
+        return witnesses
 
     def conclude(self, case: Case) -> CaseRecord:
         """Judge a case that has ended; after a bad end, or with something left open, the next gets a fresh machine."""

@@ -9,6 +9,7 @@ from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
 from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.session import Session
+from harness.session.stimuli import Stimuli
 
 __all__ = [
     "HOLD_MS",
@@ -31,5 +32,6 @@ __all__ = [
     "Pending",
     "QueuedCommand",
     "Session",
+    "Stimuli",
     "Window",
 ]

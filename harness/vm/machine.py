@@ -76,6 +76,7 @@ class Machine:
         self.console = Console(self._files.console, self.check)
         self._exit_cause = ExitCause(self.console.tail, self.stderr_tail)
         self.trace_path = self._files.trace
+        self.stderr_path = self._files.stderr
         self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
         settled = settle(config, qemu)
         self._device_options = command.device_options(config, settled)

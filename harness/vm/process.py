@@ -24,8 +24,9 @@ from harness.vm.command import shown
 
 T = TypeVar("T")
 STDERR_TAIL = 16 * 1024
-NOISE = re.compile(r"warning: (TCG|host) doesn't support requested feature: ")
-"""One line per vCPU and feature of a CPU model that the accelerator lacks; the guest runs all the same."""
+NOISE = re.compile(r"warning: (TCG|host) doesn't support requested feature: |^vfio-harness: self-check: ")
+"""QEMU prints one line per vCPU and feature of a CPU model that the accelerator lacks; the guest runs all the same.
+The other line is the witness's own (harness/witness/selfcheck.py)."""
 
 
 class LoopThread:
@@ -85,7 +86,8 @@ class Process:
                 "no setpriv, by which QEMU dies with the harness", hint="apt-get install util-linux"
             )
         try:
-            with stderr.open("wb") as output:
+            stderr.unlink(missing_ok=True)
+            with stderr.open("ab") as output:  # append: the witness of stderr writes to it too
                 process = subprocess.Popen(
                     [setpriv, "--pdeathsig", "KILL", "--", *command],
                     stdin=subprocess.DEVNULL,

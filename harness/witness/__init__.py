@@ -4,6 +4,7 @@
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults
 from harness.witness.iommu_maps import IommuMap
+from harness.witness.selfcheck import prove
 from harness.witness.splat import Splat, find_splats
 from harness.witness.watch import Observed, Watch, Witnesses
 
@@ -18,4 +19,5 @@ __all__ = [
     "Watch",
     "Witnesses",
     "find_splats",
+    "prove",
 ]

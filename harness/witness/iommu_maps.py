@@ -5,6 +5,7 @@ and those of VT-d's second stage do not hold the type of memory."""
 import re
 from dataclasses import dataclass
 
+from harness.errors import BlindWitness
 from harness.witness.machine import Machine
 from harness.witness.tracelog import TraceLog
 
@@ -50,9 +51,23 @@ class IommuMaps:
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
         self._log.enable([_EVENT])
+        self._start = self._log.mark()
+        self._proven = False
 
     def since(self, mark: int, phys: int, length: int) -> list[IommuMap]:
         """Every map of these physical addresses, or of a part of them, since a mark of the trace."""
         self._log.settle()
+        self._prove()
         maps = (parse(line.arguments) for line in self._log.since(mark, [_EVENT]))
         return [found for found in maps if found and found.phys < phys + length and phys < found.phys + found.length]
+
+    def _prove(self) -> None:
+        """Require that the trace has shown one map since boot; a case maps its queues before it asks about a buffer.
+
+        Raises BlindWitness.
+        """
+        if not self._proven:
+            lines = self._log.since(self._start, [_EVENT])
+            self._proven = any(parse(line.arguments) for line in lines)
+        if not self._proven:
+            raise BlindWitness("blind witness, IOMMU map trace: it has not shown one map request since boot")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the witnesses need of a running machine: its QMP, its console, its trace file and its stderr."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,21 @@ class Console(Protocol):
         """What was printed after ``mark``, control characters escaped; of more than ``limit`` bytes, both ends."""
 
 
+class Event(Protocol):
+    """A QMP event."""
+
+    @property
+    def name(self) -> str:
+        """As QMP has it, such as ``RESUME``."""
+
+
+class Events(Protocol):
+    """The QMP events that arrived."""
+
+    def since(self, mark: int) -> Sequence[Event]:
+        """Return the events after ``mark``; 0 is the start."""
+
+
 class Machine(Protocol):
     """A started machine, or what is left of one."""
 
@@ -36,6 +51,18 @@ class Machine(Protocol):
     @property
     def console(self) -> Console:
         """Readable also after the machine's end."""
+
+    @property
+    def events(self) -> Events:
+        """What QEMU has reported by QMP since its start."""
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process."""
+
+    @property
+    def stderr_path(self) -> Path:
+        """The file that receives QEMU's stderr."""
 
     @property
     def trace_path(self) -> Path:

@@ -203,3 +203,13 @@ def test_bufinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bufinfo").write_text(BUFINFO)
     monkeypatch.setattr(dmabuf, "BUFINFO", tmp_path / "bufinfo")
     assert dmabuf.bufinfo() == [{"size": "04294967296", "exp_name": "vfio_pci_core", "ino": "00000012"}]
+
+
+@pytest.mark.parametrize("layout", [BUFINFO.replace("\t<none>", ""), BUFINFO.replace("Total 1 obj", "Total 2 obj"), ""])
+def test_bufinfo_in_another_layout_is_no_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    (tmp_path / "bufinfo").write_text(layout)
+    monkeypatch.setattr(dmabuf, "BUFINFO", tmp_path / "bufinfo")
+    with pytest.raises(ValueError, match="buffers found"):
+        dmabuf.bufinfo()

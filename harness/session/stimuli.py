@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Events that the machine's witnesses must see, for their self-checks."""
+
+from collections.abc import Sequence
+
+from harness.session.session import Session
+
+QUEUES = 320 << 30
+"""An address at which no device of a fresh machine may reach anything. It is above memory, and in reach of a 39-bit
+IOMMU."""
+
+
+class Stimuli:
+    """Makes the guest of a freshly booted session do what its witnesses must see.
+
+    Every method may raise KernelErrno, AgentError, or what ended the VM.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._agent = session.agent
+        machine = session.machine.config
+        self._controllers = [device.id for device, _ in machine.walk() if device.type == "nvme"]
+        self.has_controller = bool(self._controllers)
+        """Whether the machine has doorbells."""
+        self.has_iommu = machine.iommu is not None
+        """Whether the machine can refuse a DMA."""
+
+    def requester(self) -> str:
+        """Return the PCI address of the controller that ``ring`` and ``fetch`` use."""
+        return self._session.bdf(self._controllers[0])
+
+    def ring(self, writes: Sequence[tuple[int, int, int]]) -> None:
+        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to a controller.
+
+        The admin queues have two entries, and are empty.
+        """
+        self._agent.call("stimuli", "ring", bdf=self.requester(), writes=list(writes), queues=QUEUES)
+
+    def fetch(self) -> int | None:
+        """Have the controller read from an address that it may not reach. Return the address, or None if it could."""
+        refused = self._agent.call("stimuli", "fetch", bdf=self.requester(), queues=QUEUES)
+        return QUEUES if refused else None
+
+    def log(self, text: str) -> None:
+        """Write a record to the guest kernel's log; ``text`` begins with its level, ``<4>``."""
+        self._agent.call("stimuli", "log", text=text)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each witness proves on every fresh boot that it sees.
+
+A blind witness is worse than none: a case that expects a doorbell fails on a good kernel, and one that expects silence
+passes on a broken one. So each check makes something happen and requires that the witness saw it, through the same
+parser as in a case. The checks come before the first case's marks, so no case sees them.
+
+``IommuMaps`` checks itself at its first use, for only what a case does maps anything. The witnesses inside the guest
+check each answer: harness/guest/dmabuf.py (bufinfo) and the cases about page tables.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.errors import AgentError, BlindWitness, KernelErrno
+from harness.escape import escaped
+from harness.witness.doorbell import DOORBELLS, Doorbell
+from harness.witness.machine import CONSOLE_LIMIT, Machine
+from harness.witness.qemu_stderr import parse_stderr
+from harness.witness.splat import find_splats
+
+if TYPE_CHECKING:
+    from harness.witness.watch import Witnesses
+
+CONSOLE_S = 10.0
+"""For a record of the guest's log to reach the console file: milliseconds on an idle host."""
+POLL_S = 0.002
+
+# What is written to BAR0, as (offset, width, value), and the doorbell that the witness must report. The admin queues
+# have two entries and are empty: 0 moves nothing. Queue 60 does not exist. Each row is another of QEMU's trace events.
+RINGS: Sequence[tuple[tuple[int, int, int], Doorbell]] = (
+    ((DOORBELLS, 4, 0), Doorbell("sq", 0, 0)),
+    ((DOORBELLS + 4, 4, 0), Doorbell("cq", 0, 0)),
+    ((DOORBELLS, 4, 0xFFFF), Doorbell("sq", 0, 0xFFFF, accepted=False)),
+    ((DOORBELLS + 4, 4, 0xFFFF), Doorbell("cq", 0, 0xFFFF, accepted=False)),
+    ((DOORBELLS + 8 * 60, 4, 1), Doorbell("sq", 60, None, accepted=False)),
+    ((DOORBELLS + 8 * 60 + 4, 4, 1), Doorbell("cq", 60, None, accepted=False)),
+    ((DOORBELLS + 2, 2, 1), Doorbell("sq", 0, None, accepted=False)),
+)
+
+SPLAT = "WARNING in vfio_harness_self_check"
+LOG_RECORD = """<4>vfio-harness: self-check of the console; this is no fault of the kernel:
+WARNING: at vfio_harness_self_check+0x0/0x0
+---[ end trace 0000000000000000 ]---
+"""
+"""At KERN_WARNING, the level of a WARN: a console that hides these hides splats."""
+
+STDERR_LINE = "vfio-harness: self-check: Blocked re-entrant IO\n"
+
+
+class Stimuli(Protocol):
+    """What a self-check has the guest do."""
+
+    has_controller: bool
+    has_iommu: bool
+
+    def requester(self) -> str:
+        """Return the PCI address of the controller that ``ring`` and ``fetch`` use."""
+
+    def ring(self, writes: Sequence[tuple[int, int, int]]) -> None:
+        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to a controller."""
+
+    def fetch(self) -> int | None:
+        """Have a device read from an address that it may not reach. Return the address, or None if it could."""
+
+    def log(self, text: str) -> None:
+        """Write a record to the guest kernel's log."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The self-check of one witness."""
+
+    witness: str
+    """Its name in a verdict."""
+    used: Callable[[Stimuli], bool]
+    """Whether any verdict on this machine relies on it."""
+    missed: Callable[["Witnesses", Machine, Stimuli], str]
+    """Stimulates the witness; returns what it did not see, or an empty string."""
+
+
+def prove(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> None:
+    """Check every witness that this machine uses. About 30 ms.
+
+    Raises BlindWitness, or what ended the VM.
+    """
+    for check in CHECKS:
+        if not check.used(stimuli):
+            continue
+        try:
+            missed = check.missed(witnesses, machine, stimuli)
+        except (AgentError, KernelErrno, OSError) as error:
+            missed = f"its self-check could not be made: {error}"
+        if missed:
+            raise BlindWitness(
+                f"blind witness, {check.witness}: {missed}",
+                hint="the files of this machine in the run's results show what QEMU and the guest wrote",
+            )
+
+
+def _events(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+    """QEMU starts stopped (-S): the harness's ``cont`` makes a RESUME event."""
+    return "" if any(event.name == "RESUME" for event in machine.events.since(0)) else "no RESUME event of the start"
+
+
+def _stderr(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+    """A line through QEMU's own descriptor, in the words of a warning that invalidates a case."""
+    mark = machine.stderr_path.stat().st_size
+    with Path(f"/proc/{machine.pid}/fd/2").open("a", encoding="ascii") as stderr:
+        stderr.write(STDERR_LINE)
+    with machine.stderr_path.open("rb") as written:
+        written.seek(mark)
+        seen = parse_stderr(escaped(written.read()))
+    return "" if any(line.invalidates for line in seen) else "a warning written to it did not reach the file"
+
+
+def _doorbells(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+    mark = witnesses.doorbells.mark()
+    stimuli.ring([write for write, _ in RINGS])
+    seen = witnesses.doorbells.since(mark)
+    missing = [str(doorbell) for _, doorbell in RINGS if doorbell not in seen]
+    return f"the guest's CPU rang {len(RINGS)} doorbells; not seen: {', '.join(missing)}" if missing else ""
+
+
+def _faults(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+    mark = witnesses.faults.mark()
+    address = stimuli.fetch()
+    if address is None:
+        return "no DMA could be made to fault: the IOMMU let a fresh device reach an address that nothing maps"
+    requester = stimuli.requester()
+    for fault in witnesses.faults.since(mark):
+        if (fault.device, fault.address, fault.write or False) == (requester, address, False):
+            return ""
+    return f"{requester} was refused a DMA read from {address:#x}; not seen"
+
+
+def _console(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+    mark = machine.console.mark()
+    stimuli.log(LOG_RECORD)
+    deadline = time.monotonic() + CONSOLE_S
+    while SPLAT not in [splat.title for splat in find_splats(machine.console.since(mark, CONSOLE_LIMIT))]:
+        if machine.lost is not None:
+            raise machine.lost
+        if time.monotonic() > deadline:
+            return f"a WARNING in the kernel's log was not found on the console within {CONSOLE_S:g} s"
+        time.sleep(POLL_S)
+    return ""
+
+
+def _always(stimuli: Stimuli) -> bool:
+    return True
+
+
+# The console comes last: when its record is there, what the kernel logged about the refused DMA is there too, and no
+# case finds that in its own part of the console.
+CHECKS = (
+    Check("QMP events", _always, _events),
+    Check("QEMU's stderr", _always, _stderr),
+    Check("doorbell trace", lambda stimuli: stimuli.has_controller, _doorbells),
+    Check("IOMMU fault trace", lambda stimuli: stimuli.has_iommu and stimuli.has_controller, _faults),
+    Check("console", _always, _console),
+)
