@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A buffer of more than 4 GiB in a BAR of RAM, as a GPU's framebuffer is: every byte is where it belongs."""
-
-from collections.abc import Callable
+"""A buffer of more than 4 GiB in a BAR of RAM, as a GPU's framebuffer is: every byte is in its place."""
 
 import pytest
 
+from harness.cases.constants import PAGE
 from harness.cases.must import must
+from harness.cases.triggers import importers
+from harness.cases.types import Attach
 from harness.errors import ImporterRefused
-from harness.session import Attachment, Cmb, DmaBuf, Importer, Nvme
+from harness.session import Cmb, DmaBuf, Importer, Nvme
 from harness.witness import Watch
 
 pytestmark = [pytest.mark.machine("big-bar"), pytest.mark.contract("big-bar", "importers.large")]
 
 GIB = 1 << 30
-PAGE = 0x1000
 START, SIZE = 1 * GIB, 6 * GIB
-LARGEST_ENTRY = 0xFFFFF000
-"""Bytes of an SG entry, at most: whole pages in 32 bits (drivers/dma-buf/dma-buf-mapping.c, MAX_SG_ENT_SZ)."""
+MAX_SG_ENT_SZ = 0xFFFFF000
+"""The largest SG entry in bytes: whole pages in 32 bits (drivers/dma-buf/dma-buf-mapping.c)."""
 
 PLACES = {
     "the start": 0,
-    "the seam of two SG entries": LARGEST_ENTRY - 3,
+    "the seam of two SG entries": MAX_SG_ENT_SZ - 3,
     "4 GiB": 4 * GIB - 5,
     "5 GiB": 5 * GIB,
     "the end": SIZE - 61,
 }
+"""Offsets in the buffer."""
 LENGTH = 61
 
 
@@ -35,45 +36,46 @@ def memory(nvme: Nvme) -> Cmb:
 
 
 @pytest.fixture
-def buffer(nvme: Nvme, memory: Cmb) -> DmaBuf:
+def big_buffer(nvme: Nvme, memory: Cmb) -> DmaBuf:
     """6 GiB of it, from 1 GiB on."""
     return nvme.device.export(memory.region, [(START, SIZE)])
 
 
 def content(place: str, seed: int) -> bytes:
-    """Bytes that are found at one place only."""
+    """Make bytes that differ between any two places."""
     return bytes((seed + 31 * list(PLACES).index(place) + at) & 0xFF for at in range(LENGTH))
 
 
-def test_big_buffer_is_reached_everywhere(nvme: Nvme, memory: Cmb, buffer: DmaBuf, importer: Importer) -> None:
+def test_big_buffer_is_reached_everywhere(nvme: Nvme, memory: Cmb, big_buffer: DmaBuf, importer: Importer) -> None:
     """An importer of 6 GiB writes and reads at both ends, across SG entries, and beyond 4 GiB."""
-    must(buffer.size() == SIZE, "an export of more than 4 GiB has the size that was asked for", buffer.size())
-    window = importer.attach(buffer)
+    size = big_buffer.size()
+    must(size == SIZE, "an export of more than 4 GiB has the requested size", size)
+    window = importer.attach(big_buffer)
     for place, offset in PLACES.items():
         window.write(offset, content(place, 1))
     for place, offset in PLACES.items():
         found = nvme.device.read(memory.region, START + offset, LENGTH)
-        must(found == content(place, 1), f"what is written at {place} of a large buffer is there in the BAR", found)
+        must(found == content(place, 1), f"the BAR holds what was written at {place} of a large buffer", found)
         nvme.device.write(memory.region, START + offset, content(place, 101))
     for place, offset in PLACES.items():
         found = window.read(offset, LENGTH)
-        must(found == content(place, 101), f"what is in the BAR is read at {place} of a large buffer", found)
+        must(found == content(place, 101), f"an importer reads the BAR at {place} of a large buffer", found)
 
 
-def test_part_of_a_big_buffer(nvme: Nvme, memory: Cmb, buffer: DmaBuf, importer: Importer) -> None:
+def test_part_of_a_big_buffer(nvme: Nvme, memory: Cmb, big_buffer: DmaBuf, importer: Importer) -> None:
     """An importer of 1 GiB at 4.5 GiB of the buffer reaches that part of it."""
     start = 4 * GIB + GIB // 2
-    nvme.device.write(memory.region, START + PLACES["5 GiB"], bytes(LENGTH))  # what is there may be of a case before
-    window = importer.attach(buffer, start, GIB)
+    nvme.device.write(memory.region, START + PLACES["5 GiB"], bytes(LENGTH))  # an earlier case may have written there
+    window = importer.attach(big_buffer, start, GIB)
     window.write(PLACES["5 GiB"] - start, content("5 GiB", 7))
     found = nvme.device.read(memory.region, START + PLACES["5 GiB"], LENGTH)
     must(found == content("5 GiB", 7), "a part is imported from where it starts, beyond 4 GiB too", found)
 
 
 @pytest.mark.contract("big-bar", "lifecycle.reset", "importers.large")
-def test_reset_revokes_all_of_a_big_buffer(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
-    """VFIO_DEVICE_RESET leaves no part of a large mapping alive, and a new one reaches all of it again."""
-    old = importer.attach(buffer)
+def test_reset_revokes_all_of_a_big_buffer(nvme: Nvme, big_buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """VFIO_DEVICE_RESET revokes every part of a large mapping, and a new mapping reaches every part."""
+    old = importer.attach(big_buffer)
     nvme.device.reset()
     nvme.start()
     memory = nvme.pmr()
@@ -84,17 +86,17 @@ def test_reset_revokes_all_of_a_big_buffer(nvme: Nvme, buffer: DmaBuf, importer:
             old.write(offset, content(place, 99))
         except ImporterRefused:
             refused = True
-        must(refused or watch.faults(mark), f"at {place} of a revoked mapping a write is refused")
+        must(refused or watch.faults(mark), f"a write at {place} of a revoked mapping is refused")
         found = nvme.device.read(memory.region, START + offset, LENGTH)
-        must(found == before, f"at {place} of a revoked mapping nothing arrives", found)
-    new = importer.attach(buffer)
+        must(found == before, f"a write at {place} of a revoked mapping changes nothing", found)
+    new = importer.attach(big_buffer)
     for place, offset in PLACES.items():
         must(new.read(offset, LENGTH) == content(place, 11), f"a new mapping reaches {place}")
 
 
-def test_entries_are_whole_pages(buffer: DmaBuf, attach: Callable[..., Attachment]) -> None:
-    """Where one SG entry cannot hold it all, each begins and ends with a page, and where the last one ended."""
-    attachment = attach(buffer)
+def test_entries_are_whole_pages(big_buffer: DmaBuf, attach: Attach) -> None:
+    """If one SG entry cannot hold a buffer, each entry is made of whole pages and continues the previous one."""
+    attachment = attach(big_buffer)
     attachment.map()
     table = attachment.table()
     odd = [entry for entry in table.entries if entry.address % PAGE or entry.length % PAGE]
@@ -106,13 +108,13 @@ def test_entries_are_whole_pages(buffer: DmaBuf, attach: Callable[..., Attachmen
 
 STRIDE = 8 * GIB // 512
 PIECES = [(STRIDE * (number * 197 % 512), PAGE) for number in range(512)]
-"""512 pages all over the BAR, no two of them together, and in no order."""
+"""512 pages all over the BAR, in no order, no two of them adjacent."""
 
 
 @pytest.mark.needs("many_ranges")
-@pytest.mark.parametrize("importer", ["rxe", "dma-api+edu"], indirect=True)
+@importers("rxe", "dma-api+edu")
 def test_scattered_all_over_a_big_bar(nvme: Nvme, memory: Cmb, importer: Importer) -> None:
-    """A buffer of 512 pages from all over 8 GiB has each of them where the export says, on either side of 4 GiB."""
+    """A buffer of 512 pages from all over 8 GiB has each page where the export says, below and above 4 GiB."""
     window = importer.attach(nvme.device.export(memory.region, PIECES))
     for number in range(0, len(PIECES), 64):
         (low, size), (high, _) = PIECES[number], PIECES[number + 1]

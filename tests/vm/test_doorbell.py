@@ -5,23 +5,22 @@ import pytest
 
 from harness.cases.must import must
 from harness.cases.probe import must_arrive, ring
-from harness.session import Importer, Nvme
+from harness.session import DmaBuf, Importer, Nvme
 from harness.witness import Watch
 
 pytestmark = pytest.mark.contract("doorbell", "importers.live")
 
 
-def test_doorbell_reaches_the_controller(nvme: Nvme, importer: Importer, watch: Watch) -> None:
+def test_doorbell_reaches_the_controller(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """A doorbell rung only through an importer makes the controller run the queued command."""
-    window = importer.attach(nvme.export_doorbells())
     queued = nvme.queue_identify()
-    result = ring(nvme, window, watch, queued=queued)
+    result = ring(nvme, importer.attach(buffer), watch, queued=queued)
     must_arrive(result, "a live mapping of the doorbell page reaches the device")
     must(result.values == [queued.tail], "one store of the importer is one write of that value", result)
 
 
-def test_no_doorbell_no_completion(nvme: Nvme, importer: Importer, watch: Watch) -> None:
-    """Control: attaching alone rings nothing, and a queued command that nobody rings does not run."""
-    importer.attach(nvme.export_doorbells())
+def test_no_doorbell_no_completion(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """Control: attaching rings no doorbell, and a command whose doorbell is not rung does not run."""
+    importer.attach(buffer)
     silence = ring(nvme, None, watch)
-    must(silence.nothing, "an importer that does nothing disturbs nothing", silence)
+    must(silence.nothing, "an idle importer does not access the device", silence)

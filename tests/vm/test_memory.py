@@ -1,43 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Nothing is lost: what kmemleak finds after every way in which an export, an import and a revoke can go."""
-
-from collections.abc import Callable, Mapping
+"""No memory is leaked, as kmemleak sees it, however an export, an import and a revoke end."""
 
 import pytest
 
+from harness.cases.constants import PAGE
 from harness.cases.must import must, must_fail
-from harness.session import Attachment, Importer, Nvme, Session
+from harness.cases.triggers import importers
+from harness.cases.types import Attach
+from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import FeatureClient, FeatureRequest
 from harness.session.leaks import leaks, summarize
 
-Attach = Callable[..., Attachment]
+pytestmark = [pytest.mark.contract("memory", "around.memory"), pytest.mark.needs("kmemleak")]
 
-PAGE = 4096
 TIMES = 64
-"""How often each is done: stale pointers hide some of what is lost, but not all of it."""
-REQUESTS = {
-    "an export": FeatureRequest(ranges=((0, PAGE), (0, PAGE))),
-    "a range refused": FeatureRequest(ranges=((0, PAGE), (0, 0))),
-    "bounds refused": FeatureRequest(ranges=((0, PAGE), (0, 1 << 40))),
-    "a region refused": FeatureRequest(region=5),
-}
-
-pytestmark = pytest.mark.contract("memory", "around.memory")
+"""Repetitions: stale pointers hide some leaked objects, but not all."""
+REQUESTS = [
+    FeatureRequest(ranges=((0, PAGE), (0, PAGE))),  # granted
+    FeatureRequest(ranges=((0, PAGE), (0, 0))),  # refused for a range
+    FeatureRequest(ranges=((0, PAGE), (0, 1 << 40))),  # refused for its bounds
+    FeatureRequest(region=5),  # refused for the region
+]
 
 
-@pytest.fixture(autouse=True)
-def seen(features: Mapping[str, bool]) -> None:
-    """A kernel that tells what it has lost."""
-    if not features["kmemleak"]:
-        pytest.skip("this kernel does not look for leaks (CONFIG_DEBUG_KMEMLEAK); FLAVOUR=debug does")
-
-
-@pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
+@importers("iommufd+nvme")
 def test_exports_lose_nothing(session: Session, importer: Importer, attach: Attach) -> None:
-    """Exports that are granted, refused, imported, revoked and outlived by their fd leave no memory behind."""
-    with leaks(session) as lost:
+    """An export leaks no memory, whether it is granted, refused, imported, revoked or outlives its device."""
+    with leaks(session) as leaked:
         nvme = session.open_nvme()
-        FeatureClient(session, nvme.device).request(*REQUESTS.values(), times=TIMES)
+        FeatureClient(session, nvme.device).request(*REQUESTS, times=TIMES)
         for _ in range(TIMES):
             buffer = nvme.export_doorbells()
             attachment, window = attach(buffer), importer.attach(buffer)
@@ -51,15 +42,15 @@ def test_exports_lose_nothing(session: Session, importer: Importer, attach: Atta
         nvme.device.close()
         outliving.close()
         session.reset()
-    must(not lost, "what an export allocates is given back", summarize(lost))
+    must(not leaked, "what an export allocates is given back", summarize(leaked))
 
 
-def test_maps_lose_nothing(session: Session, nvme: Nvme, attach: Attach) -> None:
-    """What a map allocates, its unmap gives back, whoever unmaps."""
-    with leaks(session) as lost:
-        attachment = attach(nvme.export_doorbells())
+def test_maps_lose_nothing(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """An unmap frees what the map allocated, whether the importer or a revoke causes it."""
+    with leaks(session) as leaked:
+        attachment = attach(buffer)
         attachment.cycle(TIMES)
         attachment.map()
         nvme.device.set_memory(False)
         session.reset()
-    must(not lost, "an unmap gives back what the map has allocated", summarize(lost))
+    must(not leaked, "an unmap gives back what the map has allocated", summarize(leaked))

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hot reset of a slot of several functions: what it resets it revokes, whichever function was asked."""
+"""Hot reset of a slot with several functions: it revokes whatever it resets, through any function."""
 
 import pytest
 
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
+from harness.cases.triggers import importers
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
 pytestmark = [pytest.mark.machine("multifunction"), pytest.mark.contract("multifunction", "lifecycle.hot-reset")]
 
 SLOT = ["nvme0", "nvme0f1", "edu0f2"]
-IMPORTERS = pytest.mark.parametrize("importer", ["iommufd+nvme", "rxe"], indirect=True)
 
 
 @pytest.fixture
@@ -20,45 +20,46 @@ def sibling(session: Session, nvme: Nvme) -> Nvme:
     return session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
 
 
-def test_hot_reset_tells_its_functions(session: Session, nvme: Nvme) -> None:
-    """The devices that a hot reset is said to reset are the functions of the slot, open or not."""
-    told = [(each["bus"], each["devfn"]) for each in nvme.device.hot_reset_info()]
-    due = []
+def test_hot_reset_info_lists_the_slot(session: Session, nvme: Nvme) -> None:
+    """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO lists each function of the slot, open or not."""
+    listed = [(each["bus"], each["devfn"]) for each in nvme.device.hot_reset_info()]
+    expected = []
     for function in SLOT:
         bus, slot, number = session.bdf(function)[5:].replace(".", ":").split(":")
-        due.append((int(bus, 16), int(slot, 16) << 3 | int(number)))
-    must(sorted(told) == sorted(due), "a hot reset of a function is told to reset all of its slot", told)
+        expected.append((int(bus, 16), int(slot, 16) << 3 | int(number)))
+    must(sorted(listed) == sorted(expected), "the hot reset info of a function lists all of its slot", listed)
 
 
-@IMPORTERS
+@importers("iommufd+nvme", "rxe")
 def test_hot_reset_revokes_the_siblings(nvme: Nvme, sibling: Nvme, importer: Importer, watch: Watch) -> None:
-    """A hot reset through one function revokes what every open function has exported, and un-revokes it after."""
-    both = {"the function that was asked": nvme, "its sibling": sibling}
-    buffers = {who: each.export_doorbells() for who, each in both.items()}
-    windows = {who: importer.attach(buffer) for who, buffer in buffers.items()}
-    for who, each in both.items():
-        must_arrive(ring(each, windows[who], watch), f"before the hot reset the mapping of {who} is live")
+    """A hot reset through one function revokes the exports of every open function, and un-revokes them after it."""
+    functions = {"the function that is reset": nvme, "its sibling": sibling}
+    buffers = {name: function.export_doorbells() for name, function in functions.items()}
+    windows = {name: importer.attach(buffer) for name, buffer in buffers.items()}
+    for name, function in functions.items():
+        must_arrive(ring(function, windows[name], watch), f"before the hot reset the mapping of {name} is live")
 
     nvme.device.hot_reset()
-    for who, each in both.items():
-        each.start()
-        must_be_blocked(ring(each, windows[who], watch), f"a hot reset kills the mappings of {who}")
-    for who, each in both.items():
-        result = ring(each, importer.attach(buffers[who]), watch)
-        must_arrive(result, f"after a hot reset a new mapping of {who} is live")
+    for name, function in functions.items():
+        function.start()
+        must_be_blocked(ring(function, windows[name], watch), f"a hot reset kills the mappings of {name}")
+    for name, function in functions.items():
+        result = ring(function, importer.attach(buffers[name]), watch)
+        must_arrive(result, f"after a hot reset a new mapping of {name} is live")
 
 
-@IMPORTERS
+@importers("iommufd+nvme", "rxe")
 def test_hot_reset_leaves_the_closed_alone(
     session: Session, nvme: Nvme, sibling: Nvme, importer: Importer, watch: Watch
 ) -> None:
-    """A hot reset un-revokes only what is open: the buffer of a function that was closed before it stays dead."""
+    """A hot reset does not un-revoke the buffer of a function that was closed before it."""
     buffer = sibling.export_doorbells()
     old = importer.attach(buffer)
     sibling.device.close()
     nvme.device.hot_reset()
     nvme.start()
-    with must_fail("ENODEV", "a hot reset does not bring back the buffer of a function that is closed"):
+    with must_fail("ENODEV", "after a hot reset the buffer of a closed function stays revoked"):
         importer.attach(buffer)
-    again = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
-    must_be_blocked(ring(again, old, watch), "a mapping of a function that was closed stays dead after a hot reset")
+    reopened = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
+    result = ring(reopened, old, watch)
+    must_be_blocked(result, "a mapping of a function that was closed stays dead after a hot reset")

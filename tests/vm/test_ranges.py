@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Buffers of several ranges: one address space for the importer, whatever order the BAR's pages come in."""
+"""Buffers of several ranges: the importer sees one contiguous space, in the order of the export."""
+
+from functools import partial
 
 import pytest
 
+from harness.cases.constants import PAGE, SCATTERLIST
 from harness.cases.must import must
-from harness.session import Importer, Nvme, Session
+from harness.cases.triggers import importers
+from harness.session import Cmb, Importer, Nvme, Session
 
-PAGE = 0x1000
+rows = partial(pytest.mark.contract, "ranges")
+pytestmark = pytest.mark.needs("many_ranges")
+
 SCATTERED = [(0x5000, PAGE), (0x2000, PAGE), (0x9000, 2 * PAGE), (0x2000, PAGE)]
-"""(offset in the CMB, length): neither in order, nor in one piece, nor each only once."""
+"""(offset in the CMB, length): out of order, with gaps, and with one range twice."""
 
 
-@pytest.mark.needs("many_ranges")
-@pytest.mark.contract("ranges", "importers.large", "importers.route-bridge")
-@pytest.mark.parametrize("importer", ["rxe"], indirect=True)
-def test_ranges_follow_each_other(nvme: Nvme, importer: Importer) -> None:
-    """An importer that maps through the DMA API finds the ranges one after the other, in the order of the export."""
-    cmb = nvme.cmb()
+@rows("importers.large", "importers.route-bridge")
+@importers("rxe")
+def test_ranges_follow_each_other(nvme: Nvme, cmb: Cmb, importer: Importer) -> None:
+    """A mapping by the DMA API holds the ranges one after the other, in the order of the export."""
     for page in range(16):
         nvme.device.write(cmb.region, cmb.offset + page * PAGE, bytes([page]) * PAGE)
     buffer = nvme.device.export(cmb.region, [(cmb.offset + offset, length) for offset, length in SCATTERED])
     window = importer.attach(buffer)
-    found = [page[0] for page in batches(window.read(0, buffer.size()))]
-    must(found == [5, 2, 9, 10, 2], "an importer finds each range's pages where they follow from the export", found)
+    found = [page[0] for page in pages(window.read(0, buffer.size()))]
+    must(found == [5, 2, 9, 10, 2], "an importer finds the ranges' pages in the order of the export", found)
     window.write(PAGE - 4, bytes(range(1, 9)))
     ends = (
         nvme.device.read(cmb.region, cmb.offset + 0x6000 - 4, 4),
@@ -31,24 +35,23 @@ def test_ranges_follow_each_other(nvme: Nvme, importer: Importer) -> None:
     must(b"".join(ends) == bytes(range(1, 9)), "a write over a range's end goes on in the next range", ends)
 
 
-def batches(data: bytes) -> list[bytes]:
-    """The data, page by page; each is of one value."""
-    pages = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
-    must(all(len(set(page)) == 1 for page in pages), "an importer reads whole pages of the BAR")
-    return pages
+def pages(data: bytes) -> list[bytes]:
+    """Split data into pages, each of which must hold one value."""
+    found = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
+    must(all(len(set(page)) == 1 for page in found), "an importer reads whole pages of the BAR")
+    return found
 
 
-MANY = 127  # ranges; a list of 128 entries or more is made of whole pages, which are not in the slab
-ENTRY = 32  # bytes of struct scatterlist on x86-64
-WARM_UP, TIMES = 128, 128  # maps; until the caches of IOVAs and of the slab are full, each map costs memory
+MANY = 127
+"""Ranges. A scatter list of 128 entries or more takes whole pages, which are not in the slab."""
+WARM_UP, TIMES = 128, 128
+"""Maps. Until the caches of IOVAs and of the slab are full, each map takes memory."""
 
 
-@pytest.mark.needs("many_ranges")
-@pytest.mark.contract("ranges", "around.memory")
-@pytest.mark.parametrize("importer", ["rxe"], indirect=True)
-def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, importer: Importer) -> None:
-    """What a map of many ranges allocates, its unmap gives back."""
-    cmb = nvme.cmb()
+@rows("around.memory")
+@importers("rxe")
+def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, cmb: Cmb, importer: Importer) -> None:
+    """An unmap frees the scatter list of a map of many ranges."""
     buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in range(0, 2 * MANY, 2)])
     for _ in range(WARM_UP):
         importer.attach(buffer).detach()
@@ -56,4 +59,5 @@ def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, importer: Impor
     for _ in range(TIMES):
         importer.attach(buffer).detach()
     grown = session.slab() - before
-    must(grown < TIMES * MANY * ENTRY / 2, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")
+    limit = TIMES * MANY * SCATTERLIST / 2
+    must(grown < limit, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Races, suite ``stress``: what the kernel must hold whatever several threads ask of it at the same time.
+"""Races, suite ``stress``: several threads of user space make calls on one device at the same time.
 
-No call may end otherwise than it might without the others, no checker may complain, nothing may get stuck; and once all
-is quiet the device is as good as new: what was mapped before a revoke is dead, and a new mapping is live.
+Each call ends as it may on its own, no checker reports anything, and nothing hangs. After a race the device works as
+before: a mapping made before a revoke is dead, and a new mapping is live.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import pytest
 
+from harness.cases.constants import PCI_D0, UNDER_TEST, PCI_D3hot
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
+from harness.cases.triggers import importers
+from harness.cases.types import Attach, Features
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
 from harness.session.leaks import leaks, summarize
@@ -21,46 +25,36 @@ from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.races import Operation, Operations, RaceResult, attach_operation, export_operation, race
 from harness.witness import Watch
 
-Attach = Callable[..., Attachment]
+rows = partial(pytest.mark.contract, "stress")
 
 ROUNDS, STEPS = 6, 60
-"""Rounds of a race, each of so many steps, after which all must be sound."""
+"""Rounds of a race, and steps of each thread in a round."""
 CLOSES = 20
-"""Rounds of a race that has but one step, for a device is closed once."""
-UNDER_TEST = "nvme0"
+"""Rounds of a race of one step, because a device is closed once."""
 SLOW_MS = 3
-D0, D3HOT = 0, 3
 RARE, USUAL = 1, 40
-"""How often a thread makes a call that takes a tenth of a second, and one that does not."""
+"""Weights of a call that takes a tenth of a second, and of one that does not."""
 KNOWN_LEAK = "dma_buf_phys_vec_to_sgt"
-"""test_importer_rules::test_unmapping_gives_the_memory_back is about that one."""
-
-
-def rows(*names: str) -> pytest.MarkDecorator:
-    """The rows of section 2 of the contract that a race is about."""
-    return pytest.mark.contract("stress", *(f"lifecycle.{name}" for name in names))
-
-
-by_iommufd = pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
+"""test_importer_rules::test_unmapping_gives_the_memory_back is about this leak."""
 
 
 # What a thread does, and how it may end.
 
 
 def resets(device: Device) -> Operations:
-    """Revoke and un-revoke, in each way that the device's user has. A reset may find another under way."""
+    """Revoke and un-revoke in each way that a user of the device has. A reset may find another one running."""
     return [
         Operation(device, "set_memory", {"on": False}, weight=USUAL),
         Operation(device, "set_memory", {"on": True}, weight=2 * USUAL),
-        Operation(device, "set_power_state", {"state": D3HOT}, weight=RARE),
-        Operation(device, "set_power_state", {"state": D0}, weight=RARE),
+        Operation(device, "set_power_state", {"state": PCI_D3hot}, weight=RARE),
+        Operation(device, "set_power_state", {"state": PCI_D0}, weight=RARE),
         Operation(device, "reset", may=("EAGAIN",), weight=RARE),
         Operation(device, "flr", weight=RARE),
     ]
 
 
 def hot_resets(device: Device) -> Operations:
-    """Resets of the whole slot, which give up where they find somebody at work."""
+    """Reset the whole slot. A hot reset gives up if another call holds a lock that it needs."""
     return [
         Operation(device, "hot_reset", may=("EAGAIN", "EBUSY"), weight=RARE),
         Operation(device, "command", weight=USUAL // 4),
@@ -68,7 +62,7 @@ def hot_resets(device: Device) -> Operations:
 
 
 def exports(device: Device) -> Operations:
-    """Export, and close what was exported. Once the device is closed its fd's number is nobody's, or another file's."""
+    """Export. Once the device is closed its fd number is free, or belongs to another file."""
     return [export_operation(device, REGISTERS, [DOORBELL_PAGE], may=("EBADF", "ENOTTY"))]
 
 
@@ -78,83 +72,81 @@ def closes(*handles: Handle) -> Operations:
 
 
 def imports(importer: Importer, buffer: DmaBuf) -> Operations:
-    """Import, and let go."""
+    """Import. The guest closes some of what is open."""
     return [attach_operation(importer, buffer, may=("ENODEV",))]
 
 
 def maps(attachment: Attachment) -> Operations:
-    """Map and unmap, which may be done already."""
+    """Map and unmap, either of which may already be done."""
     return [Operation(attachment, "map", may=("ENODEV", "EBUSY")), Operation(attachment, "unmap", may=("EBADFD",))]
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Where threads race, and what must hold there. ``importers``: iommufd's, and rxe if the kernel has it."""
+    """Where threads race, and what must hold there."""
 
     session: Session
     importers: list[Importer]
+    """One of iommufd, and rxe if the kernel has it."""
     watch: Watch
     rng: Random
     sees_leaks: bool
+    """Whether the kernel has kmemleak."""
 
     def race(self, *threads: Operations, steps: int = STEPS) -> RaceResult:
-        """Run the threads; no call may end in an outcome that its operation does not allow."""
+        """Run the threads. Each call must end in an outcome that its operation allows."""
         result = race(self.session, threads, str(self.rng.random()), steps)
-        must(not result.wrong, "no call ends otherwise than it may", f"{result.wrong}; all: {result}")
+        must(not result.wrong, "each call of a race ends as it may on its own", f"{result.wrong}; all: {result}")
         return result
 
     def must_survive(self, nvme: Nvme, buffer: DmaBuf, attachment: Attachment, *others: Operations) -> None:
-        """Let ``buffer`` be imported, and mapped by ``attachment``, while ``others`` go on; then all must be sound."""
+        """Import ``buffer`` and map it by ``attachment`` while ``others`` run; then the device must be sound."""
         result = self.race(*(imports(each, buffer) for each in self.importers), maps(attachment), *others)
         self.must_be_sound(nvme, buffer, stale=result.held_of(Window))
-        must(
-            not attachment.mapped(),
-            "a revoke leaves no mapping behind, whatever it raced with",
-            attachment.notifications(),
-        )
+        must(not attachment.mapped(), "after a race a revoke leaves no mapping behind", attachment.notifications())
 
     def must_be_sound(self, nvme: Nvme, buffer: DmaBuf, stale: Sequence[Window] = ()) -> None:
-        """Revoked and brought back once more, the device answers to a new mapping, and to none from before."""
-        nvme.device.set_power_state(D0)
+        """After one more revoke and un-revoke a new mapping must reach the device, and no ``stale`` one."""
+        nvme.device.set_power_state(PCI_D0)
         nvme.device.set_memory(False)
         nvme.device.set_memory(True)
         nvme.start()
         for window in stale:
             result = ring_once(nvme.queue_identify(), window, self.watch)
-            must_be_blocked(result, "what a race has left mapped is dead after a revoke")
+            must_be_blocked(result, "a revoke kills each mapping that a race has left")
             window.close()
         self.must_be_live(nvme, buffer)
 
     def must_be_live(self, nvme: Nvme, buffer: DmaBuf) -> None:
-        """The controller, started, answers to a new mapping."""
+        """A new mapping must reach the started controller."""
         with self.importers[0].attach(buffer) as window:
             must_arrive(ring(nvme, window, self.watch), "after a race a new mapping is live")
 
     @contextmanager
     def nothing_lost(self) -> Iterator[None]:
-        """What was allocated in the block is given back at its end, as far as the kernel can tell."""
+        """What is allocated in the block must be freed at its end, if the kernel has kmemleak."""
         if not self.sees_leaks:
             yield
             return
-        with leaks(self.session) as lost:
+        with leaks(self.session) as leaked:
             yield
             self.session.reset()
-        new = [leak for leak in lost if KNOWN_LEAK not in leak.frames]
-        must(not new, "a race loses no memory", summarize(new))
+        new = [leak for leak in leaked if KNOWN_LEAK not in leak.frames]
+        must(not new, "a race leaks no memory", summarize(new))
 
 
 @pytest.fixture
 def arena(request: pytest.FixtureRequest, session: Session, importer: Importer, watch: Watch, seed: int) -> Arena:
-    """With a random generator seeded by the case's name."""
-    features: Mapping[str, bool] = request.getfixturevalue("features")
-    importers = [importer, session.importer("rxe")] if features["rxe"] else [importer]
-    return Arena(session, importers, watch, Random(f"{seed} {request.node.name}"), features["kmemleak"])
+    """An arena whose random numbers depend on the run's seed and the case."""
+    features: Features = request.getfixturevalue("features")
+    both = [importer, session.importer("rxe")] if features["rxe"] else [importer]
+    return Arena(session, both, watch, Random(f"{seed} {request.node.name}"), features["kmemleak"])
 
 
-@rows("last-reference", "reset", "command-mem")
-@by_iommufd
+@rows("lifecycle.last-reference", "lifecycle.reset", "lifecycle.command-mem")
+@importers("iommufd+nvme")
 def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Buffers come and go while their device is reset, and while a slow importer holds the reset up."""
+    """Exporting and closing buffers races with resets that a slow importer delays."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         slow = attach(buffer, delay_ms=SLOW_MS)
@@ -165,10 +157,10 @@ def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
                 handle.close()
 
 
-@rows("command-mem", "power", "reset", "flr")
-@by_iommufd
+@rows("lifecycle.command-mem", "lifecycle.power", "lifecycle.reset", "lifecycle.flr")
+@importers("iommufd+nvme")
 def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Importers map and unmap while the buffer is revoked and brought back; one of them lets go late."""
+    """Mapping and unmapping by several importers, one of them slow, races with revokes and un-revokes."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         attachment = attach(buffer, delay_ms=SLOW_MS)
@@ -176,10 +168,10 @@ def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
             arena.must_survive(nvme, buffer, attachment, resets(nvme.device))
 
 
-@rows("hot-reset")
-@by_iommufd
+@rows("lifecycle.hot-reset")
+@importers("iommufd+nvme")
 def test_importers_against_hot_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Several importers map and unmap while the slot is reset; one of them lets go late."""
+    """Mapping and unmapping by several importers, one of them slow, races with hot resets."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         attachment = attach(buffer, delay_ms=SLOW_MS)
@@ -187,10 +179,10 @@ def test_importers_against_hot_reset(arena: Arena, nvme: Nvme, attach: Attach) -
             arena.must_survive(nvme, buffer, attachment, hot_resets(nvme.device), exports(nvme.device))
 
 
-@rows("close", "last-reference")
-@by_iommufd
+@rows("lifecycle.close", "lifecycle.last-reference")
+@importers("iommufd+nvme")
 def test_export_against_close(arena: Arena, session: Session) -> None:
-    """A device is closed while it exports, and while what it has exported is mapped and closed."""
+    """The close of a device races with exports, and with mapping and closing its buffers."""
     with arena.nothing_lost():
         for _ in range(CLOSES):
             device = session.open_device(UNDER_TEST)
@@ -206,17 +198,17 @@ def test_export_against_close(arena: Arena, session: Session) -> None:
 
 
 @pytest.mark.machine("multifunction")
-@rows("hot-reset")
-@by_iommufd
+@rows("lifecycle.hot-reset")
+@importers("iommufd+nvme")
 def test_functions_reset_their_slot(arena: Arena, session: Session, nvme: Nvme, attach: Attach) -> None:
-    """Two functions are reset with their slot, each by its own user, while both are exported and mapped."""
+    """Two users each reset the slot of their function while both functions are exported and mapped."""
     sibling = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
     with arena.nothing_lost():
-        buffer, other = nvme.export_doorbells(), sibling.export_doorbells()
-        attachment, beside = attach(buffer), attach(other)
+        buffer, sibling_buffer = nvme.export_doorbells(), sibling.export_doorbells()
+        attachment, sibling_attachment = attach(buffer), attach(sibling_buffer)
         both = (hot_resets(nvme.device), hot_resets(sibling.device))
         for _ in range(ROUNDS):
-            arena.must_survive(nvme, buffer, attachment, *both, maps(beside), exports(sibling.device))
+            arena.must_survive(nvme, buffer, attachment, *both, maps(sibling_attachment), exports(sibling.device))
             sibling.start()
-            arena.must_be_live(sibling, other)
-            arena.must_be_sound(sibling, other)
+            arena.must_be_live(sibling, sibling_buffer)
+            arena.must_be_sound(sibling, sibling_buffer)

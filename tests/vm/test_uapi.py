@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks of a request for an export, first to last, and that an earlier one wins over a later one."""
+"""The kernel's checks of an export request, each alone and in their order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import pytest
 
+from harness.cases.constants import PAGE, U64, UNDER_TEST
 from harness.cases.must import must
 from harness.session import Session
 from harness.session.export import Range
@@ -26,26 +28,30 @@ from harness.session.feature_request import (
     open_unbound,
 )
 
-PAGE = 4096
-U64 = 1 << 64
-SINGLE = 24  # bytes of the payload of an export of one range
-MANY = 1 << 20  # ranges: an array of 16 MiB, more than one allocation can give
-MANY_RANGES = pytest.mark.needs("many_ranges")
-UNDER_TEST, TEST_DEVICE = "nvme0", "pci-testdev"
+rows = partial(pytest.mark.contract, "uapi")
+many_ranges = pytest.mark.needs("many_ranges")
+
+SINGLE = 24
+"""Bytes of the payload of an export of one range."""
+MANY = 1 << 20
+"""Ranges: an array of 16 MiB, more than one allocation can give."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request with one thing wrong: what, and so which members it sets. ``row``: the row of the contract."""
+    """A request with one error, and the errno that it must get."""
 
     row: str
+    """The row of the contract."""
     what: str
+    """The error, as a noun."""
     errno: str
     members: dict[str, Any] = field(default_factory=dict)
+    """The members of the request that make the error."""
 
     @property
     def request(self) -> FeatureRequest:
-        """That one thing wrong, all else right."""
+        """The request, right but for the error."""
         return FeatureRequest(**self.members)
 
     def __str__(self) -> str:
@@ -54,7 +60,7 @@ class Refusal:
 
 
 def ranges(*pairs: tuple[int, int]) -> dict[str, Any]:
-    """The member ``ranges``."""
+    """Make the member ``ranges``."""
     return {"ranges": pairs}
 
 
@@ -78,7 +84,7 @@ ANY_UAPI = (
     ),
     Refusal("uapi.operation", "neither GET nor SET nor PROBE", "EINVAL", {"operation": 0}),
 )
-"""Wrong in what comes before the payload: the same in every uAPI."""
+"""Errors before the payload, the same in every uAPI."""
 
 REFUSALS = (
     *ANY_UAPI,
@@ -153,9 +159,10 @@ TABLES = {False: REFUSALS, True: REFUSALS_OF_ONE_RANGE}
 
 
 def both(first: Refusal, second: Refusal) -> FeatureRequest | None:
-    """A request with both things wrong; None where one thing cannot be wrong in both ways.
+    """Make a request with both errors; None if both set the same member.
 
-    Ranges of both go behind each other, the later check's first, so that a check that runs too early meets its own.
+    The ranges of both are concatenated, those of the later check first, so that a check that runs too early finds its
+    own error.
     """
     members = {**second.members, **first.members}
     if shared := first.members.keys() & second.members.keys():
@@ -166,100 +173,97 @@ def both(first: Refusal, second: Refusal) -> FeatureRequest | None:
 
 
 def pairs() -> Iterator[tuple[Refusal, Refusal, FeatureRequest]]:
-    """Two things wrong in one request, of which the first must win; only where the errno tells which did."""
+    """Pairs of errors with the request that has both. Only pairs with different errnos, which show what won."""
     for first, second in combinations(REFUSALS, 2):
         if first.row != second.row and first.errno != second.errno and (request := both(first, second)):
             yield first, second, request
 
 
-def check(client: FeatureClient, refusals: list[tuple[object, str, FeatureRequest]]) -> None:
-    """Each request gets its errno; the sentence says why."""
-    for (sentence, errno, request), outcome in zip(
-        refusals, client.request(*(request for _, _, request in refusals)), strict=True
-    ):
-        must(outcome.errno == errno, str(sentence), f"{outcome} ({request})")
+def must_refuse(client: FeatureClient, refusals: list[tuple[str, str, FeatureRequest]]) -> None:
+    """State for each (sentence, errno, request) that the kernel refuses the request with the errno."""
+    outcomes = client.request(*(request for _, _, request in refusals))
+    for (sentence, errno, request), outcome in zip(refusals, outcomes, strict=True):
+        must(outcome.errno == errno, sentence, f"{outcome} ({request})")
 
 
 @pytest.fixture
-def device_id(session: Session) -> str:
-    """The machine's test device, which takes no time to open and to close; without one, the device under test."""
-    found = [device.id for device, _ in session.machine.config.walk() if device.type == TEST_DEVICE]
-    return found[0] if found else UNDER_TEST
+def device_id(pci_testdev: str | None) -> str:
+    """The machine's pci-testdev, because it opens and closes fast; else the device under test."""
+    return pci_testdev or UNDER_TEST
 
 
 @pytest.fixture
 def client(session: Session, device_id: str) -> FeatureClient:
-    """Asks that device."""
+    """Requests exports from that device."""
     return FeatureClient(session, session.open_device(device_id))
 
 
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=pytest.mark.contract("uapi", row)) for row in dict.fromkeys(r.row for r in REFUSALS)],
+    [pytest.param(row, marks=rows(row)) for row in dict.fromkeys(refusal.row for refusal in REFUSALS)],
 )
 def test_refusal(session: Session, client: FeatureClient, row: str) -> None:
-    """A request with one thing wrong is refused with the errno of the contract's row."""
-    wrong = [refusal for refusal in TABLES[session.export_uapi.single] if refusal.row == row]
-    if not wrong:
-        pytest.skip("a request in this kernel's export uAPI, of one range, cannot be wrong in this")
-    check(client, [(refusal, refusal.errno, refusal.request) for refusal in wrong])
+    """A request with one error is refused with the errno of the contract's row."""
+    refusals = [refusal for refusal in TABLES[session.export_uapi.single] if refusal.row == row]
+    if not refusals:
+        pytest.skip("a request in this kernel's export uAPI, of one range, cannot have this error")
+    must_refuse(client, [(str(refusal), refusal.errno, refusal.request) for refusal in refusals])
 
 
 ODD = [(8, PAGE), (PAGE // 2, PAGE), (0, PAGE + 8), (0, PAGE // 2)]
-"""Ranges in a BAR of two pages whose bounds are not page aligned."""
+"""Ranges in a BAR of two pages that begin or end within a page."""
 
 
 def beyond(bar: Bar) -> Iterator[tuple[str, Range]]:
-    """Ranges that are refused because they leave the BAR, with their errno."""
+    """Ranges that end beyond the BAR, with their errno."""
     end = bar.size
     for outside in [(0, end + PAGE), (end, PAGE), (end - PAGE, 2 * PAGE)]:
         yield "EINVAL", outside
 
 
 def overflowing(bar: Bar) -> Iterator[tuple[str, Range]]:
-    """Those that leave it for the end of the address space."""
+    """Ranges at the end of the address space, with their errno."""
     edge = U64 - bar.start
     yield "EINVAL", (edge - 2 * PAGE, PAGE)
     for outside in [(edge, PAGE), (edge - PAGE, PAGE), (edge - PAGE, 2 * PAGE), (edge - (1 << 62), 1 << 62)]:
         yield "EOVERFLOW", outside
 
 
-PAST = {False: (beyond, overflowing), True: (beyond,)}
-"""By whether the uAPI takes a single range, whose offset then has 32 bits."""
+OUTSIDE = {False: (beyond, overflowing), True: (beyond,)}
+"""By whether the uAPI takes a single range; its offset then has 32 bits."""
 
 
-@pytest.mark.contract("uapi", "uapi.bounds", "uapi.range")
+@rows("uapi.bounds", "uapi.range")
 def test_bounds(session: Session) -> None:
-    """Ranges up to the end of a BAR are exported; a page more, an address space's end, or part of a page is refused."""
-    refused: list[tuple[object, str, FeatureRequest]] = []
+    """Whole pages up to the end of a BAR are exported; anything beyond it, and parts of pages, are refused."""
+    refused: list[tuple[str, str, FeatureRequest]] = []
     client = FeatureClient(session, session.open_device(UNDER_TEST))
     for number, bar in bars(session, UNDER_TEST).items():
         inside = [FeatureRequest(number, ((0, bar.size),)), FeatureRequest(number, ((bar.size - PAGE, PAGE),))]
         for request, outcome in zip(inside, client.request(*inside), strict=True):
-            must(
-                outcome == RequestOutcome(None, request.ranges[0][1]),
-                "up to its end a BAR is exported",
-                f"{outcome} ({request})",
-            )
-        past = [each for rule in PAST[session.export_uapi.single] for each in rule(bar)]
+            expected = RequestOutcome(None, request.ranges[0][1])
+            must(outcome == expected, "a BAR is exported up to its end", f"{outcome} ({request})")
+        outside = [each for rule in OUTSIDE[session.export_uapi.single] for each in rule(bar)]
         for first in ((), ((0, PAGE),))[: session.export_uapi.most_ranges]:
             sentence = "a range beyond its BAR is refused with EINVAL, one beyond 2^64 with EOVERFLOW"
-            refused += [(sentence, errno, FeatureRequest(number, (*first, outside))) for errno, outside in past]
-            sentence = "a range of parts of pages is refused with EINVAL"
+            refused += [(sentence, errno, FeatureRequest(number, (*first, range_))) for errno, range_ in outside]
+            sentence = "a range that begins or ends within a page is refused with EINVAL"
             refused += [(sentence, "EINVAL", FeatureRequest(number, (*first, odd))) for odd in ODD]
-    check(client, refused)
+    must_refuse(client, refused)
 
 
-@MANY_RANGES
-@pytest.mark.contract("uapi", "uapi.order")
+@many_ranges
+@rows("uapi.order")
 def test_earlier_check_wins(client: FeatureClient) -> None:
-    """Of two things wrong with a request, the one that is checked earlier decides the errno."""
-    check(client, [(f"with {second.what} as well, {first}", first.errno, both) for first, second, both in pairs()])
+    """Of two errors in a request, the one that is checked earlier decides the errno."""
+    must_refuse(
+        client, [(f"with {second.what} as well, {first}", first.errno, request) for first, second, request in pairs()]
+    )
 
 
-@pytest.mark.contract("uapi", "uapi.operation")
+@rows("uapi.operation")
 def test_probe(client: FeatureClient) -> None:
-    """PROBE gives 0, looks at no payload and exports nothing."""
+    """PROBE returns 0, reads no payload and exports nothing."""
     probe = FeatureRequest(operation=VFIO_DEVICE_FEATURE_PROBE)
     probes = [
         probe,
@@ -267,28 +271,26 @@ def test_probe(client: FeatureClient) -> None:
         replace(probe, argsz=8, readable=8, region=9),
     ]
     for request, outcome in zip(probes, client.request(*probes), strict=True):
-        must(outcome == RequestOutcome(None, 0), "a probe of the feature gives 0", f"{outcome} ({request})")
+        must(outcome == RequestOutcome(None, 0), "a probe of the feature returns 0", f"{outcome} ({request})")
 
 
-@pytest.mark.contract("uapi", "uapi.unbound")
+@rows("uapi.unbound")
 def test_unbound(session: Session) -> None:
-    """Until its cdev is bound to an iommufd a device exports nothing, whatever is asked."""
+    """A device whose cdev is not bound to an iommufd refuses every request."""
     if session.interface != "cdev":
-        pytest.skip("there is no cdev to leave unbound: devices are opened by their group")
+        pytest.skip("devices are opened by their group, so no cdev can be left unbound")
     requests = [
         FeatureRequest(),
         FeatureRequest(operation=VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_GET),
         FeatureRequest(readable=0),
     ]
-    check(
-        open_unbound(session, UNDER_TEST),
-        [("a cdev that is not bound refuses every request with EINVAL", "EINVAL", request) for request in requests],
-    )
+    sentence = "a cdev that is not bound refuses every request with EINVAL"
+    must_refuse(open_unbound(session, UNDER_TEST), [(sentence, "EINVAL", request) for request in requests])
 
 
-@pytest.mark.contract("uapi", "uapi.no-fd", "around.references")
+@rows("uapi.no-fd", "around.references")
 def test_no_fd(session: Session, device_id: str, client: FeatureClient) -> None:
-    """Where no fd is free the export fails with EMFILE, nothing is left of it, and the device is as it was."""
+    """An export for which no fd is free fails with EMFILE, leaves nothing, and does not harm the device."""
     request = FeatureRequest(ranges=((0, PAGE),) * min(512, session.export_uapi.most_ranges))
     for _ in range(8):
         outcome = client.request_without_fds(request)
@@ -300,16 +302,15 @@ def test_no_fd(session: Session, device_id: str, client: FeatureClient) -> None:
     session.unbind(device_id)
 
 
-@pytest.mark.contract("uapi", "uapi.no-memory")
-def test_no_memory(session: Session, device_id: str, client: FeatureClient, features: Mapping[str, bool]) -> None:
-    """Whichever allocation of an export fails, the export is refused with ENOMEM and leaves nothing."""
-    if not features["failslab"]:
-        pytest.skip("this kernel cannot make allocations fail (CONFIG_FAILSLAB); FLAVOUR=debug can")
+@pytest.mark.needs("failslab")
+@rows("uapi.no-memory")
+def test_no_memory(session: Session, device_id: str, client: FeatureClient) -> None:
+    """An export of which any allocation fails is refused with ENOMEM and leaves nothing."""
     count = min(512, session.export_uapi.most_ranges)
     granted, refused = RequestOutcome(None, count * PAGE), RequestOutcome("ENOMEM")
     *starved, last = client.request_without_memory(FeatureRequest(ranges=((0, PAGE),) * count))
     must(last == granted, "an export of which no allocation fails succeeds", last)
-    # A checker of the debug flavour allocates as well, and does without.
+    # The debug flavour's checkers allocate too; if that fails the export still succeeds.
     others = [outcome for outcome in starved if outcome not in (granted, refused)]
     must(refused in starved and not others, "an export without memory is refused with ENOMEM", list(map(str, others)))
     must(not (left := session.bufinfo()), "a refused export leaves no dma-buf", left)
@@ -318,22 +319,22 @@ def test_no_memory(session: Session, device_id: str, client: FeatureClient, feat
 
 
 LEAKS = {
-    "a range refused": FeatureRequest(ranges=((0, PAGE),) * 4095 + ((0, 0),)),
-    "bounds refused": FeatureRequest(ranges=((0, PAGE),) * 4095 + ((0, 1 << 40),)),
-    "an export closed": FeatureRequest(ranges=((0, PAGE),) * 4096),
+    "an export refused for a range": FeatureRequest(ranges=((0, PAGE),) * 4095 + ((0, 0),)),
+    "an export refused for its bounds": FeatureRequest(ranges=((0, PAGE),) * 4095 + ((0, 1 << 40),)),
+    "an export granted and closed": FeatureRequest(ranges=((0, PAGE),) * 4096),
 }
 TIMES = 256
-ARRAY = 4096 * RANGE_SIZE  # bytes of the smaller of the two arrays that a request of 4096 ranges has
+ARRAY = 4096 * RANGE_SIZE
+"""Bytes of the smaller of the two arrays that a request of 4096 ranges needs."""
 
 
-@MANY_RANGES
-@pytest.mark.contract("uapi", "around.memory")
+@many_ranges
+@rows("around.memory")
 def test_no_memory_lost(client: FeatureClient) -> None:
-    """What the kernel allocates for a request is given back, whether it is refused or granted."""
+    """The kernel frees what it allocates for a request, whether it refuses or grants it."""
     for what, request in LEAKS.items():
         before = client.slab()
         client.request(request, times=TIMES)
         grown = client.slab() - before
-        must(
-            grown < TIMES * ARRAY / 2, f"after {what} {TIMES} times the kernel's memory is back", f"{grown} bytes more"
-        )
+        sentence = f"{what} {TIMES} times leaves no kernel memory allocated"
+        must(grown < TIMES * ARRAY / 2, sentence, f"{grown} bytes more")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Devices that cannot be exported from: an I/O BAR, a BAR smaller than a page, a driver that offers no P2P."""
+"""What cannot be exported: an I/O BAR, a BAR smaller than a page, a device whose driver offers no P2P."""
 
-from collections.abc import Mapping
+from functools import partial
 
 import pytest
 
+from harness.cases.constants import PAGE, U64
 from harness.cases.must import must
 from harness.session import Session
 from harness.session.feature_request import (
@@ -18,48 +19,47 @@ from harness.session.feature_request import (
     open_variant,
 )
 
-PAGE = 4096
-TEST_DEVICE = "pci-testdev"
+rows = partial(pytest.mark.contract, "uapi")
+
 VARIANT = "virtio_vfio_pci"
 
 
 @pytest.fixture
-def device_id(session: Session) -> str:
-    """A device with an I/O BAR and a small one."""
-    found = [device.id for device, _ in session.machine.config.walk() if device.type == TEST_DEVICE]
-    if not found:
-        pytest.skip(f"machine {session.machine.config.name} has no {TEST_DEVICE}, the device with an I/O BAR")
-    return found[0]
+def device_id(session: Session, pci_testdev: str | None) -> str:
+    """A device with an I/O BAR and a small BAR."""
+    if not pci_testdev:
+        pytest.skip(f"machine {session.machine.config.name} has no pci-testdev, the device with an I/O BAR")
+    return pci_testdev
 
 
 def must_refuse(client: FeatureClient, errno: str, sentence: str, *requests: FeatureRequest) -> None:
-    """Every one of ``requests`` is refused with ``errno``."""
+    """State that the kernel refuses each request with ``errno``."""
     for request, outcome in zip(requests, client.request(*requests), strict=True):
         must(outcome.errno == errno, sentence, f"{outcome} ({request})")
 
 
 def numbers(found: dict[int, Bar], *, io: bool) -> list[int]:
-    """The BARs in I/O space, or those in memory space."""
+    """The numbers of the BARs in I/O space, or of those in memory space."""
     return [number for number, bar in found.items() if bar.io is io]
 
 
 @pytest.mark.needs("many_ranges")
-@pytest.mark.contract("uapi", "uapi.io-bar", "uapi.order")
+@rows("uapi.io-bar", "uapi.order")
 def test_io_bar(session: Session, device_id: str) -> None:
-    """An I/O BAR is never exported, and is told from a memory BAR before its bounds are looked at."""
+    """An I/O BAR is never exported, and is refused before its bounds are checked."""
     (io,) = numbers(bars(session, device_id), io=True)
     client = FeatureClient(session, session.open_device(device_id))
-    overflowing = ((1 << 64) - PAGE, PAGE)
+    overflowing = (U64 - PAGE, PAGE)
     inside, beyond = FeatureRequest(io), FeatureRequest(io, (overflowing,))
-    must_refuse(client, "EINVAL", "an I/O BAR is refused with EINVAL, before its bounds are looked at", inside, beyond)
+    must_refuse(client, "EINVAL", "an I/O BAR is refused with EINVAL, before its bounds are checked", inside, beyond)
     must_refuse(client, "EFAULT", "unreadable ranges win over an I/O BAR", FeatureRequest(io, readable=24))
     (memory, *_) = numbers(bars(session, device_id), io=False)
-    must_refuse(client, "EOVERFLOW", "a memory BAR's bounds are looked at", FeatureRequest(memory, (overflowing,)))
+    must_refuse(client, "EOVERFLOW", "a memory BAR's bounds are checked", FeatureRequest(memory, (overflowing,)))
 
 
-@pytest.mark.contract("uapi", "uapi.bounds")
+@rows("uapi.bounds")
 def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
-    """A BAR smaller than a page is never exported; a BAR of one page is, whole."""
+    """A BAR smaller than a page is never exported; a BAR of one page is."""
     found = bars(session, device_id)
     client = FeatureClient(session, session.open_device(device_id))
     for number in numbers(found, io=False):
@@ -72,18 +72,17 @@ def test_bar_smaller_than_a_page(session: Session, device_id: str) -> None:
 
 
 @pytest.fixture
-def variant(session: Session, device_id: str, features: Mapping[str, bool]) -> FeatureClient:
-    """The device, held by a vfio driver that offers no P2P; whoever opens it next binds it to vfio-pci again."""
-    if not features[VARIANT]:
-        pytest.skip(f"this kernel has no {VARIANT} (CONFIG_VIRTIO_VFIO_PCI), a vfio driver that offers no P2P")
+def variant(session: Session, device_id: str) -> FeatureClient:
+    """The device, bound to a vfio driver that offers no P2P. The next case that opens it binds it to vfio-pci again."""
     if session.interface != "cdev":
         pytest.skip(f"devices are opened by their group; {VARIANT} is opened by its cdev")
     return open_variant(session, device_id, VARIANT)
 
 
-@pytest.mark.contract("uapi", "uapi.no-p2p", "uapi.order")
+@pytest.mark.needs(VARIANT)
+@rows("uapi.no-p2p", "uapi.order")
 def test_variant_without_p2p(variant: FeatureClient) -> None:
-    """A device whose variant driver offers no P2P regions is refused whatever is asked of the feature, even a probe."""
+    """A device whose variant driver offers no P2P regions refuses every use of the feature, even a probe."""
     operations = [
         VFIO_DEVICE_FEATURE_GET,
         VFIO_DEVICE_FEATURE_PROBE,
