@@ -21,6 +21,7 @@ from harness.host.packages import find, install_line
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import RunDirectory
 from harness.report.mutants import (
+    BadCase,
     ControlRecord,
     MutantOutcome,
     MutantRecord,
@@ -31,7 +32,7 @@ from harness.report.mutants import (
 )
 from harness.report.text import tally
 from harness.run.setup import Options
-from harness.verdict import KernelRecord
+from harness.verdict import KernelRecord, Verdict
 
 CONTROL = "control"
 USUAL_S = 20.0
@@ -133,7 +134,7 @@ class _Work:
         if task.name in self._places:
             self.controls.append(control := self._control(task.name, end))
             said = f"{control.machine}, {control.flavour}: {tally(control.summary)}"
-            for line in [f"{'control':<10} {end.seconds:6.1f} s  {said}", *control.bad]:
+            for line in [f"{'control':<10} {end.seconds:6.1f} s  {said}", *map(str, control.bad)]:
                 self._emit(Note(line))
         else:
             self.mutants.append(mutant := self._mutant(self._entries[task.name], end))
@@ -141,7 +142,7 @@ class _Work:
 
     def _control(self, name: str, end: Ended) -> ControlRecord:
         machine, flavour, _ = self._places[name]
-        bad = bad_cases(end.record) if end.record else [f"ERROR: {end.error}"]
+        bad = bad_cases(end.record) if end.record else [BadCase(verdict=Verdict.ERROR, reason=end.error)]
         summary = end.record.summary if end.record else {}
         return ControlRecord(
             machine=machine, flavour=flavour, summary=summary, bad=bad, seconds=round(end.seconds, 1), results=name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run, shown while it happens and recorded when it is over; knows of verdicts and events, and of nothing else."""
+"""Shows a run while it happens, and writes its record at the end: terminal, JSON, JUnit, KTAP and HTML."""
 
 from harness.report.record import RunDirectory, load, to_json
 from harness.report.terminal import Terminal

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs of the same cases, and what is different: on a kernel with and without a series, say."""
+"""Compares two runs of the same cases, for example on a kernel with and without a series."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError
 from harness.report.record import write_report
+from harness.report.renamed import RenamedCases, renamed_cases
 from harness.report.text import one_line, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
@@ -19,16 +20,18 @@ REPORT = "compare.json"
 
 
 class VerdictChange(StrEnum):
-    """What became of a case. ``other`` is bad in both runs, but differently."""
+    """How the verdict of a case has changed."""
 
     BROKEN = "broken"
     FIXED = "fixed"
     NEW_KNOWN = "new known issue"
     NEW = "new"
-    GONE = "no longer shown"
-    OTHER = "bad as before, in another way"
+    GONE = "no longer run"
+    OTHER = "bad in both runs, but differently"
     ERROR = "could not be judged"
 
+
+_ALWAYS_LISTED = (VerdictChange.BROKEN, VerdictChange.FIXED, VerdictChange.NEW_KNOWN)
 
 _State = Literal["good", "known", "bad", "absent", "error"]
 _STATES: dict[Verdict, _State] = {
@@ -39,7 +42,7 @@ _STATES: dict[Verdict, _State] = {
     Verdict.ERROR: "error",
     **dict.fromkeys(KERNEL_AT_FAULT, "bad"),
 }
-_BECAME: dict[tuple[_State, _State], VerdictChange] = {
+_CHANGES: dict[tuple[_State, _State], VerdictChange] = {
     ("good", "known"): VerdictChange.NEW_KNOWN,
     ("absent", "known"): VerdictChange.NEW_KNOWN,
     ("bad", "known"): VerdictChange.NEW_KNOWN,
@@ -53,7 +56,7 @@ _BECAME: dict[tuple[_State, _State], VerdictChange] = {
     ("known", "absent"): VerdictChange.GONE,
     ("bad", "absent"): VerdictChange.GONE,
 }
-"""By what the case was and is; what is not here is no change, or one between two bad ends."""
+"""The change from one state to a different one. ``error`` is not here: it always gives VerdictChange.ERROR."""
 
 
 class _Data(BaseModel):
@@ -61,81 +64,114 @@ class _Data(BaseModel):
 
 
 class Difference(_Data):
-    """One case that ended differently; None: it was not run. ``reason``: of the later verdict."""
+    """One case whose verdict has changed."""
 
     id: str
+    """The id that the case has today."""
     change: VerdictChange
     before: Verdict | None
+    """None: the case was not run."""
     after: Verdict | None
+    """None: the case was not run."""
     reason: str
+    """The reason of the later verdict."""
 
 
 class Comparison(_Data):
-    """``compare.json``. ``still``: how many cases have ended as before, by verdict. ``before``, ``after``: what ran."""
+    """``compare.json``."""
 
     schema_: str = Field(SCHEMA, alias="schema")
     before: str
+    """Kernel, machine and tally of the earlier run."""
     after: str
+    """Kernel, machine and tally of the later run."""
+    notes: list[str] = Field(default_factory=list)
+    """What limits the comparison, one line each."""
     differences: list[Difference]
     still: dict[str, int]
+    """How many cases have ended as before, by verdict."""
 
     @property
     def exit_code(self) -> int:
         """1 if a case is broken, else 3 if one could not be judged, else 0."""
-        found = {difference.change for difference in self.differences}
-        return 1 if VerdictChange.BROKEN in found else HarnessError.exit_code if VerdictChange.ERROR in found else 0
+        changes = {difference.change for difference in self.differences}
+        if VerdictChange.BROKEN in changes:
+            return 1
+        return HarnessError.exit_code if VerdictChange.ERROR in changes else 0
 
     def write(self, directory: Path) -> None:
         """Write ``compare.json``."""
         write_report(directory / REPORT, self.model_dump_json(by_alias=True, indent=2) + "\n")
 
     def __str__(self) -> str:
-        """What differs, with reasons, and how much does not."""
-        lines = [f"before  {self.before}", f"after   {self.after}"]
+        """List the differences with their reasons, then count the cases that have not changed."""
+        lines = [f"before  {self.before}", f"after   {self.after}", *(f"note    {note}" for note in self.notes)]
         for change in VerdictChange:
             found = [difference for difference in self.differences if difference.change is change]
-            if found or change in (VerdictChange.BROKEN, VerdictChange.FIXED, VerdictChange.NEW_KNOWN):
+            if found or change in _ALWAYS_LISTED:
                 lines += ["", f"{change}: {len(found)}"]
             for difference in found:
                 lines.append(f"  {difference.id}: {difference.before or 'not run'} -> {difference.after or 'not run'}")
-                lines += [f"      {one_line(difference.reason)}"] * bool(difference.reason)
+                if difference.reason:
+                    lines.append(f"      {one_line(difference.reason)}")
         return "\n".join([*lines, "", f"still: {tally(self.still)}"])
 
 
-def compare(before: RunRecord, after: RunRecord) -> Comparison:
-    """What has changed from one run to the other."""
-    differences = list(_differences(before, after))
+def compare(before: RunRecord, after: RunRecord, renamed: RenamedCases | None = None) -> Comparison:
+    """Compare two runs. A case that ``renamed`` (default: renamed-cases.yaml) lists is paired by its current id."""
+    names = renamed or renamed_cases()
+    old = {names.current_id(case.id): case for case in before.cases}
+    new = {names.current_id(case.id): case for case in after.cases}
+    differences = list(_differences(old, new))
     changed = {difference.id for difference in differences}
     return Comparison(
         before=_kernel(before),
         after=_kernel(after),
+        notes=list(_notes(before, after, old, new)),
         differences=differences,
-        still=dict(Counter(str(case.verdict) for case in after.cases if case.id not in changed)),
+        still=dict(Counter(str(case.verdict) for name, case in new.items() if name not in changed)),
     )
 
 
-def _differences(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
-    old = {case.id: case for case in before.cases}
-    new = {case.id: case for case in after.cases}
+def _notes(
+    before: RunRecord, after: RunRecord, old: dict[str, CaseRecord], new: dict[str, CaseRecord]
+) -> Iterator[str]:
+    renamed = {name for cases in (old, new) for name, case in cases.items() if name != case.id}
+    if renamed:
+        yield f"{len(renamed)} cases have been renamed since, and are listed by their current ids"
+    for run, cases in ((before, old), (after, new)):
+        if len(cases) < len(run.cases):
+            merged = len(run.cases) - len(cases)
+            yield f"{run.run_id}: {merged} cases are left out, because several old ids have become one"
+    if before.machine != after.machine:
+        yield f"the machines differ: {before.machine} and {after.machine}"
+    if before.cases and after.cases and old.keys().isdisjoint(new):
+        yield "the runs have no case in common, so no verdict can be compared"
+
+
+def _differences(old: dict[str, CaseRecord], new: dict[str, CaseRecord]) -> Iterator[Difference]:
     for name in old | new:
         was, now = old.get(name), new.get(name)
-        change = _change(_state(was), _state(now), same=was is not None and now is not None and _end(was) == _end(now))
+        change = _change(was, now)
         if change:
             yield Difference(
                 id=name,
                 change=change,
                 before=was.verdict if was else None,
                 after=now.verdict if now else None,
-                reason=(now.reason or f"known issue: {now.known_issue}" * bool(now.known_issue)) if now else "",
+                reason=_reason(now) if now else "",
             )
 
 
-def _change(was: _State, now: _State, *, same: bool) -> VerdictChange | None:
-    if "error" in (was, now):
+def _change(was: CaseRecord | None, now: CaseRecord | None) -> VerdictChange | None:
+    states = _state(was), _state(now)
+    if "error" in states:
         return VerdictChange.ERROR
-    if was == now:
-        return VerdictChange.OTHER if was in ("bad", "known") and not same else None
-    return _BECAME[was, now]
+    if states[0] != states[1]:
+        return _CHANGES[states]
+    if was and now and states[0] in ("bad", "known") and _end(was) != _end(now):
+        return VerdictChange.OTHER
+    return None
 
 
 def _state(case: CaseRecord | None) -> _State:
@@ -144,6 +180,12 @@ def _state(case: CaseRecord | None) -> _State:
 
 def _end(case: CaseRecord) -> tuple[Verdict, str | None]:
     return case.verdict, case.known_issue
+
+
+def _reason(case: CaseRecord) -> str:
+    if case.reason or not case.known_issue:
+        return case.reason
+    return f"known issue: {case.known_issue}"
 
 
 def _kernel(run: RunRecord) -> str:

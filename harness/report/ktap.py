@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``report.ktap``: KTAP version 1 (Documentation/dev-tools/ktap.rst), one subtest an area."""
+"""``report.ktap``: KTAP version 1 (Documentation/dev-tools/ktap.rst), with one subtest per area."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -10,7 +10,6 @@ from harness.verdict import CaseRecord, RunRecord, Verdict
 
 VERSION = "KTAP version 1"
 
-# Result and directive of each verdict. KNOWN is XFAIL, the directive for what is expected to fail.
 _RESULTS = {
     Verdict.PASS: ("ok", ""),
     Verdict.FIXED: ("ok", ""),
@@ -22,10 +21,11 @@ _RESULTS = {
     Verdict.HANG: ("not ok", "TIMEOUT"),
     Verdict.ERROR: ("not ok", "ERROR"),
 }
+"""Result and directive of each verdict. XFAIL is KTAP's directive for an expected failure."""
 
 
 def render(record: RunRecord) -> str:
-    """The whole document."""
+    """Render the whole document."""
     areas = [
         (area, list(cases))
         for area, cases in groupby(sorted(record.cases, key=lambda case: case.area), key=lambda case: case.area)
@@ -51,7 +51,7 @@ def _subtest(cases: Sequence[CaseRecord]) -> Iterator[str]:
 
 
 def _data(case: CaseRecord) -> str:
-    """The reason, after the verdict where neither result nor directive is named like it."""
+    """Return the reason, with the verdict in front unless result and directive already imply it."""
     reason = one_line(case.reason).replace("#", "")
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.ERROR):
         return reason

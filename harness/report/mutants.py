@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record of ``vfio-harness mutants``, ``mutants.json``, and its page: which bugs, put back, the cases catch."""
+"""The record of ``vfio-harness mutants`` (``mutants.json``) and its page: which known bugs the cases catch."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,18 +13,20 @@ from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
-SCHEMA = "vfio-harness/mutants/1"
+SCHEMA = "vfio-harness/mutants/2"
+"""2: ``bad`` of a control has an object per case. It was a string."""
 LATEST = "latest-mutants"
 
 
 class MutantOutcome(StrEnum):
-    """What became of a bug that was put back. UNEXPECTED: caught, but with another verdict than its entry says. ERROR:
-    it was not put to the test, as the mutation does not fit the kernel, or the harness or the host failed."""
+    """Whether the cases caught a bug that was put back."""
 
     CAUGHT = "caught"
     UNEXPECTED = "UNEXPECTED"
+    """Caught, but not with the verdict that its entry expects."""
     SURVIVED = "SURVIVED"
     ERROR = "ERROR"
+    """Not tested: the mutation does not apply to the kernel, or the harness or the host failed."""
 
 
 _COLOURS: dict[MutantOutcome, Verdict] = {
@@ -33,6 +35,8 @@ _COLOURS: dict[MutantOutcome, Verdict] = {
     MutantOutcome.SURVIVED: Verdict.FAIL,
     MutantOutcome.ERROR: Verdict.ERROR,
 }
+"""The page shows an outcome in the colour of this verdict."""
+_BAD = KERNEL_AT_FAULT | {Verdict.ERROR}
 
 
 class _Record(BaseModel):
@@ -40,85 +44,123 @@ class _Record(BaseModel):
 
 
 class MutantRecord(_Record):
-    """One bug. ``verdict``, ``case``: the first that blamed the kernel, if any did. ``seconds``: from the change to its
-    sources to the end of its machine. ``results``: the directory of its run, beside the record."""
+    """The run of the cases on a kernel with one bug put back."""
 
     id: str
+    """The id of the bug."""
     title: str
+    """The title of the bug."""
     machine: str
+    """The machine, as its entry names it."""
     flavour: Literal["release", "debug"]
+    """The flavour of the kernel."""
     expected: Verdict
+    """The verdict that the entry expects."""
     outcome: MutantOutcome
+    """Whether the cases caught the bug."""
     verdict: Verdict | None = None
+    """The verdict of ``case``."""
     case: str | None = None
+    """The id of the case that decided the outcome, if one did."""
     reason: str = ""
+    """The reason of that verdict, or the error that ended the run."""
     seconds: float
+    """The time from the change of the source to the end of the machine."""
     results: str
+    """The directory of the run, next to the record."""
 
     def __str__(self) -> str:
-        """One line."""
-        said = [
+        """Return one line."""
+        words = [
             f"{self.id}:" if self.verdict or self.reason else self.id,
             self.verdict,
             f"and not {self.expected}" if self.outcome is MutantOutcome.UNEXPECTED else "",
             f"by {self.case}:" if self.case else "",
             one_line(self.reason),
         ]
-        return f"{self.outcome:<10} {self.seconds:6.1f} s  {' '.join(filter(None, said))}"
+        return f"{self.outcome:<10} {self.seconds:6.1f} s  {' '.join(filter(None, words))}"
+
+
+class BadCase(_Record):
+    """A case of a control that failed, or the error that ended the control."""
+
+    verdict: Verdict
+    """FAIL, SPLAT, HANG, CRASH or ERROR."""
+    case: str | None = None
+    """The id of the case. None: the control ended before its first case."""
+    reason: str
+    """The first line of the reason."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.verdict} {self.case}: {self.reason}" if self.case else f"{self.verdict}: {self.reason}"
 
 
 class ControlRecord(_Record):
-    """A run without any bug. ``bad``: the cases that did not do as on a good kernel, with verdict and reason."""
+    """The run of the cases on a kernel without a bug put back."""
 
     machine: str
+    """The machine."""
     flavour: Literal["release", "debug"]
+    """The flavour of the kernel."""
     summary: dict[str, int]
-    bad: list[str]
+    """How many cases got each verdict."""
+    bad: list[BadCase]
+    """The cases that must pass and did not."""
     seconds: float
+    """How long the run took."""
     results: str
+    """The directory of the run, next to the record."""
 
 
 class MutantsRecord(_Record):
-    """``mutants.json``. ``started`` is ISO 8601 in UTC. ``left_out``: the ids of bugs that are for other kernels."""
+    """``mutants.json``."""
 
     schema_: str = Field(SCHEMA, alias="schema")
+    """The version of the record."""
     run_id: str
+    """The name of the directory of the run."""
     started: str
+    """When the run started: ISO 8601, UTC."""
     duration_s: float
+    """How long it took, in seconds."""
     harness: str
+    """The version of vfio-harness."""
     kernel: KernelRecord
+    """The kernel that the bugs were put back into."""
     summary: dict[str, int]
+    """How many bugs had each outcome."""
     controls: list[ControlRecord]
+    """The controls, one per machine and flavour."""
     mutants: list[MutantRecord]
+    """The bugs, by id."""
     left_out: list[str]
+    """The ids of the bugs whose mutation is for other kernels."""
 
     @property
     def exit_code(self) -> int:
-        """0: all are caught as expected, and the controls pass; 1: not so; 3: the harness, the host or the catalogue
-        failed, so that something was not put to the test."""
+        """0 if all bugs are caught as expected and the controls pass, else 1.
+
+        3 if the only trouble is that the harness, the host or the catalogue failed, so that something was not tested.
+        """
         bad = [case for run in self.controls for case in run.bad]
-        if (
-            self.summary[MutantOutcome.SURVIVED]
-            or self.summary[MutantOutcome.UNEXPECTED]
-            or not all(map(_is_error, bad))
-        ):
+        control_failed = any(case.verdict in KERNEL_AT_FAULT for case in bad)
+        if self.summary[MutantOutcome.SURVIVED] or self.summary[MutantOutcome.UNEXPECTED] or control_failed:
             return 1
         return HarnessError.exit_code if bad or self.summary[MutantOutcome.ERROR] else 0
 
     def tally(self) -> str:
-        """``48 caught, 1 SURVIVED; control: pass``."""
+        """Return the counts, e.g. ``48 caught, 1 SURVIVED; control: pass``."""
         counts = [f"{count} {outcome}" for outcome, count in self.summary.items() if count]
         bad = sum(len(run.bad) for run in self.controls)
         return f"{', '.join(counts) or 'no mutant'}; control: {f'{bad} bad' if bad else 'pass'}"
 
 
-def _is_error(said: str) -> bool:
-    return said.startswith(Verdict.ERROR)
-
-
 def judge_mutant(cases: Sequence[CaseRecord], expected: Verdict) -> tuple[MutantOutcome, CaseRecord | None]:
-    """What the cases say of a bug that is there, and the one that says it: the first to show what is expected, or else
-    to blame the kernel. What is KNOWN of the kernel without the bug is no catch."""
+    """Judge the cases of a run with a bug put back. Returns the outcome and the case that decided it, if one did.
+
+    The first case with the expected verdict decides, else the first that blames the kernel. KNOWN does not count: the
+    kernel fails that case without the bug too."""
     blaming = [case for case in cases if case.verdict in KERNEL_AT_FAULT]
     if found := next((case for case in blaming if case.verdict is expected), None):
         return MutantOutcome.CAUGHT, found
@@ -128,14 +170,17 @@ def judge_mutant(cases: Sequence[CaseRecord], expected: Verdict) -> tuple[Mutant
     return (MutantOutcome.ERROR, failed) if failed else (MutantOutcome.SURVIVED, None)
 
 
-def bad_cases(run: RunRecord) -> list[str]:
-    """What is wrong with a run of a kernel that is to be good."""
-    bad = KERNEL_AT_FAULT | {Verdict.ERROR}
-    return [f"{case.verdict} {case.id}: {one_line(case.reason)}" for case in run.cases if case.verdict in bad]
+def bad_cases(run: RunRecord) -> list[BadCase]:
+    """Return the cases that a good kernel must pass and that did not pass."""
+    return [
+        BadCase(verdict=case.verdict, case=case.id, reason=one_line(case.reason))
+        for case in run.cases
+        if case.verdict in _BAD
+    ]
 
 
 def write(record: MutantsRecord, directory: RunDirectory) -> None:
-    """Write both forms, and make ``latest-mutants`` lead to them."""
+    """Write ``mutants.json`` and ``mutants.html``, then point ``latest-mutants`` at their directory."""
     write_report(directory.path / "mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
     write_report(directory.path / "mutants.html", render(record))
     directory.link_as(LATEST)

@@ -1,37 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The run directory: ``results/<run id>/`` with the run record in all its forms, and ``results/latest``."""
+"""The directory of a run, ``results/<run id>/``, with the run record in all its forms; and ``results/latest``."""
 
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from harness.errors import HarnessError, UsageError
 from harness.host.files import write_atomically
 from harness.report import html, junit, ktap
-from harness.verdict import RunRecord
+from harness.verdict import SCHEMA, RunRecord
 
 REPORT = "report.json"
 
 
+class _Header(BaseModel):
+    """The part of a record that says how to read the rest."""
+
+    schema_: str = Field(alias="schema")
+
+
 def to_json(record: RunRecord) -> str:
-    """``report.json``, as docs/design.md has it."""
+    """Return ``report.json``. docs/design.md documents it."""
     return record.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def load(path: Path) -> RunRecord:
-    """The record in ``path``, a ``report.json`` or its directory. UsageError if it is none."""
+    """Read the run record in ``path``, a ``report.json`` or its directory. Older records are read too.
+
+    Raises UsageError, with the reason in one line, if the file is missing or is not a run record of a known schema."""
     file = path / REPORT if path.is_dir() else path
     try:
-        return RunRecord.model_validate_json(file.read_bytes())
+        data = file.read_bytes()
+        schema = _Header.model_validate_json(data).schema_
+        if schema != SCHEMA:
+            raise UsageError(f"{file}: the schema is {schema!r}, but only {SCHEMA!r} can be read")
+        return RunRecord.model_validate_json(data)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint="name a run directory, such as results/latest") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{file}: {where}: {first['msg']}") from None
+        unknown = first["type"] == "extra_forbidden"
+        said = "unknown field, perhaps of a newer vfio-harness" if unknown else first["msg"]
+        raise UsageError(f"{file}: {where}: {said}") from None
 
 
 def write_report(path: Path, text: str) -> None:
@@ -43,7 +57,9 @@ def write_report(path: Path, text: str) -> None:
 
 
 class RunDirectory:
-    """A directory of this run's own, whatever else runs. ``run_id`` is its name: UTC time, and what makes it unique."""
+    """The directory of one run. Runs in parallel each get their own.
+
+    ``run_id`` is its name: the time in UTC and a random suffix. ``started`` is that time in ISO 8601."""
 
     def __init__(self, results: Path) -> None:
         now = datetime.now(UTC)
@@ -65,7 +81,7 @@ class RunDirectory:
         self.link_as("latest")
 
     def link_as(self, name: str) -> None:
-        """Make the link of that name, beside it, lead here. HarnessError if something else is in its place."""
+        """Make the symlink ``name``, next to the directory, point here. Raises HarnessError if it is not a symlink."""
         latest = self.path.parent / name
         link = self.path.parent / f".{name}.{self.run_id}"
         try:
@@ -74,4 +90,4 @@ class RunDirectory:
             link.replace(latest)
         except OSError as error:
             link.unlink(missing_ok=True)
-            raise HarnessError(f"{latest}: {error.strerror}", hint=f"remove {latest}: it is to be a link") from None
+            raise HarnessError(f"{latest}: {error.strerror}", hint=f"remove {latest}: it must be a symlink") from None

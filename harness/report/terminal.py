@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The run as it happens, on a terminal or in a log: phases, cases, the table of verdicts."""
+"""Shows a run as it happens, on a terminal or in a log: phases, cases, the table of verdicts."""
 
 import sys
 import time
@@ -22,8 +22,9 @@ from harness.report.text import key_evidence, one_line, repeat_command, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 LOG_WIDTH = 120
+"""Columns of a log."""
 LOG_PERIOD_S = 15.0
-"""How often a log, which cannot be overwritten, hears of a long phase."""
+"""Interval between progress lines of one phase in a log, where lines cannot be overwritten."""
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -35,10 +36,10 @@ _STYLES = {
 
 
 class Terminal:
-    """A front end of ``progress.Event`` and of cases. A context manager: no live line outlives it.
+    """Shows progress events and cases. As a context manager, it removes its live lines at the end.
 
-    ``settings``: the make variables of this run, for the commands it prints (see ``repeat_command``). ``to_stderr``:
-    stdout is for what a command gives.
+    ``settings``: the make variables of this run, for the commands that it prints (see ``repeat_command``).
+    ``to_stderr``: write to stderr, so that stdout carries only the output of the command.
     """
 
     def __init__(self, settings: Mapping[str, str], console: Console | None = None, *, to_stderr: bool = False) -> None:
@@ -74,7 +75,7 @@ class Terminal:
         self._stop()
 
     def emit(self, event: Event) -> None:
-        """Show one event: on a terminal as a live line, in a log as lines, not too many."""
+        """Show one event: as a live line on a terminal, as lines at intervals in a log."""
         match event:
             case PhaseStarted(name, detail):
                 self._begin(name, one_line(detail))
@@ -82,17 +83,19 @@ class Terminal:
                 self._advance(name, one_line(detail), fraction)
             case PhaseDone(name, seconds, detail):
                 self._end(name)
-                self._say(f"{one_line(name):<14} {seconds:7.1f} s", f"  {one_line(detail)}" if detail else "")
+                self._print(f"{one_line(name):<14} {seconds:7.1f} s", f"  {one_line(detail)}" if detail else "")
             case Note(text):
-                self._say(one_line(text))
+                self._print(one_line(text))
 
     def case_started(self, title: str, slot: int = 1) -> None:
-        """Show on a terminal what runs now, on each of the machines that run at once."""
+        """Show on a terminal which case runs now. ``slot``: the number of its machine, from 1."""
         if self._console.is_interactive:
             self._begin(_case(slot), one_line(title))
 
     def case_done(self, case: CaseRecord, slot: int = 1) -> None:
-        """One line a case; for a bad one its reason, what was seen last, and how to run it again."""
+        """Print one line for a case, and the reason unless it passed.
+
+        A bad case also gets its last observations and the command that repeats it."""
         self._end(_case(slot))
         importer = f" [{case.importer}]" if case.importer else ""
         seed = "" if case.seed is None else f" (seed {case.seed})"
@@ -103,23 +106,23 @@ class Terminal:
         if case.verdict is Verdict.PASS:
             return
         for line in printable(case.reason, 2000).splitlines():
-            self._say(f"        {line}")
+            self._print(f"        {line}")
         if case.known_issue:
-            self._say(f"        known issue: {one_line(case.known_issue)}")
+            self._print(f"        known issue: {one_line(case.known_issue)}")
         if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}:
             for item in key_evidence(case):
-                self._say("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
-            self._say(f"        again: {repeat_command(case, self._settings)}")
+                self._print("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
+            self._print(f"        again: {repeat_command(case, self._settings)}")
 
     def failure(self, error: HarnessError) -> None:
-        """What ended the run before its time, and what mends it."""
+        """Print the error that ended the run early, and its fix."""
         self._stop()
         self._console.print(Text("error:", "bold red"), printable(str(error), 8000))
         if error.hint:
-            self._say(f"  fix: {printable(error.hint, 2000)}")
+            self._print(f"  fix: {printable(error.hint, 2000)}")
 
     def finish(self, run: RunRecord, directory: Path) -> None:
-        """The table of verdicts with their times, and where the record is."""
+        """Print the table of verdicts and times, and the path of the report."""
         self._stop()
         table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("verdict", no_wrap=True)
@@ -128,11 +131,13 @@ class Terminal:
         for case in run.cases:
             table.add_row(_verdict(case), Text(one_line(case.id)), f"{case.duration_s:.2f} s")
         self._console.print(table, soft_wrap=False)
-        self._say(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
+        self._print(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No live line meanwhile, and no lock held by the thread that draws it, which is about to end."""
+        """Stop drawing for the duration of a block, so that it can fork.
+
+        The thread that draws the live lines ends before the block: a fork would copy the locks that it holds."""
         live = self._live.live.is_started
         self._stop()
         try:
@@ -145,7 +150,7 @@ class Terminal:
         if self._live.live.is_started:
             self._live.stop()
 
-    def _say(self, text: str, dim: str = "") -> None:
+    def _print(self, text: str, dim: str = "") -> None:
         self._console.print(Text(text).append(dim, "dim"))
 
     def _begin(self, name: str, detail: str) -> None:
@@ -154,7 +159,7 @@ class Terminal:
             self._phases[name] = self._live.add_task(one_line(name), total=None, detail=detail)
         else:
             self._logged = time.monotonic()
-            self._say(f"{one_line(name)} ...", f" {detail}" if detail else "")
+            self._print(f"{one_line(name)} ...", f" {detail}" if detail else "")
 
     def _advance(self, name: str, detail: str, fraction: float | None) -> None:
         share = "" if fraction is None else f"{fraction:4.0%} "
@@ -163,7 +168,7 @@ class Terminal:
             self._live.update(self._phases[name], total=total, completed=done, detail=detail)
         elif not self._console.is_interactive and time.monotonic() - self._logged >= LOG_PERIOD_S:
             self._logged = time.monotonic()
-            self._say(f"{one_line(name)} ... {share}", detail)
+            self._print(f"{one_line(name)} ... {share}", detail)
 
     def _end(self, name: str) -> None:
         task = self._phases.pop(name, None)

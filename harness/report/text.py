@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Words shared by all renderers. A guest's text reaches none of them but through ``untrusted.printable``."""
+"""Text that several renderers share. Text from the guest always passes ``harness.escape.printable``."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -8,21 +8,23 @@ from harness.escape import printable
 from harness.verdict import CaseRecord, Evidence, Verdict
 
 MAX_LINE = 200
+"""Characters."""
 KEY_EVIDENCE = 5
+"""Observations of a bad case that terminal and KTAP show. report.html has all."""
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """``text``'s first line, printable and cut."""
+    """Return the first line of ``text``, printable, in at most ``limit`` characters."""
     return printable(text.strip().partition("\n")[0].replace("\t", " "), limit)
 
 
 def key_evidence(case: CaseRecord) -> list[Evidence]:
-    """The last observations before the end: those nearest to what went wrong."""
+    """Return the last observations of a case: the closest ones to the failure."""
     return list(case.evidence[-KEY_EVIDENCE:])
 
 
 def summarise(cases: Iterable[CaseRecord]) -> dict[str, int]:
-    """How many cases ended with each verdict, all verdicts named: ``RunRecord.summary``."""
+    """Count the cases by verdict, for ``RunRecord.summary``. Verdicts that did not occur count 0."""
     counts = dict.fromkeys((str(verdict) for verdict in Verdict), 0)
     for case in cases:
         counts[str(case.verdict)] += 1
@@ -30,11 +32,11 @@ def summarise(cases: Iterable[CaseRecord]) -> dict[str, int]:
 
 
 def tally(summary: Mapping[str, int]) -> str:
-    """``41 PASS, 2 FAIL``: the verdicts that occurred."""
+    """Return the verdicts that occurred, e.g. ``41 PASS, 2 FAIL``."""
     return ", ".join(f"{count} {verdict}" for verdict, count in summary.items() if count) or "no case ran"
 
 
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    """The command that runs this one case again; ``settings`` are the make variables of the run, e.g. KERNEL."""
+    """Return the command that runs this case again. ``settings``: the make variables of the run, e.g. KERNEL."""
     words = {**settings, "K": case.id.rpartition("::")[2]}
     return " ".join(["make vm-test", *(f"{name}={shlex.quote(value)}" for name, value in words.items())])

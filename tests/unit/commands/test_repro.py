@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from harness.bugs import Bug
 from harness.commands.repro import Reproduction, Sides, shows, sides
 from harness.report import summarise
-from harness.report.mutants import ControlRecord, MutantOutcome, MutantRecord, MutantsRecord, judge_mutant, render
+from harness.report.mutants import (
+    BadCase,
+    ControlRecord,
+    MutantOutcome,
+    MutantRecord,
+    MutantsRecord,
+    judge_mutant,
+    render,
+)
 from harness.run.setup import Options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
@@ -120,7 +128,8 @@ def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
     assert (found is None) == (outcome is MutantOutcome.SURVIVED)
 
 
-def mutants(*outcomes: MutantOutcome, bad: tuple[str, ...] = (), text: str = "text") -> MutantsRecord:
+def mutants(*outcomes: MutantOutcome, bad: Verdict | None = None, text: str = "text") -> MutantsRecord:
+    bad_cases = [BadCase(verdict=bad, case=text, reason=text)] if bad else []
     place = {"machine": text, "flavour": "release", "seconds": 1.0, "results": text}
     return MutantsRecord.model_validate(
         {
@@ -130,7 +139,7 @@ def mutants(*outcomes: MutantOutcome, bad: tuple[str, ...] = (), text: str = "te
             "harness": text,
             "kernel": KernelRecord(release=text, origin=text, config_hash=text),
             "summary": {outcome: outcomes.count(outcome) for outcome in MutantOutcome},
-            "controls": [ControlRecord.model_validate({**place, "summary": {"PASS": 1}, "bad": list(bad)})],
+            "controls": [ControlRecord.model_validate({**place, "summary": {"PASS": 1}, "bad": bad_cases})],
             "mutants": [
                 MutantRecord.model_validate(
                     {**place, "id": text, "title": text, "expected": "FAIL", "outcome": o, "case": text, "reason": text}
@@ -150,8 +159,11 @@ def mutants(*outcomes: MutantOutcome, bad: tuple[str, ...] = (), text: str = "te
         (mutants(MutantOutcome.UNEXPECTED), 1),
         (mutants(MutantOutcome.CAUGHT, MutantOutcome.ERROR), 3),
         (mutants(MutantOutcome.ERROR, MutantOutcome.SURVIVED), 1),
-        (mutants(MutantOutcome.CAUGHT, bad=("FAIL test_a::test_x: broken",)), 1),
-        (mutants(MutantOutcome.CAUGHT, bad=("ERROR test_a::test_x: lost",)), 3),
+        (
+            mutants(MutantOutcome.CAUGHT, bad=Verdict.FAIL),
+            1,
+        ),
+        (mutants(MutantOutcome.CAUGHT, bad=Verdict.ERROR), 3),
     ],
 )
 def test_exit_code(found: MutantsRecord, code: int) -> None:
@@ -159,7 +171,7 @@ def test_exit_code(found: MutantsRecord, code: int) -> None:
 
 
 def test_the_page_is_safe_with_hostile_text() -> None:
-    page = render(mutants(MutantOutcome.UNEXPECTED, bad=(HOSTILE,), text=HOSTILE))
+    page = render(mutants(MutantOutcome.UNEXPECTED, bad=Verdict.FAIL, text=HOSTILE))
     assert "<script" not in page
     assert "\x1b" not in page
     assert page.count("&lt;script&gt;") > 5

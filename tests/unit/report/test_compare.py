@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs compared: what is broken, fixed and new, and what that is as an exit code; exit codes for git-bisect."""
+"""Comparing two runs: broken, fixed and new cases, the exit code, renamed cases, and records from before."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError, KernelBuildError, KernelLacksFeature, UsageError
+from harness.cases.collect import collect
+from harness.config import matches
+from harness.report import load
 from harness.report.compare import REPORT, VerdictChange, compare
+from harness.report.renamed import RenamedCases, renamed_cases
 from harness.report.text import summarise
-from harness.run import exit_codes
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+
+OLD_RECORD = Path(__file__).parent.parent / "data" / "reports" / "before-renames.json"
 
 
 def run(**verdicts: str) -> RunRecord:
+    return run_of({f"test::{name}": verdict for name, verdict in verdicts.items()})
+
+
+def run_of(verdicts: dict[str, str], machine: str = "intel-iommu") -> RunRecord:
     cases = [
-        CaseRecord(id=f"test::{name}", area="a", title="t", verdict=Verdict(verdict), reason="why", duration_s=1.0)
-        for name, verdict in verdicts.items()
+        CaseRecord(id=case_id, area="a", title="t", verdict=Verdict(verdict), reason="why", duration_s=1.0)
+        for case_id, verdict in verdicts.items()
     ]
     return RunRecord(
         run_id="1",
@@ -25,7 +33,7 @@ def run(**verdicts: str) -> RunRecord:
         harness="0",
         host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
         kernel=KernelRecord(release="7.2.12", origin="here", config_hash=""),
-        machine="intel-iommu",
+        machine=machine,
         summary=summarise(cases),
         cases=cases,
     )
@@ -52,7 +60,7 @@ def run(**verdicts: str) -> RunRecord:
         ("ERROR", "PASS", VerdictChange.ERROR, 3),
     ],
 )
-def test_what_became_of_a_case(before: str, after: str, change: VerdictChange, code: int) -> None:
+def test_change_of_a_verdict(before: str, after: str, change: VerdictChange, code: int) -> None:
     found = compare(run(it=before, other="PASS"), run(it=after, other="PASS"))
     assert [(d.id, d.change, d.before, d.after) for d in found.differences] == [("test::it", change, before, after)]
     assert found.still == {"PASS": 1}
@@ -61,20 +69,20 @@ def test_what_became_of_a_case(before: str, after: str, change: VerdictChange, c
 
 
 @pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.ERROR])
-def test_the_same_is_no_difference(verdict: str) -> None:
+def test_same_verdict_is_no_difference(verdict: str) -> None:
     found = compare(run(it=verdict), run(it=verdict))
     assert not found.differences
     assert found.still == {verdict: 1}
     assert found.exit_code == 0
 
 
-def test_every_pair_of_verdicts_is_known() -> None:
+def test_every_pair_of_verdicts_can_be_compared() -> None:
     for before in Verdict:
         for after in Verdict:
             compare(run(it=before), run(it=after))
 
 
-def test_a_case_that_only_one_run_has() -> None:
+def test_case_that_only_one_run_has() -> None:
     found = compare(run(old="PASS"), run(new="FAIL"))
     assert {d.id: (d.change, d.before, d.after) for d in found.differences} == {
         "test::old": (VerdictChange.GONE, Verdict.PASS, None),
@@ -91,23 +99,83 @@ def test_compare_json(tmp_path: Path) -> None:
     ]
 
 
+RENAMED = RenamedCases(renamed={"old::test_a*": "new::test_b*", "old::*": "new::*", "x::test_*[*]": "y::test_*[z-*]"})
+
+
 @pytest.mark.parametrize(
-    ("verdicts", "code"),
+    ("old", "current"),
     [
-        (["PASS", "KNOWN", "FIXED", "SKIP"], 0),
-        (["PASS", "FAIL"], 1),
-        (["SPLAT", "ERROR"], 1),
-        (["SKIP", "SKIP"], 125),
-        (["PASS", "ERROR"], 131),
+        ("old::test_a", "new::test_b"),
+        ("old::test_a[rxe]", "new::test_b[rxe]"),
+        ("old::test_c[a+b]", "new::test_c[a+b]"),
+        ("x::test_d[rxe]", "y::test_d[z-rxe]"),
+        ("older::test_a", "older::test_a"),
+        ("new::test_b", "new::test_b"),
     ],
 )
-def test_what_git_bisect_is_told(verdicts: list[str], code: int) -> None:
-    assert exit_codes.code_of_cases([Verdict(verdict) for verdict in verdicts]) == code
+def test_current_id_of_a_case(old: str, current: str) -> None:
+    assert RENAMED.current_id(old) == current
 
 
-def test_our_failure_marks_no_commit() -> None:
-    assert exit_codes.code_of_error(KernelBuildError("x")) == 125
-    assert exit_codes.code_of_error(KernelLacksFeature("x", origin="y")) == 125
-    assert exit_codes.code_of_error(UsageError("x")) > 127
-    assert exit_codes.code_of_error(HarnessError("x")) > 127
-    assert [exit_codes.safe(code) for code in (0, 1, 2, 3, 4, 125, 126, 130)] == [0, 1, 130, 131, 132, 125, 254, 130]
+def test_wildcards_of_both_ids_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"same number of \*"):
+        RenamedCases(renamed={"old::*": "new::test"})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_renamed_case_is_compared_with_itself(reverse: bool) -> None:
+    runs = [
+        run_of({"old::test_a[1]": "PASS", "old::test_c": "FAIL", "same::test_d": "PASS"}),
+        run_of({"new::test_b[1]": "FAIL", "new::test_c": "FAIL", "same::test_d": "PASS"}),
+    ]
+    before, after = reversed(runs) if reverse else runs
+    found = compare(before, after, RENAMED)
+    change = VerdictChange.FIXED if reverse else VerdictChange.BROKEN
+    assert [(d.id, d.change) for d in found.differences] == [("new::test_b[1]", change)]
+    assert found.still == {"FAIL": 1, "PASS": 1}
+    assert "note    2 cases have been renamed since, and are listed by their current ids" in str(found)
+
+
+def test_old_record_against_a_current_one() -> None:
+    """A record of before the renames loads, and each of its cases meets itself under its current id."""
+    old = load(OLD_RECORD)
+    names = renamed_cases()
+    current = old.model_copy(
+        update={"cases": [case.model_copy(update={"id": names.current_id(case.id)}) for case in old.cases]}
+    )
+    found = compare(old, current)
+    assert sum(case.id.startswith("test_told::") for case in old.cases) == 10
+    assert not any(case.id.startswith("test_told::") for case in current.cases)
+    assert found.differences == []
+    assert found.still == {"PASS": 9, "KNOWN": 2, "SKIP": 1}
+    assert found.exit_code == 0
+
+
+def test_entries_of_renamed_cases_lead_to_ids_that_are_not_renamed_again() -> None:
+    names = renamed_cases()
+    assert [new for new in names.renamed.values() if names.current_id(new) != new] == []
+
+
+def test_entries_of_renamed_cases_lead_to_cases_that_exist() -> None:
+    ids = [case.id for case in collect()]
+    assert [new for new in renamed_cases().renamed.values() if not any(matches([new], name) for name in ids)] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "note"),
+    [
+        (run(it="PASS"), run(another="PASS"), "the runs have no case in common, so no verdict can be compared"),
+        (run(it="PASS"), run_of({"test::it": "PASS"}, "switch"), "the machines differ: intel-iommu and switch"),
+        (
+            run_of({"old::test_a": "PASS", "new::test_b": "FAIL"}),
+            run_of({"new::test_b": "PASS"}),
+            "1: 1 cases are left out, because several old ids have become one",
+        ),
+    ],
+)
+def test_limit_of_a_comparison_is_noted(before: RunRecord, after: RunRecord, note: str) -> None:
+    assert note in compare(before, after, RENAMED).notes
+
+
+def test_comparison_of_equal_runs_has_no_note() -> None:
+    assert compare(run(it="PASS"), run(it="PASS")).notes == []

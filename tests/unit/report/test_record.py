@@ -229,7 +229,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "Invalid JSON"), ('{"schema": 1}', "schema"), (to_json(EVERY).replace('"PASS",', '"FINE",'), "verdict")],
+    [
+        ("{", "Invalid JSON"),
+        ('{"schema": 1}', "schema"),
+        ("{}", "schema: Field required"),
+        (to_json(EVERY).replace('"PASS",', '"FINE",'), "verdict"),
+        (to_json(EVERY).replace("report/1", "report/2"), "the schema is 'vfio-harness/report/2', but only"),
+        ('{"schema": "vfio-harness/compare/1"}', "the schema is 'vfio-harness/compare/1', but only"),
+        (to_json(EVERY).replace('"area"', '"section"', 1), r"cases\.0\."),
+        (to_json(EVERY).replace("{", '{"more": 1,', 1), "more: unknown field, perhaps of a newer vfio-harness"),
+    ],
 )
 def test_a_bad_record_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "report.json"
@@ -237,6 +246,7 @@ def test_a_bad_record_is_refused_by_name(tmp_path: Path, text: str, says: str) -
     with pytest.raises(UsageError, match=says) as caught:
         load(file)
     assert str(file) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_missing_record_is_named(tmp_path: Path) -> None:
