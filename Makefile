@@ -27,17 +27,17 @@ help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 deps: $(VENV)/.ready
-	@sh harness/host-packages.sh
+	@sh harness/host/install-packages.sh
 
 test-deps: deps
-	@sh harness/host-packages.sh test bugs
+	@sh harness/host/install-packages.sh test bugs
 
 bug-deps: deps
-	@sh harness/host-packages.sh bugs
+	@sh harness/host/install-packages.sh bugs
 
 # The host packages come first: python3-venv is one of them.
-$(VENV)/.ready: pyproject.toml harness/host-packages.sh harness/host-packages.txt
-	@sh harness/host-packages.sh
+$(VENV)/.ready: pyproject.toml harness/host/install-packages.sh harness/host/packages.txt
+	@sh harness/host/install-packages.sh
 	@test -x $(BIN)/python || { echo "deps: creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "deps: installing the Python packages of pyproject.toml into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

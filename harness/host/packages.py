@@ -1,84 +1,110 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the host needs to get and build a kernel, and the Debian package each comes from."""
+"""The programs and files that the host needs, and the Debian package of each: packages.txt, which documents itself."""
 
 import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness.errors import MissingPrerequisite
 
+TABLE = Path(__file__).with_name("packages.txt")
+_SBIN = "/usr/sbin:/sbin"
+_BUILD_TOOLS = (
+    "make", "gcc", "ld", "flex", "bison", "bc", "lz4", "gelf.h", "libelf.h", "depmod", "mkfs.erofs", "patch", "find"
+)  # fmt: skip
+_CHECKED_BY_VM = "qemu-system-x86_64"
+"""``harness.vm.prerequisites`` checks QEMU: its version, and that of --qemu."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One line of packages.txt."""
+
+    name: str
+    """The Debian package."""
+    when: str
+    """``needed``, ``optional``, ``bugs``, ``test`` or ``manual``."""
+    used: tuple[str, ...]
+    """The programs, headers, static libraries and files that the harness uses."""
+    reason: str
+    """What it is for; for all but ``needed``, what is lost without it."""
+
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """One program, header or file. ``optional`` says what is lost without it; empty: it is needed."""
+    """One program or file of the table, as ``vfio-harness doctor`` reports it."""
 
     name: str
+    """The program, header, library or path."""
     package: str
+    """The Debian package that contains it."""
     present: bool
     optional: str = ""
+    """What is lost without it; empty if every run needs it."""
 
 
-_PROGRAMS = {
-    "make": "make",
-    "gcc": "gcc",
-    "ld": "binutils",
-    "flex": "flex",
-    "bison": "bison",
-    "bc": "bc",
-    "lz4": "lz4",
-    "xz": "xz-utils",
-    "tar": "tar",
-    "patch": "patch",
-    "find": "findutils",
-    "setpriv": "util-linux",
-    "depmod": "kmod",
-    "mkfs.erofs": "erofs-utils",
-}
-_HEADERS = {"gelf.h": "libelf-dev", "libelf.h": "libelf-dev"}
-_OPTIONAL = {
-    "apt-get": ("apt", "KERNEL=debian:... and the default kernel"),
-    "dpkg-deb": ("dpkg", "KERNEL=debian:... and the default kernel"),
-    "git": ("git", "source trees that were built in place, and bisect"),
-    "ccache": ("ccache", "faster rebuilds"),
-    "b4": ("b4", "SERIES= by a message-id"),
-    "spatch": ("coccinelle", "bugs put back: MUTATION=, repro, mutants"),
-}
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_SBIN = "/usr/sbin:/sbin"
+@cache
+def packages() -> tuple[Package, ...]:
+    """Read packages.txt, once."""
+    lines = (line.split(maxsplit=3) for line in TABLE.read_text().splitlines() if line and not line.startswith("#"))
+    return tuple(
+        Package(name, when, tuple(used.split(",")) if used != "-" else (), reason) for name, when, used, reason in lines
+    )
 
 
 def find(program: str) -> str | None:
-    """The program's path; /usr/sbin is searched too, where a user's PATH leaves out depmod and mkfs."""
+    """Return the program's path. Searches /usr/sbin too: depmod and mkfs are there, and a user's PATH may lack it."""
     return shutil.which(program) or shutil.which(program, path=_SBIN)
 
 
+def require(program: str) -> str:
+    """Return the program's path. Raises MissingPrerequisite with the line that installs it."""
+    path = find(program)
+    if path is None:
+        raise MissingPrerequisite(f"{program} is not installed", hint=install_line([program]))
+    return path
+
+
 def install_line(names: Iterable[str]) -> str:
-    """The command that installs what these programs and headers come from."""
-    packages = {**_PROGRAMS, **_HEADERS, **{n: p for n, (p, _) in _OPTIONAL.items()}}
-    return "apt-get install " + " ".join(sorted({packages.get(name, name) for name in names}))
+    """Return the command that installs the packages of these programs and files."""
+    owners = {used: package.name for package in packages() for used in package.used}
+    return "apt-get install " + " ".join(sorted({owners.get(name, name) for name in names}))
 
 
 def prerequisites() -> list[Prerequisite]:
-    """Everything, present or not, for ``vfio-harness doctor``."""
-    needed = [Prerequisite(n, p, find(n) is not None) for n, p in _PROGRAMS.items()]
-    headers = [Prerequisite(n, p, _compiles(n)) for n, p in _HEADERS.items()]
-    optional = [Prerequisite(n, p, find(n) is not None, lost) for n, (p, lost) in _OPTIONAL.items()]
-    lost = "KERNEL=debian:... and the default kernel"
-    keyring = Prerequisite(_KEYRING, "debian-archive-keyring", Path(_KEYRING).is_file(), lost)
-    return [*needed, *headers, *optional, keyring]
+    """Check every program and file of the table."""
+    return [
+        Prerequisite(used, package.name, _is_present(used), "" if package.when == "needed" else package.reason)
+        for package in packages()
+        for used in package.used
+        if used != _CHECKED_BY_VM
+    ]
 
 
 def require_build_tools() -> None:
-    """Raises MissingPrerequisite that names all that is missing for a build, and one line that installs it."""
-    missing = [p.name for p in prerequisites() if not p.present and not p.optional]
+    """Raise MissingPrerequisite that lists all that a kernel build lacks, and the one line that installs it."""
+    missing = [name for name in _BUILD_TOOLS if not _is_present(name)]
     if missing:
         raise MissingPrerequisite(f"a kernel build needs {', '.join(missing)}", hint=install_line(missing))
 
 
-def _compiles(header: str) -> bool:
-    if find("gcc") is None:
-        return False
-    args = ["gcc", "-E", "-include", header, "-x", "c", "/dev/null"]
-    return subprocess.run(args, capture_output=True, check=False, timeout=30).returncode == 0
+def _is_present(name: str) -> bool:
+    if name.startswith("/"):
+        return Path(name).is_file()
+    if name.endswith(".h"):
+        return _gcc("-E", "-include", name, "-x", "c", "/dev/null") is not None
+    if name.endswith(".a"):
+        return Path((_gcc(f"-print-file-name={name}") or "").strip()).is_absolute()  # gcc prints the bare name of none
+    return find(name) is not None
+
+
+def _gcc(*args: str) -> str | None:
+    """Return what gcc prints; None if it fails or is missing."""
+    gcc = find("gcc")
+    if gcc is None:
+        return None
+    result = subprocess.run([gcc, *args], capture_output=True, text=True, check=False, timeout=30)
+    return result.stdout if result.returncode == 0 else None

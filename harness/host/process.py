@@ -1,38 +1,73 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Host programs that may run for minutes: followed line by line, and gone when the harness is, whatever ended it."""
+"""Host programs: one way to tie a child to the harness, and one way to follow its output.
 
+Following is ours and synchronous. Every caller is: it parses lines, shows progress, and raises from a callback. asyncio
+would add a loop, and a thread for it: PR_SET_PDEATHSIG fires when the *thread* that forked the child ends.
+"""
+
+import ctypes
+import math
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.host.faults import host_fault
-from harness.host.packages import install_line
+from harness.host.packages import install_line, require
 
 TICK_S = 1.0
+"""How often ``on_tick`` is called."""
 GONE_S = 2.0
+"""The longest wait for the processes of a killed group to disappear."""
 SILENCE_S = 900.0
-"""A program that says nothing for this long is stuck; the longest honest silence is one link of a debug kernel."""
-
-# The shell leads the process group. SIGKILL of the harness cannot be caught, so the kernel tells the shell
-# (PR_SET_PDEATHSIG), and the shell takes the group with it: make's children would outlive make.
-_GUARD = ["setpriv", "--pdeathsig", "TERM", "sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh"]
+"""A program that prints nothing for this long is stuck; the longest real silence is one link of a debug kernel."""
+PR_SET_PDEATHSIG = 1
+"""<linux/prctl.h>"""
 
 # From the user's environment only this much: make's and Kbuild's own variables (MAKEFLAGS, ARCH, O, KCFLAGS...)
-# would steer the build when the harness itself is run by make.
+# would change the build when the harness itself is run by make.
 _KEEP = ("PATH", "HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy")
 _KEEP_PREFIX = "CCACHE_"
 _NOT_FOUND = 127
 
 
+# Kill the child if the harness dies. SIGKILL of the harness cannot be caught, so the host's kernel does it: it sends
+# the child the signal of prctl(PR_SET_PDEATHSIG) when its parent ends. There are three forms:
+# - tied(command, SIGKILL): a single process with nothing to clean up, such as QEMU;
+# - tied(command, SIGTERM): a run of the harness, which handles SIGTERM like Ctrl-C and cleans up;
+# - tied_group(command): a program with children, such as make. They would outlive it, so a shell leads the process
+#   group, gets the signal, and kills the group.
+# A forked process has no command to wrap: it calls tie_to_parent().
+
+
+def tied(command: Sequence[str | Path], number: signal.Signals) -> list[str]:
+    """Return the command that runs ``command`` and gets signal ``number`` when the thread that starts it ends.
+
+    Raises MissingPrerequisite without setpriv."""
+    return [require("setpriv"), "--pdeathsig", number.name.removeprefix("SIG"), "--", *map(str, command)]
+
+
+def tied_group(command: Sequence[str | Path]) -> list[str]:
+    """As ``tied``, but the whole process group is killed. The caller starts it in a new session."""
+    return tied(["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh", *command], signal.SIGTERM)
+
+
+def tie_to_parent(parent: int, number: signal.Signals) -> bool:
+    """Have the kernel send this forked process ``number`` when its parent ends.
+
+    Returns False if the process ``parent`` has already ended: then no signal comes."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent
+
+
 def environment(**extra: str) -> dict[str, str]:
-    """The environment host programs run in: few of the user's variables, messages in English, and ``extra``."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEEP or k.startswith(_KEEP_PREFIX)}
+    """Return the environment for host programs: few of the user's variables, messages in English, and ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEEP or name.startswith(_KEEP_PREFIX)}
     path = kept.get("PATH", os.defpath)
     return {**kept, "PATH": f"{path}:/usr/sbin:/sbin", "LC_ALL": "C", **extra}
 
@@ -44,51 +79,37 @@ def run(
     env: dict[str, str] | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     on_tick: Callable[[], None] = lambda: None,
+    timeout_s: float = math.inf,
 ) -> int:
-    """Run to the end and return the exit status; ``on_line`` gets each line of stdout and stderr as it comes,
-    ``on_tick`` is called about once a second meanwhile. Whatever is raised here or in a callback, Ctrl-C
-    included, the program and all its children are killed first.
+    """Run a program to its end and return its exit status.
 
-    Raises MissingPrerequisite if the program is not there, HarnessError after ``SILENCE_S`` without output.
+    ``on_line`` gets each line of stdout and stderr; ``on_tick`` is called about once a second. If this or a callback
+    raises, Ctrl-C included, the program and all its children are killed first.
+
+    Raises MissingPrerequisite without setpriv, HarnessError after ``SILENCE_S`` seconds without output, or after
+    ``timeout_s`` seconds.
     """
-    try:
-        proc = subprocess.Popen(
-            [*_GUARD, *map(str, args)],
-            cwd=cwd,
-            env=environment() if env is None else env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except FileNotFoundError as e:
-        raise MissingPrerequisite(f"{e.filename} is not there", hint="apt-get install util-linux") from e
-    try:
-        _follow(proc, str(args[0]), on_line, on_tick)
+    proc = _start(tied_group(args), cwd, environment() if env is None else env)
+    with _ended_on_error(proc, grace_s=0.0):
+        _follow(proc, str(args[0]), on_line, on_tick, silence_s=SILENCE_S, timeout_s=timeout_s)
         return proc.wait()
-    except BaseException:
-        _kill_group(proc)
-        raise
 
 
-def _kill_group(proc: subprocess.Popen[bytes]) -> None:
-    """Kill the group, and see it gone: killed processes take a moment to go, and only the shell is our child."""
-    deadline = time.monotonic() + GONE_S
-    with suppress(ProcessLookupError):
-        os.killpg(proc.pid, signal.SIGKILL)
-    proc.wait()
-    while is_alive(proc.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
+def run_gracefully(
+    args: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: dict[str, str],
+    on_line: Callable[[str], None],
+    grace_s: float,
+) -> int:
+    """As ``run``, for a program that starts runs of the harness. It may be silent, and has no time limit.
 
-
-def is_alive(group: int) -> bool:
-    """Whether any process of the group is. Dead ones may stay in /proc for seconds, until a lazy init reaps them."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, pgrp = stat.read_bytes().rpartition(b")")[2].split()[:3]
-            if int(pgrp) == group and state != b"Z":
-                return True
-    return False
+    If this or ``on_line`` raises, its process group gets SIGTERM, and ``grace_s`` seconds later SIGKILL."""
+    proc = _start(tied(args, signal.SIGTERM), cwd, env)
+    with _ended_on_error(proc, grace_s):
+        _follow(proc, str(args[0]), on_line)
+        return proc.wait()
 
 
 def check(
@@ -98,31 +119,98 @@ def check(
     env: dict[str, str] | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     on_tick: Callable[[], None] = lambda: None,
+    timeout_s: float = math.inf,
+    quoted: int = 0,
 ) -> list[str]:
-    """As ``run``, but returns the lines, and raises where the program fails: MissingPrerequisite if it is not
-    there, else HarnessError with its error line."""
+    """As ``run``, but return the lines.
+
+    Raises MissingPrerequisite if the program is missing, the host's fault if its output shows one, and otherwise
+    HarnessError if it fails. The message quotes the last ``quoted`` lines; for 0, apt's first error line or the last
+    line."""
     lines: list[str] = []
 
     def keep(line: str) -> None:
         lines.append(line)
         on_line(line)
 
-    status = run(args, cwd=cwd, env=env, on_line=keep, on_tick=on_tick)
-    name = str(args[0])
+    status = run(args, cwd=cwd, env=env, on_line=keep, on_tick=on_tick, timeout_s=timeout_s)
+    name = Path(args[0]).name
     if status == _NOT_FOUND:
-        raise MissingPrerequisite(f"{name} is not there", hint=install_line([name]))
+        raise MissingPrerequisite(f"{name} is not installed", hint=install_line([name]))
     if status:
-        said = next((line for line in lines if line.startswith(("E:", "Err:"))), lines[-1] if lines else "no message")
-        raise host_fault(lines) or HarnessError(f"{name} failed with exit status {status}: {said}")
+        raise host_fault(lines) or HarnessError(f"{name} failed with exit status {status}: {_quote(lines, quoted)}")
     return lines
 
 
+def _quote(lines: Sequence[str], quoted: int) -> str:
+    if not lines:
+        return "no message"
+    if quoted:
+        return "\n".join(lines[-quoted:])
+    return next((line for line in lines if line.startswith(("E:", "Err:"))), lines[-1])
+
+
+def is_alive(group: int) -> bool:
+    """Check whether any process of the group runs. Dead ones may stay in /proc for seconds, until init reaps them."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, pgrp = stat.read_bytes().rpartition(b")")[2].split()[:3]
+            if int(pgrp) == group and state != b"Z":
+                return True
+    return False
+
+
+def _start(command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def _ended_on_error(proc: subprocess.Popen[bytes], grace_s: float) -> Iterator[None]:
+    """If the body raises, end the process group: SIGTERM if it has a grace period, then SIGKILL."""
+    try:
+        yield
+    except BaseException:
+        if grace_s:
+            _signal(proc.pid, signal.SIGTERM)
+            _wait_gone(proc.pid, grace_s)
+        _signal(proc.pid, signal.SIGKILL)
+        proc.wait()
+        _wait_gone(proc.pid, GONE_S)  # killed processes take a moment to disappear, and only the leader is our child
+        raise
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _wait_gone(group: int, deadline_s: float) -> None:
+    deadline = time.monotonic() + deadline_s
+    while is_alive(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def _follow(
-    proc: subprocess.Popen[bytes], name: str, on_line: Callable[[str], None], on_tick: Callable[[], None]
+    proc: subprocess.Popen[bytes],
+    name: str,
+    on_line: Callable[[str], None],
+    on_tick: Callable[[], None] = lambda: None,
+    *,
+    silence_s: float = math.inf,
+    timeout_s: float = math.inf,
 ) -> None:
+    """Read the output of ``proc`` to its end, line by line."""
     assert proc.stdout is not None
     pending = b""
-    heard = ticked = time.monotonic()
+    started = printed = ticked = time.monotonic()
     with proc.stdout as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
@@ -130,7 +218,7 @@ def _follow(
                 chunk = os.read(pipe.fileno(), 65536)
                 if not chunk:
                     break
-                heard = time.monotonic()
+                printed = time.monotonic()
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:
                     on_line(line.decode(errors="replace"))
@@ -138,7 +226,9 @@ def _follow(
             if now - ticked >= TICK_S:
                 ticked = now
                 on_tick()
-            if now - heard > SILENCE_S:
-                raise HarnessError(f"{name} said nothing for {SILENCE_S:.0f} s, and was killed")
+            if now - printed > silence_s:
+                raise HarnessError(f"{name} printed nothing for {silence_s:.0f} s, and was killed")
+            if now - started > timeout_s:
+                raise HarnessError(f"{name} took over {timeout_s:g} s, and was killed")
     if pending:
         on_line(pending.decode(errors="replace"))

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Puts the root file system together in a directory and packs it into an erofs image, the same bytes for the same
-inputs and keys."""
+"""Put the root file system together in a directory and pack it into an erofs image.
+
+The same inputs and keys give the same bytes."""
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.image import command, packages
+from harness.host import process
+from harness.host.packages import install_line, require
+from harness.image import packages
 from harness.image.keys import Key
 from harness.image.recipe import INIT, ROOTFS, Recipe
 
-# Mount points, and the links of a merged /usr.
+# Mount points.
 _DIRECTORIES = ("dev", "kernel", "proc", "root", "run", "sys", "tmp", "var", "etc/dropbear")
+# The links of a merged /usr, and of paths that are writable or come with the kernel.
 _LINKS = {
     "bin": "usr/bin",
     "lib": "usr/lib",
@@ -29,12 +33,14 @@ _PROGRAMS = {
     "floor.c": "usr/sbin/vfio-harness-floor",
     "agent.c": "usr/lib/vfio-harness/agent",
 }
+_QUOTED = 8
+"""Lines of a failed program that the error quotes."""
 _CFLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,--build-id=none")
-_UUID = "76666966-6f00-4000-8000-000000000001"  # any will do, if it is always the same
+_UUID = "76666966-6f00-4000-8000-000000000001"  # arbitrary, but constant: the image must be reproducible
 
 
 def assemble(recipe: Recipe, scratch: Path, login: Key, host: Key, image: Path) -> None:
-    """Build the image; ``scratch`` is a new directory, private for the keys in it, that the caller removes."""
+    """Build the image. ``scratch`` is a new private directory (it gets keys), which the caller removes."""
     unpacked, root = scratch / "unpacked", scratch / "root"
     packages.unpack(recipe, unpacked)
     packages.select(recipe, unpacked, root)
@@ -57,34 +63,38 @@ def _link(root: Path, links: Mapping[str, str]) -> None:
 
 
 def _add_applets(root: Path) -> None:
-    """busybox under every name it answers to that no other program has."""
-    for applet in command.run([root / "usr/bin/busybox", "--list"], timeout_s=10).split():
-        if not any((root / place / applet).exists() for place in ("usr/bin", "usr/sbin")):
+    """Link busybox under each name of its applets that no other program has."""
+    for applet in process.check([root / "usr/bin/busybox", "--list"], cwd=root, timeout_s=10):
+        if not any((root / directory / applet).exists() for directory in ("usr/bin", "usr/sbin")):
             (root / "usr/bin" / applet).symlink_to("busybox")
 
 
 def _compile_programs(root: Path) -> None:
-    compiler = command.require("gcc", "gcc")
+    compiler = require("gcc")
     for source, name in _PROGRAMS.items():
         program = root / name
         program.parent.mkdir(parents=True, exist_ok=True)
         try:
-            command.run([compiler, *_CFLAGS, "-o", program, INIT / source], timeout_s=120)
+            process.check([compiler, *_CFLAGS, "-o", program, INIT / source], cwd=root, timeout_s=120, quoted=_QUOTED)
         except HarnessError as error:
-            error.hint = error.hint or "sudo apt-get install gcc libc6-dev"
+            error.hint = error.hint or install_line(["gcc", "libc.a"])
             raise
 
 
 def _compile_bytecode(root: Path) -> None:
-    """Byte code beside each module, as maintainer scripts would; by the guest's own interpreter, and never checked."""
+    """Compile each Python module to byte code, as the packages' maintainer scripts would.
+
+    The guest's own interpreter does it. The guest never compares byte code with its source."""
     libraries = next(root.glob("usr/lib/*-linux-gnu"))
     loader = next((root / "usr/lib64").iterdir())
     python = (loader, "--library-path", libraries, root / "usr/bin/python3.13", "-S")
     paths = ("-s", root, "-p", "/", root / "usr/lib")
-    command.run(
+    process.check(
         [*python, "-m", "compileall", "-q", "-f", "--invalidation-mode=unchecked-hash", *paths],
+        cwd=root,
         timeout_s=300,
-        env={"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=process.environment(PYTHONHOME=str(root / "usr"), PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1"),
+        quoted=_QUOTED,
     )
 
 
@@ -95,9 +105,10 @@ def _add_keys(root: Path, login: Key, host: Key) -> None:
 
 
 def _pack(root: Path, image: Path) -> None:
-    mkfs = command.require("mkfs.erofs", "erofs-utils")
+    mkfs = require("mkfs.erofs")
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
-            runs = path.is_dir() or path.stat().st_mode & 0o100
-            path.chmod(0o755 if runs else 0o644)  # whatever our umask is, and that of the checkout was
-    command.run([mkfs, "-T0", f"-U{_UUID}", "-x-1", "--all-root", image, root], timeout_s=120)
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)  # independent of the umask, also of that of the checkout
+    command: list[str | Path] = [mkfs, "-T0", f"-U{_UUID}", "-x-1", "--all-root", image, root]
+    process.check(command, cwd=image.parent, timeout_s=120, quoted=_QUOTED)

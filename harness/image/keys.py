@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An image's SSH keys: one that the harness logs in with, one that the guest is known by. Both Ed25519."""
+"""An image's SSH keys: the login key of the harness and the host key of the guest. Both are Ed25519."""
 
 import os
 from dataclasses import dataclass
@@ -13,36 +13,37 @@ _TYPE = b"ssh-ed25519"
 
 @dataclass(frozen=True)
 class Key:
-    """A key pair in the encodings that OpenSSH and dropbear want."""
+    """A key pair in the encodings of OpenSSH and dropbear."""
 
     private: Ed25519PrivateKey
+    """The private half, from which the public one follows."""
 
     @classmethod
     def generate(cls) -> "Key":
-        """A new key."""
+        """Make a new key."""
         return cls(Ed25519PrivateKey.generate())
 
     @property
     def public_line(self) -> str:
-        """As in ``authorized_keys`` and ``known_hosts``: ``ssh-ed25519 AAAA...``."""
+        """Return the public key as in ``authorized_keys`` and ``known_hosts``: ``ssh-ed25519 AAAA...``."""
         encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         return self.private.public_key().public_bytes(encoding, form).decode()
 
     @property
     def openssh(self) -> bytes:
-        """The private key as ``ssh -i`` and paramiko read it."""
+        """Return the private key as ``ssh -i`` and paramiko read it."""
         return self.private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
 
     @property
     def dropbear(self) -> bytes:
-        """The private key as dropbear reads it: two SSH strings (RFC 4251, 5), the type and private || public."""
+        """Return the private key for dropbear: two SSH strings (RFC 4251, 5), the type and private || public."""
         pair = self.private.private_bytes_raw() + self.private.public_key().public_bytes_raw()
         return b"".join(len(part).to_bytes(4, "big") + part for part in (_TYPE, pair))
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a new file that only its owner may read, from its first byte on."""
+    """Write a new file that only its owner may read, from its first byte on. Raises FileExistsError."""
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)

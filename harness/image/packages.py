@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Unpacks Debian packages and copies out of them what the recipe keeps. No root, no chroot, no maintainer scripts."""
+"""Unpack Debian packages and copy the files that the recipe keeps. No root, no chroot, no maintainer scripts."""
 
 import os
 import re
@@ -9,33 +9,38 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite
-from harness.image import command
+from harness.host import process
+from harness.host.packages import install_line, require
 from harness.image.recipe import Recipe
 
 _DOWNLOAD_TIMEOUT_S = 600.0
+_QUOTED = 8
+"""Lines of a failed mmdebstrap that the error quotes."""
+_UNREACHABLE = re.compile(r"Could not (resolve|connect)|Temporary failure|Unable to connect|timed out")
 _NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[(.+)\]|Requesting program interpreter: (/[^\]]+)\]")
 
 
 def unpack(recipe: Recipe, target: Path) -> None:
-    """Fetch (with apt, in a state directory of mmdebstrap's own) and unpack the packages and their dependencies.
+    """Fetch the packages and their dependencies, with apt in mmdebstrap's own state directory, and unpack them.
 
-    HarnessError if the mirror cannot be reached; MissingPrerequisite without mmdebstrap or the archive's keys.
+    Raises HarnessError if the mirror cannot be reached; MissingPrerequisite without mmdebstrap or the archive's keys.
     """
-    mmdebstrap = command.require("mmdebstrap", "mmdebstrap")
+    mmdebstrap = require("mmdebstrap")
     if not Path(recipe.keyring).exists():
         raise MissingPrerequisite(
             f"{recipe.keyring}: the Debian archive's keys are missing",
-            hint="sudo apt-get install debian-archive-keyring",
+            hint=install_line([recipe.keyring]),
         )
     temporary = target.with_name("tmp")  # a killed mmdebstrap leaves files there
     temporary.mkdir()
     source = f"deb [signed-by={recipe.keyring}] {recipe.mirror} {recipe.suite} main"
+    lines: list[str] = []
     try:
-        command.run(
+        process.check(
             [
                 mmdebstrap,
                 "--variant=extract",
-                "--mode=chrootless",  # needs no privilege, and runs nothing: extract has no maintainer scripts ...
+                "--mode=chrootless",  # needs no privilege; extract runs no maintainer scripts ...
                 "--skip=check/chrootless",  # ... so root may use it too
                 "--format=directory",
                 "--architectures=amd64",
@@ -45,20 +50,23 @@ def unpack(recipe: Recipe, target: Path) -> None:
                 target,
                 source,
             ],
+            cwd=target.parent,
             timeout_s=_DOWNLOAD_TIMEOUT_S,
-            env={"TMPDIR": str(temporary)},
+            env=process.environment(TMPDIR=str(temporary)),
+            on_line=lines.append,
+            quoted=_QUOTED,
         )
     except HarnessError as error:
-        if re.search(r"Could not (resolve|connect)|Temporary failure|Unable to connect|timed out", str(error)):
+        if any(map(_UNREACHABLE.search, lines)):
             raise HarnessError(
                 f"the guest image's packages cannot be fetched: {error}",
-                hint=f"check the network: {recipe.mirror} must be reachable once, http_proxy is honoured",
+                hint=f"check the network: {recipe.mirror} must be reachable once; http_proxy is honoured",
             ) from error
         raise
 
 
 class Selection:
-    """The paths of an unpacked tree that the recipe keeps, with what they drag in."""
+    """The paths of an unpacked tree that the recipe keeps, with all that these need."""
 
     def __init__(self, root: Path, drop: Iterable[str]) -> None:
         self.root = root
@@ -66,9 +74,9 @@ class Selection:
         self.paths: set[Path] = set()
 
     def keep(self, pattern: str) -> None:
-        """Keep what the pattern matches; HarnessError if that is nothing."""
+        """Keep the paths that match the pattern. Raises HarnessError if there are none."""
         matches = list(self.root.glob(pattern))
-        if (self.root / pattern).is_symlink():  # glob follows an absolute one out of our root, and may find nothing
+        if (self.root / pattern).is_symlink():  # glob follows an absolute link out of the root, and may find nothing
             matches = [self.root / pattern]
         if not matches:
             raise HarnessError(f"rootfs.yaml: keep: {pattern!r} matches nothing in the unpacked packages")
@@ -90,24 +98,27 @@ class Selection:
         to = link.readlink()
         path = self.root / to.relative_to("/") if to.is_absolute() else Path(os.path.normpath(link.parent / to))
         if not path.is_relative_to(self.root) or not (path.is_symlink() or path.exists()):
-            raise HarnessError(f"guest image: {link.relative_to(self.root)} points to {to}, which no package brings")
+            raise HarnessError(f"guest image: {link.relative_to(self.root)} points to {to}, which no package contains")
         return path
 
     def keep_libraries(self) -> None:
-        """Keep the shared libraries and the program interpreter that the kept programs need, theirs included."""
-        readelf = command.require("readelf", "binutils")
+        """Keep the shared libraries and the program interpreter that the kept programs and their libraries need."""
+        readelf = require("readelf")
         libraries = {p.name: p for p in sorted(self.root.glob("usr/lib/*-linux-gnu/*.so*"))}
         seen: set[Path] = set()
         while new := {p for p in self.paths - seen if _is_elf(self.root / p)}:
             seen |= new
-            output = command.run([readelf, "-dlW", *sorted(self.root / p for p in new)], timeout_s=60)
-            for name, interpreter in _NEEDED.findall(output):
+            command: list[str | Path] = [readelf, "-dlW", *sorted(self.root / p for p in new)]
+            output = process.check(command, cwd=self.root, timeout_s=60)
+            for name, interpreter in _NEEDED.findall("\n".join(output)):
                 if interpreter:
                     self._add(self.root / "usr" / interpreter.lstrip("/"))
                 elif name in libraries:
                     self._add(libraries[name])
                 else:
-                    raise HarnessError(f"guest image: no package brings {name}, which one of {len(new)} programs needs")
+                    raise HarnessError(
+                        f"guest image: no package contains {name}, which one of {len(new)} programs needs"
+                    )
 
     def copy(self, target: Path) -> None:
         """Copy the selection to the directory ``target``."""
@@ -128,7 +139,7 @@ def _is_elf(path: Path) -> bool:
 
 
 def select(recipe: Recipe, unpacked: Path, target: Path) -> None:
-    """Copy what the recipe keeps of ``unpacked`` to ``target``."""
+    """Copy the files of ``unpacked`` that the recipe keeps to ``target``."""
     selection = Selection(unpacked, recipe.drop)
     for pattern in recipe.keep:
         selection.keep(pattern)

@@ -1,39 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What goes into the guest image: ``guest-images/rootfs/rootfs.yaml`` as a model, and the hash of every input."""
+"""The recipe of the guest image: ``guest-images/rootfs/rootfs.yaml`` as a model, and the hash of every input."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from harness.errors import UsageError
+from harness import config
+from harness.config import Model
 from harness.paths import GUEST_IMAGES
 
 ROOTFS = GUEST_IMAGES / "rootfs"
 INIT = GUEST_IMAGES / "init"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Package(_Strict):
-    """One Debian package; ``keep`` and ``drop`` are shell patterns on paths relative to the root."""
+class Package(Model):
+    """One Debian package."""
 
     why: str
+    """What the guest needs it for."""
     keep: list[str]
-    drop: list[str] = []
+    """The files and directories to keep: shell patterns on paths relative to the root."""
+    drop: list[str] = Field(default_factory=list)
+    """The files and directories to leave out of ``keep``: shell patterns too."""
 
 
-class Recipe(_Strict):
+class Recipe(Model):
     """``rootfs.yaml``."""
 
     suite: str
+    """The Debian release."""
     mirror: str
+    """Where packages are fetched from."""
     keyring: str
+    """The file with the archive's keys."""
     packages: dict[str, Package]
+    """The packages by name; their dependencies are unpacked too."""
 
     @property
     def keep(self) -> list[str]:
@@ -47,25 +50,18 @@ class Recipe(_Strict):
 
 
 def load(path: Path = ROOTFS / "rootfs.yaml") -> Recipe:
-    """Read the recipe; UsageError names the file and the key."""
-    try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {key}: {first['msg']}") from error
+    """Read the recipe. Raises UsageError that names file, line and key."""
+    return config.load(path, Recipe)
 
 
 def inputs() -> list[Path]:
-    """The files that decide what an image holds: recipe, overlay, init, and the code that puts them together."""
+    """Return the files that determine the image: recipe, overlay, init, and the code that puts them together."""
     rooms = (ROOTFS, INIT, Path(__file__).parent)
     return [p for room in rooms for p in room.rglob("*") if p.is_file() and p.suffix != ".pyc"]
 
 
 def content_key(files: Iterable[Path], top: Path = GUEST_IMAGES.parent) -> str:
-    """16 hex digits over names, modes and contents of ``files`` below ``top``, in any order."""
+    """Return 16 hex digits over names, modes and contents of ``files`` below ``top``, in any order."""
     digest = hashlib.sha256()
     for path in sorted(files):
         content = path.read_bytes()

@@ -44,6 +44,20 @@ def test_a_failure_quotes_the_error_line(tmp_path: Path) -> None:
         process.check(["sh", "-c", "echo 'E: Unable to locate'; echo more; exit 100"], cwd=tmp_path)
 
 
+def test_a_failure_quotes_the_last_lines_on_request(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="exit status 3") as error:
+        process.check(["sh", "-c", "echo E: first; seq 100; exit 3"], cwd=tmp_path, quoted=8)
+    assert "100" in str(error.value)
+    assert "\n10\n" not in str(error.value)
+    assert "first" not in str(error.value)
+
+
+def test_a_full_disk_is_reported_as_such(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no space left in the cache") as error:
+        process.check(["sh", "-c", "cat /proc/version > /dev/full"], cwd=tmp_path)
+    assert "VFIO_HARNESS_CACHE" in str(error.value.hint)
+
+
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
     env = process.environment()
     (tmp_path / "bin").mkdir()
@@ -71,8 +85,38 @@ def test_an_interrupt_kills_children_too(tmp_path: Path) -> None:
 def test_silence_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "SILENCE_S", 0.2)
     monkeypatch.setattr(process, "TICK_S", 0.1)
-    with pytest.raises(HarnessError, match="sleep said nothing"):
+    with pytest.raises(HarnessError, match="sleep printed nothing"):
         process.run(["sleep", "60"], cwd=tmp_path)
+
+
+def test_a_time_limit_kills_children_too(tmp_path: Path) -> None:
+    children: list[int] = []
+    with pytest.raises(HarnessError, match=r"sh took over 0\.2 s"):
+        process.run(TWO_PROCESSES, cwd=tmp_path, on_line=lambda line: children.append(int(line)), timeout_s=0.2)
+    assert _gone(children[0])
+
+
+def test_a_run_gets_sigterm_and_time_to_clean_up(tmp_path: Path) -> None:
+    script = f"trap 'sleep 0.2; touch {tmp_path}/clean; exit' TERM; echo started; sleep 60 & wait"
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.run_gracefully(
+            ["sh", "-c", script], cwd=tmp_path, env=process.environment(), on_line=interrupt, grace_s=5
+        )
+    assert (tmp_path / "clean").exists()
+
+
+def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
+    code = "import subprocess, signal; from harness.host.process import tied\n"
+    code += "print(subprocess.Popen(tied(['sleep', '60'], signal.SIGKILL)).pid, flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as harness:
+        assert harness.stdout is not None
+        child = int(harness.stdout.readline())
+        os.kill(harness.pid, signal.SIGKILL)
+    assert _gone(child)
 
 
 def test_sigkill_of_the_harness_kills_children_too(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache around the build: atomic, keyed by content, clean after a failure."""
+"""The cache of images: atomic, keyed by content, clean after a failure."""
 
 import errno
 from pathlib import Path
@@ -15,7 +15,7 @@ from harness.progress import silent
 
 
 class Builds:
-    """Stands in for the build, which needs the network: writes a small file where the image would be."""
+    """A fake of the build, which needs the network: writes a small file in place of the image."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -31,10 +31,10 @@ class Builds:
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builds:
-    stand_in = Builds()
+    fake = Builds()
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
-    monkeypatch.setattr(build, "assemble", stand_in.assemble)
-    return stand_in
+    monkeypatch.setattr(build, "assemble", fake.assemble)
+    return fake
 
 
 def test_second_time_comes_from_the_cache(builds: Builds) -> None:
@@ -45,7 +45,7 @@ def test_second_time_comes_from_the_cache(builds: Builds) -> None:
     assert first.ssh_key.stat().st_mode & 0o777 == 0o600
 
 
-def test_changed_input_builds_anew(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_input_builds_another_image(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     first = image.obtain(silent)
     monkeypatch.setattr(recipe, "content_key", lambda files: "another")
     assert image.obtain(silent).host_key != first.host_key
@@ -53,11 +53,13 @@ def test_changed_input_builds_anew(builds: Builds, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(errno.ENOSPC, "No space left on device"), (errno.EACCES, "Permission denied")]
+    ("number", "message"), [(errno.ENOSPC, "no space left in the cache"), (errno.EACCES, "Permission denied")]
 )
-def test_failure_leaves_nothing_and_the_next_call_works(builds: Builds, tmp_path: Path, number: int, told: str) -> None:
-    builds.error = OSError(number, told)
-    with pytest.raises(HarnessError, match=told):
+def test_failure_leaves_nothing_and_the_next_call_works(
+    builds: Builds, tmp_path: Path, number: int, message: str
+) -> None:
+    builds.error = OSError(number, message)
+    with pytest.raises(HarnessError, match=message):
         image.obtain(silent)
     assert {path.name for path in (tmp_path / "image").iterdir()} <= {"lock"}
     builds.error = None

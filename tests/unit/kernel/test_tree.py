@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.host.files import fresh_dir
 from harness.kernel.build import tree
 from harness.kernel.cache import cache_path, locked
 from harness.kernel.modules import oot
@@ -123,17 +122,6 @@ def test_sync_keeps_dates_of_what_is_unchanged(tmp_path: Path) -> None:
     oot.sync({"one.c": one}, work)
     assert (work / "one.c").stat().st_mtime_ns == before
     assert not (work / "two.c").exists()
-
-
-def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    final = tmp_path / "entry"
-    with pytest.raises(FileNotFoundError), fresh_dir(final) as tmp:
-        (tmp / "half").rename(tmp / "other")
-    assert list(tmp_path.iterdir()) == []
-    with fresh_dir(final) as tmp:
-        (tmp / "whole").touch()
-        assert not final.exists()
-    assert [p.name for p in final.iterdir()] == ["whole"]
 
 
 def test_a_second_run_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Install the Debian packages of host-packages.txt that are missing, where that is possible
-# without asking: as root, or with passwordless sudo. Otherwise say in one line what to type.
-# Those marked `test:` or `bugs:` only where that word is an argument.
+# Usage: install-packages.sh [bugs] [test]
+# Install the missing Debian packages of packages.txt: the `needed` and `optional` ones, and those of each argument.
+# Works without a question as root or with passwordless sudo. Otherwise print the one line to type.
 set -eu
 
-list=$(dirname "$0")/host-packages.txt
+list=$(dirname "$0")/packages.txt
 missing=
-while read -r name reason; do
+while read -r name when _; do
 	case $name in '' | '#'*) continue ;; esac
-	case $reason in
-	test:* | bugs:*) case " $* " in *" ${reason%%:*} "*) ;; *) continue ;; esac ;;
-	esac
+	case " needed optional $* " in *" $when "*) ;; *) continue ;; esac
 	case $(dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true) in
 	*' installed') ;;
 	*) missing="$missing $name" ;;
@@ -35,6 +33,6 @@ echo "deps: installing$missing"
 if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
 	apt-get install --no-install-recommends -y $missing; } >"$log" 2>&1; then
 	tail -n 15 "$log" >&2
-	echo "deps: apt-get failed; what is needed:$missing" >&2
+	echo "deps: apt-get failed; these packages are needed:$missing" >&2
 	exit 2
 fi
