@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness`` as its user has it: a command line, an exit code, what it printed, and what it left behind."""
+"""Run ``vfio-harness`` as a user does, and check its exit code, its output, and that it leaves nothing behind."""
 
 import json
 import os
@@ -19,19 +19,21 @@ PROGRAM = Path(sys.executable).with_name("vfio-harness")
 CASES = Path(__file__).parent / "cases"
 
 RUN_S = 300.0
-"""For a whole run on a busy host; a run that is stuck fails the test by this deadline."""
+"""Deadline of one command, on a busy host."""
 GONE_S = 3.0
-"""The issue's bound: how soon after a signal everything is gone."""
+"""Every process must be gone this soon after a signal."""
 MOMENT_S = 120.0
+"""Deadline of ``wait_until``: a kernel build can take this long to start its compiler on a busy host."""
 
 
 AS_TYPED = (shutil.which("env") or "env", "--default-signal=INT")
-"""As a terminal starts it: a shell that puts tests into the background has them ignore SIGINT, and what they start."""
+"""Restores the default action of SIGINT. A shell that runs the tests in the background has them ignore it, and children
+inherit that."""
 
 
 @contextmanager
-def killed_after(seconds: float, process: subprocess.Popen[Any]) -> Iterator[None]:
-    """A deadline for whoever reads what a process prints: if it is still alive then, it is killed."""
+def kill_after(seconds: float, process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Kill the process if it still runs after so many seconds. A read of its output then ends."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
@@ -41,31 +43,34 @@ def killed_after(seconds: float, process: subprocess.Popen[Any]) -> Iterator[Non
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a command ended with. ``said`` is its stdout and stderr."""
+class Finished:
+    """A command that has ended."""
 
     code: int
-    said: str
+    """Its exit code."""
+    output: str
+    """Its stdout and stderr."""
     results: Path
+    """The directory of its runs."""
 
     def reports(self) -> list[Path]:
-        """The run records written, oldest first."""
+        """Return the run records, oldest first."""
         return sorted(path for path in self.results.glob("*/report.json") if not path.parent.is_symlink())
 
     def cases(self) -> dict[str, dict[str, Any]]:
-        """The latest run's cases by the name of their function and parameters."""
+        """Return the cases of the latest run, by function and parameters."""
         report = json.loads((self.results / "latest" / "report.json").read_text())
         return {case["id"].partition("::")[2]: case for case in report["cases"]}
 
     def verdicts(self) -> dict[str, str]:
-        """The latest run's verdicts by case."""
+        """Return the verdicts of the latest run, by case."""
         return {name: case["verdict"] for name, case in self.cases().items()}
 
 
 class CommandLine:
-    """Runs ``vfio-harness`` in a directory of its own: results, temporary files, and a cache unless it is the user's.
+    """Runs ``vfio-harness`` with its own results and temporary files in ``home``. The cache is the user's.
 
-    Whatever descends from it is found by the directory's name in its environment: in TMPDIR, if nowhere else.
+    Its descendants are found by the name of ``home`` in their environment: TMPDIR has it.
     """
 
     def __init__(self, home: Path) -> None:
@@ -75,18 +80,18 @@ class CommandLine:
         self.env = {**os.environ, "TMPDIR": str(self.tmp), "VFIO_HARNESS_RESULTS": str(self.results)}
         self._home = home
 
-    def __call__(self, *args: str | Path) -> Outcome:
-        """Run it to its end; then nothing of it may be left."""
+    def __call__(self, *args: str | Path) -> Finished:
+        """Run the command to its end. It must leave nothing behind."""
         with self.start(*args) as running:
-            said, _ = running.process.communicate(timeout=RUN_S)
-            outcome = Outcome(running.process.returncode, said, self.results)
-        assert "Traceback (most recent" not in said, said
+            output, _ = running.process.communicate(timeout=RUN_S)
+            outcome = Finished(running.process.returncode, output, self.results)
+        assert "Traceback (most recent" not in output, output
         self.assert_nothing_left()
         return outcome
 
     @contextmanager
     def start(self, *args: str | Path) -> Iterator["Running"]:
-        """Run it meanwhile; whatever of it outlives the block is killed."""
+        """Run the command during the block. Kill its processes that outlive the block."""
         with subprocess.Popen(
             [*AS_TYPED, PROGRAM, *args],
             stdin=subprocess.DEVNULL,
@@ -99,7 +104,7 @@ class CommandLine:
             process_group=0,
         ) as process:
             try:
-                with killed_after(RUN_S, process):
+                with kill_after(RUN_S, process):
                     yield Running(self, process)
             finally:
                 for pid in self.processes():
@@ -107,25 +112,27 @@ class CommandLine:
                         os.kill(pid, signal.SIGKILL)
 
     def processes(self) -> dict[int, str]:
-        """What is alive and descends from this command line, by pid: its command. Zombies are not alive."""
+        """Return the live descendants: pid and command line. Zombies do not count."""
         mark = str(self._home).encode()
         alive = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
-                with suppress(OSError):  # it has gone meanwhile, or is not ours to look at
+                with suppress(OSError):  # it has ended, or belongs to another user
                     if mark in (entry / "environ").read_bytes():
                         alive[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return alive
 
     def clear_disk(self) -> None:
-        """Remove what runs have written."""
+        """Remove the results and the temporary files."""
         shutil.rmtree(self.results, ignore_errors=True)
         shutil.rmtree(self.tmp)
         self.tmp.mkdir()
 
     def assert_nothing_left(self) -> None:
-        """No process, and so no listening port and no lock (flock's end with their holder); no temporary file; no drive
-        of a machine."""
+        """Check that no process, no temporary file and no drive of a machine is left.
+
+        A listening port and a lock (flock) end with their process.
+        """
         assert not self.processes()
         assert not list(self.tmp.iterdir())
         assert not list(self.results.glob("*/*/*.img"))
@@ -133,33 +140,33 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class Running:
-    """A command under way."""
+    """A command that runs."""
 
     owner: CommandLine
     process: subprocess.Popen[str]
 
     def wait_for_line(self, line: str) -> None:
-        """Return once it has printed that line."""
+        """Wait until the command prints the line."""
         assert self.process.stdout
-        for said in self.process.stdout:
-            if said.rstrip() == line:
+        for printed in self.process.stdout:
+            if printed.rstrip() == line:
                 return
         raise AssertionError(f"it ended before {line!r}")
 
-    def wait_until(self, what: str, happened: Callable[[], object]) -> None:
-        """Return once it has happened, which this run must live to see."""
+    def wait_until(self, event: str, happened: Callable[[], object]) -> None:
+        """Wait until ``happened()``. Fails if the command ends first, or after ``MOMENT_S``."""
         deadline = time.monotonic() + MOMENT_S
         while not happened():
-            assert self.process.poll() is None, f"it ended before {what}:\n{self.process.communicate()[0]}"
-            assert time.monotonic() < deadline, f"no {what} within {MOMENT_S:g} s"
+            assert self.process.poll() is None, f"it ended before {event}:\n{self.process.communicate()[0]}"
+            assert time.monotonic() < deadline, f"no {event} within {MOMENT_S:g} s"
             time.sleep(0.02)
 
     def wait_for_program(self, name: str, number: int = 1) -> None:
-        """Return once as many programs of that name run on behalf of its owner."""
-        self.wait_until(name, lambda: sum(name in said for said in self.owner.processes().values()) >= number)
+        """Wait until ``number`` programs of that name run on behalf of the command."""
+        self.wait_until(name, lambda: sum(name in command for command in self.owner.processes().values()) >= number)
 
-    def seconds_to_vanish(self) -> float:
-        """How long it takes, from now, until nothing of it is alive."""
+    def seconds_until_gone(self) -> float:
+        """Wait until no process of the command is alive. Return how long that took."""
         began = time.monotonic()
         while self.process.poll() is None or self.owner.processes():
             assert time.monotonic() - began < 10 * GONE_S, f"still alive: {self.owner.processes()}"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is typed or written wrong, or missing on the host: one clear message, the right exit code, nothing left."""
+"""Wrong arguments and files, and missing programs: one clear message, the right exit code, nothing left behind."""
 
 import re
 from pathlib import Path
 
 import pytest
-from commandline import CASES, CommandLine, Outcome
-from conftest import overlay
+from commandline import CASES, CommandLine, Finished
+from copies import overlay
 
 from harness.kernel import Kernel
 from harness.paths import VM_CONFIGS
@@ -14,15 +14,15 @@ from harness.paths import VM_CONFIGS
 GOOD = (VM_CONFIGS / "intel-iommu.yaml").read_text()
 
 
-def message(outcome: Outcome) -> str:
-    """What is said of an error: it is said once, and it is the end."""
-    _, *errors = re.split("^error: ", outcome.said, flags=re.M)
-    assert len(errors) == 1, outcome.said
+def message(outcome: Finished) -> str:
+    """Return the error message. It is printed once, and last."""
+    _, *errors = re.split("^error: ", outcome.output, flags=re.M)
+    assert len(errors) == 1, outcome.output
     return errors[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         pytest.param(GOOD.replace("vcpus: 2", "vcpus: [2"), "mine.yaml:", id="malformed"),
         pytest.param(GOOD + "memroy_mib: 5\n", "unknown key; did you mean 'memory_mib'? Accepted: ", id="unknown key"),
@@ -32,17 +32,17 @@ def message(outcome: Outcome) -> str:
     ],
 )
 @pytest.mark.parametrize("focus", [[], ["--focus"]], ids=["", "focus"])
-def test_bad_machine_file(harness: CommandLine, tmp_path: Path, focus: list[str], text: str, said: str) -> None:
+def test_bad_machine_file(harness: CommandLine, tmp_path: Path, focus: list[str], text: str, expected: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     outcome = harness("run", "--machine", file, *focus)
     assert outcome.code == 2
     assert str(file) in message(outcome)
-    assert said in message(outcome)
+    assert expected in message(outcome)
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "expected"),
     [
         (["run", "--machine", "intel-immu"], ["intel-immu", "did you mean 'intel-iommu'?"]),
         (["run", "--kernel", "/nowhere"], ["KERNEL=/nowhere", "no such directory", "debian:VERSION"]),
@@ -57,12 +57,12 @@ def test_bad_machine_file(harness: CommandLine, tmp_path: Path, focus: list[str]
     ],
     ids=lambda value: " ".join(value[:3]) if value[0] in ("run", "shell", "walk") else "",
 )
-def test_bad_argument(harness: CommandLine, args: list[str], said: list[str]) -> None:
+def test_bad_argument(harness: CommandLine, args: list[str], expected: list[str]) -> None:
     outcome = harness(*args)
     assert outcome.code == 2
-    for word in said:
-        assert word in outcome.said
-    assert outcome.said.lower().count("error:") == 1
+    for word in expected:
+        assert word in outcome.output
+    assert outcome.output.lower().count("error:") == 1
     assert not outcome.reports()
 
 
@@ -74,7 +74,7 @@ def test_directory_without_cases(harness: CommandLine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("qemu", "code", "said"),
+    ("qemu", "code", "expected"),
     [
         pytest.param("/nowhere/qemu", 3, "/nowhere/qemu is not an executable file", id="missing"),
         pytest.param("/bin/echo", 2, "/bin/echo is no QEMU", id="not a QEMU"),
@@ -82,10 +82,10 @@ def test_directory_without_cases(harness: CommandLine, tmp_path: Path) -> None:
         pytest.param("/etc/passwd", 3, "/etc/passwd is not an executable file", id="not executable"),
     ],
 )
-def test_bad_qemu(harness: CommandLine, qemu: str, code: int, said: str) -> None:
+def test_bad_qemu(harness: CommandLine, qemu: str, code: int, expected: str) -> None:
     outcome = harness("run", "--qemu", qemu)
     assert outcome.code == code
-    assert said in message(outcome)
+    assert expected in message(outcome)
 
 
 def test_no_qemu_in_path(harness: CommandLine, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_no_qemu_in_path(harness: CommandLine, tmp_path: Path) -> None:
 
 
 def test_tree_that_does_not_compile(harness: CommandLine, default_kernel: Kernel, tmp_path: Path) -> None:
-    """The compiler's first error is quoted, with file and line; the tree itself is left as it was."""
+    """The message quotes the compiler's first error, with file and line. The tree stays untouched."""
     assert default_kernel.source_dir
     overlay(default_kernel.source_dir, tree := tmp_path / "linux", "kernel/bounds.c")
     text = (tree / "kernel/bounds.c").read_text()

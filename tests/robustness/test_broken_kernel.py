@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from commandline import CommandLine, Outcome
+from commandline import CommandLine, Finished
 
 from harness.paths import VM_CASES
 
@@ -16,11 +16,11 @@ def broken(harness: CommandLine) -> CommandLine:
     return harness
 
 
-def reasons(outcome: Outcome, verdict: str) -> dict[str, str]:
+def reasons(outcome: Finished, verdict: str) -> dict[str, str]:
     return {case["importer"]: case["reason"] for case in outcome.cases().values() if case["verdict"] == verdict}
 
 
-def evidence(outcome: Outcome, source: str) -> dict[str, list[str]]:
+def evidence(outcome: Finished, source: str) -> dict[str, list[str]]:
     return {
         case["importer"]: [item["text"] for item in case["evidence"] if item["source"] == source]
         for case in outcome.cases().values()
@@ -54,4 +54,4 @@ def test_export_of_the_wrong_bar(broken: CommandLine) -> None:
 def test_control(harness: CommandLine) -> None:
     """Without a bug the same cases pass, so the verdicts above come from the bug."""
     outcome = harness("run", VM_CASES, "-k", "test_cmb_write or test_reset_revokes and not while_ringing")
-    assert outcome.code == 0, outcome.said
+    assert outcome.code == 0, outcome.output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bugs put back: shown beside a control, caught by the suite; a catalogue that is at fault never passes."""
+"""Put bugs back: ``repro`` shows them next to a control, the suite catches them, and a bad catalogue never passes."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ TOUCHED = "drivers/vfio/pci/vfio_pci_dmabuf.c"
 ENTRY = """
 id: {name}
 title: a bug of the test's own
-reporter: nobody
+reporter: the test
 date: "2026"
 thread: none
 affected: nothing
@@ -51,7 +51,7 @@ UNFIT = {"old": "no_such_call();", "new": ""}
 
 @pytest.fixture
 def put_back(harness: CommandLine, tmp_path: Path) -> Callable[..., str]:
-    """Makes a catalogue of the test's own with one bug in it; returns its id."""
+    """Return a function that makes a catalogue with one bug, and returns the id of the bug."""
     (tmp_path / "bugs").mkdir()
     harness.env["VFIO_HARNESS_BUGS"] = str(tmp_path / "bugs")
 
@@ -65,7 +65,7 @@ def put_back(harness: CommandLine, tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def untouched(default_kernel: Kernel) -> Iterator[None]:
-    """The kernel's own source is afterwards what it was."""
+    """Check that the test leaves the kernel's source untouched."""
     assert default_kernel.source_dir
     file = default_kernel.source_dir / TOUCHED
 
@@ -79,19 +79,19 @@ def untouched(default_kernel: Kernel) -> Iterator[None]:
 
 def test_repro_shows_both_verdicts(harness: CommandLine, untouched: None) -> None:
     outcome = harness("repro", CHEAP)
-    assert outcome.code == 0, outcome.said
-    rows = [line.split() for line in outcome.said.splitlines() if line.startswith("test_uapi::")]
+    assert outcome.code == 0, outcome.output
+    rows = [line.split() for line in outcome.output.splitlines() if line.startswith("test_uapi::")]
     assert ["PASS", "FAIL"] in [verdicts for _, *verdicts in rows]
     entry = bug(CHEAP)
-    assert entry.reporter in outcome.said
-    assert entry.thread in outcome.said
-    assert f"again: make vm-test MUTATION={CHEAP} K=" in outcome.said
+    assert entry.reporter in outcome.output
+    assert entry.thread in outcome.output
+    assert f"again: make vm-test MUTATION={CHEAP} K=" in outcome.output
 
 
-def test_repro_of_what_does_not_show(harness: CommandLine, put_back: Callable[..., str]) -> None:
+def test_repro_of_a_bug_that_does_not_show(harness: CommandLine, put_back: Callable[..., str]) -> None:
     outcome = harness("repro", put_back("harmless", HARMLESS))
-    assert outcome.code == 1, outcome.said
-    assert "not as expected: no case is FAIL" in outcome.said
+    assert outcome.code == 1, outcome.output
+    assert "not as expected: no case is FAIL" in outcome.output
 
 
 @pytest.mark.parametrize("command", [("bugs", "check"), ("repro",), ("mutants", "--only")])
@@ -99,14 +99,14 @@ def test_mutation_that_does_not_apply(
     harness: CommandLine, put_back: Callable[..., str], command: tuple[str, ...]
 ) -> None:
     outcome = harness(*command, put_back("unfit", UNFIT))
-    assert outcome.code == 3, outcome.said
-    assert "mutation unfit does not apply" in outcome.said
+    assert outcome.code == 3, outcome.output
+    assert "mutation unfit does not apply" in outcome.output
 
 
 def test_mutants_that_survive(harness: CommandLine, put_back: Callable[..., str]) -> None:
-    """Nothing is caught, of the whole suite: here on the machine that has the fewest cases."""
+    """The whole suite runs, here on the machine with the fewest cases, and catches nothing."""
     outcome = harness("mutants", "--only", put_back("harmless", HARMLESS, "no-iommu"))
-    assert outcome.code == 1, outcome.said
+    assert outcome.code == 1, outcome.output
     record = json.loads((harness.results / "latest-mutants" / "mutants.json").read_text())
     (mutant,) = record["mutants"]
     assert mutant["outcome"] == "SURVIVED"
@@ -122,7 +122,7 @@ def test_mutants_that_survive(harness: CommandLine, put_back: Callable[..., str]
 @pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM", "SIGKILL"])
 @pytest.mark.parametrize("moment", ["cc1", "qemu-system"])
 def test_mutants_interrupted(harness: CommandLine, untouched: None, way: str, moment: str) -> None:
-    """While a mutant is built or runs, and with its control beside it."""
+    """Interrupted while a mutant is built or runs, in parallel with its control."""
     with harness.start("mutants", "--only", CHEAP, "--only", "region-index-ignored") as running:
         running.wait_for_program(moment)
         interrupt(running, way)

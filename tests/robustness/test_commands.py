@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Commands beside ``run``, and two runs at once."""
+"""Test commands other than ``run``, and two runs at once."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import RUN_S, CommandLine, killed_after
+from commandline import RUN_S, CommandLine, kill_after
 
 from harness.kernel import Kernel
 from harness.paths import VM_CASES
@@ -23,8 +23,8 @@ QUIT = b"\x01x"
 def test_two_runs_at_once_do_not_meet(harness: CommandLine) -> None:
     with harness.start(*DOORBELL) as one, harness.start(*DOORBELL) as other:
         one.wait_for_program("qemu-system", 2)
-        said = [run.process.communicate(timeout=RUN_S)[0] for run in (one, other)]
-        assert (one.process.returncode, other.process.returncode) == (0, 0), said
+        output = [run.process.communicate(timeout=RUN_S)[0] for run in (one, other)]
+        assert (one.process.returncode, other.process.returncode) == (0, 0), output
     harness.assert_nothing_left()
     reports = [json.loads(path.read_text()) for path in sorted(harness.results.glob("2*/report.json"))]
     assert len({report["run_id"] for report in reports}) == 2
@@ -36,17 +36,17 @@ def test_two_runs_at_once_do_not_meet(harness: CommandLine) -> None:
 
 @pytest.fixture
 def shown(harness: CommandLine) -> Iterator[str]:
-    """What ``--show-command`` prints; the directory that it makes is removed in the end."""
+    """Return the output of ``--show-command``. Remove the directory that the printed commands make."""
     outcome = harness("run", "--show-command")
     assert outcome.code == 0
     assert not outcome.results.exists()
-    lines = outcome.said[outcome.said.index("mkdir -p ") :]
+    lines = outcome.output[outcome.output.index("mkdir -p ") :]
     yield lines
     shutil.rmtree(Path(shlex.split(lines)[2]), ignore_errors=True)
 
 
-def test_command_that_is_shown_boots_by_hand(harness: CommandLine, shown: str, tmp_path: Path) -> None:
-    script = shown.replace("\n/", "\nexec /")  # so that QEMU is the process that a deadline kills
+def test_shown_command_boots_by_hand(harness: CommandLine, shown: str, tmp_path: Path) -> None:
+    script = shown.replace("\n/", "\nexec /")  # so that the deadline kills QEMU, not a shell
     with subprocess.Popen(
         ["sh", "-e", "-c", script],
         stdin=subprocess.PIPE,
@@ -56,7 +56,7 @@ def test_command_that_is_shown_boots_by_hand(harness: CommandLine, shown: str, t
     ) as machine:
         assert machine.stdin
         assert machine.stdout
-        with killed_after(RUN_S, machine):
+        with kill_after(RUN_S, machine):
             assert any(b"vfio-harness: ready" in line for line in machine.stdout), "it ended before it was ready"
         machine.stdin.write(QUIT)
         machine.stdin.flush()
@@ -65,16 +65,16 @@ def test_command_that_is_shown_boots_by_hand(harness: CommandLine, shown: str, t
 
 
 @pytest.mark.parametrize(("command", "code"), [("uname -r", 0), ("false", 1)])
-def test_shell_hands_on_output_and_exit_code(
+def test_shell_passes_on_output_and_exit_code(
     harness: CommandLine, default_kernel: Kernel, command: str, code: int
 ) -> None:
     outcome = harness("shell", *command.split())
     assert outcome.code == code
-    assert (default_kernel.release in outcome.said.splitlines()) == (code == 0)
+    assert (default_kernel.release in outcome.output.splitlines()) == (code == 0)
 
 
-def test_shell_in_which_nothing_is_typed(harness: CommandLine) -> None:
-    """A login shell whose input ends at once ends, and so does the machine."""
+def test_shell_with_empty_input(harness: CommandLine) -> None:
+    """A login shell ends with its input, and the machine with the shell."""
     outcome = harness("shell")
     assert outcome.code == 0
-    assert "The machine ends with the shell" in outcome.said
+    assert "The machine ends with the shell" in outcome.output

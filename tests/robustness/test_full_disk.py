@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A full disk is the host's fault: it is named, never blamed on the kernel, and once there is room all works."""
+"""A full disk is an ERROR that names the disk and never blames the kernel. With room again, the next run passes."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commandline import CASES, CommandLine, Outcome
-from conftest import borrow, overlay
+from commandline import CASES, CommandLine, Finished
+from copies import borrow, overlay
 
 from harness.kernel import Kernel
 from harness.paths import VM_CASES
@@ -21,19 +21,19 @@ NO_SPACE = re.compile("no space left", re.I)
 
 @dataclass
 class SmallDisk:
-    """A file system at ``path`` that is easily full."""
+    """A small file system, mounted at ``path``."""
 
     path: Path
 
     def resize(self, size: str, *also: str) -> None:
-        """Give it that size, as tmpfs takes it."""
+        """Mount it with a size, e.g. ``1m``, and further options of mount(8)."""
         options = ",".join([f"size={size}", *also])
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", self.path], check=True)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """Mounted by ``resize``."""
+    """Return a small file system, mounted. Unmount it after the test."""
     if os.geteuid():
         pytest.skip("only root may mount a small file system")
     disk = SmallDisk(tmp_path / "small")
@@ -43,11 +43,11 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     subprocess.run(["umount", disk.path], check=True)
 
 
-def blames_the_disk(outcome: Outcome) -> None:
-    assert outcome.code == 3, outcome.said
-    assert NO_SPACE.search(outcome.said)
+def assert_blames_the_disk(outcome: Finished) -> None:
+    assert outcome.code == 3, outcome.output
+    assert NO_SPACE.search(outcome.output)
     for verdict in "FAIL", "HANG", "CRASH", "SPLAT", "PASS":
-        assert f"\n{verdict}" not in outcome.said
+        assert f"\n{verdict}" not in outcome.output
 
 
 @pytest.fixture
@@ -58,17 +58,17 @@ def small_results(harness: CommandLine, disk: SmallDisk) -> CommandLine:
 
 
 def test_results(small_results: CommandLine, disk: SmallDisk) -> None:
-    """Full from the start, or filled by the machine's console; and then there is room."""
+    """The disk is full from the start, or the machine's console fills it. Then there is room again."""
     for size in "64k", "1040k":
         disk.resize(size, "remount")
-        blames_the_disk(small_results("run", *DOORBELL))
+        assert_blames_the_disk(small_results("run", *DOORBELL))
     disk.resize("100m", "remount")
     assert small_results("run", *DOORBELL).code == 0
 
 
 def test_results_filled_in_a_case(small_results: CommandLine) -> None:
-    """What the witnesses could not write down is not held against the kernel."""
-    blames_the_disk(small_results("run", CASES / "full.py"))
+    """Missing lines of trace and console do not count against the kernel."""
+    assert_blames_the_disk(small_results("run", CASES / "full.py"))
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ def small_cache(harness: CommandLine, disk: SmallDisk) -> CommandLine:
 def test_cache_without_room_for_the_image(small_cache: CommandLine, disk: SmallDisk) -> None:
     borrow(disk.path, "kernel", "qemu", "kvm")
     disk.resize("1m", "remount")
-    blames_the_disk(small_cache("run", *DOORBELL))
+    assert_blames_the_disk(small_cache("run", *DOORBELL))
     assert sorted(path.name for path in (disk.path / "image").iterdir()) == ["lock"]
 
 
 def test_cache_without_room_for_the_source(small_cache: CommandLine, disk: SmallDisk) -> None:
     borrow(disk.path, "image", "qemu", "kvm")
     disk.resize("1m", "remount")
-    blames_the_disk(small_cache("run", *DOORBELL))
+    assert_blames_the_disk(small_cache("run", *DOORBELL))
 
 
 def test_cache_without_room_for_the_build(
@@ -97,4 +97,4 @@ def test_cache_without_room_for_the_build(
     overlay(default_kernel.source_dir, tree := tmp_path / "linux")
     borrow(disk.path, "image", "qemu", "kvm")
     disk.resize("1m", "remount")
-    blames_the_disk(small_cache("run", "--kernel", tree, *DOORBELL))
+    assert_blames_the_disk(small_cache("run", "--kernel", tree, *DOORBELL))

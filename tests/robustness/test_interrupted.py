@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ctrl-C, SIGTERM and SIGKILL at any moment: everything is gone within 3 s, and the next run works."""
+"""Interrupt a run at various moments: every process is gone within 3 s, and the next run passes."""
 
 import os
 import signal
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import CASES, GONE_S, CommandLine, Outcome, Running
-from conftest import borrow, overlay
+from commandline import CASES, GONE_S, CommandLine, Finished, Running
+from copies import borrow, overlay
 
 from harness.kernel import Kernel
 from harness.paths import VM_CASES
@@ -18,7 +18,7 @@ END = "interrupted: everything that was started is gone"
 
 
 def ctrl_c(running: Running) -> None:
-    """As the terminal does it: every process of the foreground group."""
+    """Send SIGINT to the process group, as a terminal does."""
     os.killpg(running.process.pid, signal.SIGINT)
 
 
@@ -31,33 +31,36 @@ WAYS: dict[str, tuple[Callable[[Running], None], int]] = {
 
 
 def interrupt(running: Running, way: str, *, bound: float = GONE_S) -> str:
-    """End a run that way, and see that nothing is left of it, but what a SIGKILL leaves on disk: cleared here."""
+    """Interrupt a run, and check that nothing is left of it. Only SIGKILL may leave files, which are removed here.
+
+    Return the output.
+    """
     act, code = WAYS[way]
     act(running)
-    took = running.seconds_to_vanish()
-    said = running.process.communicate()[0]
+    took = running.seconds_until_gone()
+    output = running.process.communicate()[0]
     print(f"{way}: gone after {took:.2f} s")
     assert took <= bound
-    assert running.process.returncode == code, said
+    assert running.process.returncode == code, output
     if code > 0:
-        assert said.rstrip().endswith(END), said
-        assert "Traceback" not in said
-        assert "error:" not in said
+        assert output.rstrip().endswith(END), output
+        assert "Traceback" not in output
+        assert "error:" not in output
     else:
         running.owner.clear_disk()
     running.owner.assert_nothing_left()
-    return said
+    return output
 
 
-def passes(harness: CommandLine) -> None:
+def assert_next_run_passes(harness: CommandLine) -> None:
     outcome = harness("run", VM_CASES / "test_doorbell.py", "-k", "test_no_doorbell and iommufd and edu")
-    assert outcome.code == 0, outcome.said
+    assert outcome.code == 0, outcome.output
     assert list(outcome.verdicts().values()) == ["PASS"]
 
 
 @pytest.fixture
 def own_kernel_cache(harness: CommandLine, tmp_path: Path) -> CommandLine:
-    """The command line with an empty kernel cache."""
+    """Return the command line with an empty kernel cache."""
     borrow(tmp_path / "cache", "image", "qemu", "kvm")
     harness.env["VFIO_HARNESS_CACHE"] = str(tmp_path / "cache")
     return harness
@@ -71,7 +74,7 @@ def test_while_a_kernel_is_fetched(own_kernel_cache: CommandLine) -> None:
 
 
 def test_while_a_kernel_is_built(own_kernel_cache: CommandLine, default_kernel: Kernel, tmp_path: Path) -> None:
-    """The build goes on where it was, and no lock is in its way: each round is the next run of the one before."""
+    """Each round continues the build of the one before, and no lock blocks it."""
     assert default_kernel.source_dir
     overlay(default_kernel.source_dir, tree := tmp_path / "linux")
     for way in "Ctrl-C", "SIGTERM", "SIGKILL", "SIGINT":
@@ -87,7 +90,7 @@ def test_while_the_guest_image_is_built(harness: CommandLine, tmp_path: Path) ->
         with harness.start("run", STAY) as running:
             running.wait_for_program("mmdebstrap")
             interrupt(running, way)
-    passes(harness)
+    assert_next_run_passes(harness)
 
 
 def test_while_the_machine_boots(harness: CommandLine) -> None:
@@ -95,15 +98,15 @@ def test_while_the_machine_boots(harness: CommandLine) -> None:
         with harness.start("run", STAY, "-k", "edu") as running:
             running.wait_for_program("qemu-system")
             interrupt(running, way)
-    passes(harness)
+    assert_next_run_passes(harness)
 
 
 def test_in_a_case(harness: CommandLine) -> None:
-    """What was judged until then is in the run's record."""
+    """The run record has the cases that were judged before."""
     for way in WAYS:
         with harness.start("run", STAY, "-k", "first or iommufd and edu") as running:
             running.wait_for_line("in the case")
             interrupt(running, way)
         if way != "SIGKILL":
-            assert Outcome(0, "", harness.results).verdicts() == {"test_first": "PASS"}
-    passes(harness)
+            assert Finished(0, "", harness.results).verdicts() == {"test_first": "PASS"}
+    assert_next_run_passes(harness)

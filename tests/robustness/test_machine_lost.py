@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a machine ends when it does not end as it should: each death by its name, with its evidence, and nothing left."""
+"""Machines that die: each death has its exception and its evidence, and leaves nothing behind."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def setup() -> Setup:
 
 @pytest.fixture
 def machine(setup: Setup, tmp_path: Path) -> Iterator[Machine]:
-    """A machine that is ready; when the test is done, nothing of it may be left."""
+    """Return a machine that is ready. Check that the test leaves nothing of it behind."""
     with setup.machine_in(tmp_path) as machine:
         pid, port = machine.pid, machine.ssh_port()
         machine.wait_ready()
@@ -52,7 +52,7 @@ def notes(error: BaseException) -> str:
 DEATHS: dict[str, tuple[Callable[[Machine], object], type[Exception], str]] = {
     "QEMU killed": (lambda m: os.kill(m.pid, signal.SIGKILL), QemuDied, "killed by SIGKILL"),
     "QEMU aborted": (lambda m: os.kill(m.pid, signal.SIGABRT), QemuDied, "killed by SIGABRT"),
-    "QEMU told to end": (lambda m: os.kill(m.pid, signal.SIGTERM), QemuDied, "exit code 0"),
+    "QEMU terminated": (lambda m: os.kill(m.pid, signal.SIGTERM), QemuDied, "exit code 0"),
     "guest panicked": (lambda m: guest(m, "echo c > /proc/sysrq-trigger"), GuestCrashed, "sysrq triggered crash"),
     "guest powered off": (lambda m: guest(m, "kill -TERM 1"), GuestCrashed, "shut down by itself .guest-shutdown"),
     "guest reset": (lambda m: guest(m, "echo b > /proc/sysrq-trigger"), GuestCrashed, "reset by itself .guest-reset"),
@@ -61,11 +61,11 @@ DEATHS: dict[str, tuple[Callable[[Machine], object], type[Exception], str]] = {
 
 @pytest.mark.parametrize("death", DEATHS)
 def test_death_ends_every_wait(machine: Machine, death: str) -> None:
-    act, kind, said = DEATHS[death]
+    act, kind, reason = DEATHS[death]
     never: Future[None] = Future()
     act(machine)
     began = time.monotonic()
-    with pytest.raises(kind, match=said) as caught:
+    with pytest.raises(kind, match=reason) as caught:
         machine.wait_for(never, DEADLINE, "a call that never returns")
     assert time.monotonic() - began < DEADLINE / 2
     assert machine.lost is caught.value
@@ -93,12 +93,12 @@ def test_stuck_task_is_in_the_notes_of_a_hang(machine: Machine) -> None:
     assert "Comm: dd" in notes(caught.value)
 
 
-def test_reset_that_was_announced_is_no_death(machine: Machine) -> None:
+def test_expected_reset_is_not_a_death(machine: Machine) -> None:
     machine.wait_reset(lambda: guest(machine, "echo b > /proc/sysrq-trigger"), DEADLINE)
     assert machine.lost is None
 
 
-def test_two_machines_at_once_do_not_meet(setup: Setup, machine: Machine, tmp_path: Path) -> None:
+def test_two_machines_do_not_interfere(setup: Setup, machine: Machine, tmp_path: Path) -> None:
     with setup.machine_in(tmp_path / "other") as other:
         other.wait_ready()
         assert other.ssh_port() != machine.ssh_port()
@@ -135,7 +135,7 @@ def test_qemu_dies_with_the_harness(setup: Setup, tmp_path: Path, sign: signal.S
         time.sleep(0.01)
 
 
-def test_kernel_that_is_none(setup: Setup, tmp_path: Path) -> None:
+def test_empty_file_as_kernel(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     boot = setup.boot_files()
     bad = type(boot)(tmp_path / "empty", boot.root, boot.modules, boot.ssh_key, boot.host_key)

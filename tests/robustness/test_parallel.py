@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Several machines at once. One of them, or the process that drives it, is lost: the others do not notice."""
+"""Run several machines at once. Losing one machine, or the process that drives it, does not affect the others."""
 
 from commandline import CASES, CommandLine
 from test_interrupted import STAY, WAYS, interrupt
 
 TWO = ("run", "--jobs", "2")
 PANICS, DIES, NUMBER = 3, 6, 12
-"""cases/many.py: the case that loses its machine, the one that loses its process, and how many they are."""
+"""cases/many.py: the case that loses its machine, the case that loses its process, and the number of cases."""
 
 
 def test_interrupted_in_two_cases(harness: CommandLine) -> None:
-    """Nothing is left of either, however the run ends."""
+    """Nothing of either machine is left."""
     for way in WAYS:
         with harness.start(*TWO, STAY, "-k", "stay and iommufd") as running:
             running.wait_for_line("in the case")
             running.wait_for_line("in the case")
-            assert sum("qemu-system" in said for said in harness.processes().values()) == 2
+            assert sum("qemu-system" in command for command in harness.processes().values()) == 2
             interrupt(running, way)
 
 
 def test_lost_machine_and_lost_process(harness: CommandLine) -> None:
-    """Each costs its own case and a fresh machine; the exit code is that of the worst, the order that of the file."""
+    """Each loss costs its own case and a fresh machine. The worst verdict gives the exit code."""
     outcome = harness(*TWO, CASES / "many.py")
     cases = [outcome.cases()[f"test_many[{number}]"] for number in range(NUMBER)]
     assert list(outcome.cases().values()) == cases
@@ -34,21 +34,21 @@ def test_lost_machine_and_lost_process(harness: CommandLine) -> None:
     assert outcome.code == 1
 
 
-def test_lost_process_alone_is_ours(harness: CommandLine) -> None:
+def test_lost_process_alone_is_an_error(harness: CommandLine) -> None:
     outcome = harness(*TWO, CASES / "many.py", "-k", "6 or 7 or 8")
     assert list(outcome.verdicts().values()) == ["ERROR", "PASS", "PASS"]
     assert outcome.code == 3
 
 
 def test_fail_fast(harness: CommandLine) -> None:
-    """What is under way when a case fails is not waited for, and not judged."""
+    """When a case fails, the run does not wait for the cases that still run, and does not judge them."""
     outcome = harness(*TWO, "-x", CASES / "many.py", "-k", "3 or 4 or 5 or 7 or 8 or 9")
     verdicts = list(outcome.verdicts().values())
     assert verdicts.count("CRASH") == 1
     assert outcome.code == 1
 
 
-def test_one_case_takes_one_machine(harness: CommandLine) -> None:
+def test_one_case_boots_one_machine(harness: CommandLine) -> None:
     outcome = harness(*TWO, CASES / "many.py", "-k", "4")
     assert list(outcome.verdicts().values()) == ["PASS"]
     assert [path.name for path in (outcome.results / "latest").glob("machine-*")] == ["machine-1"]
