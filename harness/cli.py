@@ -174,14 +174,14 @@ def bugs_() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole entries, for machines.")
 def bugs_list(as_json: bool) -> None:
     """List the bugs: who reported each, on which kernels it is, and what it makes of which cases."""
-    click.echo(bugs.as_json(bugs.bugs()) if as_json else bugs.as_text(bugs.bugs()))
+    click.echo(bugs.as_json(bugs.load_bugs()) if as_json else bugs.as_text(bugs.load_bugs()))
 
 
 @bugs_.command(name="show")
 @click.argument("name", metavar="ID")
 def bugs_show(name: str) -> None:
     """Show all that is known of one bug, and the change that puts it back."""
-    click.echo(bugs.in_full(bugs.bug(name)))
+    click.echo(bugs.as_yaml(bugs.load_bug(name)))
 
 
 @bugs_.command(name="check")
@@ -190,7 +190,7 @@ def bugs_show(name: str) -> None:
 @click.argument("names", metavar="[ID]...", nargs=-1)
 def bugs_check(kernel: str | None, build: bool, names: tuple[str, ...]) -> None:
     """See that each mutation applies to the kernel's source, and changes the functions it names. Exit code 3 if not."""
-    entries = [bugs.bug(name) for name in names] or bugs.bugs()
+    entries = [bugs.load_bug(name) for name in names] or bugs.load_bugs()
     bad = 0
     with Terminal({}) as terminal:
         for finding in check.check(entries, kernel, build=build, emit=terminal.emit):
@@ -213,7 +213,7 @@ def repro_(name: str, machine: str | None, flavour: Flavour | None, **given: Any
     Exit code: 0 the control passes and the bug shows as expected, 1 not so, 2 wrong usage, 3 the harness or the host
     failed, or the mutation does not fit the kernel.
     """
-    entry = bugs.bug(name)
+    entry = bugs.load_bug(name)
     options = Options(machine=machine or entry.machine, flavour=flavour or entry.flavour, **given)
     with Terminal({}) as terminal:
         found = repro.reproduce(entry, options, terminal.emit)
@@ -234,7 +234,7 @@ def mutants_(only: tuple[str, ...], jobs: int, flavour: Flavour | None, **given:
     Exit code: 0 all are caught with the verdict that their entries name, and a clean kernel passes; 1 one survived, or
     shows otherwise, or the clean kernel does not pass; 2 wrong usage; 3 the harness, the host or a mutation failed.
     """
-    entries = [bugs.bug(name) for name in dict.fromkeys(only)] or bugs.bugs()
+    entries = [bugs.load_bug(name) for name in dict.fromkeys(only)] or bugs.load_bugs()
     entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
     with Terminal({}) as terminal:
         found, directory = mutants.run(entries, Options(**given), jobs, terminal.emit, whole=not only)

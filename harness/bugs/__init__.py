@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bugs that reviewers reported: the catalogue, and each bug put back."""
+"""Bugs that reviewers have reported: the catalogue, and the mutations that put them back into a kernel's source."""
 
-from harness.bugs.catalogue import Bug, as_json, as_text, bug, bugs, in_full
+from harness.bugs.catalogue import Bug, Expectation, as_json, as_text, as_yaml, load_bug, load_bugs
 from harness.bugs.mutation import Mutation, MutationError
 
-__all__ = ["Bug", "Mutation", "MutationError", "as_json", "as_text", "bug", "bugs", "in_full"]
+__all__ = [
+    "Bug",
+    "Expectation",
+    "Mutation",
+    "MutationError",
+    "as_json",
+    "as_text",
+    "as_yaml",
+    "load_bug",
+    "load_bugs",
+]

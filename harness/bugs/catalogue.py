@@ -91,13 +91,13 @@ class Bug(Model):
         return self.kernels is not None and includes(self.kernels, release)
 
 
-def bugs() -> list[Bug]:
+def load_bugs() -> list[Bug]:
     """Every entry, by id. Raises UsageError naming file, line and key."""
     found = [_read(path) for path in sorted(paths.bugs_dir().glob("*.yaml"))]
     return sorted(found, key=lambda bug: bug.id)
 
 
-def bug(name: str) -> Bug:
+def load_bug(name: str) -> Bug:
     """The entry of that id. Raises UsageError with the nearest one if there is none."""
     directory = paths.bugs_dir()
     path = directory / f"{name}.yaml"
@@ -129,7 +129,7 @@ def as_text(found: list[Bug]) -> str:
     )
 
 
-def in_full(entry: Bug) -> str:
+def as_yaml(entry: Bug) -> str:
     """All of one entry, as YAML."""
     data = entry.model_dump(mode="json", exclude_none=True)
     return yaml.dump(data, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=110).rstrip()

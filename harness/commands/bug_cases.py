@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 
 from harness import paths
-from harness.bugs.catalogue import Bug
+from harness.bugs import Bug
 from harness.cases.collect import Collected
 from harness.cases.contract import runs_on
 from harness.config import MachineConfig

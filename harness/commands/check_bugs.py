@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness import kernel
-from harness.bugs.catalogue import Bug
-from harness.bugs.mutation import Mutation
+from harness.bugs import Bug, Mutation
 from harness.cases.collect import collect
 from harness.commands.bug_cases import require_cases
 from harness.config import includes

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from harness import __version__, kernel, paths
-from harness.bugs.catalogue import Bug
+from harness.bugs import Bug
 from harness.cases.collect import Collected, collect
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all

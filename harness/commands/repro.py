@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import kernel, paths
-from harness.bugs.catalogue import Bug
-from harness.bugs.mutation import Mutation, MutationError
+from harness.bugs import Bug, Mutation, MutationError
 from harness.cases.collect import collect
 from harness.commands.bug_cases import node_ids
 from harness.commands.children import Ended, Task, run_all

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from harness import paths
-from harness.bugs import bug
+from harness.bugs import load_bug
 from harness.cases import suites
 from harness.cases.must import must
 from harness.config import load_machine
@@ -106,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     if mutation := config.getoption("mutation"):  # what is to show the bug comes first
         with suppress(UsageError):  # of no such bug: the setup says so
-            expects = bug(mutation).expects
+            expects = load_bug(mutation).expects
             kept.sort(key=lambda item: not expects.concerns(identify(item).id))
     items[:] = kept
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from harness import config, image, kernel, vm
-from harness.bugs import Mutation, bug
+from harness.bugs import Mutation, load_bug
 from harness.cases.suites import DEFAULT_SUITE
 from harness.errors import GuestLost, HarnessError, UsageError
 from harness.kernel import Flavour, Series, SourceChange, SourceChanges
@@ -36,7 +36,7 @@ class Options:
     def change(self, emit: Emit) -> SourceChange | None:
         """What is to be changed in the kernel's source. Raises what ``Series.load`` and the catalogue do."""
         parts: list[SourceChange] = [Series.load(self.series, emit)] if self.series else []
-        parts += [Mutation.of(bug(self.mutation))] if self.mutation else []
+        parts += [Mutation.of(load_bug(self.mutation))] if self.mutation else []
         return SourceChanges(parts) if parts[1:] else next(iter(parts), None)
 
     def arguments(self) -> list[str]:

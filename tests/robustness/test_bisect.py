@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from commandline import GONE_S, CommandLine
 
-from harness.bugs import Mutation, bug
+from harness.bugs import Mutation, load_bug
 from harness.kernel import Kernel
 from harness.kernel.cache import cache_path
 from harness.paths import VM_CONFIGS
 
 FILE = "drivers/vfio/pci/vfio_pci_dmabuf.c"
-BUG = bug("region-index-ignored")
+BUG = load_bug("region-index-ignored")
 CASE = "test_cmb_read and iommufd+edu"
 ALWAYS = re.compile(
     r"(?:.*/)?(?:Kconfig|Makefile|Kbuild)[^/]*"

@@ -10,7 +10,7 @@ import pytest
 from commandline import CommandLine
 from test_interrupted import interrupt
 
-from harness.bugs import bug
+from harness.bugs import load_bug
 from harness.kernel import Kernel
 
 CHEAP = "flags-unchecked"
@@ -82,7 +82,7 @@ def test_repro_shows_both_verdicts(harness: CommandLine, untouched: None) -> Non
     assert outcome.code == 0, outcome.output
     rows = [line.split() for line in outcome.output.splitlines() if line.startswith("test_uapi::")]
     assert ["PASS", "FAIL"] in [verdicts for _, *verdicts in rows]
-    entry = bug(CHEAP)
+    entry = load_bug(CHEAP)
     assert entry.reporter in outcome.output
     assert entry.thread in outcome.output
     assert f"again: make vm-test MUTATION={CHEAP} K=" in outcome.output

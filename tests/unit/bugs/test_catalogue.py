@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.bugs import Bug, bug, bugs
+from harness.bugs import Bug, load_bug, load_bugs
 from harness.bugs.mutation import changed_functions
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
@@ -26,11 +26,11 @@ def cases() -> list[Collected]:
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 def entry(request: pytest.FixtureRequest) -> Bug:
     """Each entry; reading it checks that it is of the model, and that its id is its file's name."""
-    return bug(request.param.stem)
+    return load_bug(request.param.stem)
 
 
 def test_every_file_is_an_entry() -> None:
-    assert [entry.id for entry in bugs()] == [path.stem for path in FILES]
+    assert [entry.id for entry in load_bugs()] == [path.stem for path in FILES]
 
 
 def test_its_cases_are_there_and_its_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
-from harness.bugs import bug
+from harness.bugs import load_bug
 from harness.cases.contract import collect, contract, join
 from harness.commands.new import KINDS, create
 from harness.config import load_machine
@@ -66,7 +66,7 @@ def test_machine_loads(machines: Path) -> None:
 
 def test_bug_loads() -> None:
     made = create("bug", "my-bug")
-    entry = bug("my-bug")
+    entry = load_bug("my-bug")
     assert entry.path == made.path
     assert entry.mutation
 
