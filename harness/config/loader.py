@@ -103,7 +103,7 @@ def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetail
         case "extra_forbidden":
             owner = _model_at(model, loc[:-1])
             word = str(loc[-1])
-            said = f"unknown key{nearest(word, owner.model_fields)} Accepted: {_keys(owner)}"
+            said = f"unknown key{nearest(word, owner.model_fields) or '.'} Accepted: {_keys(owner)}"
         case "missing":
             said = "this key is required"
         case "value_error":

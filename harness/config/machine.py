@@ -220,9 +220,8 @@ def _find(name_or_path: str | Path) -> Path:
         return Path(text)
     known = known_machines()
     if text not in known:
-        raise UsageError(
-            f"unknown machine {text!r}{nearest(text, known)} Known: {', '.join(known)}; or give the path of a file"
-        )
+        guess = nearest(text, known) or "."
+        raise UsageError(f"unknown machine {text!r}{guess} Known: {', '.join(known)}; or give the path of a file")
     return paths.VM_CONFIGS / f"{text}.yaml"
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KVM or TCG: KVM only where an ordinary kernel has booted under it. A /dev/kvm that opens proves nothing:
-a nested one may fail at the first instruction it does not emulate."""
+"""Choose KVM or TCG. KVM is used only if an ordinary kernel boots under it.
+
+A /dev/kvm that opens proves nothing: a nested KVM may fail at the first instruction that it does not emulate.
+"""
 
 import json
 import platform
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import paths
-from harness.errors import LaunchError, UsageError
+from harness.errors import LaunchError, MissingPrerequisite, UsageError
 from harness.progress import Emit, Note
 from harness.vm.console import Console
 from harness.vm.instance import Files, Instance
@@ -20,9 +22,11 @@ from harness.vm.qmp import Events
 MODES = ("auto", "kvm", "tcg")
 KVM = Path("/dev/kvm")
 PROBE_S = 5.0
-"""TCG needs 1 s: a KVM that needs longer is none to wait for."""
+"""TCG needs 1 s. A KVM that needs longer is not worth using, unless the user asks for it."""
+PATIENT_PROBE_S = 10.0
+"""For ``kvm``: a KVM inside an emulated machine takes seconds to print its first line."""
 BOOTED = b"VFS: Unable to mount root fs"
-"""All of the kernel's own start-up is done when it looks for a root file system; the probe gives it none."""
+"""The kernel has finished its own start-up when it looks for a root file system. The probe gives it none."""
 
 OPTIONS = {
     "kvm": "kvm,kernel-irqchip=split",  # a full in-kernel irqchip excludes the vIOMMU's interrupt remapping
@@ -32,35 +36,52 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Accel:
-    """What runs the guest's instructions, and why that."""
+    """What runs the guest's instructions."""
 
     name: Literal["kvm", "tcg"]
     reason: str
+    """Why it was chosen."""
 
     @property
     def option(self) -> str:
-        """For QEMU's ``-accel``."""
+        """The value of QEMU's ``-accel``."""
         return OPTIONS[self.name]
 
 
-def choose_accel(mode: str, qemu: Qemu, kernel: Path, emit: Emit) -> Accel:
-    """``auto``, or ``kvm`` or ``tcg`` by force. ``auto`` boots ``kernel`` under KVM once per host kernel and QEMU.
+@dataclass(frozen=True)
+class _Fault:
+    """Why KVM cannot be used."""
 
-    Raises UsageError for another mode.
+    reason: str
+    certain: bool = True
+    """Whether KVM is the cause. If not, the kernel may be."""
+
+
+def choose_accel(mode: str, qemu: Qemu, kernel: Path, emit: Emit) -> Accel:
+    """Choose by ``mode``: ``auto``, ``kvm`` or ``tcg``.
+
+    ``auto`` boots ``kernel`` under KVM once per host kernel and QEMU, and remembers the result. ``kvm`` boots it unless
+    KVM is known to work.
+
+    Raises UsageError for another mode, and MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel.
     """
-    if mode not in MODES:
-        raise UsageError(f"accelerator {mode!r}: accepted are {', '.join(MODES)}")
-    if mode == "auto":
-        why_not = kvm_fault(qemu, kernel)
-        accel = Accel("tcg", why_not) if why_not else Accel("kvm", "a kernel has booted under it")
-    else:
-        accel = Accel("kvm" if mode == "kvm" else "tcg", "asked for")
+    match mode:
+        case "auto":
+            fault = _known_fault(qemu, kernel)
+            accel = Accel("tcg", fault.reason) if fault else Accel("kvm", "a kernel has booted under it")
+        case "kvm":
+            _require_kvm(qemu, kernel)
+            accel = Accel("kvm", "chosen by the user")
+        case "tcg":
+            accel = Accel("tcg", "chosen by the user")
+        case _:
+            raise UsageError(f"unknown accelerator {mode!r}; accepted are {', '.join(MODES)}")
     emit(Note(f"accelerator {accel.name}: {accel.reason}"))
     return accel
 
 
 def kvm_state() -> str | None:
-    """Why /dev/kvm cannot be used at all, or None if it opens."""
+    """Return why /dev/kvm does not open, or None if it does."""
     try:
         with KVM.open("r+b", buffering=0):
             return None
@@ -68,25 +89,51 @@ def kvm_state() -> str | None:
         return f"{KVM}: {error.strerror}"
 
 
-def kvm_fault(qemu: Qemu, kernel: Path) -> str | None:
-    """Why KVM is of no use, or None if a kernel boots under it. Remembered, unless the kernel may be to blame."""
-    if fault := kvm_state():
-        return fault
-    file = paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}.json"
+def _require_kvm(qemu: Qemu, kernel: Path) -> None:
+    """Raise MissingPrerequisite if KVM boots no kernel. A remembered fault is tested again: the host may have changed.
+
+    A fault that may be the kernel's own raises nothing: the run judges that kernel.
+    """
+    if not _known_fault(qemu, kernel):
+        return
+    fault = _probe(qemu, kernel, PATIENT_PROBE_S)
+    if fault and fault.certain:
+        raise MissingPrerequisite(
+            f"this host's KVM cannot be used: {fault.reason}",
+            hint="use --accel tcg, or auto, which falls back to it",
+        )
+
+
+def _known_fault(qemu: Qemu, kernel: Path) -> _Fault | None:
+    """Return why KVM cannot be used, from the cache if possible. A fault that may be the kernel's is not cached."""
+    if closed := kvm_state():
+        return _Fault(closed)
+    file = _cache_file(qemu)
     try:
         known: dict[str, str | None] = json.loads(file.read_text(encoding="utf-8"))
-        return known["fault"]
+        reason = known["fault"]
     except (OSError, ValueError, KeyError):
-        pass
-    fault, certain = _boot_under_kvm(qemu, kernel)
-    if certain:
+        return _probe(qemu, kernel, PROBE_S)
+    return _Fault(reason) if reason else None
+
+
+def _cache_file(qemu: Qemu) -> Path:
+    return paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}.json"
+
+
+def _probe(qemu: Qemu, kernel: Path, seconds: float) -> _Fault | None:
+    """Boot ``kernel`` under KVM, for at most ``seconds``, and cache the result if it is certain."""
+    if closed := kvm_state():
+        return _Fault(closed)
+    fault = _boot_under_kvm(qemu, kernel, seconds)
+    if fault is None or fault.certain:
+        file = _cache_file(qemu)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"fault": fault}), encoding="utf-8")
+        file.write_text(json.dumps({"fault": fault.reason if fault else None}), encoding="utf-8")
     return fault
 
 
-def _boot_under_kvm(qemu: Qemu, kernel: Path) -> tuple[str | None, bool]:
-    """(why it does not boot or None, whether that is KVM's and not the kernel's doing)."""
+def _boot_under_kvm(qemu: Qemu, kernel: Path, seconds: float) -> _Fault | None:
     events = Events()
     options = [
         *(str(qemu.path), "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"),
@@ -99,21 +146,22 @@ def _boot_under_kvm(qemu: Qemu, kernel: Path) -> tuple[str | None, bool]:
         try:
             instance.start(options)
             console = Console(files.console, lambda: _raise_if_stopped(events))
-            console.wait_for(BOOTED, timeout=PROBE_S)
+            console.wait_for(BOOTED, timeout=seconds)
         except LaunchError as error:
-            return f"QEMU does not start with KVM: {str(error).splitlines()[1]}", True
+            return _Fault(f"QEMU does not start with KVM: {str(error).splitlines()[1]}")
         except _Stopped:
             said = instance.process.stderr_tail().splitlines() if instance.process else []
-            return f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})", True
+            return _Fault(f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})")
         except TimeoutError:
-            return f"KVM opens, but no kernel boots under it within {PROBE_S:g} s", not console.mark()
+            silent = not console.mark()  # a kernel that prints runs, so KVM may be well
+            return _Fault(f"KVM opens, but no kernel boots under it within {seconds:g} s", certain=silent)
         finally:
             instance.close()
-    return None, True
+    return None
 
 
 class _Stopped(Exception):
-    """QEMU stopped the guest, or left."""
+    """QEMU stopped the guest, or exited."""
 
 
 def _raise_if_stopped(events: Events) -> None:

@@ -46,7 +46,8 @@ class Qemu:
         said = _ask([found, "--version"], "")
         match = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
         if not match:
-            raise UsageError(f"{found} is no QEMU: --version prints {said[:200]!r}")
+            first = repr(said.splitlines()[0][:80]) if said.strip() else "nothing"
+            raise UsageError(f"{found} is not a QEMU; its --version prints {first}")
         version = (int(match[1]), int(match[2]), int(match[3]))
         if version < OLDEST:
             raise MissingPrerequisite(

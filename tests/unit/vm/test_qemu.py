@@ -8,6 +8,7 @@ import pytest
 
 from harness.config import load_machine
 from harness.errors import MissingPrerequisite, UsageError
+from harness.vm import accel as accel_module
 from harness.vm.accel import choose_accel
 from harness.vm.qemu import Qemu, settle
 
@@ -109,14 +110,46 @@ def test_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == "apt-get install qemu-system-x86"
 
 
-def test_no_qemu_at_all() -> None:
-    with pytest.raises(UsageError, match="/bin/echo is no QEMU"):
-        Qemu.probe("/bin/echo")
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("/bin/true", r"'true \(GNU coreutils\) [\d.]+'"),
+        ("/bin/cat", r"'cat \(GNU coreutils\) [\d.]+'"),
+    ],
+)
+def test_program_that_is_not_qemu_is_named_in_one_line(program: str, said: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{program} is not a QEMU; its --version prints {said}$"):
+        Qemu.probe(program)
+
+
+def test_program_without_a_version_is_not_qemu(tmp_path: Path) -> None:
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\n")
+    silent.chmod(0o755)
+    with pytest.raises(UsageError, match=r"silent is not a QEMU; its --version prints nothing$"):
+        Qemu.probe(silent)
 
 
 def test_accelerator_by_force_and_by_mistake(tmp_path: Path) -> None:
     qemu = Qemu.probe(script(tmp_path))
     accel = choose_accel("tcg", qemu, tmp_path / "kernel", lambda event: None)
-    assert (accel.name, accel.reason) == ("tcg", "asked for")
-    with pytest.raises(UsageError, match="accelerator 'xen': accepted are auto, kvm, tcg"):
+    assert (accel.name, accel.reason) == ("tcg", "chosen by the user")
+    with pytest.raises(UsageError, match="unknown accelerator 'xen'; accepted are auto, kvm, tcg"):
         choose_accel("xen", qemu, tmp_path / "kernel", lambda event: None)
+
+
+def test_kvm_that_does_not_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel_module, "KVM", tmp_path / "kvm")
+    with pytest.raises(MissingPrerequisite, match=r"KVM cannot be used: .*/kvm: No such file") as caught:
+        choose_accel("kvm", Qemu.probe(script(tmp_path)), tmp_path / "kernel", lambda event: None)
+    assert caught.value.exit_code == 3
+    assert "--accel tcg" in (caught.value.hint or "")
+
+
+def test_kvm_that_opens_but_boots_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kvm").touch()
+    monkeypatch.setattr(accel_module, "KVM", tmp_path / "kvm")
+    qemu = Qemu.probe(script(tmp_path))  # it ends when it is to boot something
+    with pytest.raises(MissingPrerequisite, match="KVM cannot be used: QEMU does not start with KVM: "):
+        choose_accel("kvm", qemu, tmp_path / "kernel", lambda event: None)
+    assert choose_accel("auto", qemu, tmp_path / "kernel", lambda event: None).name == "tcg"
