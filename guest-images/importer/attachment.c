@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* An attachment: how it is made, and what it does when it is told to let go. */
+/* Attachments: attach, map, pin, and the callback that a revoke runs. */
 #include <linux/dma-resv.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
@@ -13,7 +13,13 @@
 static LIST_HEAD(importers);
 static DEFINE_MUTEX(importers_lock);
 
-void importer_note(struct importer *imp, u32 kind, int result)
+/**
+ * importer_log_event - add an event to the log
+ * @imp: the importer
+ * @kind: enum importer_event_kind
+ * @result: the event's result
+ */
+void importer_log_event(struct importer *imp, u32 kind, int result)
 {
 	struct importer_event event = {
 		.time_ns = ktime_get_ns(),
@@ -23,9 +29,9 @@ void importer_note(struct importer *imp, u32 kind, int result)
 	};
 
 	spin_lock(&imp->log_lock);
-	if (imp->happened < IMPORTER_EVENTS)
-		imp->events[imp->happened] = event;
-	imp->happened++;
+	if (imp->event_count < IMPORTER_EVENTS)
+		imp->events[imp->event_count] = event;
+	imp->event_count++;
 	if (kind == IMPORTER_NOTIFIED)
 		imp->notified++;
 	spin_unlock(&imp->log_lock);
@@ -43,7 +49,7 @@ static int map_locked(struct importer *imp, struct dma_buf_attachment *attach)
 	sgt = dma_buf_map_attachment(attach, imp->direction);
 	if (!IS_ERR(sgt))
 		WRITE_ONCE(imp->sgt, sgt);
-	importer_note(imp, IMPORTER_MAPPED, PTR_ERR_OR_ZERO(sgt));
+	importer_log_event(imp, IMPORTER_MAPPED, PTR_ERR_OR_ZERO(sgt));
 	return PTR_ERR_OR_ZERO(sgt);
 }
 
@@ -54,8 +60,8 @@ static void unmap_locked(struct importer *imp, struct dma_buf_attachment *attach
 	if (!sgt)
 		return;
 	WRITE_ONCE(imp->sgt, NULL);
-	imp->due = false;
-	importer_note(imp, IMPORTER_UNMAPPED, 0);
+	imp->unmap_due = false;
+	importer_log_event(imp, IMPORTER_UNMAPPED, 0);
 	dma_buf_unmap_attachment(attach, sgt, imp->direction);
 }
 
@@ -65,19 +71,22 @@ static void unmap_later(struct work_struct *work)
 	struct dma_resv *resv = imp->attach->dmabuf->resv;
 
 	dma_resv_lock(resv, NULL);
-	if (imp->due)
+	if (imp->unmap_due)
 		unmap_locked(imp, imp->attach);
 	dma_resv_unlock(resv);
 }
 
-/* May run before importer_attach() has returned, and so before imp->attach is set. */
-static void invalidated(struct dma_buf_attachment *attach)
+/*
+ * The callback. It may run before importer_attach() returns, and so before
+ * imp->attach is set.
+ */
+static void invalidate(struct dma_buf_attachment *attach)
 {
 	struct importer *imp = attach->importer_priv;
 
-	importer_note(imp, IMPORTER_NOTIFIED, !!imp->sgt);
+	importer_log_event(imp, IMPORTER_NOTIFIED, !!imp->sgt);
 	if (imp->sgt && imp->delay_ms) {
-		imp->due = true;
+		imp->unmap_due = true;
 		mod_delayed_work(importer_wq, &imp->unmap, msecs_to_jiffies(imp->delay_ms));
 		return;
 	}
@@ -86,14 +95,10 @@ static void invalidated(struct dma_buf_attachment *attach)
 		map_locked(imp, attach);
 }
 
-/* Indexed by IMPORTER_PEER2PEER and IMPORTER_CALLBACK. */
-static const struct dma_buf_attach_ops attach_ops[] = {
-	{ },
-	{ .allow_peer2peer = true },
-	{ .invalidate_mappings = invalidated },
-	{ .allow_peer2peer = true, .invalidate_mappings = invalidated },
-};
-
+/**
+ * importer_init - initialise a zeroed importer
+ * @imp: the importer
+ */
 void importer_init(struct importer *imp)
 {
 	mutex_init(&imp->lock);
@@ -107,8 +112,10 @@ static struct dma_buf_attachment *attach_to(struct importer *imp, struct dma_buf
 {
 	if (imp->flags & IMPORTER_STATIC)
 		return dma_buf_attach(dmabuf, imp->dev);
-	return dma_buf_dynamic_attach(dmabuf, imp->dev,
-				      &attach_ops[(imp->flags / IMPORTER_PEER2PEER) & 3], imp);
+
+	imp->ops.allow_peer2peer = imp->flags & IMPORTER_PEER2PEER;
+	imp->ops.invalidate_mappings = imp->flags & IMPORTER_CALLBACK ? invalidate : NULL;
+	return dma_buf_dynamic_attach(dmabuf, imp->dev, &imp->ops, imp);
 }
 
 static struct device *get_device_for(const struct importer_attach *req)
@@ -121,6 +128,13 @@ static struct device *get_device_for(const struct importer_attach *req)
 	return pdev ? &pdev->dev : NULL;
 }
 
+/**
+ * importer_attach - attach a device to a dma-buf
+ * @imp: the importer; the caller holds its lock
+ * @req: which device, which buffer, and how
+ *
+ * Return: 0, EBUSY if it is attached, EINVAL, ENXIO, or the dma-buf core's errno.
+ */
 int importer_attach(struct importer *imp, const struct importer_attach *req)
 {
 	struct dma_buf_attachment *attach;
@@ -130,7 +144,7 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	if (req->flags & ~IMPORTER_FLAGS ||
 	    (req->flags & IMPORTER_STATIC && req->flags != IMPORTER_STATIC) ||
 	    (req->flags & IMPORTER_RDMA && req->flags != IMPORTER_RDMA) ||
-	    req->delay_ms > IMPORTER_PATIENCE_MS)
+	    req->delay_ms > IMPORTER_MAX_DELAY_MS)
 		return -EINVAL;
 	if (imp->attach || imp->rdma)
 		return -EBUSY;
@@ -177,17 +191,24 @@ err_device:
 	return ret;
 }
 
-/* Takes the mapping away; nothing but importer_attach() brings it back after @forever. */
-static void let_go(struct importer *imp, bool forever)
+/* Unmaps. With @close_it, only a new importer_attach() allows mappings again. */
+static void force_unmap(struct importer *imp, bool close_it)
 {
 	struct dma_resv *resv = imp->attach->dmabuf->resv;
 
 	dma_resv_lock(resv, NULL);
-	imp->closed |= forever;
+	if (close_it)
+		imp->closed = true;
 	unmap_locked(imp, imp->attach);
 	dma_resv_unlock(resv);
 }
 
+/**
+ * importer_detach - unmap and unpin as needed, then detach
+ * @imp: the importer; the caller holds its lock
+ *
+ * Return: 0, or EBADFD if it is not attached.
+ */
 int importer_detach(struct importer *imp)
 {
 	struct dma_buf_attachment *attach = imp->attach;
@@ -204,7 +225,7 @@ int importer_detach(struct importer *imp)
 	list_del_init(&imp->node);
 	mutex_unlock(&importers_lock);
 
-	let_go(imp, true);
+	force_unmap(imp, true);
 	cancel_delayed_work_sync(&imp->unmap);
 	if (imp->pinned)
 		importer_pin(imp, false);
@@ -219,6 +240,14 @@ out:
 	return 0;
 }
 
+/**
+ * importer_map - dma_buf_map_attachment()
+ * @imp: the importer; the caller holds its lock
+ * @direction: enum dma_data_direction
+ *
+ * Return: 0, EBADFD if it is not attached, EBUSY if it is mapped, ENXIO if its
+ * device is gone, EINVAL, ERESTARTSYS, or the exporter's errno.
+ */
 int importer_map(struct importer *imp, unsigned long direction)
 {
 	struct dma_buf_attachment *attach = imp->attach;
@@ -239,6 +268,12 @@ int importer_map(struct importer *imp, unsigned long direction)
 	return ret;
 }
 
+/**
+ * importer_unmap - dma_buf_unmap_attachment()
+ * @imp: the importer; the caller holds its lock
+ *
+ * Return: 0, EBADFD if it is not mapped, or ERESTARTSYS.
+ */
 int importer_unmap(struct importer *imp)
 {
 	struct dma_buf_attachment *attach = imp->attach;
@@ -257,6 +292,13 @@ int importer_unmap(struct importer *imp)
 	return ret;
 }
 
+/**
+ * importer_pin - dma_buf_pin() or dma_buf_unpin()
+ * @imp: the importer; the caller holds its lock
+ * @pin: pin the buffer, or unpin it
+ *
+ * Return: 0, EBADFD if that does not fit its state, or the exporter's errno.
+ */
 int importer_pin(struct importer *imp, bool pin)
 {
 	struct dma_buf_attachment *attach = imp->attach;
@@ -276,9 +318,9 @@ int importer_pin(struct importer *imp, bool pin)
 	return ret;
 }
 
-static struct importer_entry describe(struct scatterlist *sg)
+static struct importer_sg_entry describe(struct scatterlist *sg)
 {
-	struct importer_entry entry = {
+	struct importer_sg_entry entry = {
 		.address = sg_dma_address(sg),
 		.length = sg_dma_len(sg),
 		.cpu_offset = sg->offset,
@@ -295,20 +337,28 @@ static struct importer_entry describe(struct scatterlist *sg)
 	return entry;
 }
 
-/* User memory is not to be touched under dma_resv: a page fault may need it. */
-int importer_table(struct importer *imp, struct importer_table *table)
+/**
+ * importer_table - copy the mapping's SG table to user space
+ * @imp: the importer; the caller holds its lock
+ * @table: the argument of IMPORTER_TABLE
+ *
+ * The copy waits until dma_resv is released, since a page fault may need it.
+ *
+ * Return: 0, EBADFD without a mapping, EINVAL, ENOMEM, EFAULT or ERESTARTSYS.
+ */
+int importer_table(struct importer *imp, struct importer_sg_table *table)
 {
 	struct dma_buf_attachment *attach = imp->attach;
-	struct importer_entry *entries;
+	struct importer_sg_entry *entries;
 	struct scatterlist *sg;
 	u32 count = 0;
 	int ret, i;
 
 	if (!attach)
 		return -EBADFD;
-	if (table->room > MAX_ENTRIES)
+	if (table->capacity > MAX_ENTRIES)
 		return -EINVAL;
-	entries = kvcalloc(table->room + 1, sizeof(*entries), GFP_KERNEL);
+	entries = kvcalloc(table->capacity + 1, sizeof(*entries), GFP_KERNEL);
 	if (!entries)
 		return -ENOMEM;
 
@@ -319,7 +369,7 @@ int importer_table(struct importer *imp, struct importer_table *table)
 		table->nents = imp->sgt->nents;
 		table->orig_nents = imp->sgt->orig_nents;
 		for_each_sgtable_dma_sg(imp->sgt, sg, i) {
-			if (count < table->room)
+			if (count < table->capacity)
 				entries[count++] = describe(sg);
 		}
 	} else {
@@ -335,32 +385,46 @@ out:
 	return ret;
 }
 
-/* What is in the log stays as it is, so that only its length is read under the lock. */
+/**
+ * importer_log - copy the log to user space
+ * @imp: the importer
+ * @log: the argument of IMPORTER_LOG
+ *
+ * Events in the log never change, so only their number is read under the lock.
+ *
+ * Return: 0 or EFAULT.
+ */
 int importer_log(struct importer *imp, struct importer_log *log)
 {
 	u32 count;
 
 	spin_lock(&imp->log_lock);
-	log->happened = imp->happened;
+	log->event_count = imp->event_count;
 	log->notified = imp->notified;
 	spin_unlock(&imp->log_lock);
 
 	log->mapped = !!READ_ONCE(imp->sgt);
-	count = min3(log->room, log->happened, (u32)IMPORTER_EVENTS);
+	count = min3(log->capacity, log->event_count, (u32)IMPORTER_EVENTS);
 	if (copy_to_user(u64_to_user_ptr(log->events), imp->events, count * sizeof(*imp->events)))
 		return -EFAULT;
 	return 0;
 }
 
-/* A mapping must not outlive its device's IOMMU group, nor its driver. */
-void importer_device_lost(struct pci_dev *pdev, bool forever)
+/**
+ * importer_device_lost - unmap what a device has mapped
+ * @pdev: the device, which loses its driver or is removed
+ * @removed: the device is removed, so it must not map again
+ *
+ * A mapping must outlive neither the device's IOMMU group nor its driver.
+ */
+void importer_device_lost(struct pci_dev *pdev, bool removed)
 {
 	struct importer *imp;
 
 	mutex_lock(&importers_lock);
 	list_for_each_entry(imp, &importers, node) {
 		if (imp->dev == &pdev->dev)
-			let_go(imp, forever);
+			force_unmap(imp, removed);
 	}
 	mutex_unlock(&importers_lock);
 }

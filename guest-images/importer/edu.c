@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * QEMU's edu as a DMA engine behind the DMA API; its registers are in QEMU's
- * docs/specs/edu.rst. Binds by driver_override alone.
+ * Driver of QEMU's edu device as a DMA engine behind the DMA API. QEMU's
+ * docs/specs/edu.rst describes the registers. It binds by driver_override only.
  */
 #include <linux/dma-mapping.h>
 #include <linux/io.h>
@@ -39,7 +39,7 @@ static int edu_dma(struct edu *edu, u64 source, u64 target, u32 count, u64 comma
 {
 	int ret;
 
-	/* It ignores what is written while a DMA runs, such as one of its last user's. */
+	/* edu ignores writes while a DMA runs, which the previous user may have started. */
 	ret = edu_wait(edu);
 	if (ret)
 		return ret;
@@ -52,36 +52,44 @@ static int edu_dma(struct edu *edu, u64 source, u64 target, u32 count, u64 comma
 
 static int edu_run(struct edu *edu, const struct importer_edu *req)
 {
-	u64 near = BUFFER + req->offset;
+	u64 buffer = BUFFER + req->offset;
 	int ret;
 
 	switch (req->op) {
 	case IMPORTER_EDU_LOAD:
 		if (copy_from_user(edu->staging, u64_to_user_ptr(req->data), req->length))
 			return -EFAULT;
-		return edu_dma(edu, edu->staging_dma, near, req->length, 0);
+		return edu_dma(edu, edu->staging_dma, buffer, req->length, 0);
 	case IMPORTER_EDU_STORE:
-		ret = edu_dma(edu, near, edu->staging_dma, req->length, DMA_TO_MEMORY);
+		ret = edu_dma(edu, buffer, edu->staging_dma, req->length, DMA_TO_MEMORY);
 		if (!ret && copy_to_user(u64_to_user_ptr(req->data), edu->staging, req->length))
 			ret = -EFAULT;
 		return ret;
 	case IMPORTER_EDU_WRITE:
-		return edu_dma(edu, near, req->data, req->length, DMA_TO_MEMORY);
+		return edu_dma(edu, buffer, req->data, req->length, DMA_TO_MEMORY);
 	case IMPORTER_EDU_READ:
-		return edu_dma(edu, req->data, near, req->length, 0);
+		return edu_dma(edu, req->data, buffer, req->length, 0);
 	default:
 		return -EINVAL;
 	}
 }
 
-/* The device's lock keeps it bound, and keeps DMAs apart. */
+/**
+ * importer_edu - run one DMA of an edu device
+ * @req: the argument of IMPORTER_EDU
+ *
+ * The device's lock keeps it bound and serialises DMAs.
+ *
+ * Return: 0, EINVAL, EFAULT, ETIMEDOUT, or ENXIO if the device is absent or not
+ * bound to this driver.
+ */
 int importer_edu(const struct importer_edu *req)
 {
 	struct pci_dev *pdev;
 	int ret = -ENXIO;
 
-	if (!req->length || req->offset > IMPORTER_EDU_ROOM ||
-	    req->length > IMPORTER_EDU_ROOM - req->offset)
+	if (!req->length || req->offset > IMPORTER_EDU_SIZE ||
+	    req->length > IMPORTER_EDU_SIZE - req->offset)
 		return -EINVAL;
 	pdev = importer_get_device(req->device);
 	if (!pdev)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* An unsignalled fence on the buffer: what an importer has that cannot stop at once. */
+/* An unsignalled fence on the buffer, as of an importer that cannot stop its DMA at once. */
 #include <linux/dma-resv.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -8,7 +8,7 @@
 
 struct importer_fence {
 	struct dma_fence base;
-	spinlock_t lock;
+	spinlock_t lock;	/* of base */
 };
 
 static const char *fence_name(struct dma_fence *fence)
@@ -16,10 +16,10 @@ static const char *fence_name(struct dma_fence *fence)
 	return IMPORTER_NAME;
 }
 
-/* The buffer may keep it longer than any file of ours is open. */
+/* The buffer may keep the fence after the last file is closed, so a fence holds the module. */
 static void fence_release(struct dma_fence *fence)
 {
-	dma_fence_free(fence);	/* as kfree_rcu(): base comes first */
+	dma_fence_free(fence);	/* kfree_rcu() of the importer_fence, since base comes first */
 	module_put(THIS_MODULE);
 }
 
@@ -41,6 +41,16 @@ static struct dma_fence *fence_create(void)
 	return &fence->base;
 }
 
+/**
+ * importer_fence_add - put an unsignalled fence on the buffer
+ * @imp: the importer; the caller holds its lock
+ * @usage: enum dma_resv_usage
+ *
+ * The fence is signalled after IMPORTER_MAX_DELAY_MS at the latest.
+ *
+ * Return: 0, EBADFD if it is not attached, EBUSY if it has a fence, EINVAL,
+ * ENOMEM or ERESTARTSYS.
+ */
 int importer_fence_add(struct importer *imp, unsigned long usage)
 {
 	struct dma_fence *fence;
@@ -69,7 +79,7 @@ int importer_fence_add(struct importer *imp, unsigned long usage)
 		goto err_put;
 
 	xchg(&imp->fence, fence);
-	mod_delayed_work(importer_wq, &imp->signal, msecs_to_jiffies(IMPORTER_PATIENCE_MS));
+	mod_delayed_work(importer_wq, &imp->signal, msecs_to_jiffies(IMPORTER_MAX_DELAY_MS));
 	return 0;
 
 err_put:
@@ -78,6 +88,10 @@ err_put:
 	return ret;
 }
 
+/**
+ * importer_fence_signal - signal the importer's fence, if it has one
+ * @imp: the importer
+ */
 void importer_fence_signal(struct importer *imp)
 {
 	struct dma_fence *fence = xchg(&imp->fence, NULL);
@@ -88,6 +102,10 @@ void importer_fence_signal(struct importer *imp)
 	dma_fence_put(fence);
 }
 
+/**
+ * importer_fence_timeout - signal the importer's fence when its time is over
+ * @work: &struct importer.signal
+ */
 void importer_fence_timeout(struct work_struct *work)
 {
 	importer_fence_signal(container_of(work, struct importer, signal.work));

@@ -13,38 +13,60 @@
 #include "uapi.h"
 
 #define IMPORTER_NAME		"vfio-harness-importer"
-#define IMPORTER_EVENTS		256
 
-/*
- * An open file.
+/**
+ * struct importer - an open file
+ * @lock: protects @attach, @rdma, @dev and @pinned
+ * @node: entry of the list of attached files; protected by importers_lock
+ * @attach: the attachment, or NULL
+ * @ops: the importer's operations, if it is dynamic
+ * @rdma: the RDMA core's buffer, used in place of @attach with IMPORTER_RDMA
+ * @dev: the attached device, with a reference held
+ * @pinned: whether this file pins the buffer
+ * @flags: importer_attach.flags
+ * @delay_ms: importer_attach.delay_ms
+ * @sgt: the mapping, or NULL; protected by the buffer's dma_resv
+ * @direction: direction of the mapping; protected by the buffer's dma_resv
+ * @unmap_due: the callback ran and left the unmap to @unmap; protected by the
+ *	buffer's dma_resv
+ * @closed: refuse new mappings; protected by the buffer's dma_resv
+ * @unmap: unmaps after @delay_ms
+ * @signal: signals @fence after IMPORTER_MAX_DELAY_MS
+ * @fence: the unsignalled fence, or NULL; set under @lock, taken by xchg()
+ * @log_lock: protects the log
+ * @event_count: number of events so far
+ * @notified: number of callbacks so far
+ * @events: the first events
  *
- * Locking: lock > importers_lock > dma_resv of the buffer > log_lock. A revoke
- * that waits for us holds dma_resv, so that whoever waits for dma_resv here is
- * stuck with it: what ends the wait (IMPORTER_SIGNAL, IMPORTER_RELEASE) and what
- * watches it (IMPORTER_LOG) take nothing but log_lock.
+ * Lock order: @lock > importers_lock > dma_resv of the buffer > @log_lock.
+ *
+ * A revoke that waits for this importer holds dma_resv, so a thread here that
+ * waits for dma_resv is stuck until the revoke returns. The ioctls that end the
+ * revoke's wait (IMPORTER_SIGNAL, IMPORTER_RELEASE) or watch it (IMPORTER_LOG)
+ * therefore take no lock but @log_lock.
  */
 struct importer {
-	struct mutex lock;			/* attach, rdma, dev, pinned */
-	struct list_head node;			/* while attached; importers_lock */
+	struct mutex lock;	/* see above */
+	struct list_head node;
 	struct dma_buf_attachment *attach;
-	struct importer_rdma *rdma;		/* instead of attach, with IMPORTER_RDMA */
+	struct dma_buf_attach_ops ops;
+	struct importer_rdma *rdma;
 	struct device *dev;
 	bool pinned;
 	u32 flags;
 	u32 delay_ms;
 
-	/* dma_resv of the buffer */
 	struct sg_table *sgt;
 	enum dma_data_direction direction;
-	bool due;				/* told, and not unmapped yet */
-	bool closed;				/* no new mapping */
+	bool unmap_due;
+	bool closed;
 
 	struct delayed_work unmap;
 	struct delayed_work signal;
-	struct dma_fence *fence;		/* unsignalled; set under lock, taken by xchg() */
+	struct dma_fence *fence;
 
-	spinlock_t log_lock;
-	u32 happened;
+	spinlock_t log_lock;	/* see above */
+	u32 event_count;
 	u32 notified;
 	struct importer_event events[IMPORTER_EVENTS];
 };
@@ -61,10 +83,10 @@ int importer_detach(struct importer *imp);
 int importer_map(struct importer *imp, unsigned long direction);
 int importer_unmap(struct importer *imp);
 int importer_pin(struct importer *imp, bool pin);
-int importer_table(struct importer *imp, struct importer_table *table);
+int importer_table(struct importer *imp, struct importer_sg_table *table);
 int importer_log(struct importer *imp, struct importer_log *log);
-void importer_note(struct importer *imp, u32 kind, int result);
-void importer_device_lost(struct pci_dev *pdev, bool forever);
+void importer_log_event(struct importer *imp, u32 kind, int result);
+void importer_device_lost(struct pci_dev *pdev, bool removed);
 
 int importer_rdma_get(struct importer *imp, int fd, size_t size);
 void importer_rdma_put(struct importer *imp);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A dma-buf importer at the command of user space, to test exporters with: any
- * PCI device, or one that is not PCI, attaches, maps, and lets go when and how
- * it is told to.
+ * A dma-buf importer that user space controls, to test exporters. It attaches
+ * any PCI device, or a device that is not PCI, and maps and unmaps on request.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -15,7 +14,12 @@
 struct workqueue_struct *importer_wq;
 struct platform_device *importer_not_pci;
 
-/* Its PCI device, with a reference, or NULL. */
+/**
+ * importer_get_device - look up a PCI device
+ * @address: as in struct importer_attach
+ *
+ * Return: the device with a reference held, or NULL.
+ */
 struct pci_dev *importer_get_device(u32 address)
 {
 	return pci_get_domain_bus_and_slot(address >> 16, (address >> 8) & 0xff, address & 0xff);
@@ -32,7 +36,7 @@ static int importer_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
-/* The fence first: a revoke that waits for it holds the dma_resv that the rest needs. */
+/* Signals the fence first: a revoke that waits for it holds dma_resv, which the rest needs. */
 static int importer_close(struct inode *inode, struct file *file)
 {
 	struct importer *imp = file->private_data;
@@ -51,7 +55,7 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 	void __user *argp = (void __user *)arg;
 	union {
 		struct importer_attach attach;
-		struct importer_table table;
+		struct importer_sg_table table;
 	} req;
 	int ret;
 
@@ -155,7 +159,8 @@ static int __init importer_module_init(void)
 	ret = pci_register_driver(&importer_edu_driver);
 	if (ret)
 		goto err_notifier;
-	importer_not_pci = platform_device_register_simple(IMPORTER_NAME, PLATFORM_DEVID_NONE, NULL, 0);
+	importer_not_pci = platform_device_register_simple(IMPORTER_NAME, PLATFORM_DEVID_NONE,
+							   NULL, 0);
 	if (IS_ERR(importer_not_pci)) {
 		ret = PTR_ERR(importer_not_pci);
 		goto err_driver;
@@ -189,4 +194,5 @@ module_exit(importer_module_exit);
 
 MODULE_DESCRIPTION("vfio-harness: dma-buf test importer");
 MODULE_LICENSE("GPL");
-MODULE_INFO(import_ns, "DMA_BUF");	/* MODULE_IMPORT_NS() takes a string only since 6.13 */
+/* MODULE_IMPORT_NS() takes a string only since 6.13. */
+MODULE_INFO(import_ns, "DMA_BUF");

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * /dev/vfio-harness-importer: an open file is at most one attachment to a
- * dma-buf. Closing it unmaps, detaches, and signals its fence. A failed call of
- * the dma-buf core keeps its errno; a request that does not fit the file's
- * state is EBADFD or EBUSY, and a device that is not there ENXIO.
+ * uAPI of /dev/vfio-harness-importer.
+ *
+ * An open file holds at most one attachment to a dma-buf. Closing the file
+ * unmaps, detaches, and signals its fence. A call of the dma-buf core that
+ * fails keeps its errno. A request that does not fit the file's state fails
+ * with EBADFD or EBUSY; a device that does not exist, with ENXIO.
  */
 #ifndef IMPORTER_UAPI_H
 #define IMPORTER_UAPI_H
@@ -12,88 +14,154 @@
 #include <linux/types.h>
 
 /* importer_attach.flags */
-#define IMPORTER_STATIC		(1u << 0)	/* dma_buf_attach: no ops; excludes all others */
-#define IMPORTER_PEER2PEER	(1u << 1)	/* allow_peer2peer */
-#define IMPORTER_CALLBACK	(1u << 2)	/* invalidate_mappings, or move_notify */
-#define IMPORTER_REMAP		(1u << 3)	/* the callback maps what it finds unmapped */
-#define IMPORTER_NOT_PCI	(1u << 4)	/* on behalf of a device that is not PCI; device is ignored */
-#define IMPORTER_RDMA		(1u << 5)	/* pinned and mapped by the RDMA core; excludes all others */
-#define IMPORTER_FLAGS		0x3fu
+#define IMPORTER_STATIC		0x01	/* dma_buf_attach(), without ops; no other flag */
+#define IMPORTER_PEER2PEER	0x02	/* dma_buf_attach_ops.allow_peer2peer */
+#define IMPORTER_CALLBACK	0x04	/* invalidate_mappings(), up to 7.0 move_notify() */
+#define IMPORTER_REMAP		0x08	/* the callback maps again if nothing is mapped */
+#define IMPORTER_NOT_PCI	0x10	/* attach a device that is not PCI; device is ignored */
+#define IMPORTER_RDMA		0x20	/* the RDMA core pins and maps; no other flag */
+#define IMPORTER_FLAGS		0x3f
 
-/* Whatever happens to user space, nobody waits longer for us; the hung task detector has 30 s. */
-#define IMPORTER_PATIENCE_MS	20000u
+/*
+ * Upper limit for anything that waits for this module, even if its user dies.
+ * The hung task detector reports a task after 30 s.
+ */
+#define IMPORTER_MAX_DELAY_MS	20000
 
+/**
+ * struct importer_attach - argument of IMPORTER_ATTACH
+ * @fd: the dma-buf
+ * @device: the PCI device: domain << 16 | bus << 8 | devfn
+ * @flags: IMPORTER_STATIC and the flags after it
+ * @delay_ms: time from the callback to the unmap, which then runs on a work
+ *	queue; at most IMPORTER_MAX_DELAY_MS. IMPORTER_RELEASE ends it early.
+ *	0 unmaps in the callback.
+ */
 struct importer_attach {
 	__s32 fd;
-	__u32 device;		/* PCI domain << 16 | bus << 8 | devfn */
+	__u32 device;
 	__u32 flags;
-	/*
-	 * How long after it was told a mapped importer unmaps, on a work queue; at most
-	 * IMPORTER_PATIENCE_MS. IMPORTER_RELEASE cuts it short. 0: within the callback.
-	 */
 	__u32 delay_ms;
 };
 
-/* importer_entry.flags; the entry's dma_flags, where the kernel has them, follow from bit 8 on */
-#define IMPORTER_ENTRY_PAGE	(1u << 0)	/* has a struct page */
-#define IMPORTER_ENTRY_LAST	(1u << 1)
+/* importer_sg_entry.flags; dma_flags, where the kernel has them, begin at bit 8 */
+#define IMPORTER_ENTRY_PAGE	0x01	/* the entry has a struct page */
+#define IMPORTER_ENTRY_LAST	0x02	/* sg_is_last() */
 
-struct importer_entry {
-	__u64 address;		/* sg_dma_address, sg_dma_len */
+/**
+ * struct importer_sg_entry - one entry of the mapping's SG table
+ * @address: sg_dma_address()
+ * @length: sg_dma_len()
+ * @cpu_offset: offset of the page side
+ * @cpu_length: length of the page side
+ * @flags: IMPORTER_ENTRY_PAGE, IMPORTER_ENTRY_LAST
+ * @reserved: 0
+ */
+struct importer_sg_entry {
+	__u64 address;
 	__u64 length;
-	__u32 cpu_offset;	/* offset and length of the page side */
+	__u32 cpu_offset;
 	__u32 cpu_length;
 	__u32 flags;
 	__u32 reserved;
 };
 
-struct importer_table {
-	__u64 entries;		/* pointer to room for this many */
-	__u32 room;
+/**
+ * struct importer_sg_table - argument of IMPORTER_TABLE
+ * @entries: pointer to an array of struct importer_sg_entry
+ * @capacity: number of elements of that array
+ * @nents: out: sg_table.nents
+ * @orig_nents: out: sg_table.orig_nents
+ * @reserved: 0
+ */
+struct importer_sg_table {
+	__u64 entries;
+	__u32 capacity;
 	__u32 nents;
 	__u32 orig_nents;
 	__u32 reserved;
 };
 
+/**
+ * enum importer_event_kind - what the log records
+ * @IMPORTER_NOTIFIED: the callback ran; the result is 1 if there was a mapping
+ * @IMPORTER_MAPPED: dma_buf_map_attachment() returned; the result is 0 or -errno
+ * @IMPORTER_UNMAPPED: dma_buf_unmap_attachment() is about to run; the result is 0
+ */
 enum importer_event_kind {
-	IMPORTER_NOTIFIED = 1,	/* the callback ran; result: 1 if there was a mapping */
-	IMPORTER_MAPPED,	/* result: 0 or -errno */
-	IMPORTER_UNMAPPED,
+	IMPORTER_NOTIFIED = 1,
+	IMPORTER_MAPPED = 2,
+	IMPORTER_UNMAPPED = 3,
 };
 
+/* The log keeps this many events. */
+#define IMPORTER_EVENTS		256
+
+/**
+ * struct importer_event - one event of the log
+ * @time_ns: CLOCK_MONOTONIC
+ * @kind: enum importer_event_kind
+ * @result: see enum importer_event_kind
+ * @task: id of the thread
+ * @reserved: 0
+ */
 struct importer_event {
-	__u64 time_ns;		/* CLOCK_MONOTONIC */
+	__u64 time_ns;
 	__u32 kind;
 	__s32 result;
-	__u32 task;		/* thread id */
+	__u32 task;
 	__u32 reserved;
 };
 
+/**
+ * struct importer_log - argument of IMPORTER_LOG
+ * @events: pointer to an array of struct importer_event
+ * @capacity: number of elements of that array
+ * @event_count: out: number of events, including those beyond IMPORTER_EVENTS
+ * @notified: out: number of callbacks
+ * @mapped: out: 1 if there is a mapping
+ */
 struct importer_log {
-	__u64 events;		/* pointer to room for this many; only the first 256 are kept */
-	__u32 room;
-	__u32 happened;		/* events, kept or not */
-	__u32 notified;		/* callbacks */
+	__u64 events;
+	__u32 capacity;
+	__u32 event_count;
+	__u32 notified;
 	__u32 mapped;
 };
 
+/**
+ * enum importer_edu_op - a transfer of the edu device
+ * @IMPORTER_EDU_LOAD: user memory to edu's buffer
+ * @IMPORTER_EDU_STORE: edu's buffer to user memory
+ * @IMPORTER_EDU_WRITE: edu's buffer to a DMA address
+ * @IMPORTER_EDU_READ: a DMA address to edu's buffer
+ */
 enum importer_edu_op {
-	IMPORTER_EDU_LOAD,	/* data to edu's buffer */
-	IMPORTER_EDU_STORE,	/* edu's buffer to data */
-	IMPORTER_EDU_WRITE,	/* edu's buffer to a DMA address */
-	IMPORTER_EDU_READ,	/* a DMA address to edu's buffer */
+	IMPORTER_EDU_LOAD = 0,
+	IMPORTER_EDU_STORE = 1,
+	IMPORTER_EDU_WRITE = 2,
+	IMPORTER_EDU_READ = 3,
 };
 
-/* QEMU has 4096, and 7.2 aborts on a DMA that touches the last byte. */
-#define IMPORTER_EDU_ROOM	4088u
+/* QEMU's edu has 4096 bytes, and QEMU 7.2 aborts on a DMA that touches the last one. */
+#define IMPORTER_EDU_SIZE	4088
 
-/* One DMA of an edu bound to our driver, 100 ms of QEMU's virtual time. */
+/**
+ * struct importer_edu - argument of IMPORTER_EDU
+ * @device: the edu, bound to this module's driver; as in struct importer_attach
+ * @op: enum importer_edu_op
+ * @offset: offset in edu's buffer
+ * @length: in bytes; offset + length is at most IMPORTER_EDU_SIZE
+ * @data: a pointer for LOAD and STORE, a DMA address for WRITE and READ
+ *
+ * The ioctl runs one DMA, which takes 100 ms of QEMU's virtual time.
+ */
 struct importer_edu {
 	__u32 device;
 	__u32 op;
-	__u32 offset;		/* in edu's buffer */
+	__u32 offset;
 	__u32 length;
-	__u64 data;		/* LOAD, STORE: pointer; WRITE, READ: DMA address */
+	__u64 data;
 };
 
 #define IMPORTER_ATTACH		_IOW('V', 0, struct importer_attach)
@@ -102,11 +170,11 @@ struct importer_edu {
 #define IMPORTER_UNMAP		_IO('V', 3)
 #define IMPORTER_PIN		_IO('V', 4)
 #define IMPORTER_UNPIN		_IO('V', 5)
-#define IMPORTER_RELEASE	_IO('V', 6)	/* what waits for delay_ms happens now */
-#define IMPORTER_TABLE		_IOWR('V', 7, struct importer_table)
+#define IMPORTER_RELEASE	_IO('V', 6)	/* ends the delay before an unmap */
+#define IMPORTER_TABLE		_IOWR('V', 7, struct importer_sg_table)
 #define IMPORTER_LOG		_IOWR('V', 8, struct importer_log)
-#define IMPORTER_FENCE		_IO('V', 9)	/* adds one; argument: enum dma_resv_usage */
-#define IMPORTER_SIGNAL		_IO('V', 10)	/* it, before IMPORTER_PATIENCE_MS are over */
+#define IMPORTER_FENCE		_IO('V', 9)	/* adds a fence; argument: enum dma_resv_usage */
+#define IMPORTER_SIGNAL		_IO('V', 10)	/* signals that fence */
 #define IMPORTER_EDU		_IOW('V', 11, struct importer_edu)
 
 #endif

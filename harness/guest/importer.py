@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The test importer, a kernel module of ours (guest-images/importer): attachments of any PCI device to a dma-buf."""
+"""Drive the test importer (guest-images/importer), a kernel module that attaches any PCI device to a dma-buf."""
 
 import ctypes
 import os
@@ -21,26 +21,33 @@ MODULE = "vfio_harness_importer"
 NODE = "/dev/vfio-harness-importer"
 DRIVER = "vfio-harness-importer"
 USAGES = {
-    "kernel": uapi.USAGE_KERNEL, "write": uapi.USAGE_WRITE, "read": uapi.USAGE_READ, "bookkeep": uapi.USAGE_BOOKKEEP,
-}  # fmt: skip
-KINDS = {uapi.NOTIFIED: "notified", uapi.MAPPED: "mapped", uapi.UNMAPPED: "unmapped"}
+    "kernel": uapi.DMA_RESV_USAGE_KERNEL,
+    "write": uapi.DMA_RESV_USAGE_WRITE,
+    "read": uapi.DMA_RESV_USAGE_READ,
+    "bookkeep": uapi.DMA_RESV_USAGE_BOOKKEEP,
+}
+KINDS = {uapi.IMPORTER_NOTIFIED: "notified", uapi.IMPORTER_MAPPED: "mapped", uapi.IMPORTER_UNMAPPED: "unmapped"}
 
 
 def _open() -> int:
-    """The importer's file, its module loaded."""
+    """Open the importer's device node; load the module first if needed."""
     if not os.path.exists(NODE):  # noqa: PTH110
         load_module(MODULE)
     return open_file(NODE)
 
 
 def _address(bdf: str) -> int:
-    """``0000:01:00.0`` as the module takes it."""
+    """Convert ``0000:01:00.0`` to ``importer_attach.device``."""
     domain, bus, slot, function = (int(part, 16) for part in re.split("[:.]", bdf))
     return domain << 16 | bus << 8 | slot << 3 | function
 
 
 class Attachment(Resource):
-    """The device at ``bdf``, or one that is not PCI, attached to ``dmabuf``. Errors are those of the dma-buf core."""
+    """The device at ``bdf`` attached to ``dmabuf``; without ``bdf``, a device that is not PCI.
+
+    The other arguments choose the flags in guest-images/importer/uapi.h. ``static`` and ``rdma`` exclude the rest.
+    Errors are those of the dma-buf core.
+    """
 
     def __init__(
         self,
@@ -57,14 +64,16 @@ class Attachment(Resource):
         super().__init__()
         self.fd = _open()
         self._undo.callback(self._leave)
-        flags = uapi.PEER2PEER * peer2peer | uapi.CALLBACK * callback | uapi.REMAP * remap
-        flags |= uapi.NOT_PCI * (bdf is None)
-        if static or rdma:
-            flags = uapi.STATIC if static else uapi.RDMA
+        if static:
+            flags = uapi.IMPORTER_STATIC
+        elif rdma:
+            flags = uapi.IMPORTER_RDMA
+        else:
+            flags = _dynamic_flags(peer2peer=peer2peer, callback=callback, remap=remap, pci=bdf is not None)
         device = _address(bdf) if bdf else 0
         request = uapi.Attach(fd=dmabuf.fd, device=device, flags=flags, delay_ms=delay_ms)
         try:
-            ioctl(self.fd, uapi.ATTACH, request)
+            ioctl(self.fd, uapi.IMPORTER_ATTACH, request)
         except OSError:
             self.close()
             raise
@@ -75,20 +84,23 @@ class Attachment(Resource):
 
     def map(self, direction: int = uapi.DMA_BIDIRECTIONAL) -> None:
         """dma_buf_map_attachment."""
-        ioctl(self.fd, uapi.MAP, direction)
+        ioctl(self.fd, uapi.IMPORTER_MAP, direction)
 
     def unmap(self) -> None:
         """dma_buf_unmap_attachment; EBADFD without a mapping."""
-        ioctl(self.fd, uapi.UNMAP)
+        ioctl(self.fd, uapi.IMPORTER_UNMAP)
 
     def cycle(self, count: int) -> None:
-        """Map and unmap, ``count`` times."""
+        """Map and unmap ``count`` times."""
         for _ in range(count):
             self.map()
             self.unmap()
 
     def map_without_memory(self, times: int) -> list[int]:
-        """0, or ``-errno``, of maps with the first, second... allocation failing, each ``times`` times."""
+        """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
+
+        Returns 0 or ``-errno`` for each allocation.
+        """
 
         def attempt() -> int:
             try:
@@ -101,68 +113,81 @@ class Attachment(Resource):
 
     def pin(self) -> None:
         """dma_buf_pin."""
-        ioctl(self.fd, uapi.PIN)
+        ioctl(self.fd, uapi.IMPORTER_PIN)
 
     def unpin(self) -> None:
         """dma_buf_unpin."""
-        ioctl(self.fd, uapi.UNPIN)
+        ioctl(self.fd, uapi.IMPORTER_UNPIN)
 
     def detach(self) -> None:
-        """dma_buf_detach, after what is left to undo."""
-        ioctl(self.fd, uapi.DETACH)
+        """Unmap and unpin as needed, then dma_buf_detach."""
+        ioctl(self.fd, uapi.IMPORTER_DETACH)
 
     def release(self) -> None:
-        """End the delay between being told and unmapping."""
-        ioctl(self.fd, uapi.RELEASE)
+        """End the delay between the callback and the unmap."""
+        ioctl(self.fd, uapi.IMPORTER_RELEASE)
 
     def fence(self, usage: str) -> None:
-        """Put an unsignalled fence on the buffer: ``kernel``, ``write``, ``read`` or ``bookkeep``."""
-        ioctl(self.fd, uapi.FENCE, USAGES[usage])
+        """Put an unsignalled fence on the buffer. ``usage``: a key of USAGES."""
+        ioctl(self.fd, uapi.IMPORTER_FENCE, USAGES[usage])
 
     def signal(self) -> None:
-        """Signal it."""
-        ioctl(self.fd, uapi.SIGNAL)
+        """Signal that fence."""
+        ioctl(self.fd, uapi.IMPORTER_SIGNAL)
 
-    def table(self, room: int = 1024) -> dict[str, Any]:
-        """The mapping's SG table: ``nents``, ``orig_nents``, and up to ``room`` of its ``entries``."""
-        entries = (uapi.Entry * room)()
-        table = uapi.Table(entries=ctypes.addressof(entries), room=room)
-        ioctl(self.fd, uapi.TABLE, table)
-        found = [_entry(entry) for entry in entries[: min(room, table.nents)]]
+    def table(self, capacity: int = 1024) -> dict[str, Any]:
+        """Read the mapping's SG table: ``nents``, ``orig_nents``, and up to ``capacity`` of its ``entries``."""
+        entries = (uapi.SgEntry * capacity)()
+        table = uapi.SgTable(entries=ctypes.addressof(entries), capacity=capacity)
+        ioctl(self.fd, uapi.IMPORTER_TABLE, table)
+        found = [_entry(entry) for entry in entries[: min(capacity, table.nents)]]
         return {"nents": table.nents, "orig_nents": table.orig_nents, "entries": found}
 
     def log(self) -> dict[str, Any]:
-        """``told``, the number of callbacks; ``mapped``; and the first 256 ``events``."""
-        events = (uapi.Event * uapi.EVENTS)()
-        log = self._log(ctypes.addressof(events), uapi.EVENTS)
+        """Read the log: ``notified``, the number of callbacks; ``mapped``; and the first 256 ``events``."""
+        events = (uapi.AttachmentEvent * uapi.IMPORTER_EVENTS)()
+        log = self._log(ctypes.addressof(events), uapi.IMPORTER_EVENTS)
         found = [
             {"kind": KINDS[event.kind], "at": event.time_ns / 1e9, "result": event.result, "task": event.task}
-            for event in events[: min(uapi.EVENTS, log.happened)]
+            for event in events[: min(uapi.IMPORTER_EVENTS, log.event_count)]
         ]
         return {"notified": log.notified, "mapped": bool(log.mapped), "events": found}
 
     def mapped(self) -> bool:
-        """Whether there is a mapping; there is none once this is closed."""
+        """Whether there is a mapping. A closed attachment has none."""
         return self.fd >= 0 and bool(self._log().mapped)
 
     def wait_notified(self, count: int, seconds: float) -> bool:
-        """Whether it has been told ``count`` times, within ``seconds``."""
+        """Whether the callback has run ``count`` times in all within ``seconds``."""
         return poll(lambda: self._log().notified >= count, seconds)
 
-    def _log(self, events: int = 0, room: int = 0) -> Any:
-        log = uapi.Log(events=events, room=room)
-        ioctl(self.fd, uapi.LOG, log)
+    def _log(self, events: int = 0, capacity: int = 0) -> Any:
+        log = uapi.Log(events=events, capacity=capacity)
+        ioctl(self.fd, uapi.IMPORTER_LOG, log)
         return log
+
+
+def _dynamic_flags(*, peer2peer: bool, callback: bool, remap: bool, pci: bool) -> int:
+    flags = 0
+    if peer2peer:
+        flags |= uapi.IMPORTER_PEER2PEER
+    if callback:
+        flags |= uapi.IMPORTER_CALLBACK
+    if remap:
+        flags |= uapi.IMPORTER_REMAP
+    if not pci:
+        flags |= uapi.IMPORTER_NOT_PCI
+    return flags
 
 
 def _entry(entry: Any) -> dict[str, Any]:
     fields: dict[str, Any] = entry.as_dict()
     flags = fields.pop("flags")
-    return fields | {"page": bool(flags & uapi.ENTRY_PAGE), "last": bool(flags & uapi.ENTRY_LAST)}
+    return fields | {"page": bool(flags & uapi.IMPORTER_ENTRY_PAGE), "last": bool(flags & uapi.IMPORTER_ENTRY_LAST)}
 
 
 class DmaApiEdu(Edu):
-    """``edu`` behind the kernel's DMA API: its driver is the test importer."""
+    """An edu device behind the kernel's DMA API, bound to the test importer's own driver."""
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
@@ -181,33 +206,38 @@ class DmaApiEdu(Edu):
         return window
 
     def window(self, attachment: Attachment, start: int, length: int) -> "DmaApiWindow":
-        """What this device sees of an attachment of its own that is mapped."""
+        """Make a window of a mapped attachment of this device."""
         return DmaApiWindow(self, attachment, start, length)
 
     def _fill(self, data: bytes) -> None:
-        room = ctypes.create_string_buffer(data, len(data))
-        self._run(uapi.EDU_LOAD, 0, len(data), ctypes.addressof(room))
+        memory = ctypes.create_string_buffer(data, len(data))
+        self._run(uapi.IMPORTER_EDU_LOAD, 0, len(data), ctypes.addressof(memory))
 
     def _drain(self, count: int) -> bytes:
-        room = ctypes.create_string_buffer(count)
-        self._run(uapi.EDU_STORE, 0, count, ctypes.addressof(room))
-        return room.raw
+        memory = ctypes.create_string_buffer(count)
+        self._run(uapi.IMPORTER_EDU_STORE, 0, count, ctypes.addressof(memory))
+        return memory.raw
 
     def _write(self, offset: int, iova: int, count: int) -> None:
-        self._run(uapi.EDU_WRITE, offset, count, iova)
+        self._run(uapi.IMPORTER_EDU_WRITE, offset, count, iova)
 
     def _read(self, iova: int, count: int) -> None:
-        self._run(uapi.EDU_READ, 0, count, iova)
+        self._run(uapi.IMPORTER_EDU_READ, 0, count, iova)
 
     def _run(self, op: int, offset: int, length: int, data: int) -> None:
-        ioctl(self.fd, uapi.EDU, uapi.Edu(device=_address(self.bdf), op=op, offset=offset, length=length, data=data))
+        ioctl(
+            self.fd,
+            uapi.IMPORTER_EDU,
+            uapi.Edu(device=_address(self.bdf), op=op, offset=offset, length=length, data=data),
+        )
 
 
 class DmaApiWindow(Window):
-    """A window through DMA addresses, which stay what they were when it was made: after a revoke they are stale.
+    """A window through the DMA addresses that its mapping had when the window was made.
 
-    The DMA API gives an address out again once it is free. A transfer by a stale one raises Refused if it has become
-    that of another window, as it must not be tried then, or if no IOMMU would block it; else it is tried.
+    After a revoke these addresses are stale, and the DMA API may give them to another mapping. A transfer to a stale
+    address raises Refused if another window now has that address, or if no IOMMU would block the transfer. Otherwise
+    the device tries it.
     """
 
     def __init__(self, engine: DmaApiEdu, attachment: Attachment, start: int, length: int) -> None:
@@ -229,7 +259,7 @@ class DmaApiWindow(Window):
             self._engine.dma_write(address, data[done : done + count])
             done += count
         if not (self._engine.translated or self.mapped()):
-            raise Refused("revoked while its DMA was under way, and no IOMMU to say what became of it")
+            raise Refused("revoked during the DMA, and no IOMMU shows whether the data arrived")
 
     def read(self, offset: int, length: int) -> bytes:
         parts = []
@@ -239,24 +269,24 @@ class DmaApiWindow(Window):
         return b"".join(parts)
 
     def mapped(self) -> bool:
-        """Whether its addresses are still its own."""
+        """Whether the addresses still belong to this window's mapping."""
         return self._attachment.mapped()
 
     def _check(self, address: int) -> None:
         if self.mapped():
             return
         if not self._engine.translated:
-            raise Refused("revoked, and no IOMMU is in the way of its DMA address")
+            raise Refused("revoked, and no IOMMU would block the stale DMA address")
         if any(
             base <= address < base + size
             for other in self._engine.windows
             if other.mapped()
             for base, size in other.areas
         ):
-            raise Refused("revoked, and its DMA address has been given to another mapping")
+            raise Refused("revoked, and another mapping now has its DMA address")
 
     def _pieces(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """The DMA addresses and lengths that make up this part of the window."""
+        """List the DMA addresses and lengths of this part of the window."""
         at, pieces = self._start + offset, []
         for address, size in self.areas:
             if length and at < size:
@@ -271,5 +301,5 @@ class DmaApiWindow(Window):
 
 
 def open_edu(bdf: str) -> DmaApiEdu:
-    """The edu at ``bdf``, taken from whatever driver it has."""
+    """Bind the edu at ``bdf`` to the test importer's driver."""
     return DmaApiEdu(bdf)

@@ -9,55 +9,79 @@ from typing import ClassVar
 
 from ..kernel import Ioctl, Struct, io, iow, iowr
 
-STATIC, PEER2PEER, CALLBACK, REMAP, NOT_PCI, RDMA = 1, 2, 4, 8, 16, 32
-PATIENCE_MS = 20000
-ENTRY_PAGE, ENTRY_LAST = 1, 2
-NOTIFIED, MAPPED, UNMAPPED = 1, 2, 3
-EVENTS = 256
-EDU_LOAD, EDU_STORE, EDU_WRITE, EDU_READ = range(4)
-EDU_ROOM = 4088
+IMPORTER_STATIC = 0x01
+IMPORTER_PEER2PEER = 0x02
+IMPORTER_CALLBACK = 0x04
+IMPORTER_REMAP = 0x08
+IMPORTER_NOT_PCI = 0x10
+IMPORTER_RDMA = 0x20
+IMPORTER_MAX_DELAY_MS = 20000
+IMPORTER_ENTRY_PAGE = 0x01
+IMPORTER_ENTRY_LAST = 0x02
+IMPORTER_NOTIFIED = 1
+IMPORTER_MAPPED = 2
+IMPORTER_UNMAPPED = 3
+IMPORTER_EVENTS = 256
+IMPORTER_EDU_LOAD = 0
+IMPORTER_EDU_STORE = 1
+IMPORTER_EDU_WRITE = 2
+IMPORTER_EDU_READ = 3
+IMPORTER_EDU_SIZE = 4088
 
-# include/linux/dma-direction.h, include/linux/dma-resv.h
+# include/linux/dma-direction.h
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = range(3)
-USAGE_KERNEL, USAGE_WRITE, USAGE_READ, USAGE_BOOKKEEP = range(4)
+# include/linux/dma-resv.h
+DMA_RESV_USAGE_KERNEL, DMA_RESV_USAGE_WRITE, DMA_RESV_USAGE_READ, DMA_RESV_USAGE_BOOKKEEP = range(4)
 
 
 class Attach(Struct):
+    """``importer_attach``"""
+
     _fields_: ClassVar = [("fd", s32), ("device", u32), ("flags", u32), ("delay_ms", u32)]
 
 
-class Entry(Struct):
+class SgEntry(Struct):
+    """``importer_sg_entry``"""
+
     _fields_: ClassVar = [
         ("address", u64), ("length", u64), ("cpu_offset", u32), ("cpu_length", u32), ("flags", u32), ("_reserved", u32),
     ]  # fmt: skip
 
 
-class Table(Struct):
-    _fields_: ClassVar = [("entries", u64), ("room", u32), ("nents", u32), ("orig_nents", u32), ("_reserved", u32)]
+class SgTable(Struct):
+    """``importer_sg_table``"""
+
+    _fields_: ClassVar = [("entries", u64), ("capacity", u32), ("nents", u32), ("orig_nents", u32), ("_reserved", u32)]
 
 
-class Event(Struct):
+class AttachmentEvent(Struct):
+    """``importer_event``"""
+
     _fields_: ClassVar = [("time_ns", u64), ("kind", u32), ("result", s32), ("task", u32), ("_reserved", u32)]
 
 
 class Log(Struct):
-    _fields_: ClassVar = [("events", u64), ("room", u32), ("happened", u32), ("notified", u32), ("mapped", u32)]
+    """``importer_log``"""
+
+    _fields_: ClassVar = [("events", u64), ("capacity", u32), ("event_count", u32), ("notified", u32), ("mapped", u32)]
 
 
 class Edu(Struct):
+    """``importer_edu``"""
+
     _fields_: ClassVar = [("device", u32), ("op", u32), ("offset", u32), ("length", u32), ("data", u64)]
 
 
-# The errors of the first ones are those of the functions that they are named after.
-ATTACH = Ioctl("dma_buf_dynamic_attach", iow("V", 0, sizeof(Attach)))
-DETACH = Ioctl("dma_buf_detach", io("V", 1))
-MAP = Ioctl("dma_buf_map_attachment", io("V", 2))
-UNMAP = Ioctl("dma_buf_unmap_attachment", io("V", 3))
-PIN = Ioctl("dma_buf_pin", io("V", 4))
-UNPIN = Ioctl("dma_buf_unpin", io("V", 5))
-RELEASE = Ioctl("IMPORTER_RELEASE", io("V", 6))
-TABLE = Ioctl("IMPORTER_TABLE", iowr("V", 7, sizeof(Table)))
-LOG = Ioctl("IMPORTER_LOG", iowr("V", 8, sizeof(Log)))
-FENCE = Ioctl("IMPORTER_FENCE", io("V", 9))
-SIGNAL = Ioctl("IMPORTER_SIGNAL", io("V", 10))
-EDU = Ioctl("IMPORTER_EDU", iow("V", 11, sizeof(Edu)))
+# An ioctl that wraps one function of the dma-buf core carries the function's name in its errors.
+IMPORTER_ATTACH = Ioctl("dma_buf_dynamic_attach", iow("V", 0, sizeof(Attach)))
+IMPORTER_DETACH = Ioctl("dma_buf_detach", io("V", 1))
+IMPORTER_MAP = Ioctl("dma_buf_map_attachment", io("V", 2))
+IMPORTER_UNMAP = Ioctl("dma_buf_unmap_attachment", io("V", 3))
+IMPORTER_PIN = Ioctl("dma_buf_pin", io("V", 4))
+IMPORTER_UNPIN = Ioctl("dma_buf_unpin", io("V", 5))
+IMPORTER_RELEASE = Ioctl("IMPORTER_RELEASE", io("V", 6))
+IMPORTER_TABLE = Ioctl("IMPORTER_TABLE", iowr("V", 7, sizeof(SgTable)))
+IMPORTER_LOG = Ioctl("IMPORTER_LOG", iowr("V", 8, sizeof(Log)))
+IMPORTER_FENCE = Ioctl("IMPORTER_FENCE", io("V", 9))
+IMPORTER_SIGNAL = Ioctl("IMPORTER_SIGNAL", io("V", 10))
+IMPORTER_EDU = Ioctl("IMPORTER_EDU", iow("V", 11, sizeof(Edu)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent's end of the test importer: its uAPI against what a C compiler makes of uapi.h, and what a window tries."""
+"""The guest side of the test importer: its uAPI against uapi.h, and which transfers a window tries."""
 
+import re
 from ctypes import sizeof
 from typing import Any, cast
 
@@ -10,17 +11,18 @@ from harness.guest.importer import Attachment, DmaApiEdu, DmaApiWindow, _address
 from harness.guest.kernel import Ioctl, Struct
 from harness.guest.rpc import Refused
 from harness.guest.uapi import importer as uapi
+from harness.paths import GUEST_IMAGES
 
 
 @pytest.mark.parametrize(
     ("request_", "number"),
     [
-        (uapi.ATTACH, 0x40105600),
-        (uapi.MAP, 0x5602),
-        (uapi.TABLE, 0xC0185607),
-        (uapi.LOG, 0xC0185608),
-        (uapi.SIGNAL, 0x560A),
-        (uapi.EDU, 0x4018560B),
+        (uapi.IMPORTER_ATTACH, 0x40105600),
+        (uapi.IMPORTER_MAP, 0x5602),
+        (uapi.IMPORTER_TABLE, 0xC0185607),
+        (uapi.IMPORTER_LOG, 0xC0185608),
+        (uapi.IMPORTER_SIGNAL, 0x560A),
+        (uapi.IMPORTER_EDU, 0x4018560B),
     ],
     ids=lambda value: value.name if isinstance(value, Ioctl) else "",
 )
@@ -28,9 +30,34 @@ def test_ioctl_numbers(request_: Ioctl, number: int) -> None:
     assert request_.number == number
 
 
-@pytest.mark.parametrize(("struct", "size"), [(uapi.Entry, 32), (uapi.Event, 24)])
-def test_entries_of_arrays_are_as_large_as_the_modules(struct: type[Struct], size: int) -> None:
+@pytest.mark.parametrize(("struct", "size"), [(uapi.SgEntry, 32), (uapi.AttachmentEvent, 24)])
+def test_array_elements_have_the_size_that_the_module_has(struct: type[Struct], size: int) -> None:
     assert sizeof(struct) == size
+
+
+def test_constants_equal_those_of_the_header() -> None:
+    """Plain numbers; the ioctls and importer_attach.flags' mask are not among them."""
+    header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
+    found = re.findall(r"^(?:#define|\t)\s*(IMPORTER_\w+)\s+(?:= )?(0x[0-9a-f]+|\d+)\b", header, re.M)
+    values = {name: int(value, 0) for name, value in found if name != "IMPORTER_FLAGS"}
+    assert len(values) == 18
+    assert {name: getattr(uapi, name) for name in values} == values
+
+
+def test_structures_have_the_members_of_the_header() -> None:
+    header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
+    widths = {"__u32": 4, "__s32": 4, "__u64": 8}
+    for struct, name in (
+        (uapi.Attach, "importer_attach"),
+        (uapi.SgEntry, "importer_sg_entry"),
+        (uapi.SgTable, "importer_sg_table"),
+        (uapi.AttachmentEvent, "importer_event"),
+        (uapi.Log, "importer_log"),
+        (uapi.Edu, "importer_edu"),
+    ):
+        body = header.split(f"struct {name} {{\n")[1].split("}")[0]
+        members = [(member, widths[kind]) for kind, member in re.findall(r"(__[us]\d+) (\w+);", body)]
+        assert [(each.strip("_"), sizeof(kind)) for each, kind in struct._fields_] == members
 
 
 def test_a_pci_address_as_the_module_takes_it() -> None:
@@ -38,7 +65,7 @@ def test_a_pci_address_as_the_module_takes_it() -> None:
 
 
 class Mapped:
-    """An attachment whose mapping has these areas."""
+    """An attachment whose mapping has the given areas."""
 
     def __init__(self, *areas: tuple[int, int]) -> None:
         self.areas = areas
@@ -52,7 +79,7 @@ class Mapped:
 
 
 class Engine:
-    """Notes the DMAs that it is asked for."""
+    """Records the DMAs that a window starts."""
 
     def __init__(self, translated: bool = True) -> None:
         self.translated = translated
@@ -76,7 +103,7 @@ def test_a_transfer_is_cut_where_areas_end() -> None:
         window.write(8, b"abcdefgh")
 
 
-def test_a_stale_address_is_tried_unless_it_is_another_windows() -> None:
+def test_a_stale_address_is_tried_unless_another_window_has_it() -> None:
     engine = Engine()
     old = Mapped((0x10000, 0x1000))
     stale = engine.window(old, 0, 0x1000)
