@@ -8,7 +8,8 @@ thread of its own, so replies may come out of order and the host can look while 
 Reply: ``{"id"}`` and one of ``ok`` (the result), ``errno`` and ``call`` (the kernel refused ``call``), ``refused`` (an
 importer's device refused: the status it gave) or ``defect`` (the agent failed: the tail of its traceback).
 
-Bytes travel as ``{"bytes": base64}``, objects as ``{"object": number}``.
+Bytes travel as ``{"$bytes": base64}``, objects as ``{"$object": number}``. The ``$``
+keeps them apart from an argument's name.
 """
 
 import binascii
@@ -118,21 +119,21 @@ class Server:
         return failures
 
     def _decode(self, value: dict[str, Any]) -> Any:
-        if "bytes" in value:
-            return binascii.a2b_base64(value["bytes"])
-        if "object" in value:
-            return self._objects[value["object"]]
+        if "$bytes" in value:
+            return binascii.a2b_base64(value["$bytes"])
+        if "$object" in value:
+            return self._objects[value["$object"]]
         return value
 
     def _encode(self, value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
-            return {"bytes": binascii.b2a_base64(value, newline=False).decode()}
+            return {"$bytes": binascii.b2a_base64(value, newline=False).decode()}
         if isinstance(value, Resource):
             number = self._names.get(id(value))
             if number is None:
                 number = self._names[id(value)] = next(self._numbers)
                 self._objects[number] = value
-            return {"object": number}
+            return {"$object": number}
         raise TypeError(f"{type(value).__name__} does not travel")
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -63,14 +63,14 @@ def shown(value: object) -> str:
 
 def _encode(value: Any) -> Any:
     if isinstance(value, bytes):
-        return {"bytes": binascii.b2a_base64(value, newline=False).decode()}
+        return {"$bytes": binascii.b2a_base64(value, newline=False).decode()}
     ref = value if isinstance(value, Ref) else value.ref
-    return {"object": ref.number}
+    return {"$object": ref.number}
 
 
 def _decode(value: dict[str, Any]) -> Any:
-    if value.keys() == {"bytes"}:
-        return binascii.a2b_base64(value["bytes"])
-    if value.keys() == {"object"}:
-        return Ref(int(value["object"]))
+    if value.keys() == {"$bytes"}:
+        return binascii.a2b_base64(value["$bytes"])
+    if value.keys() == {"$object"}:
+        return Ref(int(value["$object"]))
     return value

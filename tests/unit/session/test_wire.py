@@ -38,7 +38,7 @@ def test_no_line_of_the_guest_raises_anything_but_bad_line(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"[]", b"[" * 100000, b'{"errno": "x"}', b'{"id": []}', b'{"bytes": 3}', b'{"bytes": "x"}']
+    "line", [b"", b"[]", b"[" * 100000, b'{"errno": "x"}', b'{"id": []}', b'{"$bytes": 3}', b'{"$bytes": "x"}']
 )
 def test_bad_lines(line: bytes) -> None:
     with pytest.raises(BadLine):
