@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The SSH command that starts the guest agent: gives its standard streams to the interpreter that init started
- * during the boot (zygote.py), and stays until the agent is done, for its exit status.
+ * The SSH command that starts the guest agent. It passes its standard streams to
+ * the interpreter that init started during the boot (zygote.py), waits for the
+ * agent to exit, and returns the agent's exit status.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@ static int send_streams(int sock)
 		char buf[CMSG_SPACE(sizeof(streams))];
 		struct cmsghdr align;
 	} control = { 0 };
-	struct iovec iov = { .iov_base = "", .iov_len = 1 };	/* descriptors need a byte to ride on */
+	/* SCM_RIGHTS needs at least one byte of data. */
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -39,11 +41,12 @@ int main(void)
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unsigned char status;
 
-	if (sock < 0 || connect(sock, (struct sockaddr *)&address, sizeof(address)) || send_streams(sock)) {
+	if (sock < 0 || connect(sock, (struct sockaddr *)&address, sizeof(address)) ||
+	    send_streams(sock)) {
 		fprintf(stderr, "%s: %s; see /run/zygote.log\n", address.sun_path, strerror(errno));
 		return 1;
 	}
-	/* Only the agent shall hold the streams: their end must be seen when it goes. */
+	/* Only the agent may hold the streams: sshd must see end of file when it exits. */
 	close(STDIN_FILENO);
 	close(STDOUT_FILENO);
 	close(STDERR_FILENO);

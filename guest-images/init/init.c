@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * PID 1 of the guest: mounts, modules, addresses, the SSH server and the agent's interpreter; then it reaps.
+ * PID 1 of the guest. It mounts file systems, loads modules, sets addresses, and
+ * starts the SSH server and the agent's interpreter. Then it reaps children.
  *
- * Nothing waits that need not: the SSH server, the interpreter and the modules each start in a process of their own.
- * The host reads three lines from the console, written through /dev/kmsg so that no kernel message splits them:
- *   vfio-harness: listening            SSH can be reached
- *   vfio-harness: ready                ... and every module of load-order is loaded
- *   vfio-harness: init failed: <what>  ... instead of the line above; the guest stays up to be looked at
+ * The SSH server, the interpreter and the module loading each run in a process
+ * of their own, so that they start in parallel.
+ *
+ * The host reads these lines from the console. They go through /dev/kmsg, so no
+ * kernel message splits them:
+ *   vfio-harness: listening            the SSH server accepts connections
+ *   vfio-harness: ready                and every module of load-order is loaded
+ *   vfio-harness: init failed: <what>  printed once in place of ready; the guest
+ *                                      stays up so that it can be inspected
  */
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -40,13 +45,14 @@
 
 static bool failed;
 
-/* One line of the kernel log; its level makes it reach any console. */
-static void tell(char *line)
+/* Writes a line to the kernel log. Its level <1> reaches any console. */
+static void write_kmsg(char *line)
 {
 	size_t len = strlen(line);
 	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
-	line[len - 1] = '\n';	/* cut short or not: without it the kernel keeps the line back, for more to come */
+	/* snprintf() may have cut it off. Without it the kernel holds the line back. */
+	line[len - 1] = '\n';
 	if (fd < 0 || write(fd, line, len) < 0)
 		dprintf(STDERR_FILENO, "%s", line + strlen("<1>"));
 	if (fd >= 0)
@@ -59,10 +65,10 @@ static void tell(char *line)
 										\
 		snprintf(line, sizeof(line), "<1>vfio-harness: " fmt "\n",	\
 			 ##__VA_ARGS__);					\
-		tell(line);							\
+		write_kmsg(line);						\
 	} while (0)
 
-/* Only the first failure is told: the rest follow from it. */
+/* Reports only the first failure, since it may cause the others. */
 #define fail(fmt, ...)								\
 	do {									\
 		if (!failed)							\
@@ -75,10 +81,10 @@ struct mountpoint {
 	const char *dir;
 	const char *data;
 	unsigned long flags;
-	bool optional;		/* a kernel without it is still worth testing */
+	bool optional;		/* the kernel may lack it */
 };
 
-/* What the servers need to start, and the rest. */
+/* The SSH server and the interpreter need these to start. */
 static const struct mountpoint first_mounts[] = {
 	{ .type = "devtmpfs", .dir = "/dev", .flags = MS_NOSUID, .data = "mode=0755" },
 	{ .type = "proc", .dir = "/proc", .flags = NO_EXEC },
@@ -86,7 +92,8 @@ static const struct mountpoint first_mounts[] = {
 };
 
 static const struct mountpoint other_mounts[] = {
-	{ .type = "devpts", .dir = "/dev/pts", .flags = MS_NOSUID | MS_NOEXEC, .data = "mode=0620,ptmxmode=0666" },
+	{ .type = "devpts", .dir = "/dev/pts", .flags = MS_NOSUID | MS_NOEXEC,
+	  .data = "mode=0620,ptmxmode=0666" },
 	{ .type = "tmpfs", .dir = "/dev/shm", .flags = NO_DEV, .data = "mode=1777" },
 	{ .type = "tmpfs", .dir = "/tmp", .flags = NO_DEV, .data = "mode=1777" },
 	{ .type = "sysfs", .dir = "/sys", .flags = NO_EXEC },
@@ -97,7 +104,7 @@ static const struct mountpoint other_mounts[] = {
 static void mount_all(const struct mountpoint *m, size_t count)
 {
 	for (; count; m++, count--) {
-		mkdir(m->dir, 0755);	/* on a tmpfs; elsewhere it exists */
+		mkdir(m->dir, 0755);	/* on a tmpfs; elsewhere the image has it */
 		if (!mount(m->type, m->dir, m->type, m->flags, m->data))
 			continue;
 		if (errno == EBUSY)	/* CONFIG_DEVTMPFS_MOUNT */
@@ -108,7 +115,7 @@ static void mount_all(const struct mountpoint *m, size_t count)
 	}
 }
 
-/* Reads a small file whole; the caller frees. NULL with errno if that cannot be. */
+/* Reads a whole small file; the caller frees it. Returns NULL and sets errno on failure. */
 static char *slurp(const char *path)
 {
 	size_t size = 0, room = 4096;
@@ -140,7 +147,7 @@ err:
 	return NULL;
 }
 
-/* True if @word is "<module>.<parameter>..."; the kernel takes '-' and '_' in a module's name as the same. */
+/* True if @word is "<module>.<parameter>...". '-' and '_' are equal in a module's name. */
 static bool names_module(const char *word, const char *module, size_t len)
 {
 	size_t i;
@@ -153,8 +160,9 @@ static bool names_module(const char *word, const char *module, size_t len)
 }
 
 /*
- * The parameters that the kernel command line holds for the module at @path ("iommufd.allow_unsafe_interrupts=1").
- * The kernel applies them to built-in code only; for modules modprobe does it, and here we do.
+ * Collects the parameters for the module at @path from the kernel command line
+ * ("iommufd.allow_unsafe_interrupts=1"). The kernel applies them to built-in code
+ * only; modprobe would apply them to modules, but finit_module() does not.
  */
 static void module_params(const char *path, char *cmdline, char *params, size_t room)
 {
@@ -194,7 +202,7 @@ static int load_module(const char *path, const char *cmdline)
 	return ret;
 }
 
-/* Loads what load-order names, in its order; without a modules disk there is nothing to load. */
+/* Loads the modules in the order of load-order. Does nothing without a modules disk. */
 static int load_modules(void)
 {
 	char *order, *path, *save, *cmdline;
@@ -225,8 +233,8 @@ static int load_modules(void)
 }
 
 /*
- * A NIC's address follows from its MAC address, which the harness chose:
- * 52:54:00:76:66:01 is management, 52:54:00:76:66:1N is RoCE network N.
+ * Derives a NIC's address from its MAC address, which the harness chose:
+ * 52:54:00:76:66:01 is the management NIC, 52:54:00:76:66:1N is on RoCE network N.
  */
 static bool address_of(const unsigned char *mac, char *address, size_t room)
 {
@@ -263,7 +271,7 @@ static int bring_up(int sock, struct ifreq *ifr, const char *address)
 	return ioctl(sock, SIOCSIFFLAGS, ifr);
 }
 
-/* lo and every NIC of ours. No default route is set: there is no way out of the guest. */
+/* Brings up lo and the harness's NICs. There is no default route: the guest reaches no network. */
 static void configure_network(void)
 {
 	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -281,7 +289,8 @@ static void configure_network(void)
 		memcpy(ifr.ifr_name, nic->if_name, strnlen(nic->if_name, IFNAMSIZ - 1));
 		if (strcmp(nic->if_name, "lo")) {
 			if (ioctl(sock, SIOCGIFHWADDR, &ifr) ||
-			    !address_of((unsigned char *)ifr.ifr_hwaddr.sa_data, address, sizeof(address)))
+			    !address_of((unsigned char *)ifr.ifr_hwaddr.sa_data, address,
+					sizeof(address)))
 				continue;
 		}
 		if (bring_up(sock, &ifr, address))
@@ -291,7 +300,7 @@ static void configure_network(void)
 	close(sock);
 }
 
-/* Starts @argv in a session of its own, with @input as standard input and its output in @log. */
+/* Runs @argv in a new session, with @input as standard input and its output in @log. */
 static pid_t spawn(char *const argv[], int input, const char *log)
 {
 	pid_t pid = fork();
@@ -312,7 +321,7 @@ static pid_t spawn(char *const argv[], int input, const char *log)
 	_exit(127);
 }
 
-/* It forks once it listens; so its first process, ending well, says that SSH can be reached. */
+/* dropbear forks once it listens, so exit status 0 of the first process means that SSH works. */
 static pid_t start_sshd(void)
 {
 	static char *const argv[] = {
@@ -320,14 +329,14 @@ static pid_t start_sshd(void)
 		"-E",					/* messages to SSHD_LOG */
 		"-r", "/etc/dropbear/host_key",
 		"-s", "-j", "-k",			/* keys only, no forwarding */
-		"-W", "1048576",			/* the agent's upload fits into one window */
+		"-W", "1048576",			/* the agent's upload fits in one window */
 		NULL
 	};
 
 	return spawn(argv, open("/dev/null", O_RDONLY | O_CLOEXEC), SSHD_LOG);
 }
 
-/* Its socket listens before it runs: an agent may be asked for while it is still starting. */
+/* Listens on its socket first, so that a client can connect while the interpreter starts. */
 static void start_interpreter(void)
 {
 	static char *const argv[] = {
@@ -336,8 +345,8 @@ static void start_interpreter(void)
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/run/zygote" };
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof(address)) || listen(sock, 8) ||
-	    spawn(argv, sock, "/run/zygote.log") < 0)
+	if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(sock, 8) || spawn(argv, sock, "/run/zygote.log") < 0)
 		fail("agent's interpreter: %s", strerror(errno));
 	close(sock);
 }
@@ -348,7 +357,8 @@ static pid_t start_modules(void)
 
 	if (pid)
 		return pid;
-	setpriority(PRIO_PROCESS, 0, 5);	/* the servers' start takes longer: modules get what they leave */
+	/* The SSH server and the interpreter take longer to start, so they get the CPU first. */
+	setpriority(PRIO_PROCESS, 0, 5);
 	_exit(load_modules());
 }
 
@@ -406,7 +416,7 @@ int main(void)
 			} else if (pid == modules) {
 				modules = 0;
 				if (WIFEXITED(status) && WEXITSTATUS(status))
-					failed = true;	/* it has said why */
+					failed = true;	/* the child has reported why */
 				else if (status)
 					fail("loading modules ended with status 0x%x", status);
 			} else {
