@@ -3,25 +3,24 @@
  * Memory regions over a dma-buf of I/O memory, such as a PCI BAR exported by
  * vfio-pci.
  *
- * rxe moves data with the CPU, so the buffer is attached and mapped for the
- * PCI function below the netdev, as a NIC would do it, and the DMA addresses
- * so obtained are turned back into physical ones and ioremapped. There are no
- * struct pages anywhere on that path.
+ * rxe moves data with the CPU. It attaches and maps the buffer for the PCI
+ * function below the netdev, as a NIC would, translates the DMA addresses back
+ * to physical ones, and ioremaps those. No struct page is used on that path.
  *
- * The exporter may revoke the buffer at any time. That is final for the MR: it
- * keeps its keys until deregistration, and each use of it fails.
+ * The exporter may revoke the buffer at any time. A revoke is final for the MR:
+ * it keeps its keys until deregistration, and each use of it fails.
  *
  * Locking, outermost first:
  *
  *   rtnl		held by the netdev notifier only
  *   rxe_dmabuf_mutex	the list of regions; while it is held, the netdev, and
- *			with it the importing device, cannot go away
- *   dma_resv		of the buffer: whether it is mapped
- *   rxe_dmabuf.lock	read: a copy is in flight; write: cut the region off
+ *			with it the importing device, cannot be unregistered
+ *   dma_resv		of the buffer; protects the mapping
+ *   rxe_dmabuf.lock	held for reading during a copy, for writing by a revoke
  *
- * The exporter calls invalidate_mappings() with dma_resv and locks of its own
- * held. The packet path takes rxe_dmabuf.lock alone, for one copy, and nothing
- * under it; so a revoke waits for copies in flight but never for a packet.
+ * The exporter calls invalidate_mappings() with dma_resv and its own locks held.
+ * The packet path holds rxe_dmabuf.lock during one copy and takes no other lock
+ * under it. So a revoke waits for copies in flight, but never for a packet.
  */
 
 #include <linux/dma-buf.h>
@@ -41,31 +40,49 @@ MODULE_IMPORT_NS("DMA_BUF");
 #define kzalloc_obj(obj) kzalloc(sizeof(obj), GFP_KERNEL)
 #endif
 
-/* What is not here (MW_BIND, FLUSH) has no meaning for I/O memory. */
+/* MW_BIND and FLUSH have no meaning for I/O memory. */
 #define RXE_DMABUF_ACCESS (IB_ACCESS_LOCAL_WRITE	| \
 			   IB_ACCESS_REMOTE_READ	| \
 			   IB_ACCESS_REMOTE_WRITE	| \
 			   IB_ACCESS_REMOTE_ATOMIC	| \
 			   IB_ACCESS_RELAXED_ORDERING)
 
-/* A physically contiguous part of the buffer */
+/**
+ * struct rxe_dmabuf_part - a physically contiguous part of the buffer
+ * @list: entry of rxe_dmabuf.parts
+ * @start: offset in the buffer
+ * @len: in bytes
+ * @phys: physical address
+ * @va: its ioremap
+ */
 struct rxe_dmabuf_part {
 	struct list_head		list;
-	u64				start;	/* offset in the buffer */
+	u64				start;
 	size_t				len;
 	phys_addr_t			phys;
 	void __iomem			*va;
 };
 
+/**
+ * struct rxe_dmabuf - a dma-buf behind an MR
+ * @list: entry of rxe_dmabuf_list
+ * @ndev: the netdev; compared only, never dereferenced
+ * @dev: the importing PCI function, with a reference held
+ * @attach: the attachment of @dev
+ * @sgt: the mapping; NULL after a revoke
+ * @offset: offset of the MR in the buffer
+ * @lock: protects @parts
+ * @parts: the mapped parts in ascending order; empty after a revoke
+ */
 struct rxe_dmabuf {
 	struct list_head		list;
-	struct net_device		*ndev;	/* for comparison only */
-	struct device			*dev;	/* the importing PCI function */
+	struct net_device		*ndev;
+	struct device			*dev;
 	struct dma_buf_attachment	*attach;
-	struct sg_table			*sgt;	/* NULL once revoked */
-	u64				offset;	/* of the MR in the buffer */
+	struct sg_table			*sgt;
+	u64				offset;
 	struct rw_semaphore		lock;
-	struct list_head		parts;	/* ascending; empty once revoked */
+	struct list_head		parts;
 };
 
 static DEFINE_MUTEX(rxe_dmabuf_mutex);
@@ -112,11 +129,13 @@ static const struct dma_buf_attach_ops rxe_dmabuf_attach_ops = {
 	.invalidate_mappings = rxe_dmabuf_invalidate_mappings,
 };
 
-/* A DMA address of MMIO is one of: an IOVA if @dev is translated, else the
- * physical address itself (the direct mapping applies no offset to MMIO), or,
- * where the peers talk below one switch, a PCI bus address. IOVAs are never
- * allocated from the windows of the host bridge, so what does not translate
- * is a bus address.
+/* The DMA address of MMIO is one of three:
+ *  - an IOVA, if the IOMMU translates for @dev;
+ *  - the physical address, if it does not: the direct mapping applies no offset
+ *    to MMIO;
+ *  - a PCI bus address, if both peers are below one switch.
+ * The IOMMU driver allocates no IOVA from the windows of the host bridge, so an
+ * address that does not translate is a bus address.
  */
 static phys_addr_t rxe_dmabuf_phys(struct device *dev, dma_addr_t addr)
 {
@@ -161,8 +180,8 @@ static int rxe_dmabuf_add_page(struct rxe_dmabuf *db, u64 start,
 
 static int rxe_dmabuf_ioremap(struct rxe_dmabuf_part *part)
 {
-	/* RAM has its own way into an MR, and its DMA address may be that of
-	 * a bounce buffer.
+	/* RAM is refused: rxe_reg_user_mr() is for RAM, and the DMA address
+	 * may be that of a bounce buffer.
 	 */
 	if (region_intersects(part->phys, part->len, IORESOURCE_SYSTEM_RAM,
 			      IORES_DESC_NONE) != REGION_DISJOINT ||
@@ -275,9 +294,9 @@ err_put:
 	return err;
 }
 
-/* The first PCI ancestor of the netdev; for virtio-net that is the parent of
- * the virtio device. A registered netdev keeps its ancestors, and cannot be
- * unregistered past rxe_dmabuf_netdev_gone() while the mutex is held.
+/* Finds the first PCI ancestor of the netdev; for virtio-net that is the parent
+ * of the virtio device. A registered netdev keeps its ancestors. While the mutex
+ * is held, unregistration waits in rxe_dmabuf_netdev_gone().
  */
 static struct device *rxe_dmabuf_importer(struct net_device *ndev)
 {
@@ -349,7 +368,13 @@ static void rxe_dmabuf_put(struct rxe_dmabuf *db)
 	kfree(db);
 }
 
-/* The importing device is about to go, and its DMA mappings must go first. */
+/**
+ * rxe_dmabuf_netdev_gone - revoke all MRs that a netdev's PCI function imports
+ * @ndev: the netdev, which is being unregistered
+ *
+ * The DMA mappings must be undone before the importing device is removed. The
+ * caller holds rtnl.
+ */
 void rxe_dmabuf_netdev_gone(struct net_device *ndev)
 {
 	struct rxe_dmabuf *db;
@@ -393,6 +418,21 @@ static int rxe_dmabuf_mr_init(struct rxe_mr *mr, u64 offset, u64 length,
 	return 0;
 }
 
+/**
+ * rxe_reg_user_mr_dmabuf - register an MR over a dma-buf of I/O memory
+ * @ibpd: the protection domain
+ * @offset: offset of the MR in the buffer
+ * @length: length of the MR in bytes
+ * @iova: address of the MR's first byte for RDMA
+ * @fd: the dma-buf
+ * @access: enum ib_access_flags; MW_BIND and FLUSH are refused
+ * @dmah: must be NULL
+ * @attrs: unused
+ *
+ * Return: the MR, or an ERR_PTR: EOPNOTSUPP if the netdev is not below a PCI
+ * function, if the buffer is not I/O memory, or if @access or @dmah cannot be
+ * served; EINVAL if the range is not in the buffer; the exporter's errno.
+ */
 struct ib_mr *rxe_reg_user_mr_dmabuf(struct ib_pd *ibpd, u64 offset,
 				     u64 length, u64 iova, int fd, int access,
 				     struct ib_dmah *dmah,
@@ -434,13 +474,17 @@ err_free:
 	return ERR_PTR(err);
 }
 
+/**
+ * rxe_dmabuf_mr_cleanup - release the dma-buf of an MR, if it has one
+ * @mr: the MR
+ */
 void rxe_dmabuf_mr_cleanup(struct rxe_mr *mr)
 {
 	if (mr->dmabuf)
 		rxe_dmabuf_put(mr->dmabuf);
 }
 
-/* The widest access that is naturally aligned and not too long */
+/* Returns the width of the widest naturally aligned access within @len bytes. */
 static unsigned int rxe_dmabuf_width(const void __iomem *va, unsigned int len)
 {
 	unsigned int width = sizeof(u64);
@@ -497,8 +541,18 @@ static void rxe_dmabuf_read(void *to, const void __iomem *from,
 	}
 }
 
-/* The caller has checked the range. A naturally aligned 1, 2, 4 or 8 bytes are
- * one access of that size: a doorbell rings once, and whole.
+/**
+ * rxe_dmabuf_mr_copy - copy to or from an MR
+ * @mr: the MR
+ * @iova: address in the MR; the caller has checked the range
+ * @addr: the other side of the copy
+ * @length: in bytes
+ * @dir: direction of the copy
+ *
+ * Naturally aligned 1, 2, 4 or 8 bytes are exactly one access of that width, so
+ * one doorbell write reaches the device as one write.
+ *
+ * Return: 0, or EFAULT if the buffer is revoked.
  */
 int rxe_dmabuf_mr_copy(struct rxe_mr *mr, u64 iova, void *addr,
 		       unsigned int length, enum rxe_mr_copy_dir dir)
@@ -532,6 +586,14 @@ int rxe_dmabuf_mr_copy(struct rxe_mr *mr, u64 iova, void *addr,
 	return length ? -EFAULT : 0;
 }
 
+/**
+ * rxe_dmabuf_mr_atomic_write - ATOMIC WRITE to an MR
+ * @mr: the MR
+ * @iova: address in the MR
+ * @value: the eight bytes to write
+ *
+ * Return: RESPST_NONE, or the state that reports the error to the peer.
+ */
 enum resp_states rxe_dmabuf_mr_atomic_write(struct rxe_mr *mr, u64 iova,
 					    u64 value)
 {

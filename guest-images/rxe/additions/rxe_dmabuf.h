@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory regions over a dma-buf of I/O memory, see rxe_dmabuf.c
+ * Memory regions over a dma-buf of I/O memory; see rxe_dmabuf.c
  */
 
 #ifndef RXE_DMABUF_H
