@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The interpreter that becomes the guest agent, started by init so that no session waits for it.
+"""The interpreter that becomes the guest agent. init starts it during the boot, so that no session waits for it.
 
-Its standard input is a listening Unix socket. Each connection (/usr/lib/vfio-harness/agent, run over SSH) hands over
-three streams; a child takes them as its own 0, 1 and 2, and runs what they bring: a line with a decimal byte count,
-then that many bytes of a zip application. The rest of the streams is the application's channel to the host.
+Its standard input is a listening Unix socket. Each connection (/usr/lib/vfio-harness/agent, run over SSH) passes three
+file descriptors. A forked child makes them its descriptors 0, 1 and 2, and reads from them a line with a decimal byte
+count, then that many bytes of a zip application. It runs the application, which uses the streams to talk to the host.
 """
 
-import _socket  # the compiled half of socket; the other costs 20 ms to load, and each of these counts
+import _socket  # the compiled half of socket; the Python half costs 20 ms to load
 import gc
 import os
 import select
 import sys
 import zipimport
 
-# What an agent will import, most needed first; loaded while nobody asks for an agent yet.
+# The agent's imports, most needed first. They are loaded until the first connection comes.
 PRELOAD = (
     *("json", "threading", "typing", "traceback", "binascii", "contextlib"),
     *("struct", "ctypes", "fcntl", "mmap", "dataclasses", "pathlib"),
@@ -24,16 +24,16 @@ LENGTH_LIMIT = 16 << 20  # bytes
 
 
 def receive() -> bytes:
-    """The application, from standard input, and not one byte more."""
+    """Read the application from standard input, and not one byte more."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte or len(line) > 20:
-            raise SystemExit(f"agent: no byte count on the channel, but {line!r}")
+            raise SystemExit(f"agent: expected a byte count on the channel, got {line!r}")
         line += byte
     missing = int(line)
     if not 0 < missing <= LENGTH_LIMIT:
-        raise SystemExit(f"agent: byte count {missing} is not within 1..{LENGTH_LIMIT}")
+        raise SystemExit(f"agent: byte count {missing} is not in 1..{LENGTH_LIMIT}")
     parts = []
     while missing:
         part = os.read(0, missing)
@@ -45,18 +45,18 @@ def receive() -> bytes:
 
 
 def take_over(streams: list[int]) -> None:
-    """Make the streams ours, in a session of our own."""
+    """Make the streams this process's own, in a new session."""
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    # Not reconfigured: they were made for the log, a file that can seek.
+    # New objects: the old ones were made for the log, a file that can seek.
     sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8")
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 def run(streams: list[int]) -> int:
-    """Be the agent; returns its exit status."""
+    """Run the agent. Returns its exit status."""
     try:
         take_over(streams)
         path = f"/run/agent-{os.getpid()}.zip"
@@ -78,7 +78,7 @@ def run(streams: list[int]) -> int:
 
 
 def reap() -> None:
-    """Forget the agents that have ended."""
+    """Reap the agents that have exited."""
     try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
@@ -87,7 +87,7 @@ def reap() -> None:
 
 
 def accept(server: _socket.socket) -> tuple[_socket.socket, list[int]]:
-    """The next connection and the descriptors it hands over."""
+    """Accept a connection. Returns it and the descriptors that it passes."""
     number, _ = server._accept()
     connection = _socket.socket(fileno=number)
     _, control, _, _ = connection.recvmsg(1, _socket.CMSG_SPACE(STREAMS * INT_SIZE))
@@ -99,15 +99,15 @@ def accept(server: _socket.socket) -> tuple[_socket.socket, list[int]]:
 
 
 def main() -> None:
-    """Fork an agent for each connection, for ever."""
-    gc.disable()  # nothing that is loaded here becomes garbage
-    sys.path.append("/usr/lib/python3/dist-packages")  # pyverbs; -S leaves it out
+    """Fork an agent for each connection; never returns."""
+    gc.disable()  # the preloaded modules are never freed
+    sys.path.append("/usr/lib/python3/dist-packages")  # for pyverbs, since -S leaves it out
     server = _socket.socket(fileno=os.dup(0))
     for name in PRELOAD:
         if select.select([server], [], [], 0)[0]:
             break
         __import__(name)
-    gc.freeze()  # pages of what is loaded stay shared
+    gc.freeze()  # so that children share the pages of these modules
     while True:
         connection, streams = accept(server)
         reap()
