@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue of reported bugs (vm-configs/bugs, one file a bug): who said what, and how to see it."""
+"""The catalogue of reported bugs: ``vm-configs/bugs``, one file per bug."""
 
 import re
 from collections.abc import Iterable
@@ -19,17 +19,18 @@ Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
 class MutationData(Model):
-    """How the bug is put back into a kernel that does not have it: one of ``cocci``, a semantic patch for spatch, and
-    ``patch``, a unified diff.
-
-    ``files``: what it changes, relative to the source. ``functions``: the only ones that may differ afterwards, and
-    all of them must. ``kernels``: the releases it is for."""
+    """How the bug is put back into a kernel that does not have it. Exactly one of ``cocci`` and ``patch`` is given."""
 
     files: Annotated[list[str], Field(min_length=1)]
+    """The files that it changes, relative to the source."""
     functions: Annotated[list[str], Field(min_length=1)]
+    """The functions that it changes: all of them and no others. ``(file)`` is code outside functions."""
     kernels: Releases
+    """The releases to which it applies."""
     cocci: str | None = None
+    """A semantic patch for spatch (Coccinelle)."""
     patch: str | None = None
+    """A unified diff."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -39,66 +40,79 @@ class MutationData(Model):
 
 
 class Expectation(Model):
-    """``verdict``: of at least one of ``cases`` (``*`` is any text) where the bug is; ``reason`` is found in what it
-    says. PASS is for what was refuted: the cases that guard against it."""
+    """What the cases report on a kernel that has the bug."""
 
     verdict: Verdict
+    """The verdict of at least one of ``cases``. PASS: the bug was refuted, and the cases guard against it."""
     cases: Annotated[list[str], Field(min_length=1)]
+    """The ids of the cases. ``*`` matches any text."""
     reason: re.Pattern[str] = re.compile("")
+    """A pattern found in the reason of that verdict."""
 
     def concerns(self, case_id: str) -> bool:
-        """Whether the case is one of those named."""
+        """Return whether ``cases`` names the case."""
         return matches(self.cases, case_id)
 
     def unknown_cases(self, case_ids: Iterable[str]) -> list[str]:
-        """What is named in ``cases``, and is none of these."""
+        """Return the entries of ``cases`` that match none of ``case_ids``."""
         ids = list(case_ids)
         return [case for case in self.cases if not any(matches([case], case_id) for case_id in ids)]
 
 
 class Bug(Model):
-    """One report.
-
-    ``date``: ISO 8601, as precise as it is known. ``thread``: message-id or subject. ``kernels``: the releases that
-    have the bug; empty if it never was in one. ``fixed``: the release or the version of the series that mends it.
-    ``machine`` and ``flavour``: where it shows. ``kernel``: what KERNEL= takes to see it without a mutation.
-    ``fix``: a patch beside the file, for a bug that is live."""
+    """One reported bug."""
 
     id: Id
+    """The name of the file, without ``.yaml``."""
     title: str
+    """The bug in one line."""
     reporter: str
+    """Who reported it."""
     date: Annotated[str, Field(pattern=r"^\d{4}(-\d\d){0,2}$")]
+    """When it was reported: ISO 8601, as precise as known."""
     thread: str
+    """Where it was reported: message-id, subject, CVE or place in the source."""
     affected: str
+    """The releases, or versions of the series, that had the bug."""
     fixed: str
+    """The release, or version of the series, that fixed it."""
     kernels: Releases | None = None
+    """The releases that have the bug. None: no release has it."""
     symptom: str
+    """What goes wrong."""
     trigger: str
+    """How to provoke it."""
     expects: Expectation
+    """What the cases report."""
     machine: str = DEFAULT_MACHINE
+    """The machine on which the cases show it."""
     flavour: Literal["release", "debug"] = "release"
+    """The flavour of the kernel on which the cases show it."""
     kernel: str | None = None
+    """A value of KERNEL= that shows it without a mutation."""
     mutation: MutationData | None = None
+    """How to put it back."""
     fix: str | None = None
+    """The name of a patch next to the file, for a bug that is live."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file of the entry."""
         return paths.bugs_dir() / f"{self.id}.yaml"
 
     def is_in(self, release: str) -> bool:
-        """Whether a kernel of that release has the bug by itself."""
+        """Return whether a kernel of that release has the bug without a mutation."""
         return self.kernels is not None and includes(self.kernels, release)
 
 
 def load_bugs() -> list[Bug]:
-    """Every entry, by id. Raises UsageError naming file, line and key."""
+    """Load all entries, sorted by id. Raises UsageError naming file, line and key."""
     found = [_read(path) for path in sorted(paths.bugs_dir().glob("*.yaml"))]
     return sorted(found, key=lambda bug: bug.id)
 
 
 def load_bug(name: str) -> Bug:
-    """The entry of that id. Raises UsageError with the nearest one if there is none."""
+    """Load the entry with the id ``name``. Raises UsageError that suggests the closest id if there is none."""
     directory = paths.bugs_dir()
     path = directory / f"{name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
@@ -110,17 +124,17 @@ def load_bug(name: str) -> Bug:
 def _read(path: Path) -> Bug:
     entry = load(path, Bug)
     if entry.id != path.stem:
-        raise UsageError(f"{path}: id: is {entry.id!r}, and the file's name says {path.stem!r}")
+        raise UsageError(f"{path}: id: is {entry.id!r}, but must be the name of the file, {path.stem!r}")
     return entry
 
 
 def as_json(found: list[Bug]) -> str:
-    """The entries as the files have them."""
+    """Return the entries as JSON, with the keys of the files."""
     return TypeAdapter(list[Bug]).dump_json(found, indent=2).decode()
 
 
 def as_text(found: list[Bug]) -> str:
-    """A line for each bug, and one for what shows it."""
+    """Return two lines per bug: its title and reporter, then the cases that show it."""
     width = max((len(entry.id) for entry in found), default=0)
     return "\n".join(
         f"{entry.id:{width}}  {entry.title} ({entry.reporter}, {entry.date})\n"
@@ -130,17 +144,19 @@ def as_text(found: list[Bug]) -> str:
 
 
 def as_yaml(entry: Bug) -> str:
-    """All of one entry, as YAML."""
+    """Return one whole entry as YAML."""
     data = entry.model_dump(mode="json", exclude_none=True)
-    return yaml.dump(data, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=110).rstrip()
+    return yaml.dump(data, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=110).rstrip()
 
 
-class _Blocks(yaml.SafeDumper):
-    """Text of several lines as it is."""
+class _BlockDumper(yaml.SafeDumper):
+    """Dumps text as the files have it: code as a literal block, paragraphs as a folded one."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text.rstrip() else None)
+    several_lines, paragraph = "\n" in text.rstrip(), text.endswith("\n")
+    style = "|" if several_lines else ">" if paragraph else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Blocks.add_representer(str, _text)
+_BlockDumper.add_representer(str, _text)

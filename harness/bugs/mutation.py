@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Puts a known bug back into a copy of a kernel's source, and checks that it is that bug and nothing else."""
+"""Puts a known bug back into a copy of a kernel's source, and checks that nothing else changes."""
 
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,21 +20,23 @@ _DEFINES = re.compile(r"\s*(?!static_assert)[A-Za-z_][^;=#]*?\b(\w+)\s*\(", re.S
 
 
 class MutationError(HarnessError):
-    """The catalogue's mutation is at fault, not the kernel: it no longer applies, or changes more than it says."""
+    """The mutation no longer applies, or changes other functions than it names. The kernel is not at fault."""
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A ``SourceChange`` that ``kernel.obtain`` takes."""
+    """Puts a bug back into a source tree. A ``SourceChange`` for ``kernel.obtain``."""
 
     bug: str
+    """The id of the bug."""
     data: MutationData
+    """How the catalogue puts it back."""
 
     @classmethod
     def of(cls, bug: Bug) -> "Mutation":
-        """A bug's mutation. Raises HarnessError if it has none."""
+        """Return the mutation of a bug. Raises HarnessError if it has none."""
         if bug.mutation is None:
-            raise HarnessError(f"{bug.id} has no mutation: it is in {bug.kernel or 'the kernel itself'}")
+            raise HarnessError(f"{bug.id} has no mutation: {bug.kernel or 'the kernel itself'} has the bug")
         return cls(bug.id, bug.mutation)
 
     @property
@@ -48,8 +50,9 @@ class Mutation:
         return (self.bug,)
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
-        """What the files become. Raises MutationError if it does not fit ``source``, or changes other functions
-        than those it names."""
+        """Return the new content of each changed file of the tree ``source``, which is not written to.
+
+        Raises MutationError if the mutation does not apply, or changes other functions than it names."""
         release = release_of(source)
         if not includes(self.data.kernels, release):
             raise MutationError(f"mutation {self.bug} is for kernels {self.data.kernels}, not for {release}")
@@ -61,9 +64,9 @@ class Mutation:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, copy / name)
             self._apply(copy)
-            made = {name: (copy / name).read_bytes() for name in self.data.files}
-        self._check({name: ((source / name).read_bytes(), text) for name, text in made.items()})
-        return made
+            changed = {name: (copy / name).read_bytes() for name in self.data.files}
+        self._check({name: ((source / name).read_bytes(), text) for name, text in changed.items()})
+        return changed
 
     def _apply(self, copy: Path) -> None:
         if self.data.cocci is not None:
@@ -82,20 +85,21 @@ class Mutation:
                 raise MutationError(f"mutation {self.bug} does not apply: {error}") from error
 
     def _check(self, files: Mapping[str, tuple[bytes, bytes]]) -> None:
-        differ: set[str] = set()
+        changed: set[str] = set()
         for name, (old, new) in files.items():
             if old == new:
-                raise MutationError(f"mutation {self.bug} does not apply: {name} stays as it is")
-            differ |= changed_functions(old.decode(errors="replace"), new.decode(errors="replace"))
-        if differ != {*self.data.functions}:
-            wanted, seen = ", ".join(sorted(self.data.functions)), ", ".join(sorted(differ))
-            raise MutationError(f"mutation {self.bug} is to change {wanted}, and changes {seen}")
+                raise MutationError(f"mutation {self.bug} does not apply: it leaves {name} unchanged")
+            changed |= changed_functions(old.decode(errors="replace"), new.decode(errors="replace"))
+        if changed != {*self.data.functions}:
+            named, found = ", ".join(sorted(self.data.functions)), ", ".join(sorted(changed))
+            raise MutationError(f"mutation {self.bug} must change {named}, but changes {found}")
 
 
 def changed_functions(old: str, new: str) -> set[str]:
-    """The C functions (in kernel style: braces in the first column) in which two texts differ; what differs outside
-    of all is ``(file)``."""
-    olds, news = _by_line(old), _by_line(new)
+    """Return the C functions in which two texts differ. A difference outside functions counts as ``(file)``.
+
+    The texts must be in kernel style, with the braces of a function in the first column."""
+    olds, news = _functions_by_line(old), _functions_by_line(new)
     matcher = SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
     found: set[str] = set()
     for tag, a1, a2, b1, b2 in matcher.get_opcodes():
@@ -104,16 +108,24 @@ def changed_functions(old: str, new: str) -> set[str]:
     return found - {""}
 
 
-def _by_line(text: str) -> list[str]:
-    """For each line, the function it is in, from its comment or first line to its closing brace; "" between them."""
+def _functions_by_line(text: str) -> list[str]:
+    """Return the function of each line, from the comment above it to its closing brace.
+
+    Outside functions the name is ``(file)``, or "" for a blank line."""
     lines = text.splitlines()
-    owner = ["(file)" if line.strip() else "" for line in lines]
-    opened = [number for number, line in enumerate(lines) if line == "{"]
-    blank = [-1, *(number for number, line in enumerate(lines) if not line.strip() or line.startswith(("}", "#")))]
-    for start in opened:
-        head = max(number for number in blank if number < start) + 1
-        found = _DEFINES.match(_COMMENT.sub("", "\n".join(lines[head:start])))
-        end = next((n for n in range(start, len(lines)) if lines[n].startswith("}")), len(lines) - 1)
+    owners = ["(file)" if line.strip() else "" for line in lines]
+    for brace in (number for number, line in enumerate(lines) if line == "{"):
+        head = _head(lines, brace)
+        found = _DEFINES.match(_COMMENT.sub("", "\n".join(lines[head:brace])))
         if found:
-            owner[head : end + 1] = [found[1]] * (end + 1 - head)
-    return owner
+            end = next((n for n in range(brace, len(lines)) if lines[n].startswith("}")), len(lines) - 1)
+            owners[head : end + 1] = [found[1]] * (end + 1 - head)
+    return owners
+
+
+def _head(lines: Sequence[str], brace: int) -> int:
+    """Return the index of the first line of the function whose body opens at ``brace``, its comment included."""
+    for number in range(brace - 1, -1, -1):
+        if not lines[number].strip() or lines[number].startswith(("}", "#")):
+            return number + 1
+    return 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue of bugs: each entry can be read, names cases that there are, and says what its mutation changes; and
-how a changed function is told. That a mutation applies, ``vfio-harness bugs check`` finds."""
+"""The catalogue of bugs: every entry loads, names existing cases, and lists what its mutation changes.
+
+Also which functions a change touches. ``vfio-harness bugs check`` tests that the mutations apply."""
 
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def cases() -> list[Collected]:
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 def entry(request: pytest.FixtureRequest) -> Bug:
-    """Each entry; reading it checks that it is of the model, and that its id is its file's name."""
+    """Each entry. Loading it validates it, and checks that its id is the name of its file."""
     return load_bug(request.param.stem)
 
 
@@ -33,22 +34,22 @@ def test_every_file_is_an_entry() -> None:
     assert [entry.id for entry in load_bugs()] == [path.stem for path in FILES]
 
 
-def test_its_cases_are_there_and_its_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:
+def test_cases_exist_and_the_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:
     assert not entry.expects.unknown_cases(case.id for case in cases)
     assert entry.machine in known_machines()
     machine = load_machine(entry.machine)
     assert any(entry.expects.concerns(case.id) and runs_on(case, machine) for case in cases)
 
 
-def test_it_shows_somehow(entry: Bug) -> None:
-    """A verdict against the kernel has a way to be seen; a PASS has no mutation that could break it."""
+def test_bug_can_be_shown(entry: Bug) -> None:
+    """A bug with a mutation or an affected release expects a verdict against the kernel; a refuted one expects PASS."""
     if entry.mutation or entry.kernels:
         assert entry.expects.verdict in KERNEL_AT_FAULT
     else:
         assert entry.expects.verdict is Verdict.PASS
 
 
-def test_its_mutation_names_what_it_changes(entry: Bug) -> None:
+def test_mutation_names_the_functions_that_it_changes(entry: Bug) -> None:
     if entry.mutation is None:
         return
     assert all(name.endswith((".c", ".h")) and not Path(name).is_absolute() for name in entry.mutation.files)
@@ -57,7 +58,7 @@ def test_its_mutation_names_what_it_changes(entry: Bug) -> None:
         assert name == "(file)" or name in text or entry.mutation.patch, f"{name} is not in the semantic patch"
 
 
-def test_its_fix_is_beside_it(entry: Bug) -> None:
+def test_fix_is_next_to_the_entry(entry: Bug) -> None:
     assert entry.fix is None or (entry.path.parent / entry.fix).is_file()
 
 
@@ -70,8 +71,8 @@ struct thing {
 	int a;
 };
 
-/* What stands right above a function
- * is of the function.
+/* A comment directly above a function
+ * belongs to the function.
  */
 static int first(struct thing *it,
 		int b)
@@ -100,7 +101,7 @@ static const struct ops table = {
         ("int a;", "int a;", set()),
         ("it->a = b;", "it->a = 0;", {"first"}),
         ("		int b)", "		int b, int c)", {"first"}),
-        (" * is of the function.", " * is the function's.", {"first"}),
+        (" * belongs to the function.", " * is part of it.", {"first"}),
         ("	return 1;\n", "", {"second"}),
         ("	int a;\n", "	int a;\n	int b;\n", {"(file)"}),
         ("	.second = second,", "	.second = NULL,", {"(file)"}),
@@ -109,7 +110,7 @@ static const struct ops table = {
         ("\nint __must_check", "\nvoid third(void)\n{\n}\n\nint __must_check", {"third"}),
     ],
 )
-def test_what_differs_is_said_by_function(old: str, new: str, changed: set[str]) -> None:
+def test_changed_functions(old: str, new: str, changed: set[str]) -> None:
     assert old in C
     assert changed_functions(C, C.replace(old, new)) == changed
 
@@ -122,6 +123,6 @@ def test_what_differs_is_said_by_function(old: str, new: str, changed: set[str])
         ("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\n", "6.1.192"),
     ],
 )
-def test_a_source_says_its_release(tmp_path: Path, makefile: str, release: str) -> None:
+def test_release_of_a_source(tmp_path: Path, makefile: str, release: str) -> None:
     (tmp_path / "Makefile").write_text(f"# SPDX-License-Identifier: GPL-2.0\n{makefile}")
     assert release_of(tmp_path) == release
