@@ -26,7 +26,7 @@ FIXES = Path(__file__).with_name("v1-fixes")
 
 CASES = (
     "dma-api and (cmb_write or doorbell or (maps_again and not close) or close_revokes)"
-    " or gives_the_memory or told_once or refusal or accepted or bounds"
+    " or gives_the_memory or notify_once or refusal or accepted or bounds"
 )
 
 REVIEWED_BUGS = {
