@@ -1,27 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-#   make vm-test [KERNEL=...] [FLAVOUR=release|debug] [MACHINE=...] [K=expr] [ACCEL=auto|kvm|tcg] [QEMU=...]
-#                [SERIES=patches] [MUTATION=id] [SUITE=stress] [SEED=number] [JOBS=machines at once]
-#   make vm-test-all [MACHINES="a b"]   the same on every machine of vm-configs/; fails if it does on any
-#   make repro BUG=id [KERNEL=...]      a reported bug, beside a kernel without it: vfio-harness bugs list
-#   make mutants    every reported bug, put back: does the suite catch it?
-#   make test       everything: static checks, unit tests, robustness tests, the VM suite
-#   make deps       set up what the others need, and nothing else
-#   make shell      boot the machine and get a shell in the guest
-#   make bench      boot-to-ready time against the kernel's own floor
+#   make vm-test        run the cases against a kernel, e.g. make vm-test KERNEL=~/linux K=doorbell
+#   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
+#   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
+#   make mutants        put every reported bug back: does the suite catch it?
+#   make test           everything: static checks, unit tests, robustness tests, the VM suite
+#   make deps           set up what the others need, and nothing else
+#   make shell          boot the machine and open a shell in the guest
+#   make bench          measure the boot-to-ready time against the kernel's shortest boot
+#   make doctor         show every prerequisite, with the fix for the missing ones
+#   make man            write the man page, vfio-harness.1
+#
+#   Variables, each an option of `vfio-harness`:
+#   MACHINE=name        the machine to boot: a name in vm-configs/, or a YAML file
+#   KERNEL=path         the kernel: a source tree, a build directory or debian:VERSION
+#   FLAVOUR=flavour     release or debug
+#   ACCEL=accel         auto, kvm or tcg
+#   QEMU=path           QEMU's binary
+#   SERIES=patches      patches to apply first: an mbox, a directory, a patch or a message-id
+#   MUTATION=id         put this bug of vm-configs/bugs back
+#   K=expr              only the cases whose name matches, as with pytest's -k
+#   SUITE=name          a suite of vm-configs/suites.yaml
+#   SEED=number         the random seed of the stress suite
+#   JOBS=number         machines, or mutants, that run in parallel
 
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Only what was given on the command line or in the environment is passed on; the defaults are the tool's.
-TARGET := $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(FLAVOUR),--flavour '$(FLAVOUR)') \
-	$(if $(MACHINE),--machine '$(MACHINE)') $(if $(ACCEL),--accel '$(ACCEL)') $(if $(QEMU),--qemu '$(QEMU)')
-ARGS := $(TARGET) $(if $(SERIES),--series '$(SERIES)') $(if $(MUTATION),--mutation '$(MUTATION)')
-CASES := $(if $(SUITE),--suite '$(SUITE)') $(if $(SEED),--seed '$(SEED)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(K),-k '$(K)')
+# make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
+RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants test unit lint shell bench doctor clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -44,32 +55,35 @@ $(VENV)/.ready: pyproject.toml harness/host/install-packages.sh harness/host/pac
 	@touch $@
 
 vm-test: $(if $(MUTATION),bug-deps,deps)
-	@$(BIN)/vfio-harness run $(ARGS) $(CASES)
+	@$(RUN)
 
-# Every machine has its turn, whatever became of those before it. Of the exit codes, 1 (the kernel's fault) wins.
+# A machine that fails does not stop the others. Of the exit codes, 1 (the kernel is at fault) wins.
 MACHINES ?= $(basename $(notdir $(shell grep -lE '^(machine|extends):' vm-configs/*.yaml)))
 vm-test-all: deps
 	@worst=0; summary=; for machine in $(MACHINES); do \
 		echo "vm-test-all: $$machine"; \
-		$(BIN)/vfio-harness run $(ARGS) --machine $$machine --focus $(CASES); code=$$?; \
+		$(RUN) --machine $$machine --focus; code=$$?; \
 		test $$code -eq 0 || test $$worst -eq 1 || worst=$$code; \
 		summary="$$summary  $$machine: exit code $$code\n"; \
 	done; printf "vm-test-all:\n$$summary"; exit $$worst
 
 repro: bug-deps
-	@$(BIN)/vfio-harness repro $(TARGET) $(BUG)
+	@$(BIN)/vfio-harness repro --from-make $${BUG:+"$$BUG"}
 
 mutants: bug-deps
-	@$(BIN)/vfio-harness mutants $(TARGET)
+	@$(BIN)/vfio-harness mutants --from-make
 
 shell: deps
-	@$(BIN)/vfio-harness shell $(ARGS)
+	@$(BIN)/vfio-harness shell --from-make
 
 bench: deps
-	@$(BIN)/vfio-harness bench $(ARGS)
+	@$(BIN)/vfio-harness bench --from-make
 
 doctor: deps
-	@$(BIN)/vfio-harness doctor $(ARGS)
+	@$(BIN)/vfio-harness doctor --from-make
+
+man: deps
+	@$(BIN)/vfio-harness man >vfio-harness.1
 
 lint: deps
 	@$(BIN)/ruff check harness tests
@@ -81,8 +95,8 @@ unit: deps
 
 test: test-deps lint unit
 	@$(BIN)/pytest -q tests/report
-	@$(BIN)/vfio-harness run $(ARGS)
+	@$(RUN)
 	@$(BIN)/pytest -q tests/robustness
 
 clean:
-	rm -rf $(VENV) results
+	rm -rf $(VENV) results vfio-harness.1

@@ -13,19 +13,22 @@ from harness.progress import Emit, Note, phase
 from harness.report.compare import Comparison, compare
 from harness.report.record import RunDirectory
 from harness.report.text import tally
-from harness.run.setup import Options
+from harness.run.options import Options
 
 
-def base_vs_series(options: Options, arguments: Sequence[str], emit: Emit) -> tuple[Comparison, Path]:
-    """Run both, beside each other; ``arguments`` say which cases. Returns what differs, and the directory with
-    ``compare.json`` and, in ``base`` and ``series``, both runs.
+def base_vs_series(options: Options, cases: Sequence[str], emit: Emit) -> tuple[Comparison, Path]:
+    """Run the cases on both kernels in parallel.
 
-    Raises UsageError where there is no series, KernelError for a kernel that does not build or take it."""
+    Returns what differs, and the directory with ``compare.json`` and both runs, ``base`` and ``series``.
+
+    Raises UsageError without a series, and KernelError for a kernel that does not build or take it.
+    """
     if not options.series:
         raise UsageError("--base-vs-series compares a kernel with and without --series: name one")
+    options = replace(options, base_vs_series=False, jobs=None, error_file=None)
     base = replace(options, series=None)
-    options.change(emit)  # for its errors
-    with suppress(KernelLacksFeature):  # then every case is skipped on it; the other is built from its objects
+    options.change(emit)  # raises its errors before the builds
+    with suppress(KernelLacksFeature):  # its run then skips every case; the other kernel is built from its objects
         kernel.obtain(kernel.KernelSpec(base.kernel, base.flavour, base.change(emit)), emit)
     directory = RunDirectory(paths.results_dir()).path
     ended: dict[str, Ended] = {}
@@ -37,8 +40,8 @@ def base_vs_series(options: Options, arguments: Sequence[str], emit: Emit) -> tu
     with phase(emit, "base and series", directory.name) as step:
         run_all(
             [
-                Task(name, [*run.arguments(), *arguments], directory / name)
-                for name, run in (("base", base), ("series", options))
+                Task("base", base, directory / "base", cases),
+                Task("series", options, directory / "series", cases),
             ],
             jobs=2,
             on_end=on_end,

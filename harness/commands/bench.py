@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness bench``: how long until the guest agent answers, against the least any boot of this kernel takes.
+"""``vfio-harness bench``: the time from start to the guest agent's first reply, against the kernel's shortest boot.
 
-Both run the same machine through the same code, one after the other, round by round, on one clock that starts
-before QEMU does. *Floor*: init is a static program that powers off, and the clock stops when QEMU says so.
-*Ready*: modules loaded, SSH connected, the agent uploaded and started, its first reply received.
+Both boot the same machine through the same code, in alternation, on one clock that starts before QEMU.
+*Floor*: init is a static program that powers off; the clock stops when QEMU reports the shutdown.
+*Ready*: modules are loaded, SSH is connected, the agent is uploaded and started, and its first reply has arrived.
 """
 
 import json
@@ -15,23 +15,42 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from harness import vm
+import click
+
+from harness import paths, vm
 from harness.errors import GuestCrashed
 from harness.progress import Emit, phase
+from harness.report import Terminal
+from harness.run.options import Options, given, takes_options
 from harness.run.setup import Setup
 from harness.session import Session
 
 ROUNDS = 5
 LIMIT = 2.0
-"""What ``ratio`` must not exceed."""
+"""The highest accepted ``ratio``."""
 _FLOOR_INIT = "init=/sbin/vfio-harness-floor"
 _FLOOR_TIMEOUT_S = 120.0
 
 
+@click.command()
+@takes_options("bench", from_make=True)
+def bench(**values: Any) -> None:
+    """Measure the boot until the guest agent answers, against the kernel's shortest boot.
+
+    The result is written to results/bench.json, too.
+    """
+    options = Options(**given(values))
+    with Terminal(options.make_variables()) as terminal:
+        result = measure(Setup.prepare(options, terminal.emit), terminal.emit)
+    result.write(paths.results_dir() / "bench.json")
+    click.echo(result)
+
+
 @dataclass(frozen=True)
 class Result:
-    """Seconds of every round, in order; ``load``: the host's one-minute load average before the first.
+    """The times of every round, in seconds.
 
     A boot to ready keeps two CPUs busy, the floor one: on a host with other work the ratio says little.
     """
@@ -39,14 +58,15 @@ class Result:
     floor: list[float]
     ready: list[float]
     load: float
+    """The host's one-minute load average before the first round."""
 
     @property
     def ratio(self) -> float:
-        """Median ready over median floor."""
+        """The median of ready divided by the median of floor."""
         return statistics.median(self.ready) / statistics.median(self.floor)
 
     def record(self) -> dict[str, object]:
-        """The content of ``bench.json``."""
+        """Return the content of ``bench.json``."""
         return {
             "boot_ready_s": round(statistics.median(self.ready), 3),
             "floor_s": round(statistics.median(self.floor), 3),
@@ -89,7 +109,7 @@ def _floor(setup: Setup, rundir: Path) -> float:
     started = time.monotonic()
     with vm.Machine(setup.machine, boot, setup.qemu, setup.accel, rundir) as machine:
         never: Future[None] = Future()
-        with suppress(GuestCrashed):  # what a power-off is to a machine that should run on
+        with suppress(GuestCrashed):  # a machine reports a power-off as a crash
             machine.wait_for(never, _FLOOR_TIMEOUT_S, "the floor's power-off")
         return time.monotonic() - started
 

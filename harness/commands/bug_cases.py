@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cases that an entry of the catalogue names, as pytest knows them."""
+"""The cases that an entry of the catalogue names, as pytest node ids."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,10 @@ def require_cases(entry: Bug, collected: Iterable[Collected]) -> None:
 
 
 def node_ids(entry: Bug, collected: Iterable[Collected], machine: MachineConfig) -> list[str]:
-    """What ``vfio-harness run`` takes for the entry's cases on ``machine``. Raises UsageError where there is none."""
+    """Return the node ids of the entry's cases on ``machine``, for ``vfio-harness run``.
+
+    Raises UsageError if there is none.
+    """
     cases = list(collected)
     require_cases(entry, cases)
     chosen = [case.where for case in cases if entry.expects.concerns(case.id) and runs_on(case, machine)]

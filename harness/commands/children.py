@@ -1,69 +1,109 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs beside each other: each a ``vfio-harness run`` in a process of its own, with results of its own.
+"""Runs several ``vfio-harness run`` processes in parallel, each with its own results directory.
 
-They end with the harness, whatever ends it, and clean up after themselves: the kernel sends them SIGTERM, which to
-them is Ctrl-C. A session of their own keeps the terminal's Ctrl-C from coming to them a second time.
+PR_SET_PDEATHSIG sends each child SIGTERM if the harness dies; a child handles it like Ctrl-C. Each child has its own
+session, so that a terminal's Ctrl-C does not reach it a second time.
 """
 
+import json
+import logging
 import os
 import selectors
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
-from harness.escape import printable
-from harness.host.packages import find
+from harness.errors import HarnessError, KernelError, UsageError
+from harness.host.files import write_atomically
+from harness.host.process import tied
 from harness.report import record
 from harness.report.text import one_line
+from harness.run.options import Options
 from harness.verdict import RunRecord
 from harness.vm.process import tail
 
+log = logging.getLogger(__name__)
+
 TICK_S = 1.0
 LEAVE_S = 2.0
-"""A run that is asked to end has this long to put its things away, then it is killed."""
+"""Grace period between SIGTERM and SIGKILL, in seconds."""
 RUN_S = 3600.0
-"""The longest that a run may take: a debug kernel built from nothing, and every case on it."""
-MAX_ERROR = 8000
-MAX_SAID = 60
+"""The longest run, in seconds: a debug kernel built from scratch, and every case on it."""
+MAX_LINE = 60
+TAIL = 8000
+"""Bytes of a child's output that are searched for its last line."""
 LOG = "output.txt"
-RUN = (sys.executable, "-P", "-m", "harness", "run", "--jobs=1")
-"""Each has one machine: they are the ones that share the processors."""
+ERROR = "error.json"
+PROGRAM = (sys.executable, "-P", "-m", "harness")
 
 
 @dataclass(frozen=True)
 class Task:
-    """``arguments``: what ``vfio-harness run`` is given. ``directory``: where its results and its output go."""
+    """One run: its options, and which cases."""
 
     name: str
-    arguments: Sequence[str]
+    options: Options
     directory: Path
+    """Receives its results and its output."""
+    cases: Sequence[str] = ()
+    """Files, directories or node ids; empty: all."""
 
     def __str__(self) -> str:
-        """Its name, and what it has said last."""
-        said = tail(self.directory / LOG, MAX_ERROR).strip().rpartition("\n")[2]
-        return f"{self.name}: {one_line(said, MAX_SAID)}"
+        """Return its name and the last line of its output."""
+        last = tail(self.directory / LOG, TAIL).strip().rpartition("\n")[2]
+        return f"{self.name}: {one_line(last, MAX_LINE)}"
+
+    def command(self) -> list[str]:
+        """Return its command line. Children share the processors, so each has one machine."""
+        error_file = self.directory / ERROR
+        return [*PROGRAM, "run", "--jobs=1", f"--error-file={error_file}", *self.options.arguments(), *self.cases]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a run. ``record`` is None if it ended before its first case; ``error`` then says why."""
+    """The end of a run."""
 
     code: int
+    """The exit code."""
     seconds: float
     record: RunRecord | None
-    error: str = ""
+    """None if the run ended before its first case."""
+    error: HarnessError | None = None
+    """What ended a run without a record."""
 
     def require(self) -> RunRecord:
-        """The record. Raises what ended the run without one: KernelError, UsageError or HarnessError."""
+        """Return the record. Raises KernelError, UsageError or HarnessError if the run ended without one."""
         if self.record:
             return self.record
-        kinds = {KernelError.exit_code: KernelError, UsageError.exit_code: UsageError}
-        raise kinds.get(self.code, HarnessError)(self.error)
+        raise self.error or HarnessError(f"a run ended with exit code {self.code}")
+
+
+@contextmanager
+def error_written_to(path: Path | None) -> Iterator[None]:
+    """Write a HarnessError that ends the block to ``path``, as JSON, and re-raise it."""
+    try:
+        yield
+    except HarnessError as error:
+        if path:
+            data = {"exit_code": error.exit_code, "message": str(error), "hint": error.hint}
+            with suppress(OSError):  # a full disk must not replace the error
+                write_atomically(path, json.dumps(data) + "\n")
+        raise
+
+
+def read_error(path: Path) -> HarnessError | None:
+    """Read what ``error_written_to`` has written; None if there is none."""
+    if not path.exists():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    kinds = {KernelError.exit_code: KernelError, UsageError.exit_code: UsageError}
+    return kinds.get(data["exit_code"], HarnessError)(data["message"], hint=data["hint"])
 
 
 @dataclass
@@ -78,7 +118,8 @@ class _Child:
         latest = self.task.directory / "latest"
         if latest.exists():
             return Ended(code, seconds, record.load(latest))
-        return Ended(code, seconds, None, error_in(self.task.directory / LOG) or f"it ended with exit code {code}")
+        unknown = HarnessError(f"{self.task.name} ended with exit code {code}: {self.task.directory / LOG}")
+        return Ended(code, seconds, None, read_error(self.task.directory / ERROR) or unknown)
 
 
 def run_all(
@@ -87,10 +128,13 @@ def run_all(
     on_end: Callable[[Task, Ended], None],
     on_tick: Callable[[Sequence[Task]], None] = lambda running: None,
 ) -> None:
-    """Run the tasks in their order, at most ``jobs`` at a time. ``on_end`` gets each as it ends, ``on_tick`` about
-    once a second those under way. Whatever is raised here or there, Ctrl-C included, ends all of them first.
+    """Run the tasks in their order, at most ``jobs`` in parallel.
 
-    Raises HarnessError for one that takes longer than ``RUN_S``."""
+    ``on_end`` is called with each task as it ends, ``on_tick`` about once a second with the running ones. Any
+    exception, Ctrl-C included, ends all children first.
+
+    Raises HarnessError for a task that takes longer than ``RUN_S``.
+    """
     waiting = iter(tasks)
     running: list[_Child] = []
     try:
@@ -115,16 +159,9 @@ def run_all(
         _end(running)
 
 
-def tied(command: Sequence[str]) -> list[str]:
-    """The command, which the kernel sends SIGTERM when whoever starts it is gone."""
-    setpriv = find("setpriv")
-    if not setpriv:
-        raise MissingPrerequisite("no setpriv, by which runs die with the harness", hint="apt-get install util-linux")
-    return [setpriv, "--pdeathsig", "TERM", "--", *command]
-
-
 def _start(task: Task) -> _Child:
-    command = tied([*RUN, *task.arguments])
+    command = tied(task.command(), signal.SIGTERM)
+    log.debug("start %s", shlex.join(command))
     task.directory.mkdir(parents=True, exist_ok=True)
     with (task.directory / LOG).open("wb") as output:
         process = subprocess.Popen(
@@ -145,13 +182,6 @@ def _end(children: Sequence[_Child]) -> None:
     for child in children:
         with suppress(subprocess.TimeoutExpired):
             child.process.wait(max(0.0, deadline - time.monotonic()))
-        child.process.kill()  # what it has started dies with it
+        child.process.kill()  # its own children die with it
         child.process.wait()
         os.close(child.pidfd)
-
-
-def error_in(log: Path) -> str:
-    """What ended a run before its first case, as its terminal has shown it."""
-    text = log.read_text(errors="replace")
-    _, found, error = text.rpartition("\nerror:")
-    return printable((error if found else text.removeprefix("error:")).strip(), MAX_ERROR)

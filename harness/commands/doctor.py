@@ -1,51 +1,84 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness doctor``: every prerequisite of host and kernel, and what mends the missing ones."""
+"""``vfio-harness doctor``: every prerequisite of host and kernel, with the fix for the missing ones."""
 
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from harness import image, kernel, vm
-from harness.errors import HarnessError, MissingPrerequisite
-from harness.progress import Emit
-from harness.run.setup import Options
+from harness.errors import HarnessError
+from harness.report import Terminal
+from harness.run.options import Options, given, takes_options
 
-Finding = tuple[str, HarnessError | None]
-"""What is needed, and None or what is wrong with it."""
+
+@click.command()
+@takes_options("doctor", from_make=True)
+def doctor(**values: Any) -> None:
+    """Show every prerequisite, with the fix for the missing ones.
+
+    With --kernel, also show which features that kernel has. The exit code is 3 if the host lacks something that is not
+    optional.
+    """
+    options = Options(**given(values))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    code = report(findings(options), console)
+    if options.kernel is not None:
+        with Terminal(options.make_variables()) as terminal:
+            built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), terminal.emit)
+        print_features(console, built)
+    sys.exit(code)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One prerequisite of the host."""
+
+    name: str
+    problem: str = ""
+    """What is wrong with it; empty if nothing is."""
+    fix: str | None = None
+    """The command that installs it."""
+    optional: bool = False
+    """The harness works without it."""
 
 
 def findings(options: Options) -> Iterator[Finding]:
-    """Look at everything, room by room; an earlier room's trouble does not hide a later one's."""
-    yield from vm.prerequisites(str(options.qemu) if options.qemu else None)
-    yield from image.prerequisites()
+    """Check every prerequisite. A problem in one room does not hide those in the next."""
+    for name, error in vm.prerequisites(str(options.qemu) if options.qemu else None):
+        yield _finding(name, error)
+    for name, error in image.prerequisites():
+        yield _finding(name, error)
     for need in kernel.prerequisites():
         lost = f" (optional: {need.optional})" if need.optional else ""
-        missing = MissingPrerequisite(f"missing{lost}", hint=f"apt-get install {need.package}")
-        yield need.name, None if need.present else missing
+        problem = "" if need.present else f"missing{lost}"
+        yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))
 
 
-def examine(options: Options, emit: Emit) -> int:
-    """Print the findings, each once, and what a kernel that was named can do; returns the exit code.
+def _finding(name: str, error: HarnessError | None) -> Finding:
+    return Finding(name, str(error), error.hint) if error else Finding(name)
 
-    0, or 3 if the host lacks something needed. Raises what is wrong with the kernel, which names the option to set.
-    """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+
+def report(found: Iterator[Finding], console: Console) -> int:
+    """Print the findings, the last one of each name; return the exit code."""
     bad = False
-    for name, trouble in dict(findings(options)).items():
-        if trouble is None:
-            console.print(Text("ok     ", "green"), name)
+    for finding in {each.name: each for each in found}.values():
+        if not finding.problem:
+            console.print(Text("ok     ", "green"), finding.name)
             continue
-        bad = bad or "optional" not in str(trouble)
-        console.print(Text("missing", "red"), f"{name}: {trouble}")
-        if trouble.hint:
-            console.print(f"        fix: {trouble.hint}")
-    if options.kernel is not None:
-        _tell_features(console, kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit))
+        bad = bad or not finding.optional
+        console.print(Text("missing", "red"), f"{finding.name}: {finding.problem}")
+        if finding.fix:
+            console.print(f"        fix: {finding.fix}")
     return HarnessError.exit_code if bad else 0
 
 
-def _tell_features(console: Console, built: kernel.Kernel) -> None:
+def print_features(console: Console, built: kernel.Kernel) -> None:
+    """Print which features a kernel has."""
     console.print(f"kernel {built.release} ({built.origin}):")
     for feature, present in built.features.items():
         console.print(Text("has    ", "green") if present else Text("lacks  ", "yellow"), feature)

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite's own test: every bug of the catalogue, put back one at a time, is to be caught by the suite as a whole.
+"""``vfio-harness mutants``: the test of the suite itself. It must catch each bug of the catalogue.
 
-Each mutant is a ``vfio-harness run`` of its own, of all cases, those that its entry names first, until one blames the
-kernel. Beside them goes the control: the same cases without any bug."""
+Each mutant is a ``vfio-harness run`` of the whole suite that stops at the first case that blames the kernel; the cases
+that its entry names run first. The control runs the same cases on a kernel without a bug.
+"""
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+import click
 
 from harness import __version__, kernel, paths
-from harness.bugs import Bug
+from harness.bugs import Bug, load_bug, load_bugs
 from harness.cases.collect import Collected, collect
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all
 from harness.config import DEFAULT_MACHINE, includes, load_machine
 from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import find, install_line
+from harness.kernel import Flavour
 from harness.progress import Emit, Note, Phase, phase
-from harness.report import RunDirectory
+from harness.report import RunDirectory, Terminal
 from harness.report.mutants import (
     BadCase,
     ControlRecord,
@@ -31,36 +37,57 @@ from harness.report.mutants import (
     write,
 )
 from harness.report.text import tally
-from harness.run.setup import Options
+from harness.run.options import Options, given, takes_options
 from harness.verdict import KernelRecord, Verdict
 
 CONTROL = "control"
 USUAL_S = 20.0
-"""What a mutant takes, until one has been measured."""
+"""The estimated duration of a mutant before one has been measured, in seconds."""
 
 
-def run(
+@click.command()
+@click.option("--only", multiple=True, metavar="ID", help="Test only this bug; may be given more than once.")
+@takes_options("mutants", from_make=True)
+def mutants(only: tuple[str, ...], jobs: int, **values: Any) -> None:
+    """Put every bug of the catalogue back, one at a time, and check that the suite catches it.
+
+    The exit code is 0 if every bug is caught with the verdict of its entry and a clean kernel passes. It is 1 if a bug
+    survives or shows otherwise, or if the clean kernel does not pass; 2 for wrong usage; 3 if the harness, the host or
+    a mutation failed.
+    """
+    chosen = given(values)
+    flavour = chosen.pop("flavour", None)
+    entries = [load_bug(name) for name in dict.fromkeys(only)] or load_bugs()
+    entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
+    with Terminal({}) as terminal:
+        found, directory = run_mutants(entries, Options(**chosen), jobs, terminal.emit, whole=not only)
+    click.echo(f"{found.tally()}; {directory / 'mutants.html'}")
+    sys.exit(found.exit_code)
+
+
+def run_mutants(
     entries: Sequence[Bug], options: Options, jobs: int, emit: Emit, *, whole: bool = True
 ) -> tuple[MutantsRecord, Path]:
-    """Run the mutants and the control on the kernel that ``options`` names; returns the record and its directory.
+    """Run the mutants and the controls on the kernel of ``options``; return the record and its directory.
 
-    ``whole``: the control is of the whole suite; else of the cases that the entries name.
-    Raises UsageError if no entry has a mutation for this kernel, and what makes the kernel itself fail."""
+    ``whole``: the default machine's control runs the whole suite, else the cases that the entries name.
+    Raises UsageError if no entry has a mutation for this kernel, and what ``kernel.obtain`` raises.
+    """
     if not find("spatch"):
-        raise MissingPrerequisite("spatch is not there, which puts bugs back", hint=install_line(["spatch"]))
+        raise MissingPrerequisite("spatch is missing: it puts bugs back", hint=install_line(["spatch"]))
     cases = collect()
     for entry in entries:
         require_cases(entry, cases)
     built = {f: kernel.obtain(kernel.KernelSpec(options.kernel, f), emit) for f in _flavours(entries)}
     base = next(iter(built.values()))
-    meant = [entry for entry in entries if entry.mutation and includes(entry.mutation.kernels, base.release)]
-    if not meant:
-        raise UsageError(f"no mutation of what was named is for {base.release}", hint="vfio-harness bugs list")
+    applicable = [entry for entry in entries if entry.mutation and includes(entry.mutation.kernels, base.release)]
+    if not applicable:
+        raise UsageError(f"no mutation of these bugs is for {base.release}", hint="vfio-harness bugs list")
     directory = RunDirectory(paths.results_dir())
-    work = _Work(meant, cases, options, directory.path, jobs=jobs, emit=emit)
-    with phase(emit, "mutants", f"{len(meant)} on {base.release}") as step:
+    work = _Work(applicable, cases, options, directory.path, jobs=jobs, emit=emit)
+    with phase(emit, "mutants", f"{len(applicable)} on {base.release}") as step:
         try:
-            run_all(work.tasks(whole), jobs, work.ended, lambda running: work.tell(step, running))
+            run_all(work.tasks(whole), jobs, work.ended, lambda running: work.show_progress(step, running))
         finally:
             found = MutantsRecord(
                 run_id=directory.run_id,
@@ -73,19 +100,19 @@ def run(
                 },
                 controls=work.controls,
                 mutants=sorted(work.mutants, key=lambda mutant: mutant.id),
-                left_out=[entry.id for entry in entries if entry.mutation and entry not in meant],
+                left_out=[entry.id for entry in entries if entry.mutation and entry not in applicable],
             )
             write(found, directory)
         step.result = directory.run_id
     return found, directory.path
 
 
-def _flavours(entries: Iterable[Bug]) -> list[kernel.Flavour]:
+def _flavours(entries: Iterable[Bug]) -> list[Flavour]:
     return sorted({entry.flavour for entry in entries if entry.mutation}, reverse=True)
 
 
 class _Work:
-    """What is run, and what has come of it so far."""
+    """The runs of the mutants and the controls, and their records so far."""
 
     def __init__(
         self,
@@ -98,12 +125,12 @@ class _Work:
         emit: Emit,
     ) -> None:
         self._entries = {entry.id: entry for entry in entries}
-        self._places = {
+        self._controls = {
             f"{CONTROL}-{Path(machine).stem}-{flavour}": (machine, flavour, list(group))
-            for (machine, flavour), group in groupby(sorted(entries, key=_place), _place)
+            for (machine, flavour), group in groupby(sorted(entries, key=_control_key), _control_key)
         }
         self._cases = cases
-        self._choices = options
+        self._options = options
         self._directory = directory
         self._emit = emit
         self._jobs = jobs
@@ -112,46 +139,50 @@ class _Work:
         self._began = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Return the seconds since the start."""
         return time.monotonic() - self._began
 
     def tasks(self, whole: bool) -> Iterable[Task]:
-        """The control of each machine and flavour, then the mutants; those that touch the same files in a row, for
-        less is compiled then."""
-        for name, (machine, flavour, group) in self._places.items():
-            everything = whole and (machine, flavour) == (DEFAULT_MACHINE, "release")
-            run = replace(self._choices, machine=machine, flavour=flavour)
-            yield Task(name, [*run.arguments(), *([] if everything else self._named(group))], self._directory / name)
-        for entry in sorted(self._entries.values(), key=_files):
-            run = replace(self._choices, machine=entry.machine, flavour=entry.flavour, mutation=entry.id)
-            yield Task(entry.id, [*run.arguments(), "--fail-fast"], self._directory / entry.id)
+        """Yield the control of each machine and flavour, then the mutants.
 
-    def _named(self, group: Iterable[Bug]) -> list[str]:
+        Mutants that change the same files follow each other, which saves compilation.
+        """
+        for name, (machine, flavour, group) in self._controls.items():
+            everything = whole and (machine, flavour) == (DEFAULT_MACHINE, "release")
+            options = replace(self._options, machine=machine, flavour=flavour)
+            yield Task(name, options, self._directory / name, [] if everything else self._named_cases(group))
+        for entry in sorted(self._entries.values(), key=_build_key):
+            mutant = replace(
+                self._options, machine=entry.machine, flavour=entry.flavour, mutation=entry.id, fail_fast=True
+            )
+            yield Task(entry.id, mutant, self._directory / entry.id)
+
+    def _named_cases(self, group: Iterable[Bug]) -> list[str]:
         return sorted({node for entry in group for node in node_ids(entry, self._cases, load_machine(entry.machine))})
 
     def ended(self, task: Task, end: Ended) -> None:
-        """Judge what has ended, and say so."""
-        if task.name in self._places:
+        """Judge a run that has ended, and show the result."""
+        if task.name in self._controls:
             self.controls.append(control := self._control(task.name, end))
-            said = f"{control.machine}, {control.flavour}: {tally(control.summary)}"
-            for line in [f"{'control':<10} {end.seconds:6.1f} s  {said}", *map(str, control.bad)]:
+            summary = f"{control.machine}, {control.flavour}: {tally(control.summary)}"
+            for line in [f"{'control':<10} {end.seconds:6.1f} s  {summary}", *map(str, control.bad)]:
                 self._emit(Note(line))
         else:
             self.mutants.append(mutant := self._mutant(self._entries[task.name], end))
             self._emit(Note(str(mutant)))
 
     def _control(self, name: str, end: Ended) -> ControlRecord:
-        machine, flavour, _ = self._places[name]
-        bad = bad_cases(end.record) if end.record else [BadCase(verdict=Verdict.ERROR, reason=end.error)]
+        machine, flavour, _ = self._controls[name]
+        bad = bad_cases(end.record) if end.record else [BadCase(verdict=Verdict.ERROR, reason=str(end.error or ""))]
         summary = end.record.summary if end.record else {}
         return ControlRecord(
             machine=machine, flavour=flavour, summary=summary, bad=bad, seconds=round(end.seconds, 1), results=name
         )
 
     def _mutant(self, entry: Bug, end: Ended) -> MutantRecord:
-        outcome, case = (
-            judge_mutant(end.record.cases, entry.expects.verdict) if end.record else (MutantOutcome.ERROR, None)
-        )
+        outcome, case = MutantOutcome.ERROR, None
+        if end.record:
+            outcome, case = judge_mutant(end.record.cases, entry.expects.verdict)
         return MutantRecord(
             id=entry.id,
             title=entry.title,
@@ -161,23 +192,22 @@ class _Work:
             outcome=outcome,
             verdict=case.verdict if case else None,
             case=case.id if case else None,
-            reason=case.reason if case else end.error,
+            reason=case.reason if case else str(end.error or ""),
             seconds=round(end.seconds, 1),
             results=entry.id,
         )
 
-    def tell(self, step: Phase, running: Sequence[Task]) -> None:
-        """How far it is, and how long it may still take."""
+    def show_progress(self, step: Phase, running: Sequence[Task]) -> None:
+        """Show how many mutants have ended, and an estimate of the time left."""
         done, total = len(self.mutants), len(self._entries)
         each = sum(mutant.seconds for mutant in self.mutants) / done if done else USUAL_S
-        left = each * (total - done) / self._jobs / 60
-        said = f"{done} of {total}, about {left:.0f} min left; {'; '.join(map(str, running))}"
-        step.progress(said, done / total)
+        minutes = each * (total - done) / self._jobs / 60
+        step.progress(f"{done} of {total}, about {minutes:.0f} min left; {'; '.join(map(str, running))}", done / total)
 
 
-def _place(entry: Bug) -> tuple[str, kernel.Flavour]:
+def _control_key(entry: Bug) -> tuple[str, Flavour]:
     return entry.machine, entry.flavour
 
 
-def _files(entry: Bug) -> tuple[str, list[str], str]:
+def _build_key(entry: Bug) -> tuple[str, list[str], str]:
     return entry.flavour, entry.mutation.files if entry.mutation else [], entry.id

@@ -95,10 +95,10 @@ def create(kind: str, name: str) -> Created:
     return Created(path, tuple(Template(step).substitute(words) for step in chosen.next_steps))
 
 
-@click.command(name="new")
+@click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name")
-def command(kind: str, name: str) -> None:
+def new(kind: str, name: str) -> None:
     """Write a commented template of a case, a machine or a bug, called NAME.
 
     It works as it is: the case runs, the machine boots, the bug can be put back. Change it step by step.

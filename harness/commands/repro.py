@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One bug of the catalogue, shown: its cases on a kernel that has it, beside the same on one that does not."""
+"""``vfio-harness repro``: show one bug of the catalogue, and a control without it."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import click
 
 from harness import kernel, paths
-from harness.bugs import Bug, Mutation, MutationError
+from harness.bugs import Bug, Mutation, MutationError, load_bug
 from harness.cases.collect import collect
 from harness.commands.bug_cases import node_ids
 from harness.commands.children import Ended, Task, run_all
@@ -15,30 +19,51 @@ from harness.errors import HarnessError, KernelError
 from harness.escape import printable
 from harness.kernel.source.resolve import release_of, resolve_kernel
 from harness.progress import Emit, phase
-from harness.report import RunDirectory
+from harness.report import RunDirectory, Terminal
 from harness.report.text import one_line, repeat_command
-from harness.run.setup import Options
+from harness.run.options import Options, given, takes_options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 MAX_EVIDENCE = 25
 """Lines of evidence that are printed; the report has all."""
 
 
+@click.command()
+@click.argument("name", metavar="ID")
+@takes_options("repro", from_make=True)
+def repro(name: str, **values: Any) -> None:
+    """Show one bug of the catalogue: run its cases on a kernel with the bug and on one without it.
+
+    The exit code is 0 if the bug shows as expected and the control passes, 1 if not, 2 for wrong usage, and 3 if the
+    harness or the host failed or the mutation does not fit the kernel.
+    """
+    entry = load_bug(name)
+    options = Options(**{"machine": entry.machine, "flavour": entry.flavour, **given(values)})
+    with Terminal({}) as terminal:
+        found = reproduce(entry, options, terminal.emit)
+    click.echo(str(found))
+    sys.exit(found.exit_code)
+
+
 @dataclass(frozen=True)
 class Sides:
-    """What is run. ``bad`` has the bug, unless it is one that was refuted; ``control`` is None where no kernel is known
-    that lacks it, and ``why`` says so."""
+    """The two kernels that run."""
 
     bad: Options
+    """Has the bug, unless the bug was refuted."""
     control: Options | None
+    """Lacks the bug; None if no such kernel is known."""
     why: str = ""
+    """Why there is no control."""
 
 
 def sides(entry: Bug, options: Options, release: str, default_release: str) -> Sides:
-    """The two kernels for an entry. ``release``: of the kernel that ``options`` names, ``default_release`` of the
-    pinned one, which may be the same."""
+    """Choose the two kernels for an entry.
+
+    ``release`` is that of the kernel that ``options`` names, ``default_release`` that of the pinned one.
+    """
     if entry.expects.verdict is Verdict.PASS:
-        return Sides(options, None, "none: it was refuted, and the cases that guard against it are to pass")
+        return Sides(options, None, "none: it was refuted, and the cases that guard against it must pass")
     if entry.mutation and not entry.is_in(release):
         return Sides(replace(options, mutation=entry.id), options)
     if entry.fix:
@@ -52,28 +77,30 @@ def sides(entry: Bug, options: Options, release: str, default_release: str) -> S
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it. The control's record is None where there is none."""
+    """The runs on both kernels."""
 
     entry: Bug
     sides: Sides
     bad: RunRecord
     control: RunRecord | None
+    """None if there is no control."""
     directory: Path
 
     @property
     def shown_by(self) -> CaseRecord | None:
-        """The first case that shows the bug as the entry says; of a refuted one, the first that passes."""
+        """The first case that shows the bug as the entry says; of a refuted bug, the first case that passes."""
         return next((case for case in self.bad.cases if shows(self.entry, case)), None)
 
     def complaints(self) -> list[str]:
-        """Why this is no reproduction; empty if it is one."""
+        """Return why this is no reproduction; empty if it is one."""
         expects = self.entry.expects
-        said = [f"{case.id} is {case.verdict} on the control: {case.reason}" for case in self._unclean()]
+        found = [f"{case.id} is {case.verdict} on the control: {case.reason}" for case in self._unclean()]
         if self.shown_by is None:
-            said.append(f"no case is {expects.verdict}" + (f" with {expects.reason.pattern!r}" * bool(expects.reason)))
+            reason = f" with {expects.reason.pattern!r}" if expects.reason.pattern else ""
+            found.append(f"no case is {expects.verdict}{reason}")
         elif self._refuted:
-            said += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
-        return said
+            found += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
+        return found
 
     def _unclean(self) -> Iterator[CaseRecord]:
         shown = self.shown_by.id if self.shown_by else ""
@@ -85,14 +112,14 @@ class Reproduction:
 
     @property
     def exit_code(self) -> int:
-        """0 if it is reproduced, 1 if not, 3 if that is because of the harness or the host."""
+        """0 if the bug is reproduced, 1 if not, 3 if the harness or the host is the cause."""
         if not self.complaints():
             return 0
         cases = [*self.bad.cases, *(self.control.cases if self.control else ())]
         return HarnessError.exit_code if any(case.verdict is Verdict.ERROR for case in cases) else 1
 
     def __str__(self) -> str:
-        """Both verdicts of each case, the evidence, and how to repeat it."""
+        """Format both verdicts of each case, the evidence, and the commands that repeat it."""
         entry = self.entry
         lines = [
             f"{entry.id}: {entry.title}",
@@ -113,7 +140,8 @@ class Reproduction:
             if self.sides.control:
                 lines.append(f"  control: {repeat_command(case, self.sides.control.make_variables())}")
         lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
-        ended = "not as expected" if self.complaints() else "as it was refuted" if self._refuted else "reproduced"
+        expected = "as it was refuted" if self._refuted else "reproduced"
+        ended = "not as expected" if self.complaints() else expected
         lines.append(f"{ended}; {self.directory}/*/latest/report.html")
         return "\n".join(lines)
 
@@ -133,7 +161,7 @@ class Reproduction:
 
 
 def shows(entry: Bug, case: CaseRecord) -> bool:
-    """Whether the case shows the bug as the entry says; a live one may be known to us by its id."""
+    """Return whether the case shows the bug as the entry says. A live bug may be a known issue of the same id."""
     known = case.verdict is Verdict.KNOWN and case.known_issue == entry.id
     as_expected = known or case.verdict is entry.expects.verdict
     return as_expected and entry.expects.concerns(case.id) and bool(entry.expects.reason.search(case.reason))
@@ -148,25 +176,27 @@ def _kernel(record: RunRecord) -> str:
 
 
 def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
-    """Run the entry's cases on both kernels, beside each other. ``options``: the kernel and machine that are to have
-    the bug; where they name no kernel, it is the entry's.
+    """Run the entry's cases on both kernels in parallel.
 
-    Raises UsageError for what was chosen or the entry says, KernelError for a kernel that cannot be built, and
-    MutationError for a mutation that does not apply or compile."""
+    ``options`` name the kernel and machine with the bug; without a kernel, it is the entry's.
+
+    Raises UsageError for wrong options or a wrong entry, KernelError for a kernel that does not build, and
+    MutationError for a mutation that does not apply or compile.
+    """
     if options.kernel is None and entry.mutation is None:
         options = replace(options, kernel=entry.kernel)
     cases = node_ids(entry, collect(), load_machine(options.machine))
-    base = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit)  # both are made from its build
+    base = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit)  # both kernels start from its build
     pinned = resolve_kernel(None, emit)
     chosen = sides(entry, options, base.release, release_of(pinned.path))
     if chosen.bad.mutation and base.source_dir:
-        Mutation.of(entry).files(base.source_dir)  # for its errors, before anything runs
+        Mutation.of(entry).files(base.source_dir)  # raises its errors before the runs
     directory = RunDirectory(paths.results_dir()).path
     runs = {"control": chosen.control, "with-it": chosen.bad}
     ended: dict[str, Ended] = {}
     with phase(emit, "repro", entry.id) as step:
         run_all(
-            [Task(name, [*run.arguments(), *cases], directory / name) for name, run in runs.items() if run],
+            [Task(name, run, directory / name, cases) for name, run in runs.items() if run],
             jobs=2,
             on_end=lambda task, end: ended.update({task.name: end}),
             on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),

@@ -1,26 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness shell``: a booted machine and somebody at its prompt."""
+"""``vfio-harness shell``: a shell in the guest."""
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness.errors import MissingPrerequisite
+from harness.report import Terminal
+from harness.run.options import Options, given, takes_options
 from harness.run.setup import Setup
 
 
-def command_line(setup: Setup) -> str:
-    """QEMU's command line for the setup's machine, as a shell takes it."""
-    with tempfile.TemporaryDirectory() as rundir:
-        return f"mkdir -p {rundir}\n{setup.machine_in(Path(rundir)).shell_command()}"
+@click.command(context_settings={"allow_interspersed_args": False})  # COMMAND's options are its own
+@takes_options("shell", from_make=True)
+@click.argument("command", nargs=-1)
+def shell(command: tuple[str, ...], **values: Any) -> None:
+    """Boot the machine and open a shell in the guest, or run COMMAND there.
+
+    The exit code is the shell's or the command's. The machine ends with it.
+    """
+    options = Options(**given(values))
+    with Terminal(options.make_variables()) as terminal:
+        setup = Setup.prepare(options, terminal.emit)
+    sys.exit(interact(setup, command))
 
 
 def interact(setup: Setup, command: Sequence[str]) -> int:
-    """Boot, and run ``command`` or a login shell in the guest by the host's own ssh; returns its exit code."""
+    """Boot, and run ``command`` or a login shell through the host's ssh; return its exit code."""
     ssh = shutil.which("ssh")
     if ssh is None:
         raise MissingPrerequisite("no ssh client in PATH", hint="apt-get install openssh-client")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From what happened during a case to its verdict: the one place that decides who is to blame."""
+"""Decides the verdict of a case from what it raised and which splats were seen. No other module decides this."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,14 @@ from harness.errors import (
 )
 from harness.verdict import Verdict
 
-# From worst to best: the first of these that a case earned is its verdict. A kernel's complaint outranks
-# the sentence it broke, for it names the cause; a lost guest outranks both, for nothing came after it.
-# Our own failure comes last of the bad ones, or a kernel that broke the contract first would hide behind it.
+# Worst first: the first of these that a case earned is its verdict. A splat outranks the sentence that the kernel
+# broke, because it names the cause. A lost guest outranks both, because nothing can follow it. The harness's own
+# failure comes last of the bad ones, so that a broken contract before it stays visible.
 SEVERITY = (Verdict.CRASH, Verdict.HANG, Verdict.SPLAT, Verdict.FAIL, Verdict.ERROR, Verdict.SKIP, Verdict.PASS)
 
 
-ALSO = "; also "
-"""Stands between the reasons of one judgement."""
-
-
 class Skipped(Exception):
-    """Stands for a case that was skipped; the message is the reason."""
+    """Marks a case that was skipped; the message is the reason."""
 
 
 BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
@@ -44,31 +40,37 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and, unless it is PASS, the one sentence that explains it."""
+    """A verdict and its reasons, the worst first."""
 
     verdict: Verdict
-    reason: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The reasons in one line, as the run record has them."""
+        return "; also ".join(self.reasons)
 
 
 def judge(raised: Sequence[BaseException], splats: Sequence[str]) -> Judgement:
-    """Judge a case by what its set-up, call and teardown raised, in that order, and the titles of splats seen.
+    """Judge a case.
 
-    Of several reasons the worst gives the verdict; the others follow it in the reason, so that nothing is hidden.
+    ``raised``: what set-up, call and teardown raised, in that order. ``splats``: the titles of the splats seen.
+    The worst reason gives the verdict; the others follow it, so that nothing is hidden.
     """
-    earned = [Judgement(Verdict.SPLAT, title) for title in splats] + [blame(exc) for exc in raised]
+    earned = [Judgement(Verdict.SPLAT, (title,)) for title in splats] + [blame(exc) for exc in raised]
     if not earned:
         return Judgement(Verdict.PASS)
     earned.sort(key=lambda judgement: SEVERITY.index(judgement.verdict))
-    reasons = list(dict.fromkeys(judgement.reason for judgement in earned))
-    return Judgement(earned[0].verdict, ALSO.join(reasons))
+    reasons = dict.fromkeys(reason for judgement in earned for reason in judgement.reasons)
+    return Judgement(earned[0].verdict, tuple(reasons))
 
 
 def blame(exc: BaseException) -> Judgement:
-    """Who is to blame for one exception. An unknown one is ours: the kernel is never blamed for our failure."""
+    """Judge one exception. An unknown one is ERROR: the kernel is never blamed for a defect of the harness."""
     text = str(exc) or type(exc).__name__
     if isinstance(exc, KernelErrno):
-        return Judgement(Verdict.FAIL, f"the kernel refused: {exc.call} gave {exc.name}")
+        return Judgement(Verdict.FAIL, (f"the kernel refused: {exc.call} gave {exc.name}",))
     for kind, verdict in BLAME:
         if isinstance(exc, kind):
-            return Judgement(verdict, text)
-    return Judgement(Verdict.ERROR, f"{type(exc).__name__}: {text}")
+            return Judgement(verdict, (text,))
+    return Judgement(Verdict.ERROR, (f"{type(exc).__name__}: {text}",))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Known issues (vm-configs/known-issues.yaml): bugs that are live in kernels people run, each shown by a case.
+"""Known issues (vm-configs/known-issues.yaml): bugs that are live in released kernels, each shown by a case.
 
 A case that fails as an entry says becomes KNOWN; one that no longer fails becomes FIXED. A case that fails for any
-other reason stays what it was: an entry excuses one bug, not a case.
+other reason keeps its verdict: an entry excuses one bug, not a case.
 """
 
 import re
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 
 from harness import paths
 from harness.config import Model, Releases, includes, load, matches
-from harness.run.judge import ALSO, Judgement
+from harness.run.judge import Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 PATH = paths.VM_CONFIGS / "known-issues.yaml"
@@ -22,41 +22,47 @@ PATH = paths.VM_CONFIGS / "known-issues.yaml"
 
 def _kernels_fault(verdict: Verdict) -> Verdict:
     if verdict not in KERNEL_AT_FAULT:
-        raise ValueError(f"{verdict} is no verdict against a kernel; those are {', '.join(sorted(KERNEL_AT_FAULT))}")
+        raise ValueError(f"{verdict} does not blame the kernel; these do: {', '.join(sorted(KERNEL_AT_FAULT))}")
     return verdict
 
 
 class Symptom(Model):
-    """How the bug shows: one of ``verdicts``, with reasons in each of which the pattern ``reason`` is found."""
+    """How the bug shows."""
 
     verdicts: Annotated[list[Annotated[Verdict, AfterValidator(_kernels_fault)]], Field(min_length=1)]
+    """The case ends with one of these."""
     reason: re.Pattern[str]
+    """Each reason of the verdict matches this pattern."""
 
     def explains(self, judgement: Judgement) -> bool:
-        """Whether this is all that went wrong."""
-        reasons = judgement.reason.split(ALSO)
-        return judgement.verdict in self.verdicts and all(map(self.reason.search, reasons))
+        """Return whether the bug explains the verdict and every reason."""
+        return judgement.verdict in self.verdicts and all(map(self.reason.search, judgement.reasons))
 
 
 class KnownIssue(Model):
-    """One bug. ``cases``: ids of the cases that it fails, ``*`` being any text. ``kernels``: releases, as the PyPA's
-    version specifiers. ``machines``: only on these; none named is all. ``link``: a message's subject, or file:line."""
+    """One bug."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: str
+    """The rule that the kernel breaks."""
     cases: Annotated[list[str], Field(min_length=1)]
+    """The ids of the cases that fail; ``*`` matches any text."""
     kernels: Releases
+    """The releases with the bug, as a PyPA version specifier."""
     machines: tuple[str, ...] = ()
+    """The machines that show the bug; empty: all."""
     symptom: Symptom
     evidence: str
+    """What was observed."""
     link: str
+    """A message's subject, or file:line."""
 
     def concerns(self, case_id: str) -> bool:
-        """Whether the case is one that this bug fails."""
+        """Return whether the bug fails this case."""
         return matches(self.cases, case_id)
 
     def is_in(self, release: str, machine: str) -> bool:
-        """Whether a kernel of that release has the bug, as seen on that machine."""
+        """Return whether this release has the bug and this machine shows it."""
         return (not self.machines or machine in self.machines) and includes(self.kernels, release)
 
 
@@ -67,17 +73,17 @@ class Catalogue(Model):
 
 
 def catalogue() -> list[KnownIssue]:
-    """Every entry. Raises UsageError naming file, line and key."""
+    """Read every entry. Raises UsageError naming file, line and key."""
     return load(PATH, Catalogue).issues
 
 
 def as_json(issues: list[KnownIssue]) -> str:
-    """The entries as the file has them."""
+    """Format the entries as JSON, with the keys of the file."""
     return Catalogue(issues=issues).model_dump_json(indent=2)
 
 
 def as_text(issues: list[KnownIssue]) -> str:
-    """The entries as a list to read."""
+    """Format the entries as a list."""
     return "\n\n".join(
         f"{issue.id} ({issue.kernels})\n  {issue.title}\n"
         f"  shown by {', '.join(issue.cases)}\n  {' '.join(issue.evidence.split())}\n  {issue.link}"
@@ -87,10 +93,11 @@ def as_text(issues: list[KnownIssue]) -> str:
 
 @dataclass(frozen=True)
 class Ruling:
-    """A judgement in the light of what is known; ``issue`` is the entry's id that changed it."""
+    """A judgement after the known issues are applied."""
 
     judgement: Judgement
     issue: str | None = None
+    """The id of the entry that changed the verdict."""
 
 
 class KnownIssues:
@@ -100,10 +107,13 @@ class KnownIssues:
         self._issues = [issue for issue in issues if issue.is_in(release, machine)]
 
     def rule(self, case_id: str, judgement: Judgement) -> Ruling:
-        """KNOWN for a failure that an entry explains, FIXED for a pass that an entry denies; the reason is kept."""
+        """Turn a failure that an entry explains into KNOWN, and a pass that an entry excludes into FIXED.
+
+        KNOWN keeps the reasons.
+        """
         for issue in (issue for issue in self._issues if issue.concerns(case_id)):
             if judgement.verdict is Verdict.PASS:
-                return Ruling(Judgement(Verdict.FIXED, f"{issue.title}: no longer seen"), issue.id)
+                return Ruling(Judgement(Verdict.FIXED, (f"{issue.title}: no longer seen",)), issue.id)
             if issue.symptom.explains(judgement):
-                return Ruling(Judgement(Verdict.KNOWN, judgement.reason), issue.id)
+                return Ruling(Judgement(Verdict.KNOWN, judgement.reasons), issue.id)
         return Ruling(judgement)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What ``vfio-harness run`` gives pytest: our terminal speaks instead of pytest's, and several machines run at once."""
+"""The pytest plugin of ``vfio-harness run``: the harness's terminal instead of pytest's, and several machines."""
 
 from contextlib import closing
 
@@ -8,43 +8,60 @@ import pytest
 from harness.errors import HarnessError
 from harness.report.terminal import Terminal
 from harness.run import workers
-from harness.run.plugin import LISTENER, RUN, TERMINAL, identify
-from harness.run.workers import Died, Line, Started, Told
-from harness.verdict import CaseRecord, Verdict, exit_code
+from harness.run.case import identify
+from harness.run.context import ON_ERROR, OPTIONS, REPORTER, RUN, TERMINAL
+from harness.run.options import Options
+from harness.run.workers import CaseStarted, WorkerDied, WorkerPipe, WorkerReport
+from harness.verdict import CaseRecord, Verdict
 
 
-class FrontEnd:
-    """A pytest plugin. ``jobs``: machines at once, by default one for each processor."""
+class CommandLineRun:
+    """Runs the cases as ``options`` say, and shows them on ``terminal``.
 
-    def __init__(self, terminal: Terminal, jobs: int | None = None) -> None:
+    ``interrupted`` is set by Ctrl-C, ``error`` by what ends the run before its first case.
+    """
+
+    def __init__(self, options: Options, terminal: Terminal) -> None:
+        self._options = options
         self._terminal = terminal
-        self._jobs = jobs or workers.default_jobs()
+        self._jobs = options.jobs or workers.default_jobs()
+        self._unreadable: list[str] = []
         self.interrupted = False
+        self.error: HarnessError | None = None
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Take pytest's reporter out; its options stay."""
+        """Hand options and terminal to the hooks, and remove pytest's reporter; its options stay."""
+        config.stash[OPTIONS] = self._options
         config.stash[TERMINAL] = self._terminal
+        config.stash[ON_ERROR] = self._fail
         config.pluginmanager.unregister(name="terminalreporter")
 
+    def _fail(self, error: HarnessError) -> None:
+        self.error = error
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A case file that cannot be read is our failure, and must be seen."""
+        """Keep the errors of case files that cannot be read."""
         if report.failed:
-            self._terminal.failure(HarnessError(f"{report.nodeid} cannot be collected:\n{report.longreprtext}"))
+            self._unreadable.append(f"{report.nodeid} cannot be collected:\n{report.longreprtext}")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Not all that was asked for can run: then nothing is built or booted."""
-        if session.testsfailed:
+        """End the run if a case file cannot be read: nothing is built or booted."""
+        if self._unreadable:
+            self.error = HarnessError("\n".join(self._unreadable))
             raise pytest.exit.Exception("a case file cannot be collected", returncode=HarnessError.exit_code)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Tell Ctrl-C from pytest.exit, which comes here too: pytest's exit code for it is that of a usage error."""
+        """Distinguish Ctrl-C from pytest.exit, which calls this hook too."""
         self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Share the cases among machines; one case needs no second machine, and gdb has one port: pytest's own loop."""
-        alone = session.config.option.gdb or min(self._jobs, len(session.items)) == 1
+        """Share the cases among machines.
+
+        pytest's own loop runs a single case, and everything if gdb's one port is used.
+        """
+        alone = self._options.gdb is not None or min(self._jobs, len(session.items)) == 1
         if alone or RUN not in session.config.stash:
             return None
         self._share(session)
@@ -53,38 +70,38 @@ class FrontEnd:
     def _share(self, session: pytest.Session) -> None:
         config, run = session.config, session.config.stash[RUN]
 
-        def work(line: Line) -> None:
-            config.stash[LISTENER] = line
+        def work(pipe: WorkerPipe) -> None:
+            config.stash[REPORTER] = pipe
             try:
                 run.warm()
-                for index in line.cases():
+                for index in pipe.cases():
                     config.hook.pytest_runtest_protocol(item=session.items[index], nextitem=None)
             finally:
                 run.close()
 
         try:
-            with closing(workers.share(len(session.items), self._jobs, work, self._terminal.paused)) as telling:
-                for told in telling:
-                    record = self._hear(told, session.items)
-                    if record and told.index is not None:
-                        run.add(record, told.index)
-                        self._terminal.case_done(record, told.slot)
-                        if config.option.fail_fast and exit_code([record.verdict]):
+            with closing(workers.share(len(session.items), self._jobs, work, self._terminal.paused)) as reports:
+                for report in reports:
+                    if record := self._show(report, session.items):
+                        run.add(record, report.index)
+                        self._terminal.case_done(record, report.slot)
+                        if run.stops:
                             break
         finally:
             run.sweep()
 
-    def _hear(self, told: Told, items: list[pytest.Item]) -> CaseRecord | None:
-        match told.what:
+    def _show(self, report: WorkerReport, items: list[pytest.Item]) -> CaseRecord | None:
+        """Show a report, or return the case's record if it is one."""
+        match report.what:
             case CaseRecord() as record:
                 return record
-            case Died(how, seconds):
-                assert told.index is not None, "otherwise it is an error"
+            case WorkerDied(how, seconds):
+                assert report.index is not None, "share() raises for a worker without a case"
                 reason = f"the process that ran the case is gone: {how}"
-                identity = identify(items[told.index])
+                identity = identify(items[report.index])
                 return CaseRecord(**vars(identity), verdict=Verdict.ERROR, reason=reason, duration_s=round(seconds, 3))
-            case Started(title):
-                self._terminal.case_started(title, told.slot)
+            case CaseStarted(title):
+                self._terminal.case_started(title, report.slot)
             case event:
                 self._terminal.emit(event)
         return None

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases on several machines at once: one process for each machine, forked from the one that has made all ready.
+"""Runs cases on several machines in parallel: one worker process for each machine.
 
-A fork costs nothing: what was imported, collected and prepared is there. (pytest-xdist's workers import and collect
-again, 1.3 s of processor each before the first boot; and one in the middle of a case outlives its controller by the 5 s
-of execnet's WorkerGateway, where all is to be gone in 3.)
-A worker that waits for a case gets the next one, so that they are all busy to the end.
+A worker is forked from the process that has collected the cases and prepared the setup, so it inherits both for free.
+(pytest-xdist's workers import and collect again, 1.3 s of processor each before the first boot. One in the middle of a
+case outlives its controller by the 5 s of execnet's WorkerGateway; the limit here is 3 s.)
+A worker gets its next case when it asks for one, so all are busy to the end.
 """
 
 import ctypes
@@ -23,77 +23,80 @@ from harness.errors import HarnessError
 from harness.progress import Event
 from harness.verdict import CaseRecord
 
-MOST = 8
-"""Machines at once, unless more are asked for: a boot has to be worth its while."""
+MAX_DEFAULT_JOBS = 8
+"""Default limit on parallel machines: more would not amortise their boot."""
 LEAVE_S = 2.0
-"""A worker that is asked to end has this long to put its machine away, then it is killed."""
+"""Grace period between SIGTERM and SIGKILL, in seconds."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>"""
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A worker waits for a case."""
+class CaseRequest:
+    """A worker is ready for a case."""
 
 
 @dataclass(frozen=True)
-class Started:
+class CaseStarted:
     """A case has begun."""
 
     title: str
 
 
 @dataclass(frozen=True)
-class Died:
-    """A worker is gone, ``seconds`` after it was given a case: ``how``, e.g. ``killed by SIGKILL``."""
+class WorkerDied:
+    """A worker died while it ran a case."""
 
     how: str
+    """The cause, e.g. ``killed by SIGKILL``."""
     seconds: float
+    """How long it had run the case."""
 
 
-Message = Ready | Started | Event | CaseRecord | HarnessError
-"""What a worker tells."""
+Message = CaseRequest | CaseStarted | Event | CaseRecord | HarnessError
+"""What a worker sends."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What came of the case at ``index`` (None: of a machine that boots for whatever comes) in the ``slot``-th worker
-    of those at work, from 1."""
+class WorkerReport:
+    """One message of a worker, or its death."""
 
     slot: int
+    """The worker's number among those running, from 1."""
     index: int | None
-    what: Started | Event | CaseRecord | Died
+    """The case that it runs; None while its machine boots ahead of the first case."""
+    what: CaseStarted | Event | CaseRecord | WorkerDied
 
 
-class Line:
-    """A worker's end of the line. To what runs there, it stands for the terminal."""
+class WorkerPipe:
+    """A worker's end of the pipe. It has the methods of a ``Reporter``."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def tell(self, message: Message) -> None:
-        """Send a message."""
+    def send(self, message: Message) -> None:
+        """Send a message to the parent."""
         self._connection.send(message)
 
     def emit(self, event: Event) -> None:
-        """As ``Terminal.emit``."""
-        self.tell(event)
+        """Send a progress event."""
+        self.send(event)
 
     def case_started(self, title: str) -> None:
-        """As ``Terminal.case_started``."""
-        self.tell(Started(title))
+        """Send that a case has begun."""
+        self.send(CaseStarted(title))
 
     def case_done(self, record: CaseRecord) -> None:
-        """As ``Terminal.case_done``."""
-        self.tell(record)
+        """Send the verdict of a case."""
+        self.send(record)
 
     def cases(self) -> Iterator[int]:
-        """The cases that are given to this worker, by index; it asks for each."""
-        self.tell(Ready())
+        """Request cases and yield their indices, until there are no more."""
+        self.send(CaseRequest())
         while (index := self._connection.recv()) is not None:
             yield index
-            self.tell(Ready())
+            self.send(CaseRequest())
 
 
 @dataclass
@@ -113,20 +116,20 @@ class _Worker:
 
 
 def default_jobs() -> int:
-    """One machine for each processor that is ours to use."""
-    return min(len(os.sched_getaffinity(0)), MOST)
+    """Return the default number of machines: one for each processor that this process may use."""
+    return min(len(os.sched_getaffinity(0)), MAX_DEFAULT_JOBS)
 
 
 def share(
-    count: int, jobs: int, work: Callable[[Line], None], forking: Callable[[], AbstractContextManager[object]]
-) -> Generator[Told, None, None]:
-    """Have ``count`` cases done by at most ``jobs`` workers, each of which does ``work``; yields what they tell.
+    count: int, jobs: int, work: Callable[[WorkerPipe], None], forking: Callable[[], AbstractContextManager[object]]
+) -> Generator[WorkerReport, None, None]:
+    """Run ``count`` cases in at most ``jobs`` workers, each of which calls ``work``; yield the workers' reports.
 
-    The next worker is started when those before it have booted, so that no boot is slower for another. ``forking``
-    surrounds each fork: no thread may hold a lock in it that ``work`` takes. Closing the generator, or any exception,
-    ends all workers, within ``LEAVE_S``; so does the end of this process, whatever ends it.
+    A worker starts when those before it have booted, so that boots do not slow each other. ``forking`` surrounds each
+    fork: no thread may hold a lock in it that ``work`` takes. All workers end within ``LEAVE_S`` when the generator is
+    closed or raises. They also end when this process dies.
 
-    Raises a worker's HarnessError, and HarnessError for one that dies without a case.
+    Raises a worker's HarnessError, and HarnessError for a worker that dies without a case.
     """
     left = iter(range(count))
     given = 0
@@ -145,40 +148,40 @@ def share(
                     workers.remove(worker)
                     how = worker.how_it_ended()
                     if worker.index is not None:
-                        yield Told(worker.slot, worker.index, Died(how, time.monotonic() - worker.since))
+                        yield WorkerReport(worker.slot, worker.index, WorkerDied(how, time.monotonic() - worker.since))
                     elif not worker.leaving:
                         raise HarnessError(f"a process that runs cases is gone: {how}") from None
                     continue
                 match message:
-                    case Ready():
+                    case CaseRequest():
                         worker.booted = True
                         worker.index, worker.since = next(left, None), time.monotonic()
                         given += worker.index is not None
                         worker.leaving = worker.index is None
-                        with suppress(BrokenPipeError):  # it has just died: that is heard next
+                        with suppress(BrokenPipeError):  # it has just died: recv reports it next
                             worker.connection.send(worker.index)
                     case HarnessError():
                         raise message
                     case _:
-                        yield Told(worker.slot, worker.index, message)
+                        yield WorkerReport(worker.slot, worker.index, message)
     finally:
         _end(workers)
 
 
-def _start(workers: list[_Worker], slot: int, work: Callable[[Line], None]) -> None:
-    ours, theirs = multiprocessing.Pipe()
+def _start(workers: list[_Worker], slot: int, work: Callable[[WorkerPipe], None]) -> None:
+    near, far = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
-        target=_main, args=(work, ours, theirs, os.getpid()), name=f"worker-{slot}", daemon=True
+        target=_main, args=(work, near, far, os.getpid()), name=f"worker-{slot}", daemon=True
     )
-    with _blocked(SIGNALS):  # so that none is started without being known
+    with _blocked(SIGNALS):  # a signal between these two lines would leave the worker unknown
         process.start()
-        workers.append(_Worker(slot, process, ours))
-    theirs.close()
+        workers.append(_Worker(slot, process, near))
+    far.close()
 
 
 @contextmanager
 def _blocked(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Signals that come meanwhile are delivered afterwards."""
+    """Delay these signals until the block ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -186,27 +189,29 @@ def _blocked(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _main(work: Callable[[Line], None], ours: Connection, theirs: Connection, parent: int) -> None:
-    """A worker's life, which begins with signals blocked. SIGTERM ends it, also when the parent is gone; the terminal's
-    Ctrl-C is for the parent."""
-    ours.close()
+def _main(work: Callable[[WorkerPipe], None], near: Connection, far: Connection, parent: int) -> None:
+    """Run a worker. It starts with ``SIGNALS`` blocked.
+
+    SIGTERM ends it; the kernel sends that too when the parent dies. A terminal's Ctrl-C reaches only the parent.
+    """
+    near.close()
     os.setsid()
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    line = Line(theirs)
+    pipe = WorkerPipe(far)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        if os.getppid() == parent:  # otherwise it went before the kernel was told to tell us
-            work(line)
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):  # the latter two: nobody is at the other end any more
+        if os.getppid() == parent:  # else the parent died before prctl
+            work(pipe)
+    except (KeyboardInterrupt, EOFError, BrokenPipeError):  # the last two: the parent is gone
         pass
     except HarnessError as error:
-        line.tell(HarnessError(str(error), hint=error.hint))  # of a class that any process can make from its text
+        pipe.send(HarnessError(str(error), hint=error.hint))  # a class that unpickles from its text alone
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Once: what is put away then is not to be interrupted again."""
+    """Interrupt once: the clean-up must not be interrupted again."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -123,7 +123,7 @@ def test_the_bug_is_found(harness: CommandLine, history: Repository) -> None:
 def test_good_end_that_is_bad(harness: CommandLine, history: Repository) -> None:
     outcome = harness("bisect", "main~1", "main", "--tree", history.top, "-k", CASE)
     assert outcome.code == 1, outcome.output
-    assert "not bisected: main~1 is to be good, and is bad: 1 FAIL" in outcome.output
+    assert "not bisected: main~1 should be good, and is bad: 1 FAIL" in outcome.output
 
 
 def test_an_end_that_does_not_build(harness: CommandLine, history: Repository) -> None:

@@ -17,7 +17,8 @@ from commandline import AS_TYPED
 
 from harness.errors import GuestCrashed, GuestHung, HarnessError, QemuDied
 from harness.progress import silent
-from harness.run.setup import Options, Setup
+from harness.run.options import Options
+from harness.run.setup import Setup
 from harness.vm import Machine
 
 DEADLINE = 20.0
@@ -114,7 +115,8 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from harness.progress import silent
-from harness.run.setup import Options, Setup
+from harness.run.options import Options
+from harness.run.setup import Setup
 with Setup.prepare(Options(), silent).machine_in(Path(sys.argv[1])) as machine:
     print(machine.pid, flush=True)
     time.sleep(100)

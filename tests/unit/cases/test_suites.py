@@ -3,7 +3,6 @@ import pytest
 
 from harness.cases import suites
 from harness.errors import UsageError
-from harness.run.setup import Options
 
 
 def test_a_case_is_of_the_first_suite_that_names_it() -> None:
@@ -22,8 +21,3 @@ def test_an_unknown_suite_comes_with_the_nearest() -> None:
     error = suites.unknown("stres", suites.suites())
     assert "did you mean 'stress'?" in str(error)
     assert error.hint == "suites: stress, default"
-
-
-def test_a_seed_is_a_setting_of_a_suite_that_has_dice() -> None:
-    assert Options(suite="stress", seed=7).make_variables() == {"SUITE": "stress", "SEED": "7"}
-    assert Options(seed=7).make_variables() == {}

@@ -21,7 +21,7 @@ from harness.report.mutants import (
     judge_mutant,
     render,
 )
-from harness.run.setup import Options
+from harness.run.options import Options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")

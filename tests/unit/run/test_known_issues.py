@@ -10,7 +10,7 @@ from packaging.version import Version
 from harness.config import load, version
 from harness.errors import UsageError
 from harness.run import known_issues
-from harness.run.judge import ALSO, Judgement
+from harness.run.judge import Judgement
 from harness.run.known_issues import Catalogue, KnownIssue, KnownIssues
 from harness.verdict import Verdict
 
@@ -25,7 +25,7 @@ issues:
     link: drivers/vfio/pci/vfio_pci_core.c:1
 """
 CASE = "test_lifecycle::test_low_power_stays_revoked[reset-iommufd+nvme]"
-FAIL = Judgement(Verdict.FAIL, "broken: dead in low power; seen: a doorbell")
+FAIL = Judgement(Verdict.FAIL, ("broken: dead in low power; seen: a doorbell",))
 
 
 def entries(tmp_path: Path, text: str = ENTRY) -> list[KnownIssue]:
@@ -53,11 +53,11 @@ def test_a_pass_of_a_case_that_should_fail_is_fixed(known: KnownIssues) -> None:
 @pytest.mark.parametrize(
     ("case", "judgement"),
     [
-        (CASE, Judgement(Verdict.FAIL, "broken: something else")),
-        (CASE, Judgement(Verdict.FAIL, FAIL.reason + ALSO + "broken: something else")),
-        (CASE, Judgement(Verdict.HANG, FAIL.reason)),
-        (CASE, Judgement(Verdict.ERROR, FAIL.reason)),
-        (CASE, Judgement(Verdict.SKIP, FAIL.reason)),
+        (CASE, Judgement(Verdict.FAIL, ("broken: something else",))),
+        (CASE, Judgement(Verdict.FAIL, (*FAIL.reasons, "broken: something else"))),
+        (CASE, Judgement(Verdict.HANG, FAIL.reasons)),
+        (CASE, Judgement(Verdict.ERROR, FAIL.reasons)),
+        (CASE, Judgement(Verdict.SKIP, FAIL.reasons)),
         (CASE.replace("nvme", "edu"), FAIL),
         ("test_other" + CASE, FAIL),
         (CASE + "x", FAIL),
@@ -101,7 +101,7 @@ def test_releases_as_kernels_name_them() -> None:
     ("was", "wrong", "said"),
     [
         ("kernels: '>=7.2, <7.4'", "kernels: 7.2 and later", "no range of releases"),
-        ("[FAIL, SPLAT]", "[PASS]", "no verdict against a kernel"),
+        ("[FAIL, SPLAT]", "[PASS]", "does not blame the kernel"),
         ("in low power", "(", "symptom.reason"),
         ("evidence: seen", "evidence: seen\n    case: x", "did you mean 'cases'"),
         ("live-in-low-power", "Live in low power", "id"),

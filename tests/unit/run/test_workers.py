@@ -16,36 +16,36 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.progress import Note
-from harness.run.workers import LEAVE_S, Died, Line, Started, Told, share
+from harness.run.workers import LEAVE_S, CaseStarted, WorkerDied, WorkerPipe, WorkerReport, share
 
 DEADLINE_S = 20.0
 
-Act = Callable[[Line, int], None]
+Act = Callable[[WorkerPipe, int], None]
 
 
 @contextmanager
-def shared(count: int, jobs: int, act: Act) -> Iterator[Iterator[Told]]:
+def shared(count: int, jobs: int, act: Act) -> Iterator[Iterator[WorkerReport]]:
     """What workers tell that ``act`` on each case, after the title ``pid``."""
 
-    def work(line: Line) -> None:
-        for index in line.cases():
-            line.case_started(str(os.getpid()))
-            act(line, index)
+    def work(pipe: WorkerPipe) -> None:
+        for index in pipe.cases():
+            pipe.case_started(str(os.getpid()))
+            act(pipe, index)
 
-    with closing(share(count, jobs, work, nullcontext)) as telling:
-        yield telling
+    with closing(share(count, jobs, work, nullcontext)) as stream:
+        yield stream
     with pytest.raises(ChildProcessError):  # there is none left
         os.waitpid(-1, os.WNOHANG)
 
 
-def pids(told: list[Told]) -> list[str]:
-    return [each.what.title for each in told if isinstance(each.what, Started)]
+def pids(report: list[WorkerReport]) -> list[str]:
+    return [each.what.title for each in report if isinstance(each.what, CaseStarted)]
 
 
 def meet(directory: Path, number: int) -> Act:
     """Be there, and wait until as many are."""
 
-    def act(line: Line, index: int) -> None:
+    def act(pipe: WorkerPipe, index: int) -> None:
         (directory / str(index)).touch()
         deadline = time.monotonic() + DEADLINE_S
         while len(list(directory.iterdir())) < number:
@@ -56,70 +56,70 @@ def meet(directory: Path, number: int) -> Act:
 
 
 def test_every_case_is_done_once() -> None:
-    with shared(20, 3, lambda line, index: line.emit(Note(str(index)))) as telling:
-        told = list(telling)
-    assert sorted(each.index for each in told if isinstance(each.what, Started)) == list(range(20))
-    assert all(each.what == Note(str(each.index)) for each in told if isinstance(each.what, Note))
+    with shared(20, 3, lambda pipe, index: pipe.emit(Note(str(index)))) as stream:
+        report = list(stream)
+    assert sorted(each.index for each in report if isinstance(each.what, CaseStarted)) == list(range(20))
+    assert all(each.what == Note(str(each.index)) for each in report if isinstance(each.what, Note))
 
 
 def test_as_many_are_at_work_at_once_as_there_are_jobs(tmp_path: Path) -> None:
-    with shared(3, 3, meet(tmp_path, 3)) as telling:
-        told = list(telling)
-    assert len(set(pids(told))) == 3
-    assert {each.slot for each in told} == {1, 2, 3}
+    with shared(3, 3, meet(tmp_path, 3)) as stream:
+        report = list(stream)
+    assert len(set(pids(report))) == 3
+    assert {each.slot for each in report} == {1, 2, 3}
 
 
 def test_there_are_no_more_workers_than_cases(tmp_path: Path) -> None:
-    with shared(2, 8, meet(tmp_path, 2)) as telling:
-        assert len(set(pids(list(telling)))) == 2
+    with shared(2, 8, meet(tmp_path, 2)) as stream:
+        assert len(set(pids(list(stream)))) == 2
 
 
 def test_one_that_dies_loses_its_case_and_is_replaced() -> None:
-    def act(line: Line, index: int) -> None:
+    def act(pipe: WorkerPipe, index: int) -> None:
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with shared(6, 2, act) as telling:
-        told = list(telling)
-    (died,) = [each for each in told if isinstance(each.what, Died)]
+    with shared(6, 2, act) as stream:
+        report = list(stream)
+    (died,) = [each for each in report if isinstance(each.what, WorkerDied)]
     assert (died.index, died.what.how) == (2, "killed by SIGKILL")
-    assert sorted(each.index for each in told if isinstance(each.what, Started)) == list(range(6))
+    assert sorted(each.index for each in report if isinstance(each.what, CaseStarted)) == list(range(6))
 
 
 def test_all_may_die() -> None:
-    with shared(4, 2, lambda line, index: os._exit(7)) as telling:
-        told = list(telling)
-    assert Counter(each.what.how for each in told if isinstance(each.what, Died)) == {"exit code 7": 4}
+    with shared(4, 2, lambda pipe, index: os._exit(7)) as stream:
+        report = list(stream)
+    assert Counter(each.what.how for each in report if isinstance(each.what, WorkerDied)) == {"exit code 7": 4}
 
 
 def test_one_that_dies_without_a_case_ends_the_run() -> None:
     with (
-        closing(share(4, 2, lambda line: os._exit(9), nullcontext)) as telling,
+        closing(share(4, 2, lambda pipe: os._exit(9), nullcontext)) as stream,
         pytest.raises(HarnessError, match="a process that runs cases is gone: exit code 9"),
     ):
-        list(telling)
+        list(stream)
 
 
 def test_a_failure_of_ours_in_a_worker_is_raised_here() -> None:
-    def act(line: Line, index: int) -> None:
+    def act(pipe: WorkerPipe, index: int) -> None:
         raise HarnessError("no room", hint="make room")
 
-    with shared(4, 2, act) as telling, pytest.raises(HarnessError, match="no room") as caught:
-        list(telling)
+    with shared(4, 2, act) as stream, pytest.raises(HarnessError, match="no room") as caught:
+        list(stream)
     assert caught.value.hint == "make room"
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_whoever_stops_listening_ends_them(stubborn: bool) -> None:
-    def act(line: Line, index: int) -> None:
+    def act(pipe: WorkerPipe, index: int) -> None:
         if stubborn:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        line.emit(Note("asleep"))
+        pipe.emit(Note("asleep"))
         time.sleep(DEADLINE_S)
 
-    with shared(2, 2, act) as telling:
-        for told in telling:
-            if told.what == Note("asleep"):
+    with shared(2, 2, act) as stream:
+        for report in stream:
+            if report.what == Note("asleep"):
                 break
         began = time.monotonic()
     took = time.monotonic() - began
@@ -130,12 +130,12 @@ PARENT = """
 import os, sys, time
 from contextlib import nullcontext
 from harness.run.workers import share
-def work(line):
-    for index in line.cases():
-        line.case_started(str(os.getpid()))
+def work(pipe):
+    for index in pipe.cases():
+        pipe.case_started(str(os.getpid()))
         time.sleep(60)
-for told in share(2, 2, work, nullcontext):
-    print(told.what.title, flush=True)
+for report in share(2, 2, work, nullcontext):
+    print(report.what.title, flush=True)
 """
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the pytest hooks, the fixtures and the parallel runner share through pytest's config."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn, Protocol
+
+import pytest
+from rich.console import Console
+
+from harness.errors import HarnessError
+from harness.progress import Event
+from harness.report.terminal import Terminal
+from harness.run import exit_codes
+from harness.run.case import Case
+from harness.run.options import Options, options_from_pytest
+from harness.run.run_record import Run
+from harness.verdict import CaseRecord
+
+OPTIONS = pytest.StashKey[Options]()
+RUN = pytest.StashKey[Run]()
+CASE = pytest.StashKey[Case]()
+TERMINAL = pytest.StashKey[Terminal]()
+REPORTER = pytest.StashKey["Reporter"]()
+ON_ERROR = pytest.StashKey[Callable[[HarnessError], None]]()
+
+
+class Reporter(Protocol):
+    """Receives a run's events: the terminal, or a worker's pipe."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def case_started(self, title: str) -> None: ...
+
+    def case_done(self, record: CaseRecord) -> None: ...
+
+
+def options_of(config: pytest.Config) -> Options:
+    """Return the run's options; plain pytest's are read from its command line."""
+    if OPTIONS not in config.stash:
+        config.stash[OPTIONS] = options_from_pytest(config)
+    return config.stash[OPTIONS]
+
+
+def terminal_of(config: pytest.Config) -> Terminal:
+    """Return the run's terminal; under plain pytest, one that writes lines between pytest's own."""
+    return config.stash.setdefault(TERMINAL, Terminal({}, Console(force_terminal=False, markup=False, highlight=False)))
+
+
+def reporter_of(config: pytest.Config) -> Reporter:
+    """Return the receiver of events in this process."""
+    return config.stash.get(REPORTER, None) or terminal_of(config)
+
+
+def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """Suspend the output capture of plain pytest."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    return manager.global_and_fixture_disabled() if manager else nullcontext()
+
+
+def end_run(config: pytest.Config, error: HarnessError) -> NoReturn:
+    """End the run before its first case.
+
+    ``vfio-harness run`` sets ``ON_ERROR`` and raises the error again. Under plain pytest it is printed here.
+    """
+    if ON_ERROR in config.stash:
+        config.stash[ON_ERROR](error)
+    else:
+        with uncaptured(config):
+            terminal_of(config).failure(error)
+    code = exit_codes.code_of_error(error) if options_of(config).bisect else error.exit_code
+    raise pytest.exit.Exception(str(error), returncode=code) from None

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The fixtures that cases take."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import pytest
+
+from harness.cases.must import must
+from harness.run.case import Case
+from harness.run.context import CASE, RUN
+from harness.run.judge import judge
+from harness.run.select import needed_capabilities
+from harness.session import Attachment, Importer, Nvme, Session
+from harness.verdict import NEEDS_FRESH_MACHINE
+from harness.witness import Watch
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A booted machine with its agent, and nothing open in it.
+
+    What the case leaves open is closed after it, and closing must succeed.
+    """
+    run = request.config.stash[RUN]
+    if reason := next(filter(None, map(run.setup.lacks, needed_capabilities(request.node))), ""):
+        pytest.skip(reason)
+    case: Case = request.node.stash[CASE]
+    session = run.session_for(case)
+    yield session
+    if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
+        must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
+        must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
+        case.left_clean = True
+
+
+@pytest.fixture
+def watch(request: pytest.FixtureRequest, session: Session) -> Watch:
+    """The witnesses' observations since the case began."""
+    found: Watch | None = request.node.stash[CASE].watch
+    assert found is not None, "session has set it"
+    return found
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The random seed of the case; its record names it."""
+    case: Case = request.node.stash[CASE]
+    seed = request.config.stash[RUN].setup.options.seed
+    assert seed is not None, "the command line draws one"
+    case.seed = seed
+    return seed
+
+
+@pytest.fixture
+def features(request: pytest.FixtureRequest) -> Mapping[str, bool]:
+    """The capabilities of the kernel under test; guest-images/kernel/requirements.yaml has the names."""
+    return request.config.stash[RUN].setup.kernel.features
+
+
+@pytest.fixture
+def nvme(session: Session) -> Nvme:
+    """The controller under test, open through its cdev and started."""
+    return session.open_nvme()
+
+
+@pytest.fixture
+def attach(session: Session) -> Callable[..., Attachment]:
+    """``Session.attach``; by default with the NIC under rxe, whose driver does not use the importer."""
+    return partial(session.attach, device_id=session.machine.config.with_role("roce")[0].id)
+
+
+@pytest.fixture
+def importer(request: pytest.FixtureRequest, session: Session) -> Importer:
+    """The importer of the case's parameter."""
+    return session.importer(request.param)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run: gives each case a session, judges it, and writes the run's record."""
+
+import os
+import platform
+import time
+from bisect import bisect
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness import __version__, paths
+from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
+from harness.report.record import RunDirectory
+from harness.report.text import summarise
+from harness.run.case import Case, Identity
+from harness.run.judge import judge
+from harness.run.known_issues import KnownIssues, catalogue
+from harness.run.options import Options
+from harness.run.session_pool import SessionPool
+from harness.run.setup import Setup
+from harness.session import Session, Stimuli
+from harness.verdict import (
+    NEEDS_FRESH_MACHINE,
+    CaseRecord,
+    HostRecord,
+    KernelRecord,
+    RunRecord,
+    Verdict,
+    exit_code,
+)
+from harness.vm import Qemu
+from harness.witness import Witnesses, prove
+
+MAX_BLIND_BOOTS = 2
+"""After so many boots in a row with a blind witness, the remaining cases fail without another boot."""
+
+
+class Run:
+    """The cases of one run, in this process and in its workers."""
+
+    def __init__(self, setup: Setup, directory: RunDirectory) -> None:
+        self.setup = setup
+        self.directory = directory
+        self.records: list[CaseRecord] = []
+        self._positions: list[int] = []
+        self._pool = SessionPool(setup, directory.path)
+        self._witnesses: tuple[Session, Witnesses] | None = None
+        self._blind: list[BlindWitness] = []
+        self._known = KnownIssues(catalogue(), setup.kernel.release, setup.machine.name)
+        self._began = time.monotonic()
+
+    def warm(self) -> None:
+        """Boot the machine ahead of the first case."""
+        self._pool.warm()
+
+    def session_for(self, case: Case) -> Session:
+        """Return a live session with nothing open in it, and start the witnesses of ``case``.
+
+        Raises what a boot raises, and BlindWitness if a witness does not see.
+        """
+        if len(self._blind) == MAX_BLIND_BOOTS:
+            raise self._blind[-1]
+        session = self._pool.get()
+        if self._witnesses is None or self._witnesses[0] is not session:
+            self._witnesses = session, self._proven_witnesses(session)
+        case.began = time.monotonic()  # the time of a boot and of the witnesses' self-checks is not the case's
+        case.watch = self._witnesses[1].watch()
+        case.ran_in = session.machine.trace_path.parent.name
+        session.agent.on_call = case.on_call
+        return session
+
+    def _proven_witnesses(self, session: Session) -> Witnesses:
+        """Return the witnesses of a session just booted. Raises BlindWitness if one does not see."""
+        witnesses = Witnesses(session.machine)
+        try:
+            prove(witnesses, session.machine, Stimuli(session))
+        except BlindWitness as blind:
+            self._blind.append(blind)
+            raise
+        self._blind.clear()
+        return witnesses
+
+    def conclude(self, case: Case) -> CaseRecord:
+        """Judge a case that has ended.
+
+        Discards its machine after SPLAT, HANG, CRASH or ERROR, and if the case left something open.
+        """
+        observed = case.watch.collect() if case.watch else None
+        if observed and observed.invalid:
+            case.raised.append(HarnessError(observed.invalid))
+        judgement = judge(case.raised, [splat.title for splat in observed.splats] if observed else [])
+        ruling = self._known.rule(case.identity.id, judgement)
+        evidence = [*case.calls, *(observed.evidence if observed else ()), *case.notes()]
+        record = CaseRecord(
+            **vars(case.identity),
+            verdict=ruling.judgement.verdict,
+            reason=ruling.judgement.reason,
+            known_issue=ruling.issue,
+            duration_s=round(case.elapsed(), 3),
+            seed=case.seed,
+            ran_in=case.ran_in,
+            evidence=sorted(evidence, key=lambda item: item.t),
+        )
+        if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
+            self._pool.discard()
+        return record
+
+    def add(self, record: CaseRecord, position: int | None = None) -> None:
+        """Keep a record. The run's record is sorted by ``position``; None is the end."""
+        position = len(self.records) if position is None else position
+        index = bisect(self._positions, position)
+        self._positions.insert(index, position)
+        self.records.insert(index, record)
+
+    @property
+    def stops(self) -> bool:
+        """Whether ``--fail-fast`` ends the run here."""
+        return self.setup.options.fail_fast and exit_code([record.verdict for record in self.records]) != 0
+
+    def close(self) -> None:
+        """End the machine."""
+        self._pool.discard()
+
+    def sweep(self) -> None:
+        """Remove the drives of machines whose worker was killed."""
+        for drive in self.directory.path.glob("machine-*/*.img"):
+            drive.unlink(missing_ok=True)
+
+    def save(self) -> RunRecord:
+        """Write the run's record, in all its forms, into its directory."""
+        setup, kernel = self.setup, self.setup.kernel
+        record = RunRecord(
+            run_id=self.directory.run_id,
+            started=self.directory.started,
+            duration_s=round(time.monotonic() - self._began, 3),
+            harness=__version__,
+            host=HostRecord(
+                qemu=setup.qemu.banner.removeprefix("QEMU emulator version "),
+                accel=setup.accel.name,
+                accel_reason=setup.accel.reason,
+                cpu=host_cpu(),
+            ),
+            kernel=KernelRecord(
+                release=kernel.release,
+                origin=kernel.origin,
+                config_hash=kernel.config_hash,
+                patches=list(kernel.patches),
+                features=dict(kernel.features),
+            ),
+            machine=setup.machine.name,
+            summary=summarise(self.records),
+            cases=self.records,
+        )
+        self.directory.write(record, setup.options.make_variables())
+        return record
+
+
+def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacksFeature) -> Path:
+    """Write the record of a run whose kernel lacks the export: no machine boots, every case is SKIP.
+
+    Returns the run's directory.
+    """
+    directory = RunDirectory(paths.results_dir())
+    skipped = [CaseRecord(**vars(case), verdict=Verdict.SKIP, reason=str(error), duration_s=0.0) for case in cases]
+    record = RunRecord(
+        run_id=directory.run_id,
+        started=directory.started,
+        duration_s=0.0,
+        harness=__version__,
+        host=HostRecord(
+            qemu=Qemu.probe(options.qemu).banner.removeprefix("QEMU emulator version "),
+            accel="none",
+            accel_reason="no machine was booted",
+            cpu=host_cpu(),
+        ),
+        kernel=KernelRecord(
+            release="not built", origin=error.origin, config_hash="", features={"dmabuf_export": False}
+        ),
+        machine=options.machine,
+        summary=summarise(skipped),
+        cases=skipped,
+    )
+    directory.write(record, options.make_variables())
+    return directory.path
+
+
+def host_cpu() -> str:
+    """Name the host's processors, as /proc/cpuinfo does."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return f"{os.cpu_count()} x {value.strip()}"
+    return platform.machine()

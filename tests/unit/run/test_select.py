@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The selection of cases: suite, machine, focus, the order with a mutation, and what is refused."""
+
+import pytest
+
+from harness.bugs import load_bug
+from harness.errors import UsageError
+from harness.run.options import Options
+from harness.run.select import Candidate, select
+
+ORDINARY = Candidate("test_doorbell::test_a", covers=frozenset({"importers.live", "importers"}))
+STRESS = Candidate("test_stress::test_b", covers=frozenset({"lifecycle.reset", "lifecycle"}))
+FOR_AER = Candidate("test_revoke::test_c[aer]", machines=("aer",))
+FOR_TWO = Candidate("test_domains::test_d", machines=("switch", "virtio-iommu"))
+ALL = [ORDINARY, STRESS, FOR_AER, FOR_TWO]
+
+
+def chosen(options: Options, *candidates: Candidate) -> list[Candidate]:
+    cases = candidates or ALL
+    return [cases[index] for index in select(cases, options)]
+
+
+def test_a_run_has_the_cases_of_its_suite() -> None:
+    assert chosen(Options()) == [ORDINARY]
+    assert chosen(Options(suite="stress")) == [STRESS]
+
+
+def test_a_case_that_names_machines_runs_on_them_only() -> None:
+    assert chosen(Options(machine="aer")) == [ORDINARY, FOR_AER]
+    assert chosen(Options(machine="virtio-iommu")) == [ORDINARY, FOR_TWO]
+    assert chosen(Options(machine="/elsewhere/aer.yaml")) == [ORDINARY, FOR_AER], "a file counts by its name"
+
+
+def test_focus_keeps_the_rows_of_the_machine_and_the_cases_that_name_it() -> None:
+    other = Candidate("test_uapi::test_e", covers=frozenset({"uapi.bounds", "uapi"}))
+    assert chosen(Options(machine="virtio-iommu", focus=True), ORDINARY, other, FOR_TWO) == [ORDINARY, FOR_TWO]
+    assert chosen(Options(focus=True), ORDINARY, other) == [ORDINARY, other], "no focus: everything"
+
+
+def test_the_cases_that_should_show_a_mutation_come_first() -> None:
+    entry = load_bug("flags-unchecked")
+    shows = Candidate(entry.expects.cases[0].replace("*", "x"))
+    assert chosen(Options(mutation=entry.id), ORDINARY, shows) == [shows, ORDINARY]
+    assert chosen(Options(), ORDINARY, shows) == [ORDINARY, shows]
+    assert chosen(Options(mutation="no-such-bug"), ORDINARY, shows) == [ORDINARY, shows], "Setup.prepare refuses it"
+
+
+@pytest.mark.parametrize(
+    ("options", "candidates", "complaint"),
+    [
+        (Options(suite="stres"), ALL, "no suite 'stres' .*did you mean 'stress'"),
+        (Options(), [STRESS], "no such case is in the suite default, but in stress: choose with --suite"),
+        (
+            Options(),
+            [FOR_AER, FOR_TWO],
+            "no such case is for intel-iommu, but for aer, switch, virtio-iommu: choose with --machine",
+        ),
+        (
+            Options(machine="virtio-iommu", focus=True),
+            [Candidate("test_uapi::test_e", covers=frozenset({"uapi.bounds"}))],
+            "no such case is in the focus of virtio-iommu, .*: leave --focus out",
+        ),
+        (Options(machine="intel-immu", focus=True), ALL, "did you mean 'intel-iommu'"),
+    ],
+)
+def test_a_selection_that_leaves_nothing_is_refused(
+    options: Options, candidates: list[Candidate], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        select(candidates, options)
