@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the host sees of a guest, without asking it: doorbells, DMA faults, kernel complaints, QEMU's warnings."""
+"""Observe a guest from the host: doorbells, DMA faults, kernel complaints, QEMU's warnings."""
 
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults

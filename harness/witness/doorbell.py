@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""NVMe doorbells as QEMU's device model sees them: the host's proof that a write did, or did not, reach the device.
+"""Read NVMe doorbells from QEMU's trace: the host's proof that a write did, or did not, reach the device.
 
-Rejected writes (no such queue, value beyond the queue, not 32-bit aligned) count too: a stray write must not be
-missed because the controller ignored it. No trace line names its controller: with several, use queue ids or values
-of their own.
+Writes that the controller rejects count too: no such queue, a value beyond the queue, or not 32-bit aligned. A stray
+write must not be missed because the controller ignored it. A trace line does not name its controller, so cases with
+several controllers need distinct queue ids or values.
 """
 
 import re
@@ -14,32 +14,31 @@ from typing import Literal
 from harness.witness.machine import Machine
 from harness.witness.tracelog import TraceLine, TraceLog
 
-DOORBELLS = 0x1000  # their offset in BAR0, NVM Express Base Specification, 3.1.2
+DOORBELLS = 0x1000  # offset in BAR0, NVM Express Base Specification, 3.1.2
 
 Queue = Literal["sq", "cq"]
 
 
 @dataclass(frozen=True)
 class Doorbell:
-    """One write to a doorbell register.
-
-    ``value`` is the new tail or head, None where QEMU does not say. ``accepted`` is False if the controller ignored it.
-    ``time`` (Unix time, None where QEMU writes none) does not count in comparisons.
-    """
+    """One write to a doorbell register."""
 
     queue: Queue
     qid: int
     value: int | None
+    """The new tail or head; None where QEMU does not say."""
     accepted: bool = True
+    """False if the controller ignored the write."""
     time: float | None = field(default=None, compare=False)
+    """Unix time in seconds; None where QEMU writes none. Comparisons ignore it."""
 
     def __str__(self) -> str:
-        """As QEMU would say it."""
+        """Return one line for the evidence, in QEMU's words."""
         value = "?" if self.value is None else self.value
         return f"{self.queue} {self.qid} doorbell = {value}{'' if self.accepted else ' (ignored by the controller)'}"
 
 
-# QEMU hw/nvme/trace-events, 7.2 to 10.0; the invalid_sqtail line calls its value new_head.
+# QEMU hw/nvme/trace-events, 7.2 to 11.1; the invalid_sqtail line calls its value new_head.
 _EVENTS: dict[str, tuple[Queue | None, bool, re.Pattern[str]]] = {
     "pci_nvme_mmio_doorbell_sq": ("sq", True, re.compile(r"sqid (?P<qid>\d+) new_tail (?P<value>\d+)")),
     "pci_nvme_mmio_doorbell_cq": ("cq", True, re.compile(r"cqid (?P<qid>\d+) new_head (?P<value>\d+)")),
@@ -52,7 +51,7 @@ _EVENTS: dict[str, tuple[Queue | None, bool, re.Pattern[str]]] = {
 
 
 def parse_doorbells(lines: Iterable[TraceLine]) -> Iterator[Doorbell]:
-    """The doorbells among ``lines``, in order."""
+    """Yield the doorbells among ``lines``, in order."""
     for line in lines:
         if line.event not in _EVENTS:
             continue
@@ -70,21 +69,21 @@ def parse_doorbells(lines: Iterable[TraceLine]) -> Iterator[Doorbell]:
 
 
 class DoorbellTrace:
-    """The machine's doorbells, all controllers together. Make it after boot: SeaBIOS rings hundreds."""
+    """The doorbells of all controllers of a machine. Create it after boot, because SeaBIOS rings hundreds."""
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
         self._log.enable(_EVENTS)
 
     def mark(self) -> int:
-        """Where to look from."""
+        """Return the trace's present end."""
         return self._log.mark()
 
     def since(self, mark: int) -> list[Doorbell]:
-        """Every doorbell rung between ``mark`` and this call."""
+        """Return every doorbell rung between ``mark`` and this call."""
         self._log.settle()
         return self.recorded(mark)
 
     def recorded(self, mark: int) -> list[Doorbell]:
-        """As ``since``, without asking QEMU to finish first: for a machine that is lost."""
+        """Return what the file has after ``mark``, without waiting for QEMU: for a machine that is lost."""
         return list(parse_doorbells(self._log.since(mark, _EVENTS)))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""DMA faults: by QEMU's IOMMU model (never rate limited) and, to corroborate, by the guest's log (rate limited)."""
+"""Read DMA faults from the trace of QEMU's IOMMU model, and from the guest's log to corroborate.
+
+QEMU's trace has every fault. The guest's log is rate limited.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -16,29 +19,28 @@ AMD_F_WRITE = 1 << 5  # AMD I/O Virtualization Technology Specification, IO_PAGE
 
 @dataclass(frozen=True)
 class DmaFault:
-    """One access that the IOMMU refused. QEMU splits a DMA into several; the guest logs the page, and not all of them.
-
-    ``device`` is ``dddd:bb:dd.f``, with the bus numbers the guest assigned; ``device`` and ``write`` are None where the
-    witness does not say. ``reason`` is the IOMMU's own number. ``time`` (Unix time, or None) does not count in
-    comparisons.
-    """
+    """One access that the IOMMU refused. QEMU splits a DMA into several; the guest logs some of them, by page."""
 
     device: str | None
+    """``dddd:bb:dd.f``, with the bus numbers that the guest assigned; None where the witness does not say."""
     address: int
     write: bool | None
+    """None where the witness does not say."""
     reason: int | None
+    """The IOMMU's own number."""
     witness: Literal["qemu", "guest"]
     time: float | None = field(default=None, compare=False)
+    """Unix time in seconds, or None. Comparisons ignore it."""
 
     def __str__(self) -> str:
-        """One line for the evidence."""
+        """Return one line for the evidence."""
         access = {True: "DMA write", False: "DMA read", None: "DMA"}[self.write]
         reason = "" if self.reason is None else f", reason {self.reason:#x}"
         return f"{access} by {self.device or 'a device'} to {self.address:#x} refused{reason}"
 
 
 def bdf(source_id: int) -> str:
-    """A PCI requester id as ``0000:bb:dd.f``."""
+    """Format a PCI requester id as ``0000:bb:dd.f``."""
     return f"0000:{source_id >> 8 & 0xFF:02x}:{source_id >> 3 & 0x1F:02x}.{source_id & 7}"
 
 
@@ -54,7 +56,7 @@ def _virtio(match: re.Match[str], time: float | None) -> DmaFault:
 
 
 def _direction(flags: int) -> bool | None:
-    """virtio-iommu tells read from write only where a mapping exists and forbids the access."""
+    """virtio-iommu distinguishes read from write only where a mapping exists and forbids the access."""
     return bool(flags & VIRTIO_F_WRITE) if flags & (VIRTIO_F_READ | VIRTIO_F_WRITE) else None
 
 
@@ -62,7 +64,7 @@ def _amdvi(match: re.Match[str], time: float | None) -> DmaFault:
     return DmaFault(f"0000:{match['device']}", int(match["addr"], 16), None, None, "qemu", time)
 
 
-# QEMU hw/i386/trace-events and hw/virtio/trace-events, 7.2 to 10.0.
+# QEMU hw/i386/trace-events and hw/virtio/trace-events, 7.2 to 11.1.
 _EVENTS = {
     "vtd_dmar_fault": (
         re.compile(r"sid 0x(?P<sid>[0-9a-f]+) fault (?P<reason>\d+) addr 0x(?P<addr>[0-9a-f]+) write (?P<write>[01])"),
@@ -75,7 +77,7 @@ _EVENTS = {
         ),
         _virtio,
     ),
-    # Where a DMA finds no mapping, amd-iommu reports no fault: its translation is 0.
+    # amd-iommu reports no fault for a DMA without a mapping; it translates the address to 0.
     "amdvi_translation_result": (
         re.compile(r"devid: (?P<device>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) gpa 0x(?P<addr>[0-9a-f]+) hpa 0x0"),
         _amdvi,
@@ -102,7 +104,7 @@ _MAX_LINE = 512
 
 
 def parse_trace(lines: Iterable[TraceLine]) -> Iterator[DmaFault]:
-    """The faults among QEMU's trace lines, in order."""
+    """Yield the faults among QEMU's trace lines, in order."""
     for line in lines:
         if line.event in _EVENTS:
             pattern, make = _EVENTS[line.event]
@@ -111,7 +113,7 @@ def parse_trace(lines: Iterable[TraceLine]) -> Iterator[DmaFault]:
 
 
 def parse_console(text: str) -> Iterator[DmaFault]:
-    """The faults the guest kernel logged, in order; ``text`` is untrusted."""
+    """Yield the faults that the guest kernel logged, in order. ``text`` is untrusted."""
     for line in text.splitlines():
         for pattern in _GUEST:
             if match := pattern.search(line[:_MAX_LINE]):
@@ -132,14 +134,14 @@ def _guest_fault(found: dict[str, str | None]) -> DmaFault:
 
 
 class Mark(NamedTuple):
-    """Where to look from: byte offsets into the trace and the console."""
+    """Byte offsets into the trace and the console."""
 
     trace: int
     console: int
 
 
 class IommuFaults:
-    """The DMA that the machine's IOMMU refused."""
+    """The DMA accesses that a machine's IOMMU refused."""
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
@@ -147,18 +149,18 @@ class IommuFaults:
         self._log.enable(_EVENTS)
 
     def mark(self) -> Mark:
-        """Where to look from."""
+        """Return the present end of trace and console."""
         return Mark(self._log.mark(), self._console.mark())
 
     def since(self, mark: Mark) -> list[DmaFault]:
-        """Every fault between ``mark`` and this call, as QEMU's IOMMU model reported it."""
+        """Return every fault between ``mark`` and this call, as QEMU's IOMMU model reported it."""
         self._log.settle()
         return self.recorded(mark)
 
     def recorded(self, mark: Mark) -> list[DmaFault]:
-        """As ``since``, without asking QEMU to finish first: for a machine that is lost."""
+        """Return what the file has after ``mark``, without waiting for QEMU: for a machine that is lost."""
         return list(parse_trace(self._log.since(mark.trace, _EVENTS)))
 
     def logged(self, mark: Mark) -> list[DmaFault]:
-        """What the guest kernel has logged so far: late, rate limited, so never required."""
+        """Return what the guest kernel has logged so far. No verdict may require it: it is late and rate limited."""
         return list(parse_console(self._console.since(mark.console, CONSOLE_LIMIT)))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel maps, and as what, told by an IOMMU that is asked to: virtio-iommu. Page tables in memory tell no one,
-and those of VT-d's second stage do not hold the type of memory."""
+"""Read what a kernel maps, and as which type of memory, from the requests that a virtio-iommu receives.
+
+Other IOMMUs read page tables in memory, which QEMU does not trace. VT-d's second stage does not hold the type.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +12,9 @@ from harness.witness.machine import Machine
 from harness.witness.tracelog import TraceLog
 
 F_MMIO = 1 << 2
-"""include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_MAP_F_MMIO: what the kernel makes of IOMMU_MMIO."""
+"""include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_MAP_F_MMIO. The kernel sets it for IOMMU_MMIO."""
 
-# QEMU hw/virtio/trace-events, 7.2 to 10.0.
+# QEMU hw/virtio/trace-events, 7.2 to 11.1.
 _EVENT = "virtio_iommu_map"
 _MAP = re.compile(
     r"domain=(?P<domain>\d+) virt_start=0x(?P<iova>[0-9a-f]+) virt_end=0x(?P<last>[0-9a-f]+)"
@@ -22,22 +24,23 @@ _MAP = re.compile(
 
 @dataclass(frozen=True)
 class IommuMap:
-    """``length`` bytes at physical address ``phys``, mapped at ``iova`` of a domain, which the IOMMU numbers."""
+    """One map request: ``length`` bytes at physical address ``phys``, at ``iova``."""
 
     domain: int
+    """The number that the kernel gave the domain."""
     iova: int
     phys: int
     length: int
     mmio: bool
 
     def __str__(self) -> str:
-        """One line for the evidence."""
+        """Return one line for the evidence."""
         kind = "MMIO" if self.mmio else "memory"
         return f"domain {self.domain}: {self.length:#x} bytes at {self.phys:#x} mapped as {kind} at {self.iova:#x}"
 
 
 def parse(arguments: str) -> IommuMap | None:
-    """A map request, from the arguments of its trace event."""
+    """Parse the arguments of a map request's trace event; None if they are something else."""
     found = _MAP.match(arguments)
     if found is None:
         return None
@@ -46,7 +49,7 @@ def parse(arguments: str) -> IommuMap | None:
 
 
 class IommuMaps:
-    """The maps that the kernel asked a virtio-iommu for; none on other machines."""
+    """The map requests that a virtio-iommu received. Other machines have none."""
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
@@ -55,7 +58,10 @@ class IommuMaps:
         self._proven = False
 
     def since(self, mark: int, phys: int, length: int) -> list[IommuMap]:
-        """Every map of these physical addresses, or of a part of them, since a mark of the trace."""
+        """Return every map of any of these physical addresses since a mark of the trace.
+
+        Raises BlindWitness if the trace has shown no map at all since boot.
+        """
         self._log.settle()
         self._prove()
         maps = (parse(line.arguments) for line in self._log.since(mark, [_EVENT]))

@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the witnesses need of a running machine: its QMP, its console, its trace file and its stderr."""
+"""Declare what the witnesses use of a running machine: QMP, console, trace file and stderr."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 CONSOLE_LIMIT = 4 << 20
-"""How many bytes of console one case may fill before its middle goes unread."""
+"""Bytes of console that are read for one case; of more, the middle is skipped."""
 
 
 class Qmp(Protocol):
     """QEMU's monitor."""
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = ...) -> Any:
-        """The command's ``return`` value; ``timeout`` in seconds."""
+        """Return the command's ``return`` value. ``timeout`` is in seconds."""
 
 
 class Console(Protocol):
-    """The guest's serial console, as recorded."""
+    """The recording of the guest's serial console."""
 
     def mark(self) -> int:
-        """Where the console ends now, in bytes."""
+        """Return the console's present length in bytes."""
 
     def since(self, mark: int, limit: int = ...) -> str:
-        """What was printed after ``mark``, control characters escaped; of more than ``limit`` bytes, both ends."""
+        """Return what was printed after ``mark``, with control characters escaped.
+
+        Of more than ``limit`` bytes, it returns both ends.
+        """
 
 
 class Event(Protocol):
@@ -42,7 +45,7 @@ class Events(Protocol):
 
 
 class Machine(Protocol):
-    """A started machine, or what is left of one."""
+    """A started machine. It may have ended."""
 
     @property
     def qmp(self) -> Qmp:
@@ -50,7 +53,7 @@ class Machine(Protocol):
 
     @property
     def console(self) -> Console:
-        """Readable also after the machine's end."""
+        """It stays readable after the machine's end."""
 
     @property
     def events(self) -> Events:
@@ -73,4 +76,4 @@ class Machine(Protocol):
         """What ended the machine, if it has ended."""
 
     def stderr_tail(self) -> str:
-        """The end of QEMU's stderr."""
+        """Return the end of QEMU's stderr."""

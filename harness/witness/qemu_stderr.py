@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What QEMU says on stderr: some of it means that a case proves nothing."""
+"""Read QEMU's stderr. Some warnings mean that a case proves nothing."""
 
 import re
 from dataclasses import dataclass
@@ -10,24 +10,25 @@ MAX_LINES = 64
 
 @dataclass(frozen=True)
 class Warned:
-    """One line. ``invalidates`` says why the case can no longer be judged (verdict ERROR); None for a mere remark."""
+    """One line of QEMU's stderr."""
 
     text: str
     invalidates: str | None = None
+    """Why the case cannot be judged (verdict ERROR); None for a mere remark."""
 
 
-# QEMU 7.2 to 10.0. Both kinds are printed once per QEMU process only: after them the machine must not be used again.
+# QEMU 7.2 to 11.1. QEMU prints each kind once per process, so the machine must not be used again after one.
 _INVALIDATING = (
     (
         re.compile(r"Blocked re-entrant IO"),
-        "QEMU dropped DMA into a device that was itself handling an access: the write had no chance to arrive",
+        "QEMU dropped a DMA into a device that was itself handling an access, so the write could not arrive",
     ),
     (re.compile(r"Assertion [`'].{1,300} failed|: assertion failed"), "QEMU's own assertion failed"),
 )
 
 
 def parse_stderr(text: str) -> list[Warned]:
-    """The last ``MAX_LINES`` lines of ``text``, judged."""
+    """Parse the last ``MAX_LINES`` lines of ``text``."""
     return [_judge(line[:MAX_LINE]) for line in text.splitlines()[-MAX_LINES:] if line.strip()]
 
 
@@ -36,10 +37,10 @@ def _judge(line: str) -> Warned:
 
 
 def added(before: str, after: str) -> str:
-    """What ``after`` has that ``before`` had not, both being the tail of one growing file."""
+    """Return what ``after`` has beyond ``before``. Both are tails of one growing file."""
     if after.startswith(before):
         return after[len(before) :]
-    # The tail has moved on: its beginning is somewhere in ``before``.
+    # The tail has moved on, so it begins somewhere inside ``before``.
     for length in range(min(len(before), len(after)), 0, -1):
         if before.endswith(after[:length]):
             return after[length:]

@@ -122,7 +122,7 @@ def _doorbells(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> st
     stimuli.ring([write for write, _ in RINGS])
     seen = witnesses.doorbells.since(mark)
     missing = [str(doorbell) for _, doorbell in RINGS if doorbell not in seen]
-    return f"the guest's CPU rang {len(RINGS)} doorbells; not seen: {', '.join(missing)}" if missing else ""
+    return f"the guest's CPU wrote {len(RINGS)} doorbells; not seen: {', '.join(missing)}" if missing else ""
 
 
 def _faults(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds the kernel's complaints in a console log: pure functions over untrusted text, bounded in time and size."""
+"""Find the kernel's complaints in a console log. Pure functions over untrusted text, bounded in time and size."""
 
 import itertools
 import re
@@ -23,13 +23,15 @@ _NUMBERS = re.compile(r"\b(?:0x)?[0-9a-f]*\d[0-9a-f]*\b")
 
 @dataclass(frozen=True)
 class Splat:
-    """One complaint. ``title`` is one line a maintainer knows it by; ``text`` the whole report, at most 200 lines;
-    ``fingerprint`` is the same on another run: the title without numbers, and the functions on top."""
+    """One complaint of the kernel."""
 
     kind: str
     title: str
+    """One line by which a maintainer recognises it."""
     text: str
+    """The whole report, at most 200 lines."""
     fingerprint: str
+    """Equal in every run: the title without numbers, and the innermost functions."""
 
 
 def find_splats(console: str) -> list[Splat]:
@@ -62,7 +64,7 @@ def _splats(lines: list[str]) -> Iterator[Splat]:
 
 
 def _first_line(lines: list[str], at: int) -> tuple[Format, re.Match[str]] | None:
-    """The row whose report begins at line ``at``."""
+    """Return the format whose report begins at line ``at``, if any does."""
     if at and RULE.match(lines[at - 1]) and (match := LOCKDEP.first.match(lines[at])):
         return LOCKDEP, match
     for form in FORMATS:
@@ -72,7 +74,7 @@ def _first_line(lines: list[str], at: int) -> tuple[Format, re.Match[str]] | Non
 
 
 def _end(lines: list[str], start: int, form: Format) -> int:
-    """The index after the report's last line."""
+    """Return the index after the report's last line."""
     limit = min(len(lines), start + form.max_lines)
     for at in range(start + 1, limit):
         if CUT_HERE.match(lines[at]):
@@ -88,7 +90,7 @@ def _end(lines: list[str], start: int, form: Format) -> int:
 
 
 def _message(lines: list[str], start: int) -> list[str]:
-    """WARN's own message: the lines between "cut here" and the report's first line."""
+    """Return WARN's own message: the lines between "cut here" and the report's first line."""
     for at in range(start - 1, max(-1, start - 2 - MAX_MESSAGE_LINES), -1):
         if CUT_HERE.match(lines[at]):
             return lines[at + 1 : start]
@@ -96,7 +98,7 @@ def _message(lines: list[str], start: int) -> list[str]:
 
 
 def _frames(lines: list[str]) -> Iterator[str]:
-    """The functions of the report's first call trace, innermost first; frames marked unreliable ("?") left out."""
+    """Yield the functions of the report's first call trace, innermost first, without frames marked unreliable ("?")."""
     trace = itertools.dropwhile(lambda line: not _CALL_TRACE.match(line), lines)
     for line in itertools.takewhile(lambda line: line.startswith(" "), itertools.islice(trace, 1, None)):
         if match := _FRAME.match(line):
@@ -104,7 +106,7 @@ def _frames(lines: list[str]) -> Iterator[str]:
 
 
 def _named(form: Format, match: re.Match[str], message: list[str]) -> tuple[str, str, dict[str, str | None]]:
-    """Kind, title template and its fields: WARN's own message, where it is a known one, says more than WARN."""
+    """Return kind, title template and fields. A known message of a WARN decides them, as it says more than WARN."""
     fields = match.groupdict()
     for kind, pattern, title in MESSAGES:
         if found := next((hit for line in message if (hit := pattern.match(line))), None):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How the kernel complains: one row per form of report, in the kernel's own words (Linux 6.1 to 7.3).
+"""List the forms of the kernel's reports, one row each, in the kernel's own words (Linux 6.1 to 7.3).
 
-Every pattern is matched at the start of one line, shortened to ``MAX_LINE`` characters, without nested repetition: the
-text is the guest's.
+Patterns match at the start of a line that is cut to ``MAX_LINE`` characters. They contain no nested repetition, because
+the text comes from the guest.
 """
 
 import re
@@ -16,20 +16,22 @@ _SYMBOL = r"(?P<function>[\w.]+)\+0x"
 
 @dataclass(frozen=True)
 class Format:
-    """``first`` begins a report, ``last`` ends it (included), ``after`` may follow it.
-
-    ``title`` is filled from ``first``'s groups, ``{culprit}`` being the function to look at: ``first``'s ``function``,
-    else that of the RIP line, else the first frame of the trace that is not plumbing. ``absorbs``: kinds that are part
-    of this report rather than reports of their own. ``max_lines`` ends a report whose end was never printed.
-    """
+    """One form of report."""
 
     kind: str
     first: re.Pattern[str]
+    """Its first line."""
     title: str
+    """A template, filled from the groups of ``first``. ``{culprit}`` is the function to look at: the group
+    ``function``, or that of the RIP line, or the first frame of the trace that is not plumbing."""
     last: re.Pattern[str]
+    """Its last line, which is part of it."""
     after: re.Pattern[str] | None = None
+    """A line that may follow the last one, and is part of it."""
     absorbs: frozenset[str] = frozenset()
+    """Kinds that are part of this report when they appear inside it."""
     max_lines: int = 200
+    """Where a report ends whose last line was never printed."""
 
 
 _END_TRACE = re.compile(r"---\[ end trace")
@@ -38,7 +40,7 @@ _END_KASAN = re.compile(r"={60,}$")
 _END_PANIC = re.compile(r"---\[ end Kernel panic|Rebooting in ")
 _OOPS = frozenset({"oops", "gpf"})
 
-# Order matters: the first row that matches a line names its kind.
+# Order matters: the first row that matches a line decides its kind.
 FORMATS = (
     Format("warning", re.compile(rf"WARNING: {_AT} at {_SYMBOL}"), "WARNING in {culprit} at {where}", _END_TRACE),
     # Without CONFIG_DEBUG_BUGVERBOSE there is no file and line.
@@ -140,7 +142,7 @@ FORMATS = (
     ),
     Format(
         "panic",
-        # Not of a guest that has run out of memory: harness/vm/exit_cause.py says what that is.
+        # A guest out of memory is excluded: harness/vm/exit_cause.py makes that an ERROR.
         re.compile(r"Kernel panic - not syncing: (?!System is deadlocked on memory)(?P<what>.{1,160})"),
         "panic: {what}",
         _END_PANIC,
@@ -149,7 +151,7 @@ FORMATS = (
     Format("other", re.compile(r"BUG: (?P<what>.{1,120})"), "BUG: {what}", _END_STACK, max_lines=60),
 )
 
-# lockdep frames every one of its twenty reports by a rule: "=====", then "WARNING: what" or "[ BUG: what ]".
+# lockdep begins each of its twenty reports with a rule, "=====", then "WARNING: what" or "[ BUG: what ]".
 RULE = re.compile(r"={20,}$")
 LOCKDEP = Format(
     "lockdep",
@@ -158,7 +160,7 @@ LOCKDEP = Format(
     _END_STACK,
 )
 
-# What stands between "cut here" and "WARNING:" tells several reports that all come as a WARN apart.
+# Several reports come as a WARN. The message between "cut here" and "WARNING:" distinguishes them.
 CUT_HERE = re.compile(r"-{12}\[ cut here \]-{12}")
 MESSAGES = (
     ("refcount", re.compile(r"refcount_t: (?P<what>.{1,80}?)\.?$"), "refcount_t: {what} in {culprit}"),
@@ -167,7 +169,7 @@ MESSAGES = (
     ("odebug", re.compile(r"ODEBUG: (?P<what>[^:]{1,60})"), "ODEBUG: {what} in {culprit}"),
 )
 
-# Frames that report, sleep or lock for somebody else: the next frame up is the one to look at.
+# Frames that report, sleep or lock on behalf of their caller: the next frame up is the one to look at.
 _PLUMBING_PREFIXES = (
     *("dump_stack", "print_", "report_", "warn", "panic", "vpanic", "err_printk"),
     *(

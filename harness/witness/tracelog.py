@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's own trace, written by its ``log`` backend to the ``-D`` file and switched over QMP.
+"""Read QEMU's own trace, which its ``log`` backend writes to the ``-D`` file, and switch events on over QMP.
 
-Why a read is complete: the ``log`` backend writes an event's line, and flushes it, in the thread that handles the
-access and before the access returns (QEMU util/log.c, ``qemu_log_unlock``). Device models run under QEMU's big lock,
-and so do QMP commands: once a QMP command has returned, no access that began before it is still unwritten.
+Why a read is complete: the ``log`` backend writes and flushes an event's line in the thread that handles the access,
+before the access returns (QEMU util/log.c, ``qemu_log_unlock``). Device models and QMP commands both run under QEMU's
+big lock. So once a QMP command has returned, every access that began before it is in the file.
 """
 
 import itertools
@@ -54,7 +54,7 @@ def _time(match: re.Match[str]) -> float | None:
 
 
 def read_lines(path: Path, mark: int, events: Collection[str]) -> Iterator[TraceLine]:
-    """The complete lines after byte ``mark`` that belong to ``events``; nothing if there is no file yet."""
+    """Yield the complete lines after byte ``mark`` that belong to ``events``; none if there is no file yet."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -70,13 +70,13 @@ def read_lines(path: Path, mark: int, events: Collection[str]) -> Iterator[Trace
 
 
 class TraceLog:
-    """Switches events on, and reads them from a mark."""
+    """Switches events on, and reads them after a mark."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
     def enable(self, events: Collection[str]) -> None:
-        """Switch ``events`` on. HarnessError if this QEMU has not got one: a witness must never be blind unnoticed."""
+        """Switch ``events`` on. Raises HarnessError if this QEMU lacks one, for the witness would be blind."""
         for event in events:
             self._machine.qmp.execute(
                 "trace-event-set-state",
@@ -87,13 +87,14 @@ class TraceLog:
             if [state["state"] for state in states] != ["enabled"]:
                 raise HarnessError(
                     f"this QEMU cannot trace {event}, so the host could not see what devices do",
-                    hint="use a QEMU built with the trace backend 'log', as Debian's is; `-trace help` lists its",
+                    hint="use a QEMU with the trace backend 'log', as Debian's is; `-trace help` lists its events",
                 )
 
     def settle(self) -> None:
-        """Return once every access begun before the call is in the file. A guest that is lost accesses no more.
+        """Wait until every access that began before the call is in the file. A lost guest makes no more accesses.
 
-        Raises what else ended the machine, for then the file may be incomplete."""
+        Raises the HarnessError that ended the machine, if one did: then the file may be incomplete.
+        """
         lost = self._machine.lost
         if isinstance(lost, HarnessError):
             raise lost
@@ -101,17 +102,17 @@ class TraceLog:
             self._machine.qmp.execute("query-status", timeout=SETTLE_TIMEOUT_S)
 
     def mark(self) -> int:
-        """Where the trace ends now, in bytes."""
+        """Return the trace's present length in bytes."""
         self.settle()
         return self.size()
 
     def size(self) -> int:
-        """The file's length in bytes; 0 before QEMU has made it."""
+        """Return the file's length in bytes; 0 before QEMU has created it."""
         try:
             return self._machine.trace_path.stat().st_size
         except FileNotFoundError:
             return 0
 
     def since(self, mark: int, events: Collection[str]) -> Iterator[TraceLine]:
-        """``events`` after ``mark``, at most ``MAX_EVENTS``, as far as the file has them: ``settle`` completes it."""
+        """Yield ``events`` after ``mark``, at most ``MAX_EVENTS``. Call ``settle`` first for a complete file."""
         return itertools.islice(read_lines(self._machine.trace_path, mark, events), MAX_EVENTS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""All witnesses over one case: marks at its start, and at its end what they saw, as evidence."""
+"""Observe one case with all witnesses: set marks at its start, and collect evidence at its end."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,13 @@ from harness.witness.qemu_stderr import Warned, added, parse_stderr
 from harness.witness.splat import Splat, find_splats
 
 MAX_EVIDENCE = 24
-"""Of each kind; the rest is counted."""
+"""Items of each kind in the evidence; the rest is counted."""
 MAX_TEXT = 16 * 1024
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What the witnesses saw during one case, and why that may not be all (``blind``). ``evidence`` goes by time."""
+    """What the witnesses saw during one case."""
 
     doorbells: list[Doorbell]
     faults: list[DmaFault]
@@ -30,16 +30,18 @@ class Observed:
     splats: list[Splat]
     warned: list[Warned]
     evidence: list[Evidence]
+    """All of the above, by time."""
     blind: str | None = None
+    """Why this may be incomplete."""
 
     @property
     def invalid(self) -> str | None:
-        """Why the case proves nothing, if so: verdict ERROR."""
+        """Why the case proves nothing (verdict ERROR), or None."""
         return self.blind or next((warned.invalidates for warned in self.warned if warned.invalidates), None)
 
 
 class Witnesses:
-    """The observers of one machine; made once it is ready, asked by every case."""
+    """The witnesses of one machine. Create them once it is ready; every case on it uses them."""
 
     def __init__(self, machine: Machine) -> None:
         self.doorbells = DoorbellTrace(machine)
@@ -48,12 +50,12 @@ class Witnesses:
         self._machine = machine
 
     def watch(self) -> "Watch":
-        """Start watching: the case begins now."""
+        """Set the marks of a case that begins now."""
         return Watch(self._machine, self.doorbells, self.faults, self.maps)
 
 
 class Watch:
-    """One case's marks. ``doorbells`` and ``faults`` tell what happened since then."""
+    """The marks of one case, and what happened since then."""
 
     def __init__(self, machine: Machine, doorbells: DoorbellTrace, faults: IommuFaults, maps: IommuMaps) -> None:
         self._machine = machine
@@ -71,28 +73,27 @@ class Watch:
         return time.monotonic() - self._began
 
     def mark(self) -> Mark:
-        """Where to look from, later than the case's beginning."""
+        """Return a mark later than the case's start."""
         return self._faults.mark()
 
     def doorbells(self, mark: Mark | None = None) -> list[Doorbell]:
-        """Every doorbell since ``mark``, or since the case began."""
+        """Return every doorbell since ``mark``, or since the case began."""
         return self._doorbells.since((mark or self._mark).trace)
 
     def faults(self, mark: Mark | None = None) -> list[DmaFault]:
-        """Every DMA refused since ``mark``, or since the case began."""
+        """Return every DMA fault since ``mark``, or since the case began."""
         return self._faults.since(mark or self._mark)
 
     def maps(self, phys: int, length: int, mark: Mark | None = None) -> list[IommuMap]:
-        """Every time that these physical addresses were mapped since ``mark``, or since the case began: virtio-iommu
-        only."""
+        """Return every map of these physical addresses since ``mark``, or since the case began. virtio-iommu only."""
         return self._maps.since((mark or self._mark).trace, phys, length)
 
     def splats(self) -> list[Splat]:
-        """The kernel's complaints since the case began, as far as the console has them."""
+        """Return the kernel's complaints that the console has shown since the case began."""
         return find_splats(self._machine.console.since(self._mark.console, CONSOLE_LIMIT))
 
     def collect(self) -> Observed:
-        """Everything seen, also of a machine that died meanwhile: never raises what ended it."""
+        """Return everything seen. It works on a machine that has died, and never raises what ended it."""
         blind = None
         try:
             doorbells, faults = self.doorbells(), self.faults()
@@ -103,17 +104,17 @@ class Watch:
         logged, splats = list(parse_console(console)), find_splats(console)
         warned = parse_stderr(added(self._stderr, self._machine.stderr_tail()))
         evidence = [
-            *self._tell("trace", [(bell.time, f"doorbell: {bell}") for bell in doorbells]),
-            *self._tell("trace", list(_bursts(faults))),
-            *self._tell("console", [(None, f"the guest logged: {fault}") for fault in logged]),
-            *self._tell("console", [(None, splat.text) for splat in splats]),
-            *self._tell("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
+            *self._evidence("trace", [(bell.time, f"doorbell: {bell}") for bell in doorbells]),
+            *self._evidence("trace", list(_bursts(faults))),
+            *self._evidence("console", [(None, f"the guest logged: {fault}") for fault in logged]),
+            *self._evidence("console", [(None, splat.text) for splat in splats]),
+            *self._evidence("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
         ]
         evidence.sort(key=lambda item: item.t)
         return Observed(doorbells, faults, logged, splats, warned, evidence, blind)
 
-    def _tell(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
-        """Evidence of one kind: the first and the last of many. What has no time of its own is dated now."""
+    def _evidence(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
+        """Return evidence of one kind: the first and the last of many. Items without a time get the present one."""
         now = self.elapsed
         half = MAX_EVIDENCE // 2
         left_out = len(seen) - 2 * half
@@ -128,7 +129,7 @@ class Watch:
 
 
 def _bursts(faults: Iterable[DmaFault]) -> Iterator[tuple[float | None, str]]:
-    """Faults as evidence: one DMA is refused in steps of 4 bytes, which nobody wants to read one by one."""
+    """Group faults for the evidence: one DMA is refused in steps of 4 bytes."""
     for _, burst in groupby(faults, key=lambda fault: (fault.device, fault.write, fault.reason, fault.address >> 12)):
         first, *others = burst
         yield first.time, f"DMA fault: {first}" + (f", and {len(others)} more in this page" if others else "")

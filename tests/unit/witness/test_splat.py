@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Splats: real consoles give the titles a maintainer expects; no text whatever makes the parser raise or run away."""
+"""Splats: real consoles give the titles that a maintainer expects. No text makes the parser raise or run away."""
 
 import re
 import time
