@@ -137,7 +137,7 @@ class Terminal:
     def paused(self) -> Iterator[None]:
         """Stop drawing for the duration of a block, so that it can fork.
 
-        The thread that draws the live lines ends before the block: a fork would copy the locks that it holds."""
+        The thread that draws the live lines has been stopped and holds no lock that a fork would copy."""
         live = self._live.live.is_started
         self._stop()
         try:

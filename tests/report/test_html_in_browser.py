@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``report.html`` in a real browser: it fits, it follows light and dark, and nothing in it runs or loads."""
+"""``report.html`` in a real browser: it fits the window, follows light and dark, and runs and loads nothing."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 DEADLINE_S = 60
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>" + "x" * 400
 
-# Runs in a copy of the page whose policy allows it; the page itself has no script.
+# Added to a copy of the page whose policy allows scripts. The page itself has none.
 PROBE = """<script>
 const body = getComputedStyle(document.body), root = document.documentElement;
 document.title = JSON.stringify({
@@ -60,40 +60,40 @@ def _page() -> str:
     return html.render(run, {})
 
 
-def _look(page: str, directory: Path, *options: str) -> dict[str, object]:
-    """What the browser made of ``page``."""
+def _load(page: str, directory: Path, *options: str) -> dict[str, object]:
+    """Load ``page`` in the browser. Returns what PROBE reads from it."""
     chromium = shutil.which("chromium")
     assert chromium, "chromium is missing: apt-get install --no-install-recommends -y chromium"
     file = directory / "page.html"
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     assert policy in page
     file.write_text(page.replace(policy, f"{policy}; script-src 'unsafe-inline'").replace("</body>", f"{PROBE}</body>"))
-    # Chromium refuses its sandbox to root; the page is our own.
+    # Chromium refuses to run as root with its sandbox. The page is our own.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     profile = f"--user-data-dir={directory / 'profile'}"
     command = [chromium, "--headless=new", "--disable-gpu", *sandbox, profile, *options, "--dump-dom", file.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout
     title = dom.partition("<title>")[2].partition("</title>")[0]
-    seen: dict[str, object] = json.loads(unescape(title))
-    return seen
+    values: dict[str, object] = json.loads(unescape(title))
+    return values
 
 
 @pytest.mark.parametrize("width", [700, 1400])
-def test_the_page_fits_and_shows_every_case(tmp_path: Path, width: int) -> None:
-    seen = _look(_page(), tmp_path, f"--window-size={width},900")
-    assert seen["excess"] == 0
-    assert seen["rows"] == len(Verdict)
-    assert seen["open"] == 5, "FAIL, SPLAT, HANG, CRASH and ERROR show their evidence at once"
+def test_page_fits_and_shows_every_case(tmp_path: Path, width: int) -> None:
+    page = _load(_page(), tmp_path, f"--window-size={width},900")
+    assert page["excess"] == 0
+    assert page["rows"] == len(Verdict)
+    assert page["open"] == 5, "FAIL, SPLAT, HANG, CRASH and ERROR show their evidence unfolded"
 
 
-def test_hostile_text_neither_runs_nor_loads_even_where_scripts_may_run(tmp_path: Path) -> None:
-    seen = _look(_page(), tmp_path)
-    assert seen["title"] == "vfio-harness: 7.2.12"
-    assert seen["images"] == 0
+def test_hostile_text_runs_and_loads_nothing_although_scripts_may_run(tmp_path: Path) -> None:
+    page = _load(_page(), tmp_path)
+    assert page["title"] == "vfio-harness: 7.2.12"
+    assert page["images"] == 0
 
 
-def test_it_follows_light_and_dark(tmp_path: Path) -> None:
-    light = _look(_page(), tmp_path)
-    dark = _look(_page(), tmp_path, "--force-dark-mode")
+def test_page_follows_light_and_dark(tmp_path: Path) -> None:
+    light = _load(_page(), tmp_path)
+    dark = _load(_page(), tmp_path, "--force-dark-mode")
     assert light["color"] == "rgb(0, 0, 0)"
     assert (dark["color"], dark["background"]) == ("rgb(230, 237, 243)", "rgb(13, 17, 23)")

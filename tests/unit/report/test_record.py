@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The run record and its forms: whole, safe with hostile text, the same after a round trip, unharmed by another run."""
+"""The run record in all its forms: complete, safe with hostile text, equal after a round trip, safe from other runs."""
 
 import json
 import resource
@@ -58,7 +58,7 @@ EVIL = run(
 )
 
 
-def test_the_schema_is_the_documented_one() -> None:
+def test_schema_is_the_documented_one() -> None:
     top = json.loads(to_json(EVERY))
     assert " ".join(top) == "schema run_id started duration_s harness host kernel machine summary cases"
     assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
@@ -94,7 +94,7 @@ _cases = st.builds(
 
 @settings(max_examples=60)
 @given(st.lists(_cases, max_size=4))
-def test_any_record_survives_a_round_trip_and_renders(cases: list[CaseRecord]) -> None:
+def test_every_record_round_trips_and_renders(cases: list[CaseRecord]) -> None:
     record = run(*cases)
     assert RunRecord.model_validate_json(to_json(record)) == record
     ET.fromstring(junit.render(record))
@@ -103,19 +103,19 @@ def test_any_record_survives_a_round_trip_and_renders(cases: list[CaseRecord]) -
 
 
 @pytest.mark.parametrize("render", [junit.render, ktap.render, lambda record: html.render(record, {})])
-def test_hostile_text_is_shown_not_obeyed(render: object) -> None:
+def test_hostile_text_is_escaped(render: object) -> None:
     text = render(EVIL)  # type: ignore[operator]
     assert "\\x1b[31m\\x00\\x85\\u202e\\ud800" in text
     assert all(char.isprintable() or char in "\n\t" for char in text)
 
 
-def test_html_leads_to_what_a_cases_machine_wrote() -> None:
+def test_html_links_to_the_files_of_the_machine() -> None:
     page = html.render(run(case(Verdict.FAIL, ran_in="machine-2")), {})
     assert '<a href="machine-2/console.log">' in page
     assert "<a " not in html.render(run(case()), {})
 
 
-def test_html_holds_no_markup_of_the_guests() -> None:
+def test_html_has_no_markup_from_the_guest() -> None:
     page = html.render(EVIL, {})
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -161,7 +161,7 @@ def test_ktap() -> None:
     )
 
 
-def test_the_command_that_repeats_a_case() -> None:
+def test_repeat_command() -> None:
     assert repeat_command(case(), {}) == "make vm-test K='test_rings[iommufd+edu]'"
     assert repeat_command(case(name="test_x"), {"KERNEL": "/a tree"}) == "make vm-test KERNEL='/a tree' K=test_x"
 
@@ -173,7 +173,7 @@ def test_printable(text: str) -> None:
     assert len(printable(text, 10)) <= 10
 
 
-def test_a_run_directory_is_written_whole(tmp_path: Path) -> None:
+def test_run_directory_has_every_form(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "results")
     directory.write(EVERY, {})
     assert {path.name for path in directory.path.iterdir()} == {
@@ -186,7 +186,7 @@ def test_a_run_directory_is_written_whole(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "latest").readlink() == Path(directory.run_id)
 
 
-def test_two_runs_at_once(tmp_path: Path) -> None:
+def test_parallel_runs_share_a_results_directory(tmp_path: Path) -> None:
     def one(_: int) -> str:
         directory = RunDirectory(tmp_path)
         directory.write(EVERY, {})
@@ -199,7 +199,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {*ids, "latest"}
 
 
-def test_a_directory_where_the_link_should_be_is_named(tmp_path: Path) -> None:
+def test_directory_in_place_of_the_symlink_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
     (tmp_path / "latest" / "precious").touch()
     with pytest.raises(HarnessError, match="latest: Is a directory"):
@@ -207,14 +207,14 @@ def test_a_directory_where_the_link_should_be_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "latest" / "precious").exists()
 
 
-def test_results_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+def test_unwritable_results_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HarnessError, match=r"file: .*") as caught:
         RunDirectory(tmp_path / "file")
     assert caught.value.hint == "set VFIO_HARNESS_RESULTS"
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     write_report(tmp_path / "report.json", "old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
@@ -240,7 +240,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         (to_json(EVERY).replace("{", '{"more": 1,', 1), "more: unknown field, perhaps of a newer vfio-harness"),
     ],
 )
-def test_a_bad_record_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+def test_bad_record_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "report.json"
     file.write_text(text)
     with pytest.raises(UsageError, match=says) as caught:
@@ -249,6 +249,6 @@ def test_a_bad_record_is_refused_by_name(tmp_path: Path, text: str, says: str) -
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_missing_record_is_named(tmp_path: Path) -> None:
+def test_missing_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         load(tmp_path / "report.json")

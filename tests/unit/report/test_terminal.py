@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The terminal front end: plain lines in a log, a live line on a terminal, nothing of the guest's obeyed."""
+"""Terminal output: plain lines in a log, live lines on a terminal, guest text escaped."""
 
 import io
 import re
@@ -34,7 +34,7 @@ def tty() -> tuple[Terminal, io.StringIO]:
     return Terminal({}, console), out
 
 
-def test_a_log_has_a_line_when_a_phase_begins_and_one_when_it_ends() -> None:
+def test_log_has_one_line_per_begin_and_end_of_a_phase() -> None:
     terminal, out = log()
     with terminal, phase(terminal.emit, "kernel build", "from debian:7.2.12") as build:
         for step in range(1000):
@@ -45,36 +45,36 @@ def test_a_log_has_a_line_when_a_phase_begins_and_one_when_it_ends() -> None:
     assert re.fullmatch(r"kernel build +0\.\d s  1000 files", last)
 
 
-def test_a_terminal_has_a_live_line_that_goes_away() -> None:
+def test_live_line_is_removed_at_the_end() -> None:
     terminal, out = tty()
     with terminal, phase(terminal.emit, "kernel build") as build:
         build.progress("file 7", 0.5)
     text = out.getvalue()
     assert "\x1b[?25l" in text
-    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h")), "the cursor is back, and the live line is gone"
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h")), "the cursor is shown and the live line removed"
     assert re.search(r"kernel build +0\.\d s", text)
 
 
-def test_a_phase_that_fails_leaves_no_live_line() -> None:
+def test_failed_phase_leaves_no_live_line() -> None:
     terminal, out = tty()
     try:
         with terminal, phase(terminal.emit, "boot"):
             raise KernelLacksFeature("no dma-buf export", origin="Linux 6.1", hint="set CONFIG_PCI_P2PDMA=y")
     except KernelLacksFeature as error:
         terminal.failure(error)
-    assert "\x1b[?25h" in out.getvalue(), "the cursor is back"
+    assert "\x1b[?25h" in out.getvalue(), "the cursor is shown"
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert lines[-2].endswith("\x1b[2Kerror: no dma-buf export")
     assert lines[-1] == "fix: set CONFIG_PCI_P2PDMA=y"
 
 
-def test_a_pass_is_one_line() -> None:
+def test_pass_is_one_line() -> None:
     terminal, out = log()
     terminal.case_done(case(Verdict.PASS, importer="edu"))
     assert out.getvalue() == "PASS    0.50 s  doorbell: rings [edu]\n"
 
 
-def test_a_fail_shows_reason_evidence_and_how_to_repeat_it() -> None:
+def test_fail_shows_reason_evidence_and_repeat_command() -> None:
     terminal, out = log()
     seen = [Evidence(t=number, source="trace", text=f"doorbell {number}") for number in range(9)]
     terminal.case_done(case(Verdict.FAIL, reason="still live", evidence=seen))
@@ -84,13 +84,13 @@ def test_a_fail_shows_reason_evidence_and_how_to_repeat_it() -> None:
     assert lines[-1] == "again: make vm-test KERNEL=../linux K='test_a[edu]'"
 
 
-def test_a_skip_always_has_its_reason() -> None:
+def test_skip_shows_its_reason() -> None:
     terminal, out = log()
     terminal.case_done(case(Verdict.SKIP, reason="one NVMe only"))
     assert out.getvalue().splitlines()[1].strip() == "one NVMe only"
 
 
-def test_the_table_has_every_case_and_the_tally() -> None:
+def test_table_has_every_case_and_the_tally() -> None:
     terminal, out = log()
     cases = [case(Verdict.PASS), case(Verdict.HANG, id="t.py::test_b[rxe]", duration_s=31)]
     run = RunRecord(
@@ -112,7 +112,7 @@ def test_the_table_has_every_case_and_the_tally() -> None:
     assert text.splitlines()[-1] == "1 PASS, 1 HANG in 40.0 s; results/latest/report.html"
 
 
-def test_hostile_text_is_shown_not_obeyed() -> None:
+def test_hostile_text_is_escaped() -> None:
     terminal, out = log(width=200)
     terminal.emit(Note(HOSTILE))
     terminal.case_done(
@@ -122,7 +122,7 @@ def test_hostile_text_is_shown_not_obeyed() -> None:
     assert all(char.isprintable() or char == "\n" for char in out.getvalue())
 
 
-def test_cases_of_several_machines_have_a_live_line_each() -> None:
+def test_each_machine_has_a_live_line() -> None:
     terminal, out = tty()
     with terminal:
         terminal.case_started("the first", 1)
@@ -135,15 +135,16 @@ def test_cases_of_several_machines_have_a_live_line_each() -> None:
     assert "the first" not in drawn
 
 
-def test_nothing_is_drawn_while_it_is_paused() -> None:
+def test_paused_terminal_draws_nothing() -> None:
     terminal, out = tty()
+    others = set(threading.enumerate())  # among them, perhaps, one of an earlier test that is about to end
     with terminal, phase(terminal.emit, "boot"):
-        others = threading.active_count() - 1
+        assert len(set(threading.enumerate()) - others) == 1
         with terminal.paused():
-            before = out.getvalue()
+            shown = out.getvalue()
             deadline = time.monotonic() + 10
-            while threading.active_count() > others:
+            while set(threading.enumerate()) - others:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            assert out.getvalue() == before
-        assert threading.active_count() == others + 1
+            assert out.getvalue() == shown
+        assert len(set(threading.enumerate()) - others) == 1
