@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the host needs to run a machine, for ``vfio-harness doctor``."""
 
-import shutil
 from collections.abc import Iterator
 
-from harness.errors import HarnessError, MissingPrerequisite
+from harness.errors import HarnessError
 from harness.vm.accel import kvm_state
 from harness.vm.qemu import Qemu
 
@@ -17,6 +16,4 @@ def prerequisites(qemu: str | None = None) -> Iterator[tuple[str, HarnessError |
         yield f"QEMU {'.'.join(map(str, found.version))} ({found.path})", None
     except HarnessError as error:
         yield "QEMU", error
-    hint = "apt-get install util-linux"
-    yield "setpriv", None if shutil.which("setpriv") else MissingPrerequisite("no setpriv in PATH", hint=hint)
     yield f"KVM, optional ({kvm_state() or '/dev/kvm opens; auto uses it only if a kernel boots under it'})", None

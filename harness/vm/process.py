@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The QEMU process and the thread that owns it.
 
-QEMU dies with the harness, whatever kills it: ``setpriv --pdeathsig KILL`` has the kernel kill QEMU when the *thread*
-that forked it is gone, so it is forked by a thread that lives as long as the machine: the one that runs its QMP.
+``harness.host.process.tied`` has the kernel kill QEMU when the *thread* that forked it ends. So a thread that lives as
+long as the machine forks it: the one that runs its QMP.
 """
 
 import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -18,8 +17,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.errors import LaunchError, MissingPrerequisite
+from harness.errors import LaunchError
 from harness.escape import escaped
+from harness.host.process import tied
 from harness.vm.command import shown
 
 T = TypeVar("T")
@@ -80,16 +80,12 @@ class Process:
     @classmethod
     async def start(cls, command: Sequence[str], stderr: Path, pass_fds: Sequence[int]) -> "Process":
         """Start ``command``. Raises MissingPrerequisite without setpriv, LaunchError if it cannot be executed."""
-        setpriv = shutil.which("setpriv")
-        if not setpriv:
-            raise MissingPrerequisite(
-                "no setpriv, by which QEMU dies with the harness", hint="apt-get install util-linux"
-            )
+        tied_command = tied(command, signal.SIGKILL)
         try:
             stderr.unlink(missing_ok=True)
             with stderr.open("ab") as output:  # append: the witness of stderr writes to it too
                 process = subprocess.Popen(
-                    [setpriv, "--pdeathsig", "KILL", "--", *command],
+                    tied_command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

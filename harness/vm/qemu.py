@@ -16,10 +16,11 @@ from harness import paths
 from harness.config import MachineConfig, Part
 from harness.config.loader import nearest
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
+from harness.host.packages import install_line
 
 OLDEST = (7, 2, 0)
 PROGRAM = "qemu-system-x86_64"
-INSTALL = "apt-get install qemu-system-x86"
+INSTALL = install_line(["qemu-system-x86_64"])
 ANSWER_S = 20
 """How long QEMU may take to print its version or list its properties: about 0.1 s on an idle host."""
 
