@@ -15,8 +15,10 @@ from harness.config.loader import Model, Tree, load, nearest
 from harness.errors import UsageError
 
 DEFAULT_MACHINE = "intel-iommu"
+"""The machine of a run that names none."""
 
 ROOT_BUS = "pcie.0"
+"""QEMU's name for the bus of the root complex."""
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=30)]
 QemuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -24,23 +26,23 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Properties = Mapping[QemuType, bool | int | str]
 
 Role = Literal["under-test", "companion", "dma-engine", "management", "roce"]
-"""What a device is to the cases: the exporter, one that is reset along with it and so is vfio-pci's too, something that
-can DMA into it, the SSH link, the NIC that rxe uses."""
+"""What the cases use a device for: the exporter; a device of its reset group, which vfio-pci drives too; a device that
+DMAs into the exporter; the NIC of the SSH connection; the NIC of rxe."""
 
 Interface = Literal["cdev", "group"]
-"""How user space opens a vfio device: its character device and iommufd, or its group and a container."""
+"""How user space opens a vfio device: by its character device and iommufd, or by its group and a container."""
 
 Focus = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)(\.[a-z0-9-]+)?$")]
-"""A section of docs/contract.md, which is the first word of its rows, or one of its rows."""
+"""A section of docs/contract.md (the first word of its rows), or one of its rows."""
 
 Capability = Literal["iommufd", "dma-api", "unplug"]
-"""What a machine may lack: importing through iommufd; a P2P route for importers that map by the DMA API; slots whose
+"""What a machine may lack: import through iommufd; a P2P route for importers that map through the DMA API; slots whose
 devices can be unplugged one by one."""
 
-OF_ONE = {"purpose", "rows", "focus", "extends", "without"}
-"""Keys that speak of one machine alone, and are not handed on."""
-TOLD = {"purpose", "rows", "focus", "lacks"}
-"""Keys that say what a machine is for."""
+NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
+"""Keys of one machine alone: a machine that extends it does not inherit them."""
+LISTED = {"purpose", "rows", "focus", "lacks"}
+"""Keys that ``vfio-harness machines`` lists."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
 NIC_TYPE = "virtio-net-pci"
@@ -52,24 +54,27 @@ BUS_PARENTS: Mapping[str, frozenset[str] | None] = {
     "xio3130-downstream": frozenset({"x3130-upstream"}),
     "pcie-pci-bridge": None,
 }
-"""Device types that give a bus, and the parents they take: "" is the root bus, None is anywhere."""
+"""Device types with a bus of their own, and the parents that each accepts: "" is the root bus, None is any."""
 
 OWN_IDS = frozenset({"root", "modules", "machine", "iommu"})
+"""Device ids that the harness uses itself."""
 OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev"})
-"""What harness.vm.command sets itself, from the tree, the roles, ``drive`` and ``memory``."""
+"""Properties that harness.vm.command sets, from the tree, the roles, ``drive`` and ``memory``."""
 
 
 class Part(Model):
-    """Something QEMU makes: its type and properties, as ``-device <type>,help`` names them."""
+    """One object of QEMU: a machine, an IOMMU or a device."""
 
     type: QemuType
+    """Its type, as ``-device help`` lists it."""
     properties: Properties = Field(default_factory=dict)
+    """Its properties, as ``-device <type>,help`` lists them. One that this QEMU lacks is an error."""
     if_supported: Properties = Field(default_factory=dict)
-    """Properties set only where this QEMU has them; one of ``properties`` that it lacks is an error."""
+    """Properties that are set only if this QEMU has them."""
 
     @field_validator("properties", "if_supported")
     @classmethod
-    def _not_ours(cls, value: Properties) -> Properties:
+    def _not_reserved(cls, value: Properties) -> Properties:
         if taken := sorted(OWN_PROPERTIES & value.keys()):
             raise ValueError(f"{', '.join(taken)}: set by the harness (from the tree, role, drive and memory)")
         return value
@@ -79,29 +84,34 @@ class Drive(Model):
     """A raw backing file, sparse and zero at boot, that the host can read while the guest runs."""
 
     size_mib: int = Field(gt=0)
+    """Its size in MiB."""
 
 
 class Memory(Model):
-    """A shared memory backend, for a persistent memory region (``pmrdev``): the RAM behind an NVMe's BAR4."""
+    """A shared memory backend for a persistent memory region (``pmrdev``): the RAM behind an NVMe's BAR4."""
 
     size_mib: int = Field(gt=0)
+    """Its size in MiB."""
 
 
 class Device(Part):
-    """A PCI device and, if it gives a bus, what sits on that bus. Slots are given by QEMU unless ``addr`` says."""
+    """A PCI device and, if it has a bus, the devices on it. QEMU chooses the slot unless ``addr`` is set."""
 
     id: Id
+    """Its unique name, in QEMU and in the cases."""
     role: Role | None = None
+    """What the cases use it for."""
     drive: Drive | None = None
+    """The backing file of an NVMe's namespace."""
     memory: Memory | None = None
+    """The RAM of an NVMe's persistent memory region."""
     devices: tuple["Device", ...] = ()
+    """The devices on its bus."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.devices and self.type not in BUS_PARENTS:
-            raise ValueError(
-                f"{self.id}: {self.type} gives no bus to put devices on; these do: {', '.join(BUS_PARENTS)}"
-            )
+            raise ValueError(f"{self.id}: {self.type} gives no bus for devices; these do: {', '.join(BUS_PARENTS)}")
         if self.role in NIC_ROLES and self.type != NIC_TYPE:
             raise ValueError(f"{self.id}: role {self.role} needs type {NIC_TYPE}, not {self.type}")
         if self.type == NIC_TYPE and self.role not in NIC_ROLES:
@@ -111,44 +121,58 @@ class Device(Part):
         return self
 
     def walk(self) -> Iterator[tuple["Device", str]]:
-        """Every device below this one with the id of its bus, parents first."""
+        """Yield every device below this one with the id of its bus, parents first."""
         for child in self.devices:
             yield child, self.id
             yield from child.walk()
 
 
 class MachineConfig(Model):
-    """A machine: what it is for, what it is made of.
-
-    ``rows``: the rows of docs/contract.md that it is there for. ``focus``: the sections and rows in which it may differ
-    from the machine that it extends, to which a run can be limited; none named is all. ``lacks``: why a case that needs
-    the capability is skipped here. ``extends``: the machine whose values hold for every key that this file leaves out,
-    and whose devices are here too, less those in ``without``; one of the same id takes its place.
-    """
+    """A machine: its purpose and its parts."""
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
 
     purpose: Text
+    """What the machine is for, in sentences."""
     machine: Part
+    """QEMU's machine type."""
     cpu: Text
+    """QEMU's CPU model."""
     vcpus: int = Field(ge=1, le=64)
+    """The number of virtual CPUs."""
     memory_mib: int = Field(ge=128)
+    """The guest's RAM in MiB."""
     iommu: Part | None = None
+    """The IOMMU device, unless ``machine`` has one built in."""
     kernel_args: tuple[Text, ...] = ()
+    """Arguments added to the kernel's command line."""
     devices: tuple[Device, ...]
+    """The devices on the root bus."""
     rows: tuple[Text, ...] = ()
+    """The rows of docs/contract.md that the machine is for."""
     focus: tuple[Focus, ...] = ()
+    """The sections and rows in which it may differ from the machine it extends; a run can be limited to them.
+
+    Empty means all."""
     extends: Text | None = None
+    """The machine whose values hold for every key that this file leaves out.
+
+    Its devices are inherited, except those in ``without``. A device of the same id replaces the inherited one."""
     without: tuple[Id, ...] = ()
+    """Devices on the root bus that are not inherited."""
     lacks: Mapping[Capability, Text] = Field(default_factory=dict)
+    """Capabilities that the machine lacks, with the reason for skipping the cases that need them."""
     interface: Interface = "cdev"
+    """How the cases open vfio devices."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         seen: set[str] = set(OWN_IDS)
         for device, _ in self.walk():
             if device.id in seen:
-                raise ValueError(f"device id {device.id!r} is taken; ids are unique, and {sorted(OWN_IDS)} are ours")
+                raise ValueError(
+                    f"device id {device.id!r} is taken; ids are unique, and the harness uses {sorted(OWN_IDS)}"
+                )
             seen.add(device.id)
         for device in self.devices:
             _check_parent(device, "")
@@ -158,33 +182,33 @@ class MachineConfig(Model):
 
     @property
     def path(self) -> Path:
-        """The file it was read from, for messages."""
+        """The file that it was read from, for messages."""
         return self._path
 
     @property
     def name(self) -> str:
-        """The file's name, less ``.yaml``."""
+        """The file's name without ``.yaml``."""
         return self._path.stem
 
     def walk(self) -> Iterator[tuple[Device, str]]:
-        """Every device with the id of the bus it sits on, parents first."""
+        """Yield every device with the id of its bus, parents first."""
         for device in self.devices:
             yield device, ROOT_BUS
             yield from device.walk()
 
     def with_role(self, role: Role) -> tuple[Device, ...]:
-        """The devices of that role, in the file's order."""
+        """Return the devices of that role, in the file's order."""
         return tuple(device for device, _ in self.walk() if device.role == role)
 
     def device(self, device_id: str) -> Device:
-        """The device of that id; KeyError if there is none."""
+        """Return the device of that id. Raises KeyError if there is none."""
         for device, _ in self.walk():
             if device.id == device_id:
                 return device
         raise KeyError(device_id)
 
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """Everything that has QEMU properties, with the name it goes by in messages."""
+        """Yield every part with its name in messages."""
         yield "machine", self.machine
         if self.iommu:
             yield "iommu", self.iommu
@@ -200,16 +224,16 @@ def _check_parent(device: Device, parent: str) -> None:
 
 
 def known_machines() -> list[str]:
-    """The names of the shipped machines: the files of vm-configs/ with a top-level ``machine`` or ``extends``."""
+    """Return the names of the shipped machines: files of vm-configs/ with a top-level ``machine`` or ``extends``."""
     files = sorted(paths.VM_CONFIGS.glob("*.yaml"))
     pattern = re.compile(r"^(machine|extends):", re.MULTILINE)
     return [file.stem for file in files if pattern.search(file.read_text(encoding="utf-8"))]
 
 
 def load_machine(name_or_path: str | Path) -> MachineConfig:
-    """A shipped machine by name, or any file by path (what contains a slash or ends in .yaml).
+    """Load a shipped machine by name, or a file by its path (it contains a slash or ends in .yaml).
 
-    Raises UsageError naming file, line, key and what is accepted.
+    Raises UsageError that names file, line, key and accepted values.
     """
     return _load(_find(name_or_path))
 
@@ -225,44 +249,44 @@ def _find(name_or_path: str | Path) -> Path:
     return paths.VM_CONFIGS / f"{text}.yaml"
 
 
-def _load(path: Path, heirs: tuple[Path, ...] = ()) -> MachineConfig:
-    """``heirs``: the files that extend this one, so that none is its own heir."""
-    config = load(path, MachineConfig, lambda tree: _extended(path, (*heirs, path), tree))
+def _load(path: Path, extended_by: tuple[Path, ...] = ()) -> MachineConfig:
+    """Load a file. ``extended_by``: the files that extend it, so that no file extends itself."""
+    config = load(path, MachineConfig, lambda tree: _extended(path, (*extended_by, path), tree))
     config._path = path
     return config
 
 
-def _extended(path: Path, heirs: tuple[Path, ...], tree: Tree) -> Tree:
-    """What the file at ``path`` says, on top of the machine that it extends."""
+def _extended(path: Path, extended_by: tuple[Path, ...], tree: Tree) -> Tree:
+    """Return the content of the file at ``path`` with the values that it inherits."""
     name = tree.get("extends")
-    if not isinstance(name, str):  # absent, or for the model to refuse
+    if not isinstance(name, str):  # absent, or the model refuses it
         return tree
     try:
         found = _find(name)
     except UsageError as error:
         raise UsageError(f"{path}: extends: {error}") from None
-    if found in heirs:
+    if found in extended_by:
         raise UsageError(f"{path}: extends: {name} extends this machine in turn")
-    base = _load(found, heirs).model_dump(mode="json", exclude_unset=True, exclude=OF_ONE)
+    base = _load(found, extended_by).model_dump(mode="json", exclude_unset=True, exclude=NOT_INHERITED)
     own, without = tree.get("devices", []), tree.get("without", [])
     if not (isinstance(own, list) and isinstance(without, list)):
         return tree
     if unknown := [each for each in without if each not in [device["id"] for device in base["devices"]]]:
         raise UsageError(f"{path}: without: {name} has no device {unknown[0]!r} at its top level")
     gone = [*without, *(device.get("id") for device in own if isinstance(device, dict))]
-    # The file's own come first, where messages look for them.
+    # The file's own devices come first, so that messages find their lines.
     devices = [*own, *(device for device in base["devices"] if device["id"] not in gone)]
     return {**base, **tree, "devices": devices}
 
 
 def machines_as_json() -> str:
-    """Every shipped machine: ``purpose``, ``rows``, ``focus``, ``lacks``."""
-    told = {name: load_machine(name).model_dump(mode="json", include=TOLD) for name in known_machines()}
-    return json.dumps(told, indent=2)
+    """Return every shipped machine as JSON: the keys of ``LISTED``."""
+    machines = {name: load_machine(name).model_dump(mode="json", include=LISTED) for name in known_machines()}
+    return json.dumps(machines, indent=2)
 
 
 def machines_as_text() -> str:
-    """Every shipped machine, to read."""
+    """Return every shipped machine as text."""
     return "\n\n".join(map(_text, map(load_machine, known_machines())))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ranges of kernel releases, as the PyPA's version specifiers: ``>=7.2, <7.4``."""
+"""Ranges of kernel releases, written as PyPA version specifiers: ``>=7.2, <7.4``."""
 
 import re
 from typing import Annotated
@@ -13,15 +13,16 @@ def _checked(text: str) -> str:
     try:
         SpecifierSet(text)
     except InvalidSpecifier:
-        raise ValueError(f"{text!r} is no range of releases, as '>=7.2, <7.4' is") from None
+        raise ValueError(f"{text!r} is not a range of releases such as '>=7.2, <7.4'") from None
     return text
 
 
 Releases = Annotated[str, AfterValidator(_checked)]
+"""A range of releases, checked."""
 
 
 def version(release: str) -> Version:
-    """The version in a kernel's release, local part left out: ``7.3.0-rc4-custom+`` is 7.3.0rc4."""
+    """Return the version of a kernel's release without its local part: ``7.3.0-rc4-custom+`` is 7.3.0rc4."""
     found = re.match(r"(\d+(?:\.\d+)*)(?:-rc(\d+))?", release)
     if not found:
         return Version("0")
@@ -29,5 +30,5 @@ def version(release: str) -> Version:
 
 
 def includes(releases: str, release: str) -> bool:
-    """Whether the range has the kernel's release in it."""
+    """Check whether the range includes the kernel's release."""
     return SpecifierSet(releases).contains(version(release), prereleases=True)

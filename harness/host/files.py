@@ -22,11 +22,11 @@ _PROGRESS_EVERY = 10_000
 """Links made between two progress lines."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the content of ``path``. A reader sees the old text or the new, also after a crash of the harness."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace the content of ``path``. A reader sees the old content or the new, also after a crash of the harness."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

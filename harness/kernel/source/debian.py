@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel sources from Debian's archive, fetched by apt with a state of its own: the host's set-up is not touched,
-root is not needed, and apt checks signatures and sums."""
+"""Fetch kernel sources from Debian's archive.
+
+apt does it with a state directory of its own: it leaves the host's apt alone, needs no root, and checks signatures and
+sums."""
 
 import re
 import shutil
@@ -9,31 +11,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict
-
+from harness.config import Model, load
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.host import process
 from harness.host.files import disk_full_reported, fresh_dir, require_free_space, write_atomically
+from harness.host.packages import install_line
 from harness.kernel.cache import cache_path, locked
 from harness.paths import GUEST_IMAGES
 from harness.progress import Emit, Note, Phase, phase
 
 INDEX_MAX_AGE_S = 24 * 3600
+"""apt's indexes are updated when they are older than this."""
 INDEX_ROOM = 32 << 20
+"""Bytes needed to update the indexes."""
 SOURCE_ROOM = 2 << 30
-"""Bytes that it takes to fetch either; an unpacked source alone is 1.8 GiB."""
+"""Bytes needed to fetch a source; unpacked, it is 1.8 GiB."""
 _PACKAGE = re.compile(r"linux-source-\d[\d.]*$")
 
 
-class Archive(BaseModel):
+class Archive(Model):
     """guest-images/kernel/debian.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     default: str
+    """The release of the pinned default kernel."""
     keyring: str
+    """The file with the archive's keys."""
     suites: list[str]
+    """The suites to search, as in sources.list after ``deb``."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +45,24 @@ class Package:
     """One source package of the archive, e.g. linux-source-7.2 at 7.2.12-1~bpo13+1."""
 
     name: str
+    """The binary package that holds the source."""
     version: str
+    """Debian's version of it."""
 
     @property
     def upstream(self) -> str:
-        """The kernel's release: 7.2.12."""
+        """Return the kernel's release: 7.2.12."""
         return re.split(r"[-+~]", self.version, maxsplit=1)[0]
 
     @property
     def dirname(self) -> str:
+        """Return the name of its directory in the cache."""
         return f"{self.name}_{self.version}"
 
 
 def archive() -> Archive:
-    """Where packages come from, and the pinned default."""
-    return Archive.model_validate(yaml.safe_load((GUEST_IMAGES / "kernel" / "debian.yaml").read_text()))
+    """Read debian.yaml."""
+    return load(GUEST_IMAGES / "kernel" / "debian.yaml", Archive)
 
 
 def _order(package: Package) -> tuple[list[int], list[int]]:
@@ -66,13 +73,13 @@ def _order(package: Package) -> tuple[list[int], list[int]]:
 
 
 def select(packages: Iterable[Package], wanted: str) -> Package | None:
-    """The newest package that is ``wanted`` or a release of its series: 7.2 finds 7.2.12, 7.2.6 only itself."""
+    """Return the newest package of the release or series ``wanted``: 7.2 finds 7.2.12, 7.2.6 only itself."""
     fits = [p for p in packages if p.upstream == wanted or p.upstream.startswith(f"{wanted}.")]
     return max(fits, key=_order, default=None)
 
 
 def parse_madison(lines: Iterable[str]) -> Iterator[Package]:
-    """The packages in the output of ``apt-cache madison``."""
+    """Yield the packages in the output of ``apt-cache madison``."""
     for line in lines:
         name, _, rest = (part.strip() for part in line.partition("|"))
         if _PACKAGE.match(name):
@@ -80,7 +87,7 @@ def parse_madison(lines: Iterable[str]) -> Iterator[Package]:
 
 
 def obtain(wanted: str | None, emit: Emit) -> tuple[Package, Path]:
-    """The package and its unpacked source in the cache; ``wanted`` None is the pinned default.
+    """Return the package and its unpacked source in the cache. ``wanted``: a release, or None for the pinned default.
 
     Raises UsageError if Debian has no such version, HarnessError if the archive cannot be reached."""
     if wanted is not None and not re.fullmatch(r"\d+(\.\d+)*", wanted):
@@ -117,7 +124,7 @@ def _choose(wanted: str | None, pinned: str, have: list[Package], emit: Emit) ->
 
 
 def available(emit: Emit) -> list[Package]:
-    """All kernel sources in the archive, from indexes at most a day old."""
+    """Return all kernel sources in the archive, by indexes at most ``INDEX_MAX_AGE_S`` old."""
     apt = cache_path("apt", ".")
     conf = _configure(apt)
     stamp = apt / "updated"
@@ -135,7 +142,7 @@ def available(emit: Emit) -> list[Package]:
 def _configure(apt: Path) -> Path:
     data = archive()
     if not Path(data.keyring).is_file():
-        raise MissingPrerequisite(f"{data.keyring} is not there", hint="apt-get install debian-archive-keyring")
+        raise MissingPrerequisite(f"{data.keyring} is missing", hint=install_line([data.keyring]))
     for sub in ("lists/partial", "cache/archives/partial"):
         (apt / sub).mkdir(parents=True, exist_ok=True)
     (apt / "status").touch()
@@ -171,7 +178,7 @@ def _fetch(package: Package, source: Path, emit: Emit) -> None:
         locked(source, step),
         disk_full_reported(),
     ):
-        if source.is_dir():  # another run was faster
+        if source.is_dir():  # another run fetched it first
             return
         require_free_space(SOURCE_ROOM)
         apt = cache_path("apt", ".")
@@ -186,7 +193,7 @@ def _fetch(package: Package, source: Path, emit: Emit) -> None:
 
 
 def _unpack(deb: Path, into: Path, step: Phase) -> None:
-    """Unpack the whole tree: leaving out what a build never reads saves 8 s, and breaks any series that touches it."""
+    """Unpack the whole tree. Leaving out what a build never reads saves 8 s, but a series may touch it."""
     work = deb.parent
     process.check(["dpkg-deb", "-x", deb, work], cwd=work)
     deb.unlink()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The patches in a file: a diff, a mail of git format-patch, or the mbox of a thread, as lore.kernel.org has it."""
+"""Read the patches in a file: a diff, a mail of git format-patch, or the mbox of a thread from lore.kernel.org.
+
+Python's email package parses a mail. Its mailbox.mbox does not find the mails: it begins a new one at any line that
+starts with "From ", which the text of a patch may contain. b4 sorts a thread better, but only one that it can fetch."""
 
 import gzip
 import re
@@ -14,33 +17,37 @@ from harness.errors import UsageError
 
 _GZIP = b"\x1f\x8b"
 _MAIL_BEGINS = re.compile(rb"^(?=From \S+ .*\d\d:\d\d(?::\d\d)?.* \d{4}$)", re.M)
-"""As git mailsplit: a line of a letter may begin with "From", too."""
+"""As git mailsplit does: a line of a mail's text may begin with "From", too."""
 _DIFF_BEGINS = re.compile(rb"^(?:diff -|--- [^\s/]*/|Index: )", re.M)
 _TAG = re.compile(r"^\s*\[([^\]]*)\]\s*")
 _VERSION = re.compile(r"\bv(\d+)\b", re.I)
-_PLACE = re.compile(r"\b(\d+)/(\d+)\b")
+_NUMBER = re.compile(r"\b(\d+)/(\d+)\b")
 _REPLY = re.compile(r"^\s*(?:re|aw|fwd?)\s*:", re.I)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """``subject``: without its [PATCH ...]; ``place``: (3, 7) for "3/7"; ``diff``: with newlines as Unix has them."""
+    """One patch."""
 
     subject: str
+    """Its subject, without [PATCH ...]."""
     diff: bytes
+    """Its diff, with Unix newlines."""
     version: int = 1
-    place: tuple[int, int] | None = None
+    """The version of its series."""
+    number: tuple[int, int] | None = None
+    """Its number in the series and the size of the series: (3, 7) for "3/7"."""
 
     @property
     def name(self) -> str:
-        """For people: ``3/7 vfio/pci: ...``."""
-        return f"{self.place[0]}/{self.place[1]} {self.subject}" if self.place else self.subject
+        """Name the patch for people: ``3/7 vfio/pci: ...``."""
+        return f"{self.number[0]}/{self.number[1]} {self.subject}" if self.number else self.subject
 
 
 def read_file(path: Path) -> list[Patch]:
-    """The patches of one file, in their order. A thread's cover letter, replies, and earlier versions are left out.
+    """Return the patches of one file, in order, without the cover letter, replies, and earlier versions of a thread.
 
-    Raises UsageError if there is none, or one is missing."""
+    Raises UsageError if there is no patch, or one is missing."""
     found = _read(path)
     if not found:
         raise UsageError(f"{path}: there is no patch in it")
@@ -48,7 +55,7 @@ def read_file(path: Path) -> list[Patch]:
 
 
 def read_directory(path: Path) -> list[Patch]:
-    """The patches of the files in a directory, in the order of their names. Raises UsageError if there is none."""
+    """Return the patches of the files in a directory, by file name. Raises UsageError if there are none."""
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
     found = [patch for file in files for patch in _read(file)]
     if not found:
@@ -69,11 +76,11 @@ def _read(path: Path) -> list[Patch]:
     if not found and (begin := _DIFF_BEGINS.search(data)):
         title = data[: begin.start()].decode(errors="replace").strip().partition("\n")[0]
         found = [Patch(title or path.name, data[begin.start() :])]
-    return list(dict.fromkeys(found))  # lore has a mail once for each list it went to
+    return list(dict.fromkeys(found))  # lore has one copy of a mail for each list
 
 
 def _from_mail(mail: EmailMessage) -> Patch | None:
-    """The patch in a mail; None for one without, for a cover letter (it may quote a diff) and for a reply."""
+    """Return the patch in a mail; None without a diff, and for a cover letter (it may quote a diff) or a reply."""
     subject = " ".join(str(mail.get("Subject", "")).split())
     if not subject or _REPLY.match(subject):
         return None
@@ -81,31 +88,32 @@ def _from_mail(mail: EmailMessage) -> Patch | None:
     body = b"\n".join(text for text in texts if isinstance(text, bytes)).replace(b"\r\n", b"\n")
     tag = _TAG.match(subject)
     version = _VERSION.search(tag[1]) if tag else None
-    place = _PLACE.search(tag[1]) if tag else None
+    number = _NUMBER.search(tag[1]) if tag else None
     begin = _DIFF_BEGINS.search(body)
-    if not begin or (place and int(place[1]) == 0):
+    if not begin or (number and int(number[1]) == 0):
         return None
     return Patch(
         subject=_TAG.sub("", subject) or subject,
         diff=body[begin.start() :],
         version=int(version[1]) if version else 1,
-        place=(int(place[1]), int(place[2])) if place else None,
+        number=(int(number[1]), int(number[2])) if number else None,
     )
 
 
 def _in_order(found: Sequence[Patch], path: Path) -> list[Patch]:
-    """The latest version's patches by their numbers; as they come, where they have none."""
-    if not any(patch.place for patch in found):
+    """Return the latest version's patches by number; without numbers, all patches as they are."""
+    if not any(patch.number for patch in found):
         return list(found)
-    latest = max(patch.version for patch in found if patch.place)
-    series = sorted((patch for patch in found if patch.place and patch.version == latest), key=lambda p: p.place or ())
-    total = max(patch.place[1] for patch in series if patch.place)
-    places = [patch.place[0] for patch in series if patch.place]
-    if missing := _listed(number for number in range(1, total + 1) if number not in places):
+    latest = max(patch.version for patch in found if patch.number)
+    numbered = [(patch.number, patch) for patch in found if patch.number and patch.version == latest]
+    numbered.sort(key=lambda pair: pair[0])
+    total = max(size for (_, size), _ in numbered)
+    numbers = [number for (number, _), _ in numbered]
+    if missing := _listed(number for number in range(1, total + 1) if number not in numbers):
         raise UsageError(f"{path}: v{latest} of the series has {total} patches, and these are not in it: {missing}")
-    if twice := _listed(sorted({number for number in places if places.count(number) > 1})):
+    if twice := _listed(sorted({number for number in numbers if numbers.count(number) > 1})):
         raise UsageError(f"{path}: more than one patch is number {twice} of {total}", hint="name a directory of them")
-    return series
+    return [patch for _, patch in numbered]
 
 
 def _listed(numbers: Iterable[int]) -> str:

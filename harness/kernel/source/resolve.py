@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What KERNEL= names, and where its source is."""
+"""Resolve KERNEL= to a source tree or a build directory."""
 
 import os
 import re
@@ -19,29 +19,36 @@ _INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
 
 @dataclass(frozen=True)
 class SourceTree:
-    """A source tree to build. ``key`` names its build directory in the cache; a ``pristine`` one never changes, and a
-    ``symlinked`` one is made of links to the sources of another."""
+    """A source tree to build."""
 
     path: Path
+    """Its directory."""
     origin: str
+    """Where it comes from, for people."""
     key: str
+    """Names its build directory in the cache."""
     pristine: bool
+    """Whether it never changes."""
     symlinked: bool = False
+    """Whether its files are links to those of another tree."""
 
 
 @dataclass(frozen=True)
 class BuildDirectory:
-    """A finished build, used as it is; ``source`` is where it was built from, if that can be found."""
+    """A finished build, used as is."""
 
     path: Path
+    """Its directory."""
     origin: str
+    """Where it comes from, for people."""
     source: Path | None
+    """The source that it was built from; None if it cannot be found."""
 
 
 def resolve_kernel(kernel: str | None, emit: Emit) -> SourceTree | BuildDirectory:
-    """Find out what KERNEL= names (None or empty: the default), fetching it if it is Debian's.
+    """Find the source tree or build directory of KERNEL= (None or empty: the default), and fetch it if it is Debian's.
 
-    Raises UsageError if it is nothing we know."""
+    Raises UsageError if KERNEL= names neither."""
     if not kernel or kernel.startswith("debian:"):
         package, path = debian.obtain(kernel.removeprefix("debian:") if kernel else None, emit)
         return SourceTree(
@@ -62,19 +69,19 @@ def resolve_kernel(kernel: str | None, emit: Emit) -> SourceTree | BuildDirector
 
 
 def release_parts(top: Path) -> list[str]:
-    """``["7", "2", "12", "-rc1"]``, as a source's Makefile has it; none without one."""
+    """Return the parts of the release in a source's Makefile, ``["7", "2", "12", "-rc1"]``; empty without one."""
     makefile = top / "Makefile"
     return _PARTS.findall(makefile.read_text(errors="replace")) if makefile.is_file() else []
 
 
 def release_of(top: Path) -> str:
-    """The release that a source's Makefile says: ``7.2.12``, ``7.3.0-rc4``."""
+    """Return the release in a source's Makefile: ``7.2.12``, ``7.3.0-rc4``."""
     parts = release_parts(top)
     return ".".join(parts[:3]) + "".join(parts[3:])
 
 
 def _source_of(build_dir: Path) -> Path | None:
-    """Kbuild leaves a link ``source`` in a build directory, and a Makefile that includes the source's."""
+    """Return a build's source. Kbuild leaves a link ``source`` to it, and a Makefile that includes the source's."""
     candidates = [build_dir / "source"]
     makefile = build_dir / "Makefile"
     if makefile.is_file() and (match := _INCLUDE.search(makefile.read_text(errors="replace"))):
@@ -83,7 +90,7 @@ def _source_of(build_dir: Path) -> Path | None:
 
 
 def run_git(tree: Path, *args: str) -> list[str]:
-    """Run git in the user's tree, whoever owns it, writing nothing there; the output, split at NUL or newline."""
+    """Run git in a tree of any owner, without writing there; return the lines of its output. Raises HarnessError."""
     env = process.environment(GIT_OPTIONAL_LOCKS="0")
     return process.check(["git", "-c", "safe.directory=*", *args], cwd=tree, env=env)
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SERIES=: patches, applied to a copy of the files that they touch."""
+"""Apply the patches of SERIES= to a copy of the files that they touch."""
 
-import os
 import re
 import shutil
 import tempfile
@@ -12,7 +11,8 @@ from pathlib import Path
 from harness.errors import HarnessError, KernelError, MissingPrerequisite, UsageError
 from harness.host import process
 from harness.host.faults import host_fault
-from harness.host.packages import find
+from harness.host.files import write_atomically
+from harness.host.packages import find, install_line
 from harness.kernel.cache import cache_path, digest
 from harness.kernel.source import mail
 from harness.kernel.source.mail import Patch
@@ -32,15 +32,18 @@ _REJECTED_LINES = 16
 
 @dataclass(frozen=True)
 class Series:
-    """A ``SourceChange`` that ``kernel.obtain`` takes. ``given``: what SERIES= named."""
+    """A series of patches as a ``SourceChange``."""
 
     given: str
+    """The value of SERIES=."""
     mails: Sequence[Patch]
+    """Its patches, in order."""
     emit: Emit
+    """Gets a note for each hunk that applies with fuzz."""
 
     @classmethod
     def load(cls, given: str, emit: Emit) -> "Series":
-        """Read the patches. Raises UsageError if there are none, MissingPrerequisite for a message-id without b4."""
+        """Read the patches. Raises UsageError if there are none, MissingPrerequisite if a message-id needs b4."""
         path = Path(given).expanduser()
         if not path.exists() and (message := _MESSAGE_ID.match(given)):
             given = message[1]
@@ -55,18 +58,18 @@ class Series:
 
     @property
     def name(self) -> str:
-        """What was named, without the directories that lead there."""
+        """Return the last component of SERIES=."""
         return Path(self.given).name
 
     @property
     def patches(self) -> tuple[str, ...]:
-        """Their subjects."""
+        """Return the subjects of the patches."""
         return tuple(patch.name for patch in self.mails)
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
-        """What the files become. Raises KernelError naming patch, file and hunk if one does not apply.
+        """Return the patched files. Raises KernelError with patch, file and hunk if one does not apply.
 
-        patch(1) and not git-am: it says where it had to guess (fuzz), which is passed on."""
+        patch(1) reports where it had to guess (fuzz), which git-am does not."""
         names = {name for patch in self.mails for name in _touched(patch)}
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             copy = Path(tmp, "source")
@@ -89,7 +92,7 @@ class Series:
         if status:
             raise KernelError(
                 f"{' of '.join(dict.fromkeys([patch.name, self.name]))} does not apply: {_why(lines, copy)}",
-                hint="name the kernel that it is made for with KERNEL=",
+                hint="name the kernel that it was written for with KERNEL=",
             )
         file = ""
         for line in lines:
@@ -100,51 +103,51 @@ class Series:
 
 
 def _fetched(message_id: str, emit: Emit) -> Path:
-    """The series around a message, as an mbox that ``b4 am`` has made; kept, since what was sent does not change."""
+    """Return the mbox that ``b4 am`` makes of the series around a message. It is cached: sent mails do not change."""
     kept = cache_path("series", f"{digest(message_id)}.mbx")
     if kept.exists():
         return kept
     if not find("b4"):
         raise MissingPrerequisite(
-            f"SERIES={message_id}: fetching a series takes b4, which is not there",
-            hint="apt-get install b4, or save the thread's mbox from lore.kernel.org and name that",
+            f"SERIES={message_id}: fetching a series needs b4, which is not installed",
+            hint=f"{install_line(['b4'])}, or save the thread's mbox from lore.kernel.org and name that",
         )
     with phase(emit, "series", message_id) as step, tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
         try:
             process.check(["b4", "am", "-o", tmp, message_id], cwd=Path(tmp))
             made = next(Path(tmp).glob("*.mbx"))
         except StopIteration:
-            raise HarnessError(f"SERIES={message_id}: b4 has found no series there") from None
+            raise HarnessError(f"SERIES={message_id}: b4 found no series there") from None
         except HarnessError as error:
             raise HarnessError(f"SERIES={message_id}: {error}", hint=f"try: b4 am {message_id}") from error
         step.result = made.name
-        shutil.copyfile(made, kept.with_suffix(f".{os.getpid()}"))
-        kept.with_suffix(f".{os.getpid()}").replace(kept)
+        write_atomically(kept, made.read_bytes())
     return kept
 
 
 def _touched(patch: Patch) -> set[str]:
-    """The files that a diff names. A removed line may look like a header: that names a file that does not exist."""
+    """Return the files in a diff. A removed line may look like a header: it names a file that does not exist."""
     names = {"".join(part.decode(errors="replace") for part in parts).strip() for parts in _FILE.findall(patch.diff)}
     return {name for name in names if name and not {"..", ""} & {*name.split("/")}}
 
 
 def _differences(source: Path, copy: Path, names: set[str]) -> dict[str, bytes | None]:
-    made: dict[str, bytes | None] = {}
+    """Return the files of ``copy`` that differ from ``source``; None for those that are gone."""
+    changed: dict[str, bytes | None] = {}
     for path in copy.rglob("*"):
         name = str(path.relative_to(copy))
         if path.is_symlink():
-            raise KernelError(f"the series makes a symbolic link of {name}, which is not supported")
+            raise KernelError(f"the series makes {name} a symbolic link, which is not supported")
         if path.is_file():
             text = path.read_bytes()
             if not (source / name).is_file() or (source / name).read_bytes() != text:
-                made[name] = text
+                changed[name] = text
     gone = {name for name in names if (source / name).is_file() and not (copy / name).exists()}
-    return {**made, **dict.fromkeys(gone)}
+    return {**changed, **dict.fromkeys(gone)}
 
 
 def _why(lines: Sequence[str], copy: Path) -> str:
-    """What patch(1) says, as: which file, which hunk, and the hunk."""
+    """Return the reason in patch(1)'s output: the file, the hunk's number, and the hunk."""
     file = ""
     for line in lines:
         if found := _PATCHING.match(line):
@@ -156,4 +159,4 @@ def _why(lines: Sequence[str], copy: Path) -> str:
             return f"{found[1]}: no such file in this kernel"
         elif line.startswith("patch: ****"):
             return line.removeprefix("patch: ****").strip()
-    return next((line for line in reversed(lines) if line), "patch(1) says nothing")
+    return next((line for line in reversed(lines) if line), "patch(1) printed nothing")
