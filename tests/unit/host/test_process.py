@@ -111,7 +111,7 @@ def test_a_run_gets_sigterm_and_time_to_clean_up(tmp_path: Path) -> None:
 
 def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
     code = "import subprocess, signal; from harness.host.process import tied\n"
-    code += "print(subprocess.Popen(tied(['sleep', '60'], signal.SIGKILL)).pid, flush=True); signal.pause()"
+    code += "subprocess.Popen(tied(['sh', '-c', 'echo $$; exec sleep 60'], signal.SIGKILL)); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as harness:
         assert harness.stdout is not None
         child = int(harness.stdout.readline())
