@@ -100,7 +100,7 @@ def test_releases_as_kernels_name_them() -> None:
 @pytest.mark.parametrize(
     ("was", "wrong", "said"),
     [
-        ("kernels: '>=7.2, <7.4'", "kernels: 7.2 and later", "no range of releases"),
+        ("kernels: '>=7.2, <7.4'", "kernels: 7.2 and later", "not a range of releases"),
         ("[FAIL, SPLAT]", "[PASS]", "does not blame the kernel"),
         ("in low power", "(", "symptom.reason"),
         ("evidence: seen", "evidence: seen\n    case: x", "did you mean 'cases'"),
