@@ -238,9 +238,9 @@ static int load_modules(void)
  */
 static bool address_of(const unsigned char *mac, char *address, size_t room)
 {
-	static const unsigned char ours[] = { 0x52, 0x54, 0x00, 0x76, 0x66 };
+	static const unsigned char prefix[] = { 0x52, 0x54, 0x00, 0x76, 0x66 };
 
-	if (memcmp(mac, ours, sizeof(ours)))
+	if (memcmp(mac, prefix, sizeof(prefix)))
 		return false;
 	if (mac[5] == 0x01)
 		snprintf(address, room, "10.0.2.15");

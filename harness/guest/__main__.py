@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python3 -m harness.guest``, or the uploaded zip: serve requests on stdin until it closes."""
+"""``python3 -m harness.guest``: serve requests on stdin until it closes."""
 
 from .rpc import main
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Config space through vfio's config region, virtualised by drivers/vfio/pci/vfio_pci_config.c."""
+"""Config space through vfio's config region, which drivers/vfio/pci/vfio_pci_config.c virtualises."""
 
 import struct
 from collections.abc import Callable
@@ -24,23 +24,23 @@ Write = Callable[[int, bytes], None]
 
 
 class ConfigSpace:
-    """Named accesses over ``read(offset, length)`` and ``write(offset, data)``; offsets in bytes."""
+    """Accesses by name, made with ``read(offset, length)`` and ``write(offset, data)``. Offsets are in bytes."""
 
     def __init__(self, read: Read, write: Write) -> None:
         self._read = read
         self._write = write
 
     def word(self, offset: int) -> int:
-        """16 bits."""
+        """Read 16 bits."""
         return int(struct.unpack("<H", self._read(offset, 2))[0])
 
     def set_word(self, offset: int, clear: int, value: int) -> None:
-        """Replace the bits ``clear`` by ``value``, in one 16-bit write."""
+        """Clear the bits ``clear`` and set ``value``, in one 16-bit write."""
         self._write(offset, struct.pack("<H", self.word(offset) & ~clear | value))
 
     def capability(self, number: int) -> int | None:
-        """Where the capability is, or None."""
-        offset, budget = self._read(CAPABILITY_LIST, 1)[0], 48  # a list of a broken device may loop
+        """Return the offset of the capability; None if the device does not have it."""
+        offset, budget = self._read(CAPABILITY_LIST, 1)[0], 48  # a broken device's list may loop
         while offset and budget:
             found, following = self._read(offset, 2)
             if found == number:
@@ -49,26 +49,26 @@ class ConfigSpace:
         return None
 
     def need(self, number: int) -> int:
-        """Where the capability is; LookupError without it."""
+        """Return the offset of the capability; LookupError if the device does not have it."""
         offset = self.capability(number)
         if offset is None:
             raise LookupError(f"the device has no PCI capability {number:#x}")
         return offset
 
     def set_memory(self, on: bool) -> None:
-        """COMMAND.MEM."""
-        self.set_word(COMMAND, COMMAND_MEMORY, COMMAND_MEMORY * on)
+        """Set or clear COMMAND.MEM."""
+        self.set_word(COMMAND, COMMAND_MEMORY, COMMAND_MEMORY if on else 0)
 
     def set_master(self, on: bool) -> None:
-        """COMMAND.MASTER, without which the device's DMA goes nowhere."""
-        self.set_word(COMMAND, COMMAND_MASTER, COMMAND_MASTER * on)
+        """Set or clear COMMAND.MASTER, which allows the device's DMA."""
+        self.set_word(COMMAND, COMMAND_MASTER, COMMAND_MASTER if on else 0)
 
     def set_power_state(self, state: int) -> None:
-        """D0 to D3hot (0 to 3) by PMCSR."""
+        """Write PMCSR: 0 for D0 to 3 for D3hot."""
         self.set_word(self.need(CAP_PM) + PM_CTRL, PM_CTRL_STATE, state)
 
     def flr(self) -> None:
-        """Function level reset by the PCI Express device control register."""
+        """Function level reset by the Device Control register of the PCI Express capability."""
         self.set_word(self.need(CAP_EXP) + EXP_DEVCTL, 0, EXP_DEVCTL_FLR)
 
     def af_flr(self) -> None:

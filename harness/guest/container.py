@@ -11,7 +11,7 @@ from .uapi import vfio as uapi
 
 
 class Group(Resource):
-    """An IOMMU group, open; ``noiommu`` groups have their own kind of device node."""
+    """An open IOMMU group. ``noiommu`` groups have a device node of another name."""
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
@@ -26,19 +26,19 @@ class Group(Resource):
 
 
 class Container(AddressSpace):
-    """A container with one group in it, under the type1 IOMMU driver. It ends with its device."""
+    """A container with one group, under the type1 IOMMU driver. Its device closes it."""
 
     IOMMU = uapi.VFIO_TYPE1v2_IOMMU
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
         self.fd = open_file("/dev/vfio/vfio")
-        self._undo.callback(self._leave)
+        self._undo.callback(self._close_fd)
         self.group = self._own(Group(bdf))
         ioctl(self.group.fd, uapi.VFIO_GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
         ioctl(self.fd, uapi.VFIO_SET_IOMMU, self.IOMMU)
 
-    def _leave(self) -> None:
+    def _close_fd(self) -> None:
         fd, self.fd = self.fd, -1
         os.close(fd)
 
@@ -48,7 +48,7 @@ class Container(AddressSpace):
         ioctl(self.fd, uapi.VFIO_IOMMU_MAP_DMA, uapi.DmaMap(flags=flags, vaddr=address, iova=iova, size=length))
 
     def unmap(self, iova: int, length: int) -> int:
-        """VFIO_IOMMU_UNMAP_DMA; returns the bytes unmapped, 0 once the container is closed, and all is unmapped."""
+        """VFIO_IOMMU_UNMAP_DMA. Returns the bytes unmapped; 0 after the close, which unmaps everything."""
         if self.fd < 0:
             return 0
         request = uapi.DmaUnmap(iova=iova, size=length)
@@ -56,4 +56,4 @@ class Container(AddressSpace):
         return int(request.size)
 
     def attach(self, device_fd: int) -> None:
-        """Nothing to do: a device of the group is attached from the start."""
+        """Do nothing: the devices of the group are attached already."""

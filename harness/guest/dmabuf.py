@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A dma-buf as any holder of its fd sees it (drivers/dma-buf/dma-buf.c)."""
+"""A dma-buf, as its fd shows it (drivers/dma-buf/dma-buf.c)."""
 
 import fcntl
 import mmap
@@ -16,7 +16,7 @@ UDMABUF = Path("/dev/udmabuf")
 
 
 class DmaBuf(Resource):
-    """Owns the fd."""
+    """An open dma-buf; owns its fd."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -24,25 +24,25 @@ class DmaBuf(Resource):
         self._undo.callback(os.close, fd)
 
     def size(self) -> int:
-        """Bytes, by lseek."""
+        """Return the size in bytes, by lseek."""
         with named("lseek dma-buf"):
             return os.lseek(self.fd, 0, os.SEEK_END)
 
     def fdinfo(self) -> dict[str, str]:
-        """``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., values as the kernel prints them."""
+        """Read ``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., as the kernel prints them."""
         lines = Path(f"/proc/self/fdinfo/{self.fd}").read_text().splitlines()
         return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def inode(self) -> int:
-        """Its inode, by which ``bufinfo`` names it."""
+        """Return the inode number, which identifies the buffer in ``bufinfo``."""
         return os.fstat(self.fd).st_ino
 
     def cloexec(self) -> bool:
-        """Whether O_CLOEXEC reached the fd."""
+        """Whether the fd is close-on-exec."""
         return bool(fcntl.fcntl(self.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
     def status_flags(self) -> int:
-        """F_GETFL: the access mode and O_NONBLOCK."""
+        """Return F_GETFL: the access mode and O_NONBLOCK."""
         return fcntl.fcntl(self.fd, fcntl.F_GETFL)
 
     def sync(self, flags: int) -> None:
@@ -50,13 +50,13 @@ class DmaBuf(Resource):
         ioctl(self.fd, uapi.DMA_BUF_IOCTL_SYNC, uapi.Sync(flags=flags))
 
     def mmap(self, length: int) -> None:
-        """mmap it, shared and writeable, and let go again; EINVAL where the exporter has no mmap."""
+        """mmap it, shared and writeable, and unmap it. EINVAL if the exporter has no mmap."""
         with named("mmap dma-buf"):
             mmap.mmap(self.fd, length).close()
 
 
 def from_memfd(file: int, length: int) -> DmaBuf:
-    """A dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""
+    """Make a dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""
     with named("F_ADD_SEALS"):
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     node = open_file(str(UDMABUF))
@@ -68,8 +68,8 @@ def from_memfd(file: int, length: int) -> DmaBuf:
 
 
 def udmabuf(length: int) -> DmaBuf:
-    """A dma-buf of ``length`` bytes of new memory."""
-    if not UDMABUF.exists():  # else it is built in, or loaded
+    """Make a dma-buf of ``length`` bytes of new memory."""
+    if not UDMABUF.exists():  # neither built in nor loaded
         load_module("udmabuf")
     file = os.memfd_create("vfio-harness", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -80,10 +80,10 @@ def udmabuf(length: int) -> DmaBuf:
 
 
 def bufinfo() -> list[dict[str, str]]:
-    """The dma-bufs alive in the guest, from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
+    """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
     text = BUFINFO.read_text()
     rows = [line.split("\t", 6) for line in text.splitlines()]
-    # A buffer's row, unlike the heading: size flags mode count exp_name ino name.
+    # A buffer's row is: size flags mode count exp_name ino name. The heading has no number.
     found = [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]
     if f"\nTotal {len(found)} objects, " not in text:  # another layout would make every leak invisible
         raise ValueError(f"{BUFINFO}: {len(found)} buffers found, but it ends with {text[-80:]!r}")

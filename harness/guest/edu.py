@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """QEMU's ``edu`` device as a DMA engine (QEMU docs/specs/edu.rst, hw/misc/edu.c).
 
-It moves bytes between memory and a buffer of its own, which only its DMA reaches.
+It moves bytes between memory and its own buffer, which only its DMA accesses.
 """
 
 import struct
@@ -16,20 +16,23 @@ from .vfio import Device
 BAR = 0
 DMA_SOURCE, DMA_TARGET, DMA_COUNT, DMA_COMMAND = 0x80, 0x88, 0x90, 0x98
 START, FROM_DEVICE = 0x1, 0x2
-BUFFER = 0x40000  # its address on the device's side
-BUFFER_SIZE = 4088  # of 4096: a DMA that touches the last byte, or passes it, makes QEMU 7.2 abort, so we check
-DEADLINE = 10.0  # seconds for a DMA, which takes 0.1 s of virtual time
+BUFFER = 0x40000
+"""The buffer's address in the DMA registers."""
+BUFFER_SIZE = 4088
+"""Usable bytes of 4096. QEMU 7.2 aborts on a DMA that touches or passes the last byte."""
+DEADLINE = 10.0
+"""Seconds for a DMA, which takes 0.1 s of virtual time."""
 
 
 class Edu(Engine):
-    """``edu``, however it is reached; a transfer of up to 4 KiB is a DMA of 0.1 s, and one to load its data if need be.
+    """``edu`` behind any driver. A transfer of up to 4 KiB is one DMA of 0.1 s, plus one to load its data if needed.
 
-    Its parts do one DMA each. Offsets are in the device's buffer; what is read goes to the buffer's start.
+    Each abstract method does one DMA. Offsets are in the device's buffer. A read goes to the buffer's start.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._loaded = b""  # what the device's buffer is known to hold
+        self._loaded = b""  # the known content of the device's buffer
 
     @abstractmethod
     def _fill(self, data: bytes) -> None:
@@ -37,21 +40,21 @@ class Edu(Engine):
 
     @abstractmethod
     def _drain(self, count: int) -> bytes:
-        """The buffer's first bytes."""
+        """Return the buffer's first bytes."""
 
     @abstractmethod
     def _write(self, offset: int, iova: int, count: int) -> None:
-        """One DMA from the buffer."""
+        """Run one DMA from the buffer."""
 
     @abstractmethod
     def _read(self, iova: int, count: int) -> None:
-        """One DMA to the buffer."""
+        """Run one DMA to the buffer."""
 
     def dma_write(self, iova: int, data: bytes) -> None:
         for at in range(0, len(data), BUFFER_SIZE):
             chunk = data[at : at + BUFFER_SIZE]
             if chunk not in self._loaded:
-                content, self._loaded = _with_company(chunk), b""
+                content, self._loaded = _load_content(chunk), b""
                 self._fill(content)
                 self._loaded = content
             self._write(self._loaded.index(chunk), iova + at, len(chunk))
@@ -72,7 +75,7 @@ class EduEngine(Edu, IoasEngine):
     def __init__(self, device: Device) -> None:
         super().__init__()
         if not isinstance(device.space, Ioas):
-            raise TypeError("an importer needs an address space of iommufd's")
+            raise TypeError("an importer needs an iommufd address space")
         self.space = device.space
         self._device = device
         self._staging = self._own(Memory(device.space, BUFFER_SIZE))
@@ -92,10 +95,10 @@ class EduEngine(Edu, IoasEngine):
         self._dma(iova, BUFFER, count, 0)
 
     def _dma(self, source: int, target: int, count: int, command: int) -> None:
-        near = (target, source)[bool(command & FROM_DEVICE)]
-        if near < BUFFER or near + count > BUFFER + BUFFER_SIZE:
-            raise ValueError(f"{count} bytes at {near:#x} are outside edu's buffer")
-        self._wait()  # edu ignores what is written while a DMA runs, such as one of its last user's
+        in_buffer = source if command & FROM_DEVICE else target
+        if in_buffer < BUFFER or in_buffer + count > BUFFER + BUFFER_SIZE:
+            raise ValueError(f"{count} bytes at {in_buffer:#x} are outside edu's buffer")
+        self._wait()  # edu ignores writes while a DMA runs, which the previous user may have started
         for register, value in ((DMA_SOURCE, source), (DMA_TARGET, target), (DMA_COUNT, count)):
             self._device.write(BAR, register, struct.pack("<Q", value))
         self._device.write(BAR, DMA_COMMAND, struct.pack("<Q", command | START))
@@ -105,8 +108,11 @@ class EduEngine(Edu, IoasEngine):
         wait_for(lambda: not self._device.read32(BAR, DMA_COMMAND) & START, DEADLINE, "edu DMA")
 
 
-def _with_company(chunk: bytes) -> bytes:
-    """A dword loads together with the dwords that count on from it, so that a series of doorbell rings loads once."""
+def _load_content(chunk: bytes) -> bytes:
+    """Return the bytes to load for ``chunk``: for a dword, it and the next higher numbers.
+
+    A series of doorbell rings, whose values count up, then loads only once.
+    """
     if len(chunk) != 4:
         return chunk
     first = struct.unpack("<I", chunk)[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Importing devices: a window of a dma-buf, and how to move bytes through it by the device's DMA."""
+"""Importing devices: a window of a dma-buf, and the device's DMA that moves bytes through it."""
 
 import struct
 from abc import ABC, abstractmethod
@@ -10,61 +10,61 @@ from .resource import Resource
 
 
 class Window(Resource, ABC):
-    """``length`` bytes of a dma-buf as an importing device reaches them; offsets count from the window's start."""
+    """``length`` bytes of a dma-buf, as an importing device accesses them. Offsets count from the window's start."""
 
     @abstractmethod
     def write(self, offset: int, data: bytes) -> None:
-        """The device writes ``data``."""
+        """Let the device write ``data``."""
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
-        """The device reads ``length`` bytes."""
+        """Let the device read ``length`` bytes."""
 
     def store32(self, offset: int, value: int) -> None:
-        """The device writes a naturally aligned little-endian dword, by exactly one 4-byte access."""
+        """Let the device write a naturally aligned little-endian dword, with exactly one 4-byte access."""
         self.write(offset, struct.pack("<I", value))
 
     def iova(self) -> int | None:
-        """Where the device sees it, if by an address of its own."""
+        """Return the window's address on the device's side; None if it has none."""
         return None
 
     def unmapped(self) -> int | None:
-        """Once it is closed: how many bytes the kernel said it unmapped, if it says so."""
+        """After the close: return the bytes that the kernel reported as unmapped; None if it reports none."""
         return None
 
 
 class Engine(Resource, ABC):
-    """A device that reads and writes memory at an IOVA at our bidding."""
+    """A device that reads and writes memory at an IOVA on request."""
 
     @abstractmethod
     def dma_write(self, iova: int, data: bytes) -> None:
-        """Write ``data`` at ``iova``. Whether it arrives is for the IOMMU to say: a blocked write raises nothing."""
+        """Write ``data`` at ``iova``. A write that the IOMMU blocks raises nothing."""
 
     @abstractmethod
     def dma_read(self, iova: int, length: int) -> bytes:
-        """Read ``length`` bytes at ``iova``; what a blocked read returns is not defined."""
+        """Read ``length`` bytes at ``iova``. The result of a blocked read is undefined."""
 
     @abstractmethod
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> Window:
-        """Map part of ``dmabuf`` where this device sees it."""
+        """Map part of ``dmabuf`` into this device's address space."""
 
 
 class IoasEngine(Engine):
-    """A device attached to an IO address space of iommufd's."""
+    """A device attached to an iommufd IO address space."""
 
     space: Ioas
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "IovaWindow":
-        """Errors: those of IOMMU_IOAS_MAP_FILE."""
+        """IOMMU_IOAS_MAP_FILE of part of ``dmabuf``."""
         return IovaWindow(self, self.space.map_file(dmabuf, start, length), length)
 
     def copy(self, source: Ioas, iova: int, length: int) -> "IovaWindow":
-        """IOMMU_IOAS_COPY of what ``source`` has at ``iova``."""
+        """IOMMU_IOAS_COPY of ``length`` bytes that ``source`` maps at ``iova``."""
         return IovaWindow(self, self.space.copy(source, iova, length), length)
 
 
 class IovaWindow(Window):
-    """A window through an IO address space of iommufd's, where ``length`` bytes are mapped; closing it unmaps."""
+    """A window through an iommufd IO address space, which maps ``length`` bytes at ``base``. ``close`` unmaps."""
 
     def __init__(self, engine: IoasEngine, base: int, length: int) -> None:
         super().__init__()

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Allocations that fail: each of those that a call makes, in turn. Needs CONFIG_FAILSLAB and
-CONFIG_FAULT_INJECTION_DEBUG_FS."""
+"""Fail each allocation of a call in turn. Needs CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS."""
 
 import os
 from collections.abc import Callable
@@ -9,15 +8,15 @@ from pathlib import Path
 from .poll import Stuck
 
 FAILSLAB = Path("/sys/kernel/debug/failslab")
-FAIL_NTH = "/proc/thread-self/fail-nth"  # fs/proc/base.c: the nth allocation from now, of this thread, fails
-
+FAIL_NTH = "/proc/thread-self/fail-nth"
+"""Write n, and the nth allocation of this thread from now on fails (fs/proc/base.c)."""
 MOST_ALLOCATIONS = 1000
 
 
 def each_failing(call: Callable[[], int], times: int = 1) -> list[int]:
-    """What ``call`` returns with its first, second... allocation failing; the last is that where none is left to.
+    """Call ``call`` with its first allocation failing, then with its second, and so on, ``times`` times each.
 
-    With each it is called ``times`` times, of which the last counts.
+    Returns each last result; in the final one no allocation failed. Raises Stuck after MOST_ALLOCATIONS.
     """
     (FAILSLAB / "ignore-gfp-wait").write_text("N")
     (FAILSLAB / "verbose").write_text("0")
@@ -28,11 +27,11 @@ def each_failing(call: Callable[[], int], times: int = 1) -> list[int]:
             for _ in range(times):
                 os.write(nth, b"%d" % number)
                 outcome = call()
-                spared = os.pread(nth, 16, 0).strip() != b"0"
+                none_failed = os.pread(nth, 16, 0).strip() != b"0"
                 os.write(nth, b"0")
             outcomes.append(outcome)
-            if spared:
+            if none_failed:
                 return outcomes
     finally:
         os.close(nth)
-    raise Stuck(f"a call of over {MOST_ALLOCATIONS} allocations")
+    raise Stuck(f"the call makes over {MOST_ALLOCATIONS} allocations")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""VFIO_DEVICE_FEATURE as a hostile or a starved process asks: memory that ends early, no free fd, no kernel memory.
+"""Raw VFIO_DEVICE_FEATURE calls, also with memory that ends early, without a free fd, and without kernel memory.
 
-An outcome is ``-errno``, or the size of what was exported (which is closed at once), or 0 where nothing was.
+An outcome is ``-errno``, or the size of the exported buffer in bytes, or 0 if nothing was exported. The buffer is
+closed at once.
 """
 
 import ctypes
@@ -20,25 +21,25 @@ from .vfio import Node
 
 
 def request(device: Node, requests: list[tuple[bytes, int | None]], times: int = 1) -> list[int]:
-    """The outcomes of ``requests``, each asked ``times`` times, of which the last counts.
+    """Send each request ``times`` times. Returns each one's last outcome.
 
-    A request is the header, the payload, and how many bytes of both can be read (None: all).
+    A request is header and payload, and how many bytes of them are readable (None: all).
     """
     outcomes = []
-    with _guarded(max(len(data) for data, _ in requests)) as place:
+    with _guarded(max(len(data) for data, _ in requests)) as put:
         for data, readable in requests:
-            address = place(data[:readable])
+            address = put(data[:readable])
             outcomes += [_request(device, address) for _ in range(times)][-1:]
     return outcomes
 
 
 def request_without_fds(device: Node, data: bytes) -> int:
-    """The outcome while this process may open no more files."""
+    """Send a request while this process may open no more files. Returns the outcome."""
     free = os.dup(device.fd)
     os.close(free)
     soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
-    with _guarded(len(data)) as place:
-        address = place(data)
+    with _guarded(len(data)) as put:
+        address = put(data)
         limits.setrlimit(limits.RLIMIT_NOFILE, (free, hard))
         try:
             return _request(device, address)
@@ -47,26 +48,29 @@ def request_without_fds(device: Node, data: bytes) -> int:
 
 
 def request_without_memory(device: Node, data: bytes) -> list[int]:
-    """The outcomes with the first, second... allocation of the call failing; the last is that where none is left to."""
-    with _guarded(len(data)) as place:
-        address = place(data)
+    """Fail the call's first allocation, then its second, and so on.
+
+    Returns each outcome; in the last one no allocation failed.
+    """
+    with _guarded(len(data)) as put:
+        address = put(data)
         return each_failing(lambda: _request(device, address))
 
 
 def bind_variant(bdf: str, driver: str) -> None:
-    """Bind the device to the vfio driver of that name, which is its module's name as well."""
+    """Load the vfio driver ``driver``, whose module has the same name, and bind the device to it."""
     load_module(driver)
     bind(bdf, driver)
 
 
 def bars(bdf: str) -> list[list[int]]:
-    """Start, size and ``IORESOURCE_`` flags of BAR 0 to 5; size 0 if absent (drivers/pci/pci-sysfs.c)."""
+    """Return start, size and ``IORESOURCE_`` flags of BAR 0 to 5; size 0 if absent (drivers/pci/pci-sysfs.c)."""
     rows = [[int(word, 16) for word in line.split()] for line in (DEVICES / bdf / "resource").read_text().splitlines()]
     return [[start, end - start + 1 if flags else 0, flags] for start, end, flags in rows[:6]]
 
 
 def slab() -> int:
-    """Bytes of kernel memory that nothing can reclaim."""
+    """Return the kernel's unreclaimable slab memory in bytes."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("SUnreclaim:"))
 
@@ -86,8 +90,10 @@ def _request(device: Node, address: int) -> int:
 
 @contextmanager
 def _guarded(length: int) -> Iterator[Callable[[bytes], int]]:
-    """Memory for up to ``length`` bytes, behind which nothing can be read. Yields what puts bytes right before that
-    edge and tells their address."""
+    """Allocate memory for up to ``length`` bytes, followed by an inaccessible page.
+
+    Yields a function that copies bytes to the end of the memory and returns their address.
+    """
     room = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
     with mmap.mmap(-1, room + mmap.PAGESIZE) as memory:
         anchor = ctypes.c_char.from_buffer(memory)
@@ -95,8 +101,8 @@ def _guarded(length: int) -> Iterator[Callable[[bytes], int]]:
         del anchor  # a live export would keep the mmap from closing
         forbid(edge, mmap.PAGESIZE)
 
-        def place(data: bytes) -> int:
+        def put(data: bytes) -> int:
             ctypes.memmove(edge - len(data), data, len(data))
             return edge - len(data)
 
-        yield place
+        yield put

@@ -26,7 +26,7 @@ class Iommufd(Resource):
         self._undo.callback(os.close, self.fd)
 
     def ioas(self) -> "Ioas":
-        """A new, empty IO address space."""
+        """Make a new, empty IO address space."""
         return Ioas(self)
 
     def destroy(self, number: int) -> None:
@@ -35,7 +35,7 @@ class Iommufd(Resource):
 
 
 class Ioas(AddressSpace):
-    """An IO address space. Methods mirror the ioctls; ``flags`` are theirs."""
+    """An IO address space. Methods have the names and ``flags`` of the ioctls."""
 
     def __init__(self, iommufd: Iommufd) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class Ioas(AddressSpace):
     def map_file(
         self, dmabuf: DmaBuf, start: int, length: int, iova: int | None = None, flags: int = READ_WRITE
     ) -> int:
-        """IOMMU_IOAS_MAP_FILE; returns the IOVA. Errors: docs/contract.md, section 3."""
-        iova = self.place(length) if iova is None else iova
+        """IOMMU_IOAS_MAP_FILE. Returns the IOVA. Errors: docs/contract.md, section 3."""
+        iova = self.new_iova(length) if iova is None else iova
         request = uapi.IoasMapFile(
             flags=flags | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
             ioas_id=self.number,
@@ -73,8 +73,8 @@ class Ioas(AddressSpace):
         return iova
 
     def copy(self, source: "Ioas", source_iova: int, length: int) -> int:
-        """IOMMU_IOAS_COPY from ``source`` into this one; returns the IOVA."""
-        iova = self.place(length)
+        """IOMMU_IOAS_COPY from ``source`` to this one. Returns the IOVA."""
+        iova = self.new_iova(length)
         request = uapi.IoasCopy(
             flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
             dst_ioas_id=self.number,
@@ -87,18 +87,18 @@ class Ioas(AddressSpace):
         return iova
 
     def unmap(self, iova: int, length: int) -> int:
-        """IOMMU_IOAS_UNMAP; returns the bytes unmapped."""
+        """IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
         request = uapi.IoasUnmap(ioas_id=self.number, iova=iova, length=length)
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_UNMAP, request)
         return int(request.length)
 
     def attach(self, device_fd: int) -> None:
-        """VFIO_DEVICE_ATTACH_IOMMUFD_PT; a device already attached elsewhere changes over."""
+        """VFIO_DEVICE_ATTACH_IOMMUFD_PT. Replaces an earlier attachment of the device."""
         attach(device_fd, self.number)
 
 
 class Domain(Resource):
-    """A further domain over a device's address space (IOMMU_HWPT_ALLOC); closing it takes the device out of it."""
+    """Another domain over a device's address space (IOMMU_HWPT_ALLOC). ``close`` moves the device back out of it."""
 
     def __init__(self, device: "Device") -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Domain(Resource):
         self._number: int = request.out_hwpt_id
 
     def enter(self) -> None:
-        """Move the device into this domain from the one that it is in."""
+        """Move the device to this domain."""
         attach(self._device.fd, self._number)
 
 

@@ -13,7 +13,7 @@ LOAD_SECONDS = 20
 
 
 class Struct(ctypes.LittleEndianStructure):
-    """A structure of the uAPI. ``ARGSZ`` names the member that holds the structure's own size; it is filled in."""
+    """A structure of the uAPI. ``ARGSZ``: the member that holds the structure's own size; the constructor sets it."""
 
     ARGSZ = ""
 
@@ -23,19 +23,19 @@ class Struct(ctypes.LittleEndianStructure):
         super().__init__(**members)
 
     def as_dict(self) -> dict[str, int]:
-        """The members by name, reserved ones left out."""
+        """Return the members by name, without reserved ones."""
         return {name: getattr(self, name) for name, *_ in self._fields_ if not name.startswith("_")}
 
 
 class Ioctl(NamedTuple):
-    """An ioctl's number and the name that its errors carry."""
+    """An ioctl's number, and its name for errors."""
 
     name: str
     number: int
 
 
 def io(letter: str, number: int) -> int:
-    """``_IO``: no direction, no size (include/uapi/asm-generic/ioctl.h)."""
+    """``_IO``: no direction and no size (include/uapi/asm-generic/ioctl.h)."""
     return ord(letter) << 8 | number
 
 
@@ -51,7 +51,7 @@ def iowr(letter: str, number: int, size: int) -> int:
 
 @contextmanager
 def named(call: str) -> Iterator[None]:
-    """Make any errno raised inside say that ``call`` failed."""
+    """Add the name ``call`` to an OSError that the block raises."""
     try:
         yield
     except OSError as exc:
@@ -59,7 +59,7 @@ def named(call: str) -> Iterator[None]:
 
 
 def ioctl(fd: int, request: Ioctl, arg: Struct | bytearray | int = 0) -> int:
-    """The ioctl's return value; ``arg`` is updated in place. Other threads run while it blocks."""
+    """Call an ioctl. Returns its value and updates ``arg`` in place. Other threads run while it blocks."""
     with named(request.name):
         return fcntl.ioctl(fd, request.number, arg)
 
@@ -68,7 +68,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def ioctl_at(fd: int, request: Ioctl, address: int) -> int:
-    """The ioctl's return value, its argument being whatever ``address`` points to, readable or not."""
+    """Call an ioctl whose argument is at ``address``, which need not be readable. Returns its value."""
     value = int(_libc.ioctl(fd, ctypes.c_ulong(request.number), ctypes.c_void_p(address)))
     if value < 0:
         number = ctypes.get_errno()
@@ -83,13 +83,13 @@ def forbid(address: int, length: int) -> None:
 
 
 def load_module(name: str) -> None:
-    """Load a module of the kernel's that no boot loads. Raises LookupError with what modprobe says."""
+    """Load a module that the boot does not load. Raises LookupError with modprobe's message."""
     done = subprocess.run(["modprobe", name], capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
     if done.returncode:
         raise LookupError(f"modprobe {name}: {done.stderr.strip()}")
 
 
 def open_file(path: str, flags: int = os.O_RDWR) -> int:
-    """Open ``path`` close-on-exec; an errno names the path."""
+    """Open ``path`` close-on-exec. An error names the path."""
     with named(f"open {path}"):
         return os.open(path, flags | os.O_CLOEXEC)

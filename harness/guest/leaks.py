@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kmemleak (mm/kmemleak.c): memory of the kernel's that nothing in the kernel points to."""
+"""kmemleak (mm/kmemleak.c): kernel memory that no pointer refers to."""
 
 import re
 import time
@@ -12,22 +12,24 @@ TIMERS = Path("/proc/timer_list")
 PRINTK = Path("/proc/sys/kernel/printk")
 NOTICE_AND_WORSE = "6"
 MIN_AGE_S = 5.1
-"""MSECS_MIN_AGE: what is younger is not reported."""
+"""MSECS_MIN_AGE: kmemleak does not report younger objects."""
 
 
 def forget() -> int:
-    """What is seen to be leaked already is not reported any more. The time, in jiffies: a stale pointer may hide some
-    of it until later, but not when it was allocated."""
+    """Clear kmemleak's current reports. Returns the time in jiffies.
+
+    A stale pointer may hide an old leak until a later scan, so the caller compares the time of allocation as well.
+    """
     scan()
     KMEMLEAK.write_text("clear")
     found = re.search(r"^jiffies: (\d+)", TIMERS.read_text(), re.M)
     if not found:
-        raise ValueError(f"{TIMERS} tells no jiffies")
+        raise ValueError(f"{TIMERS} has no jiffies")
     return int(found[1])
 
 
 def scan() -> str:
-    """The report on all that has no pointer to it, now and not a moment ago: of two scans, the second tells."""
+    """Scan twice and return the report. The second scan confirms that objects without a pointer still have none."""
     time.sleep(MIN_AGE_S)
     with _quietly():
         for _ in range(2):
@@ -37,7 +39,7 @@ def scan() -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """A scan says on the console how much it found, which is not for whoever reads that, but for our caller."""
+    """Keep kmemleak's summary off the console, which the host searches for splats."""
     before = PRINTK.read_text()
     PRINTK.write_text(NOTICE_AND_WORSE)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""IO address spaces, and guest memory that devices reach through one."""
+"""IO address spaces, and guest memory that devices access through them."""
 
 import ctypes
 import mmap
@@ -9,21 +9,24 @@ from collections.abc import Sequence
 
 from .resource import Resource
 
-# Where mappings without a place of their own go: above any BAR and guest memory, since QEMU's NVMe tells its own BAR
-# and CMB from host memory by comparing IOVAs with BAR addresses; below 512 GiB, the reach of a 39-bit IOMMU.
 FIRST_IOVA = 256 << 30
+"""The lowest IOVA that the agent chooses.
+
+It is above all BARs and guest memory, since QEMU's NVMe recognises its own BAR and CMB by comparing IOVAs with BAR
+addresses. It is below 512 GiB, the limit of a 39-bit IOMMU.
+"""
 IOVA_ALIGNMENT = 2 << 20
 
 
 class AddressSpace(Resource, ABC):
-    """What the devices attached to it see: IOVA to memory. Gives no IOVA out twice, so that a stale one faults."""
+    """Maps IOVAs to memory for the devices attached to it. It uses no IOVA twice, so that a stale one faults."""
 
     def __init__(self) -> None:
         super().__init__()
         self._next_iova = FIRST_IOVA
 
-    def place(self, length: int) -> int:
-        """An IOVA that has never been in use, with ``length`` bytes of room."""
+    def new_iova(self, length: int) -> int:
+        """Return an IOVA of ``length`` bytes that was never used."""
         iova = self._next_iova
         self._next_iova += -(-length // IOVA_ALIGNMENT) * IOVA_ALIGNMENT
         return iova
@@ -34,11 +37,11 @@ class AddressSpace(Resource, ABC):
 
     @abstractmethod
     def unmap(self, iova: int, length: int) -> int:
-        """Unmap what lies there; returns the number of bytes unmapped."""
+        """Unmap ``length`` bytes at ``iova``. Returns the bytes unmapped."""
 
     def share(self, file: int, address: int, length: int) -> Sequence[int]:
-        """Let devices see ``length`` bytes of the memfd ``file``, mapped at ``address``; returns each page's IOVA."""
-        iova = self.place(length)
+        """Map ``length`` bytes of the memfd ``file``, which is mapped at ``address``. Returns each page's IOVA."""
+        iova = self.new_iova(length)
         self.map_memory(address, length, iova)
         return range(iova, iova + length, mmap.PAGESIZE)
 
@@ -48,13 +51,14 @@ class AddressSpace(Resource, ABC):
 
     @abstractmethod
     def attach(self, device_fd: int) -> None:
-        """Let the device behind ``device_fd`` see this address space; closing the device undoes it."""
+        """Attach the device ``device_fd`` to this address space. Closing the device detaches it."""
 
 
 class Memory(Resource):
-    """Whole pages of zeroed guest memory, ``length`` bytes at least, that devices in ``space`` reach; see ``view``.
+    """Whole pages of zeroed guest memory, at least ``length`` bytes, that devices in ``space`` can access.
 
-    ``iova`` is the first page's; without an IOMMU the next page's need not follow it: see ``at``.
+    ``view``: the memory. ``iova``: the IOVA of the first page. Without an IOMMU the pages need not be contiguous: use
+    ``at``.
     """
 
     def __init__(self, space: AddressSpace, length: int) -> None:
@@ -75,5 +79,5 @@ class Memory(Resource):
         self._undo.callback(self.view.release)
 
     def at(self, offset: int) -> int:
-        """The IOVA of the byte at ``offset``."""
+        """Return the IOVA of the byte at ``offset``."""
         return self._pages[offset // mmap.PAGESIZE] + offset % mmap.PAGESIZE

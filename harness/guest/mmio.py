@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Part of a BAR, mapped: each load and store is one access of the width asked for."""
+"""Part of a BAR, mapped. Each load and store is one access of the given width."""
 
 import ctypes
 import mmap
@@ -18,7 +18,7 @@ WORDS: dict[int, type[ctypes.c_uint8 | ctypes.c_uint16 | ctypes.c_uint32 | ctype
 class Mapping(Resource):
     """``length`` bytes of a device's fd from ``offset``, both page aligned.
 
-    An access while COMMAND.MEM is clear is SIGBUS, which ends the agent: use the device's ``read`` and ``write`` then.
+    An access while COMMAND.MEM is clear kills the agent (SIGBUS). Use the device's ``read`` and ``write`` then.
     """
 
     def __init__(self, fd: int, offset: int, length: int) -> None:

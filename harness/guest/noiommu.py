@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""vfio without an IOMMU: devices see memory as the DMA API shows it to them, and so all of it."""
+"""vfio without an IOMMU: devices access all memory, by the addresses of the DMA API."""
 
 import ctypes
 import mmap
@@ -12,7 +12,7 @@ from .uapi import vfio as uapi
 
 
 class NoIommu(Container):
-    """The container of a device that no IOMMU translates; nothing can be mapped into it."""
+    """The container of a device without an IOMMU. It maps nothing."""
 
     IOMMU = uapi.VFIO_NOIOMMU_IOMMU
 
@@ -21,7 +21,7 @@ class NoIommu(Container):
         self._bdf = bdf
 
     def share(self, file: int, address: int, length: int) -> Sequence[int]:
-        """Lock the pages, so that they stay where they are, and ask the DMA API where the device sees each."""
+        """Lock the pages so that they do not move, and get each page's DMA address from the DMA API."""
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(length)):
             raise OSError(ctypes.get_errno(), "cannot lock memory", "mlock")
@@ -34,4 +34,4 @@ class NoIommu(Container):
         return [page for e in entries for page in range(e["address"], e["address"] + e["length"], mmap.PAGESIZE)]
 
     def unshare(self, pages: Sequence[int]) -> None:
-        """Nothing to do: the pages are unlocked with their mapping."""
+        """Do nothing: munmap unlocks the pages."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A user-space NVMe driver over vfio that leaves the ringing of doorbells to whoever is to ring them."""
+"""A user-space NVMe driver over vfio. It queues commands and leaves it to the caller to ring their doorbells."""
 
 import struct
 from collections.abc import Iterator
@@ -16,18 +16,22 @@ from .resource import Resource
 from .vfio import Device
 
 BAR = 0
-QUEUES = 8  # the admin pair among them
-DEPTH = 64  # entries; a submission queue of 4 KiB
+QUEUES = 8
+"""Queue pairs, including the admin pair."""
+DEPTH = 64
+"""Entries of a queue; a submission queue then has 4 KiB."""
 READY_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
 PAGE = 4096
-ENGINE_QUEUE = 33  # the host's trace of doorbells names queues, not controllers: none that cases use
-CMB_ADDRESS = 448 << 30  # where the CMB answers to the controller itself: away from all that memory.py places
+ENGINE_QUEUE = 33
+"""Queue id of NvmeEngine. No case uses it, since the host's trace of doorbells names queues but not controllers."""
+CMB_ADDRESS = 448 << 30
+"""The CMB's address on the controller's side (CBA), above all IOVAs that memory.py chooses."""
 
 
 @dataclass
 class _Queue:
-    """A queue pair in our memory at ``sq`` and ``cq``; the submission queue may be in the CMB, at ``cmb_offset``."""
+    """A queue pair at offsets ``sq`` and ``cq`` of ``Controller._memory``; the former unused with ``cmb_offset``."""
 
     qid: int
     sq: int
@@ -39,18 +43,18 @@ class _Queue:
 
 
 class Controller(Resource):
-    """A controller with its admin queue and, on request, I/O queues. ``start`` makes it anew after any reset."""
+    """A controller with an admin queue and I/O queues on request. After a reset, ``start`` initialises it again."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
         self._device = device
-        self._memory = self._own(Memory(device.space, (1 + 2 * QUEUES) * PAGE))  # data; then two pages a queue pair
+        self._memory = self._own(Memory(device.space, (1 + 2 * QUEUES) * PAGE))  # data, then two pages per queue pair
         self._queues: dict[int, _Queue] = {}
         self._completions: dict[tuple[int, int], dict[str, int]] = {}
         self._cid = 0
 
     def start(self) -> None:
-        """Disable and enable the controller, with an empty admin queue and no others."""
+        """Disable and enable the controller, with an empty admin queue and no other queues."""
         device = self._device
         device.write32(BAR, spec.CC, 0)
         wait_for(lambda: not self._status() & spec.CSTS_READY, READY_SECONDS, "NVMe disable")
@@ -73,7 +77,7 @@ class Controller(Resource):
         return _Queue(qid, sq, sq + PAGE, cmb_offset)
 
     def create_io_queue(self, qid: int, cmb_offset: int | None = None) -> None:
-        """Create I/O queue pair ``qid``, one of up to 7; with ``cmb_offset``, its submission queue is in the CMB."""
+        """Create I/O queue pair ``qid``, one of up to 7. With ``cmb_offset`` its submission queue is in the CMB."""
         queue = self._new_queue(qid, cmb_offset)
         if cmb_offset is None:
             sq = self._memory.at(queue.sq)
@@ -86,26 +90,26 @@ class Controller(Resource):
         self._queues[qid] = queue
 
     def cmb(self) -> dict[str, int]:
-        """Enable the controller memory buffer: ``region`` (vfio's index), ``offset`` in it, ``size`` in bytes."""
+        """Enable the controller memory buffer. Returns ``region`` (vfio's index), ``offset`` in it, and ``size``."""
         control = CMB_ADDRESS | spec.CMBMSC_CRE | spec.CMBMSC_CMSE
-        self._device.write32(BAR, spec.CMBMSC + 4, control >> 32)  # the low half takes effect
+        self._device.write32(BAR, spec.CMBMSC + 4, control >> 32)  # the write of the low half takes effect
         self._device.write32(BAR, spec.CMBMSC, control & 0xFFFFFFFF)
         location, size = self._device.read32(BAR, spec.CMBLOC), self._device.read32(BAR, spec.CMBSZ)
         unit = PAGE << 4 * (size >> 8 & 0xF)
         return {"region": location & 7, "offset": (location >> 12) * unit, "size": (size >> 12) * unit}
 
     def pmr(self) -> dict[str, int]:
-        """Enable the persistent memory region, which reads as zero before: ``region``, ``offset`` and ``size``."""
+        """Enable the persistent memory region, which reads as zero before. Returns ``region``, ``offset``, ``size``."""
         self._device.write32(BAR, spec.PMRCTL, spec.PMRCTL_ENABLE)
         wait_for(lambda: not self._device.read32(BAR, spec.PMRSTS) & spec.PMRSTS_NOT_READY, READY_SECONDS, "NVMe PMR")
         region = self._device.read32(BAR, spec.PMRCAP) >> 5 & 7
         return {"region": region, "offset": 0, "size": self._device.region_info(region)["size"]}
 
     def submit(self, qid: int, command: Command, write_entry: bool = True) -> dict[str, Any]:
-        """Take the next entry of the queue for ``command``, and write it there if ``write_entry``. Rings nothing.
+        """Reserve the queue's next entry for ``command``, and write it there if ``write_entry``. Does not ring.
 
-        Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in its queue's memory or
-        in the CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch it.
+        Returns the queued command: ``qid``, ``cid``, ``sqe`` (bytes), ``offset`` of the entry in the queue's memory or
+        in the CMB, ``doorbell`` (offset in BAR0) and ``tail``, the value that makes the controller fetch the entry.
         """
         queue = self._queues[qid]
         self._cid = (self._cid + 1) & 0x7FFF
@@ -121,21 +125,28 @@ class Controller(Resource):
         return {**queued, "doorbell": spec.sq_doorbell(qid), "tail": queue.tail}
 
     def ring(self, qid: int, tail: int) -> None:
-        """Write the submission queue's doorbell ourselves."""
+        """Write the submission queue's doorbell with the CPU."""
         self._device.write32(BAR, spec.sq_doorbell(qid), tail)
 
     def completed(self, qid: int, cid: int, seconds: float) -> dict[str, int] | None:
-        """The command's completion, ``status`` (0 is success) and ``result``; None if none came within ``seconds``."""
-        done = poll(lambda: self._reap(qid) or (qid, cid) in self._completions, seconds)
-        return self._completions.pop((qid, cid)) if done else None
+        """Wait up to ``seconds`` for the command's completion: ``status`` (0 is success) and ``result``.
 
-    def _reap(self, qid: int) -> bool:
-        """Move what has completed from the completion queue to our list; always False."""
+        None without a completion.
+        """
+
+        def arrived() -> bool:
+            self._reap(qid)
+            return (qid, cid) in self._completions
+
+        return self._completions.pop((qid, cid)) if poll(arrived, seconds) else None
+
+    def _reap(self, qid: int) -> None:
+        """Move new completions from the completion queue to ``_completions``."""
         queue = self._queues[qid]
         reaped = False
         while True:
             at = queue.cq + queue.head * spec.CQE_SIZE
-            # The phase first: unpack reads field by field, and the entry may arrive in the middle of that.
+            # Read the phase first: unpack reads field by field, and the entry may arrive meanwhile.
             if self._memory.view[at + spec.CQE_PHASE] & 1 != queue.phase:
                 break
             result, _, _, _, cid, status = spec.CQE.unpack(self._memory.view[at : at + spec.CQE_SIZE])
@@ -145,10 +156,9 @@ class Controller(Resource):
             reaped = True
         if reaped:
             self._device.write32(BAR, spec.sq_doorbell(qid) + 4, queue.head)
-        return False
 
     def run(self, command: Command, qid: int = 0) -> int:
-        """Submit, ring, wait; the completion's result. RuntimeError when the controller refuses or is silent."""
+        """Submit, ring and wait. Returns the completion's result. RuntimeError on an error or without a completion."""
         queued = self.submit(qid, command)
         self.ring(qid, queued["tail"])
         completion = self.completed(qid, queued["cid"], COMMAND_SECONDS)
@@ -157,40 +167,41 @@ class Controller(Resource):
         return completion["result"]
 
     def submit_identify(self) -> dict[str, Any]:
-        """Identify Controller into the data page, on the admin queue."""
+        """Queue Identify Controller into the data page, on the admin queue."""
         self._memory.view[:PAGE] = bytes(PAGE)
         return self.submit(0, Command(spec.IDENTIFY, dptr=(self._memory.iova, 0), cdw10=spec.IDENTIFY_CONTROLLER))
 
     def submit_read(
         self, qid: int, lba: int, blocks: int, cmb_offset: int | None = None, write_entry: bool = True
     ) -> dict[str, Any]:
-        """Read up to a page from the namespace, into the data page or into the CMB."""
+        """Queue a read of up to a page from the namespace, into the data page or into the CMB."""
         target = self._memory.iova if cmb_offset is None else CMB_ADDRESS + cmb_offset
         return self.submit(qid, spec.transfer(spec.READ, lba, blocks, (target, 0)), write_entry)
 
     def data(self, length: int) -> bytes:
-        """The start of the data page."""
+        """Return the first ``length`` bytes of the data page."""
         return bytes(self._memory.view[:length])
 
     def block_size(self) -> int:
-        """Bytes of a block of namespace 1."""
+        """Return the block size of namespace 1 in bytes."""
         self.run(Command(spec.IDENTIFY, nsid=1, dptr=(self._memory.iova, 0), cdw10=spec.IDENTIFY_NAMESPACE))
         namespace = self.data(PAGE)
         return 1 << namespace[128 + 4 * (namespace[26] & 0xF) + 2]
 
 
 class NvmeEngine(IoasEngine):
-    """A controller as a DMA engine: bytes go through the first blocks of its namespace, which they overwrite.
+    """A controller as a DMA engine. Bytes go through the first blocks of its namespace and overwrite them.
 
-    SGLs are byte granular, so any length at any offset can be moved; what a block has beyond it goes to our own memory.
+    SGLs are byte granular, so a transfer may have any offset and length. The rest of a block goes to a padding page.
     """
 
-    CHUNK = 256 << 10  # bytes a command moves at most; below QEMU's default MDTS of 512 KiB
+    CHUNK = 256 << 10
+    """Longest transfer of one command in bytes; below QEMU's default MDTS of 512 KiB."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
         if not isinstance(device.space, Ioas):
-            raise TypeError("an importer needs an address space of iommufd's")
+            raise TypeError("an importer needs an iommufd address space")
         self.space = device.space
         self._memory = self._own(Memory(device.space, self.CHUNK + 2 * PAGE))  # data, padding, SGL
         self._controller = self._own(Controller(device))
@@ -224,8 +235,11 @@ class NvmeEngine(IoasEngine):
         return b"".join(parts)
 
     def _pieces(self, iova: int, length: int) -> Iterator[tuple[int, int]]:
-        """Offset and length of what each command moves. Where the IOMMU translates page by page, QEMU 7.2 loses bytes
-        of a transfer into a BAR that crosses a page at no multiple of a block: so what is to cross begins a page."""
+        """Split a transfer into commands; yields each one's offset and length.
+
+        Where the IOMMU translates page by page, QEMU 7.2 loses bytes of a transfer into a BAR that crosses a page
+        boundary other than at a multiple of a block. So a command that crosses a boundary begins at one.
+        """
         at = 0
         while at < length:
             count = min(-(iova + at) % PAGE or self.CHUNK, length - at)

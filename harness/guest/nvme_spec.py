@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What we use of the NVM Express base specification 1.4: registers, commands, SGL descriptors."""
+"""The part of the NVM Express base specification 1.4 that the driver uses: registers, commands, SGL descriptors."""
 
 import struct
 from typing import NamedTuple
@@ -31,7 +31,7 @@ SGL_DATA, SGL_LAST_SEGMENT = 0x00, 0x30
 
 
 class Command(NamedTuple):
-    """A submission queue entry but for its identifier; ``dptr`` is PRP1 and PRP2, or one SGL descriptor."""
+    """A submission queue entry without its identifier. ``dptr``: PRP1 and PRP2, or one SGL descriptor."""
 
     opcode: int
     nsid: int = 0
@@ -42,22 +42,22 @@ class Command(NamedTuple):
     flags: int = 0
 
     def encode(self, cid: int) -> bytes:
-        """64 bytes."""
+        """Return the entry's 64 bytes."""
         return SQE.pack(
             self.opcode, self.flags, cid, self.nsid, 0, 0, *self.dptr, self.cdw10, self.cdw11, self.cdw12, 0, 0, 0
         )
 
 
 def sgl_descriptor(iova: int, length: int, kind: int = SGL_DATA) -> bytes:
-    """16 bytes; byte granular in address and length."""
+    """Return a descriptor's 16 bytes. Address and length are byte granular."""
     return struct.pack("<QI3xB", iova, length, kind)
 
 
 def sq_doorbell(qid: int) -> int:
-    """Where in BAR0 the tail of submission queue ``qid`` is written, at stride 0."""
+    """Return the offset in BAR0 of the tail doorbell of submission queue ``qid``, at stride 0."""
     return DOORBELLS + 8 * qid
 
 
 def transfer(opcode: int, lba: int, blocks: int, dptr: tuple[int, int], flags: int = 0) -> Command:
-    """READ or WRITE of ``blocks`` blocks of namespace 1 from ``lba``."""
+    """Make a READ or WRITE of ``blocks`` blocks of namespace 1 from ``lba``."""
     return Command(opcode, 1, dptr, lba & 0xFFFFFFFF, lba >> 32, blocks - 1, flags)

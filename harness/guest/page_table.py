@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The IOMMU's page tables, as the kernel itself dumps them (drivers/iommu/intel/debugfs.c)."""
+"""The IOMMU's page tables, as the kernel dumps them (drivers/iommu/intel/debugfs.c)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,14 @@ from .pci import DEVICES
 DUMP = "/sys/kernel/debug/iommu/intel/{}/domain_translation_struct"
 ADDRESS = 0x000F_FFFF_FFFF_F000
 LEAF = {6: 12, 5: 21, 4: 30}
-"""By the columns of a row, down to the entry that maps: the bits within the page that it maps."""
+"""Address bits within the mapped page, by the number of columns of a row. The last column is the leaf entry."""
 
 
 def entries(bdf: str, exporter: str, region: int, ranges: Sequence[tuple[int, int]]) -> int | None:
-    """How many entries of the page table that translates for ``bdf`` point into ``ranges`` of a BAR of ``exporter``'s;
-    None where none is dumped: another IOMMU, none, or one that passes this device's addresses on as they are."""
+    """Count the entries of the page table of ``bdf`` that point into ``ranges`` of a BAR of ``exporter``.
+
+    None if the kernel dumps no table: without an Intel IOMMU, or if it does not translate for the device.
+    """
     dump = Path(DUMP.format(bdf))
     lines = dump.read_text().splitlines() if dump.exists() else []
     if not lines:
@@ -26,7 +28,7 @@ def entries(bdf: str, exporter: str, region: int, ranges: Sequence[tuple[int, in
 
 
 def pages(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """The (first byte, end) of the physical pages that the rows of a dump map."""
+    """Yield first byte and end of each physical page that the rows of a dump map."""
     for line in lines:
         if line.startswith("0x"):
             columns = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", line)]

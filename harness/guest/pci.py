@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""PCI from outside a driver: sysfs (drivers/pci/pci-sysfs.c, drivers/base/bus.c)."""
+"""PCI devices through sysfs (drivers/pci/pci-sysfs.c, drivers/base/bus.c)."""
 
 import os
 from pathlib import Path
@@ -21,36 +21,36 @@ def _write(path: Path, text: str) -> None:
 
 
 def driver(bdf: str) -> str | None:
-    """The name of the driver the device is bound to."""
+    """Return the name of the device's driver; None without one."""
     link = DEVICES / bdf / "driver"
     return link.resolve().name if link.exists() else None
 
 
 def unbind(bdf: str) -> None:
-    """Take the device from its driver, if it has one. Waits for what the driver waits for."""
+    """Unbind the device from its driver, if it has one. Blocks as long as the driver does."""
     if driver(bdf):
         _write(DEVICES / bdf / "driver" / "unbind", bdf)
 
 
 def bind(bdf: str, name: str = VFIO_PCI) -> None:
-    """Bind the device to the driver ``name`` and no other, by driver_override; nothing to do if it is."""
+    """Bind the device to the driver ``name`` by driver_override. Does nothing if it is bound to it."""
     if driver(bdf) == name:
         return
     unbind(bdf)
     _write(DEVICES / bdf / "driver_override", name)
     _write(Path("/sys/bus/pci/drivers_probe"), bdf)
     if driver(bdf) != name:
-        raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe hides the driver's errno
+        raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe drops the driver's errno
 
 
 def translated(bdf: str) -> bool:
-    """Whether an IOMMU translates what the device's driver maps: not without one, nor with iommu=pt."""
+    """Whether an IOMMU translates the driver's DMA addresses. False without an IOMMU, or with iommu=pt."""
     kind = DEVICES / bdf / "iommu_group" / "type"
     return kind.exists() and kind.read_text().startswith("DMA")
 
 
 def reset(bdf: str) -> None:
-    """The function reset that sysfs offers."""
+    """Reset the device by its ``reset`` file."""
     _write(DEVICES / bdf / "reset", "1")
 
 
@@ -61,20 +61,21 @@ def suspended(bdf: str, seconds: float) -> bool:
 
 
 def power_state(bdf: str) -> str:
-    """D0, D3hot..., as the kernel believes."""
+    """Return the power state as the kernel knows it: D0, D3hot..."""
     return (DEVICES / bdf / "power_state").read_text().strip()
 
 
 def has_aer_service(bdf: str) -> bool:
-    """Whether the kernel has taken Advanced Error Reporting of a port upon itself."""
+    """Whether the kernel, not the firmware, handles Advanced Error Reporting of a port."""
     return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
 
 
 def wait_present(bdf: str, seconds: float) -> None:
-    """Wait until the kernel has found the device and lets drivers bind. Stuck after ``seconds``.
+    """Wait until the kernel has added the device and lets drivers bind. Raises Stuck after ``seconds``.
 
-    It shows in sysfs before that; pci_bus_add_device (drivers/pci/bus.c) enables runtime PM just before.
+    sysfs shows the device earlier. pci_bus_add_device (drivers/pci/bus.c) enables runtime PM just before it allows
+    drivers, so this waits for runtime PM.
     """
     status = DEVICES / bdf / "power" / "runtime_status"
-    what = f"a device for drivers at {bdf}"
+    what = f"{bdf} ready for drivers"
     wait_for(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)

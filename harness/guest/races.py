@@ -31,8 +31,8 @@ class Operation:
 class _RaceThread(threading.Thread):
     """One thread of a race.
 
-    ``outcomes`` counts how its calls ended, "ok" or an errno. ``held``: what they left open, each with the number of
-    the operation that opened it.
+    ``outcomes`` counts how its calls ended, "ok" or an errno. ``held``: the resources that they left open, each with
+    the number of the operation that opened it.
     """
 
     def __init__(self, operations: list[Operation], rng: Random, barrier: threading.Barrier, steps: int) -> None:
@@ -83,11 +83,12 @@ class _RaceThread(threading.Thread):
 def run(threads: list[list[dict[str, Any]]], seed: str, steps: int) -> list[dict[str, Any]]:
     """Run each list of operations on a thread of its own for ``steps`` steps.
 
-    In a step each thread makes a burst of calls, each one of its operations or the close of what one opened. All
-    threads begin a step together, give or take START_DELAYS_S. An operation is given as the arguments of ``Operation``.
+    In a step each thread makes a burst of calls, each one of its operations or the close of a resource that one
+    opened. All threads begin a step together, give or take START_DELAYS_S. An operation is given as the arguments of
+    ``Operation``.
 
     Returns for each thread ``outcomes``, rows of name, "ok" or errno, and count; and ``held``, rows of the number of
-    the operation and what it opened.
+    the operation and the resource that it opened.
     """
     barrier = threading.Barrier(len(threads))
     running = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An rxe link over a network device, by netlink (drivers/infiniband/core/nldev.c, nldev_newlink)."""
+"""Make an rxe link over a network device, by netlink (drivers/infiniband/core/nldev.c, nldev_newlink)."""
 
 import errno
 import os
@@ -18,12 +18,12 @@ IPV4_GID = "0000:0000:0000:0000:0000:ffff:"
 
 
 def netdev(bdf: str) -> str:
-    """The network device of the virtio NIC at ``bdf``."""
+    """Return the name of the network device of the virtio NIC at ``bdf``."""
     return next(Path(f"/sys/bus/pci/devices/{bdf}").glob("virtio*/net/*")).name
 
 
 def add_rxe(link: str, device: str) -> None:
-    """Create the RDMA device ``link`` over the network device; nothing to do if it is there."""
+    """Create the RDMA device ``link`` over the network device. Does nothing if it exists."""
     attributes = ((uapi.RDMA_NLDEV_ATTR_DEV_NAME, link), (uapi.RDMA_NLDEV_ATTR_NDEV_NAME, device))
     body = b"".join(_attribute(*each) for each in (*attributes, (uapi.RDMA_NLDEV_ATTR_LINK_TYPE, uapi.LINK_TYPE_RXE)))
     kind = uapi.RDMA_NL_NLDEV << 10 | uapi.RDMA_NLDEV_CMD_NEWLINK
@@ -36,17 +36,17 @@ def add_rxe(link: str, device: str) -> None:
 
 
 def ipv4_gid(link: str) -> tuple[int, str]:
-    """Index and text of the link's RoCE v2 GID made of the network device's IPv4 address."""
+    """Return index and text of the link's RoCE v2 GID with the network device's IPv4 address."""
     gids = GIDS / link / "ports" / "1" / "gids"
     for index in range(16):
         text = (gids / str(index)).read_text().strip()
         if text.startswith(IPV4_GID):
             return index, text
-    raise LookupError(f"{link} has no GID of an IPv4 address")
+    raise LookupError(f"{link} has no GID with an IPv4 address")
 
 
 def _attribute(number: int, text: str) -> bytes:
-    """A string as a netlink attribute, padded to 4 bytes."""
+    """Encode a string as a netlink attribute, padded to 4 bytes."""
     value = text.encode() + b"\0"
     size = 4 + len(value)
     return struct.pack("<HH", size, number) + value + bytes(-size % 4)

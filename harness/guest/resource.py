@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the agent holds open in the kernel, and how all of it is given back."""
+"""Objects that the agent has open in the kernel, and how they are closed."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -10,9 +10,9 @@ R = TypeVar("R", bound="Resource")
 
 
 class Resource:
-    """Something to give back: subclasses push what undoes them on ``self._undo`` as they acquire it.
+    """An object to close. A subclass pushes a callback on ``self._undo`` for each thing that it acquires.
 
-    A constructor that fails half way leaves the half on the list, where ``close_all`` finds it.
+    If a constructor fails half way, the object stays on the list of live resources, and ``close_all`` closes it.
     """
 
     def __init__(self) -> None:
@@ -20,25 +20,25 @@ class Resource:
         _live.append(self)
 
     def close(self) -> None:
-        """Give everything back, last acquired first. Closing twice is closing once. Raises the kernel's errno."""
+        """Release everything, last acquired first. A second close does nothing. Raises the kernel's errno."""
         if self in _live:
             _live.remove(self)
         self._undo.close()
 
     def _own(self, part: R) -> R:
-        """Make ``part`` end with this resource, and live as long."""
+        """Make this resource close ``part``, which lives as long."""
         _live.remove(part)
         self._undo.callback(part.close)
         return part
 
 
 def close_all(keep: Iterable[Resource] = ()) -> list[str]:
-    """Close every resource, newest first, but those in ``keep``. Returns what went wrong; [] is a clean guest."""
+    """Close every resource except those in ``keep``, newest first. Returns the errors."""
     kept = set(map(id, keep))
     failures = []
     for resource in reversed([r for r in _live if id(r) not in kept]):
         try:
             resource.close()
-        except Exception as exc:  # pyverbs raises its own kinds; the rest must be closed whatever it is
+        except Exception as exc:  # pyverbs raises its own classes; the other resources must be closed in any case
             failures.append(f"{type(resource).__name__}: {exc}")
     return failures

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Requests and replies, one JSON object a line.
+"""The protocol: requests and replies, one JSON object per line.
 
 Request: ``{"id", "on", "do", "args", "thread"}``. ``on`` is a service (a module of this package) or the number of an
-object that an earlier reply handed out; ``do`` is its public function or method. With ``thread`` the call runs on a
-thread of its own, so replies may come out of order and the host can look while a kernel call blocks.
+object from an earlier reply. ``do`` is its public function or method. With ``thread`` the call runs on a thread of its
+own, so that the host can observe the guest while a kernel call blocks; replies may then come out of order.
 
-Reply: ``{"id"}`` and one of ``ok`` (the result), ``errno`` and ``call`` (the kernel refused ``call``), ``refused`` (an
-importer's device refused: the status it gave) or ``defect`` (the agent failed: the tail of its traceback).
+Reply: ``{"id"}`` and one of ``ok`` (the result), ``errno`` and ``call`` (the kernel refused ``call``), ``refused`` (the
+status with which an importer's device refused) or ``defect`` (the end of the agent's traceback).
 
 Bytes travel as ``{"$bytes": base64}``, objects as ``{"$object": number}``. The ``$``
-keeps them apart from an argument's name.
+distinguishes them from an argument of that name.
 """
 
 import binascii
@@ -26,9 +26,11 @@ from typing import Any, BinaryIO
 
 from .resource import Resource, close_all
 
-LINE_LIMIT = 4 << 20  # bytes; 1 MiB of data is 1.4 MiB of base64
-TRACEBACK_LIMIT = 4000  # characters
-# Imported at their first use, or ahead of it while the host asks for nothing. verbs is by far the slowest.
+LINE_LIMIT = 4 << 20
+"""Longest line in bytes; 1 MiB of data is 1.4 MiB of base64."""
+TRACEBACK_LIMIT = 4000
+"""Longest traceback in a reply, in characters."""
+# Imported at their first use, or earlier while the agent is idle. verbs, the slowest, is last.
 SERVICES = (
     "pci",
     "iommufd",
@@ -50,11 +52,11 @@ SERVICES = (
 
 
 class Refused(Exception):
-    """The importing device refused a transfer; the message is the status it gave."""
+    """The importing device refused a transfer. The message is its status."""
 
 
 class Server:
-    """Serves requests until end of file. Single-threaded but for the requests that ask for a thread."""
+    """Serves requests until end of file. It has one thread, plus one for each request with ``thread``."""
 
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
         self._requests = requests
@@ -65,7 +67,7 @@ class Server:
         self._numbers = itertools.count(1)
 
     def serve(self) -> None:
-        """Say hello, then answer. At the end close everything, so that no device stays bound to a dead agent."""
+        """Send the hello, then answer requests. At the end close everything, so that no device stays open."""
         self._send({"hello": {"pid": os.getpid(), "python": sys.version.split()[0], "release": os.uname().release}})
         self._import_while_idle()
         while line := self._requests.readline(LINE_LIMIT):
@@ -80,7 +82,7 @@ class Server:
         for service in SERVICES:
             if select.select([self._requests], [], [], 0)[0]:
                 break
-            with suppress(ImportError):  # an image without pyverbs; whoever asks for verbs will be told
+            with suppress(ImportError):  # an image without pyverbs; a call of verbs reports it
                 importlib.import_module(f".{service}", __package__)
 
     def _answer(self, request: dict[str, Any]) -> None:
@@ -111,7 +113,7 @@ class Server:
         return getattr(importlib.import_module(f".{on}", __package__), do)(**args)
 
     def reset_all(self, keep: list[Resource]) -> list[str]:
-        """Close every object but ``keep``; returns what went wrong doing it."""
+        """Close every object except ``keep``. Returns the errors."""
         failures = close_all(keep)
         kept = set(map(id, keep))
         self._objects = {number: thing for number, thing in self._objects.items() if id(thing) in kept}
@@ -134,7 +136,7 @@ class Server:
                 number = self._names[id(value)] = next(self._numbers)
                 self._objects[number] = value
             return {"$object": number}
-        raise TypeError(f"{type(value).__name__} does not travel")
+        raise TypeError(f"cannot send a {type(value).__name__}")
 
     def _send(self, message: dict[str, Any]) -> None:
         line = json.dumps(message, default=self._encode).encode() + b"\n"
@@ -146,7 +148,7 @@ class Server:
 
 
 def main() -> None:
-    """Serve on stdin and stdout; prints of libraries go to stderr, where they cannot break the protocol."""
+    """Serve on stdin and stdout. The output of libraries goes to stderr, so that it cannot break the protocol."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     Server(sys.stdin.buffer, replies).serve()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A process that leaves the kernel to close what it has open: a device, a dma-buf of it, and a mapping of that."""
+"""Kill a process that has a device, a dma-buf of it, and a mapping of the dma-buf open. The kernel closes them."""
 
 import os
 import signal
 import traceback
 
 from .iommufd import Iommufd
-from .poll import wait_for
+from .poll import wait_value
 from .resource import Resource
 from .vfio import open_cdev
 
@@ -14,40 +14,40 @@ EXIT_SECONDS = 10.0
 
 
 def kill_after(bdf: str, feature: int, payload: bytes, closes: list[str]) -> None:
-    """In a process of its own: open the device, export ``payload``, map it into the device's address space, close
-    ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and be killed with the rest open.
+    """Fork a process that opens the device, exports ``payload`` and maps it into the device's address space.
 
-    RuntimeError if it did not get that far.
+    The process closes ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and is killed with the rest
+    open. RuntimeError if it fails before that. Raises Stuck if the kernel does not finish its exit.
     """
     child = os.fork()
     if not child:
         _die(bdf, feature, payload, closes)
-    status = [0]
     try:
-        wait_for(lambda: _gone(child, status), EXIT_SECONDS, "exit of a killed process")
+        status = wait_value(lambda: _exit_status(child), EXIT_SECONDS, "exit of a killed process")
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise
-    if os.waitstatus_to_exitcode(status[0]) != -signal.SIGKILL:
-        raise RuntimeError("the process with a device open failed; its traceback is on the agent's stderr")
+    if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+        raise RuntimeError("the process with an open device failed; its traceback is on the agent's stderr")
 
 
-def _gone(child: int, status: list[int]) -> bool:
-    done, status[0] = os.waitpid(child, os.WNOHANG)
-    return bool(done)
+def _exit_status(child: int) -> int | None:
+    """Reap the process. Returns its wait status; None while it runs."""
+    reaped, status = os.waitpid(child, os.WNOHANG)
+    return status if reaped else None
 
 
 def _die(bdf: str, feature: int, payload: bytes, closes: list[str]) -> None:
-    """Never returns. What the parent has open stays open, for this end skips all of Python's."""
+    """Run the child. Never returns: os._exit() skips Python's cleanup, which would close the parent's resources."""
     try:
         iommufd = Iommufd()
         space = iommufd.ioas()
         device = open_cdev(bdf, iommufd, space)
         buffer = device.export(feature, payload)
         space.map_file(buffer, 0, buffer.size())
-        held: dict[str, Resource] = {"buffer": buffer, "device": device, "iommufd": iommufd}
+        opened: dict[str, Resource] = {"buffer": buffer, "device": device, "iommufd": iommufd}
         for name in closes:
-            held[name].close()
+            opened[name].close()
         os.kill(os.getpid(), signal.SIGKILL)
     except BaseException:
         traceback.print_exc()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""RDMA into a dma-buf: rxe, looped back from one queue pair to another on the same device.
+"""RDMA into a dma-buf: rxe, from one queue pair to another on the same device.
 
-pyverbs drives all but the registration of the dma-buf: rdma-core's rxe provider has none, so that is the uverbs ioctl
-(drivers/infiniband/core/uverbs_std_types_mr.c, REG_DMABUF_MR).
+pyverbs drives everything except the registration of the dma-buf, which rdma-core's rxe provider does not have. That is
+the uverbs ioctl (drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR).
 """
 
 import ctypes
@@ -20,19 +20,19 @@ from pyverbs.wr import SGE, SendWR
 from .dmabuf import DmaBuf
 from .engine import Window
 from .kernel import Ioctl, ioctl
-from .poll import wait_for
+from .poll import wait_value
 from .rdma_link import add_rxe, ipv4_gid, netdev
 from .resource import Resource
 from .rpc import Refused
 from .uapi import verbs as uapi
 
-CHUNK = 256 << 10  # bytes a work request moves at most
+CHUNK = 256 << 10  # longest transfer of one work request, in bytes
 COMPLETION_SECONDS = 10.0
 ACCESS = uapi.IB_UVERBS_ACCESS_LOCAL_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_READ
 
 
 class Rxe(Resource):
-    """The RDMA device ``link``, with a protection domain, a local buffer, and a connected pair of queue pairs."""
+    """The RDMA device ``link`` with a protection domain, a local buffer, and two connected queue pairs."""
 
     def __init__(self, link: str) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class Rxe(Resource):
         return thing
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "MrWindow":
-        """Register part of ``dmabuf``; errnos of REG_DMABUF_MR."""
+        """Register part of ``dmabuf`` as an MR. Errors are those of UVERBS_METHOD_REG_DMABUF_MR."""
         return MrWindow(self, dmabuf, start, length)
 
     def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
-        """One RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
+        """Run one RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
 
-        Raises Refused with the work completion's status, after which the queue pairs are made anew.
+        Raises Refused with the work completion's status; the next transfer then makes new queue pairs.
         """
         length = data if isinstance(data, int) else len(data)
         if not isinstance(data, int):
@@ -64,12 +64,12 @@ class Rxe(Resource):
         return bytes(self._buffer.read(length, 0)) if isinstance(data, int) else b""
 
     def scatter(self, address: int, lkey: int, data: bytes) -> None:
-        """One RDMA READ of our own buffer whose response goes to ``address`` of the MR ``lkey``."""
+        """Run one RDMA READ of the local buffer, whose response goes to ``address`` of the MR ``lkey``."""
         self._buffer.write(data, len(data))
         self._run(e.IBV_WR_RDMA_READ, SGE(address, len(data), lkey), self._buffer.buf, self._buffer.rkey)
 
     def gather(self, address: int, lkey: int, length: int) -> bytes:
-        """One RDMA WRITE to our own buffer whose data comes from ``address`` of the MR ``lkey``."""
+        """Run one RDMA WRITE to the local buffer, whose data comes from ``address`` of the MR ``lkey``."""
         self._run(e.IBV_WR_RDMA_WRITE, SGE(address, length, lkey), self._buffer.buf, self._buffer.rkey)
         return bytes(self._buffer.read(length, 0))
 
@@ -77,18 +77,17 @@ class Rxe(Resource):
         request = SendWR(opcode=opcode, num_sge=1, sg=[local], send_flags=e.IBV_SEND_SIGNALED)
         request.set_wr_rdma(rkey, address)
         self._connected().post_send(request)
-        found: list[Any] = []
-        wait_for(lambda: bool(self._poll(found)), COMPLETION_SECONDS, "RDMA work completion")
-        if found[0].status:
+        completion = wait_value(self._poll_completion, COMPLETION_SECONDS, "RDMA work completion")
+        if completion.status:
             self._disconnect()
-            raise Refused(uapi.WC_STATUS[found[0].status])
+            raise Refused(uapi.WC_STATUS[completion.status])
 
-    def _poll(self, found: list[Any]) -> list[Any]:
-        found += self._completions.poll(1)[1]
-        return found
+    def _poll_completion(self) -> Any | None:
+        _, completions = self._completions.poll(1)
+        return completions[0] if completions else None
 
     def _connected(self) -> Any:
-        """The requester's queue pair."""
+        """Return the requester's queue pair, connected."""
         if self._pair is None:
             self._pair = (self._queue_pair(), self._queue_pair())
             for pair, peer in (self._pair, self._pair[::-1]):
@@ -109,7 +108,7 @@ class Rxe(Resource):
         return QP(self.domain, init, attributes)
 
     def _attributes(self, peer: int) -> Any:
-        """Connected to ``peer`` on this same port; about 4 s of retries, in case emulation is slow."""
+        """Connect to ``peer`` on the same port. Retries last about 4 s, since emulation may be slow."""
         attributes = QPAttr(port_num=1)
         attributes.qp_access_flags = ACCESS
         attributes.dest_qp_num = peer
@@ -124,7 +123,7 @@ class Rxe(Resource):
 
 
 class MrWindow(Window):
-    """A dma-buf MR, whose addresses are offsets in the buffer; closing it deregisters."""
+    """An MR over a dma-buf. Its addresses are offsets in the buffer. ``close`` deregisters it."""
 
     def __init__(self, rxe: Rxe, dmabuf: DmaBuf, start: int, length: int) -> None:
         super().__init__()
@@ -149,11 +148,11 @@ class MrWindow(Window):
         self.lkey, self.rkey = lkey.value, rkey.value
 
     def key(self) -> int:
-        """The rkey."""
+        """Return the rkey."""
         return self.rkey
 
     def local(self) -> "LocalWindow":
-        """The same bytes as the local side of a transfer."""
+        """Return the same bytes as the local side of a transfer."""
         return LocalWindow(self._rxe, self.lkey, self._start)
 
     def write(self, offset: int, data: bytes) -> None:
@@ -168,7 +167,7 @@ class MrWindow(Window):
 
 
 class LocalWindow(Window):
-    """A dma-buf MR as the local side: up to ``CHUNK`` bytes at a time go from our buffer to it and back."""
+    """An MR over a dma-buf as the local side of a transfer of up to ``CHUNK`` bytes; the other side is Rxe's buffer."""
 
     def __init__(self, rxe: Rxe, lkey: int, start: int) -> None:
         super().__init__()
@@ -184,7 +183,7 @@ class LocalWindow(Window):
 
 
 def open_rxe(bdf: str, link: str = "rxe0") -> Rxe:
-    """The rxe device ``link`` over the NIC at ``bdf``, created if need be."""
+    """Open the rxe device ``link`` over the NIC at ``bdf``. Creates it if needed."""
     add_rxe(link, netdev(bdf))
     return Rxe(link)
 
@@ -194,7 +193,7 @@ def _attr(number: int, length: int, value: int = 0) -> uapi.Attr:
 
 
 def _uverbs(rxe: Rxe, method: Ioctl, attributes: list[uapi.Attr]) -> list[uapi.Attr]:
-    """Call a method of the MR object; the attributes as the kernel leaves them."""
+    """Call a method of the MR object. Returns the attributes after the call."""
     header, size = ctypes.sizeof(uapi.Header), ctypes.sizeof(uapi.Attr)
     total = header + len(attributes) * size
     head = uapi.Header(

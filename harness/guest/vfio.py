@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A vfio-pci device in user space's hands (drivers/vfio/vfio_main.c, drivers/vfio/pci/vfio_pci_core.c)."""
+"""A vfio-pci device (drivers/vfio/vfio_main.c, drivers/vfio/pci/vfio_pci_core.c)."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ from .uapi import vfio as uapi
 
 
 class Node(Resource):
-    """A vfio device's fd. One of a character device answers nothing until it is bound to an iommufd."""
+    """A vfio device's fd. The fd of a character device refuses every call until it is bound to an iommufd."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class Node(Resource):
 
 
 class Device(Node):
-    """An open vfio device attached to ``space``; bus mastering is on. Closing it closes the fd."""
+    """An open vfio device attached to ``space``, with bus mastering on."""
 
     def __init__(self, bdf: str, fd: int, space: AddressSpace) -> None:
         super().__init__(fd)
         self.bdf = bdf
         self.space = space
-        self.number = 0  # iommufd's for it, once it is bound
+        self.number = 0  # iommufd's id of the device once it is bound
         self._wakeup: int | None = None
         self._request: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
@@ -57,7 +57,7 @@ class Device(Node):
         return self._regions[index]
 
     def region_info(self, index: int) -> dict[str, int]:
-        """VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, ``offset`` in the device's fd."""
+        """VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, and ``offset`` in the device's fd."""
         return self._region(index).as_dict()
 
     def irq_info(self, index: int) -> dict[str, int]:
@@ -67,12 +67,12 @@ class Device(Node):
         return info.as_dict()
 
     def read(self, region: int, offset: int, length: int) -> bytes:
-        """pread of a region. vfio splits it into naturally aligned accesses of up to 8 bytes. EIO without memory."""
+        """pread of a region. vfio splits it into naturally aligned accesses of up to 8 bytes. EIO if MEM is clear."""
         with named(f"read vfio region {region}"):
             return os.pread(self.fd, length, self._region(region).offset + offset)
 
     def write(self, region: int, offset: int, data: bytes) -> None:
-        """pwrite to a region; 1, 2, 4 or 8 naturally aligned bytes are exactly one access."""
+        """pwrite to a region. Naturally aligned 1, 2, 4 or 8 bytes are exactly one access."""
         with named(f"write vfio region {region}"):
             os.pwrite(self.fd, data, self._region(region).offset + offset)
 
@@ -89,15 +89,15 @@ class Device(Node):
         return Mapping(self.fd, self._region(region).offset + offset, length)
 
     def detach(self) -> None:
-        """VFIO_DEVICE_DETACH_IOMMUFD_PT: no address space any more; its DMA is blocked."""
+        """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""
         ioctl(self.fd, uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
 
     def reset(self) -> None:
-        """VFIO_DEVICE_RESET. Blocks until every importer has let go."""
+        """VFIO_DEVICE_RESET. Blocks until every importer has unmapped."""
         ioctl(self.fd, uapi.VFIO_DEVICE_RESET)
 
     def hot_reset_info(self) -> list[dict[str, int]]:
-        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset of this one resets too."""
+        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset resets."""
         header, entry = ctypes.sizeof(uapi.HotReset), ctypes.sizeof(uapi.DependentDevice)
         buffer = bytearray(header + 64 * entry)
         buffer[:header] = bytes(uapi.HotReset(argsz=len(buffer)))
@@ -106,13 +106,13 @@ class Device(Node):
         return [uapi.DependentDevice.from_buffer_copy(buffer, header + i * entry).as_dict() for i in range(count)]
 
     def hot_reset(self) -> None:
-        """VFIO_DEVICE_PCI_HOT_RESET; ownership proved by the group's fd, or by iommufd with none."""
+        """VFIO_DEVICE_PCI_HOT_RESET. The group's fd proves ownership; with iommufd no fd is passed."""
         fds = [self.space.group.fd] if isinstance(self.space, Container) else []
         header = uapi.HotReset(argsz=ctypes.sizeof(uapi.HotReset) + 4 * len(fds), count=len(fds))
         ioctl(self.fd, uapi.VFIO_DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
-        """VFIO_DEVICE_FEATURE, raw. ``flags``: the feature's number, GET, SET, PROBE. Returns its value and payload."""
+        """VFIO_DEVICE_FEATURE, raw. ``flags``: feature number, GET, SET, PROBE. Returns the value and the payload."""
         header = uapi.Feature(flags=flags)
         size = ctypes.sizeof(header)
         header.argsz = size + len(payload) if argsz is None else argsz
@@ -120,7 +120,7 @@ class Device(Node):
         return ioctl(self.fd, uapi.VFIO_DEVICE_FEATURE, buffer), bytes(buffer[size:])
 
     def export(self, feature: int, payload: bytes) -> DmaBuf:
-        """VFIO_DEVICE_FEATURE GET of the dma-buf feature, whose number and payload the kernel's version decides."""
+        """VFIO_DEVICE_FEATURE GET of the dma-buf feature. Its number and payload depend on the kernel's version."""
         return DmaBuf(self.feature(feature | uapi.VFIO_DEVICE_FEATURE_GET, payload)[0])
 
     def low_power_entry(self) -> None:
@@ -136,14 +136,14 @@ class Device(Node):
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.VFIO_DEVICE_FEATURE_SET, payload)
 
     def woken(self) -> bool:
-        """Whether the kernel has signalled a wake-up since it was last asked."""
+        """Whether the kernel has signalled a wake-up since the last call."""
         try:
             return self._wakeup is not None and os.eventfd_read(self._wakeup) > 0
         except BlockingIOError:
             return False
 
     def enable_request_irq(self) -> None:
-        """VFIO_DEVICE_SET_IRQS: an eventfd for the kernel's requests to close the device; see ``release_requested``."""
+        """VFIO_DEVICE_SET_IRQS: set the eventfd that ``release_requested`` waits for."""
         self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._undo.callback(os.close, self._request)
         header = uapi.IrqSet(
@@ -155,7 +155,7 @@ class Device(Node):
         ioctl(self.fd, uapi.VFIO_DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
 
     def release_requested(self, seconds: float) -> bool:
-        """Whether the kernel asks, within ``seconds``, for the device to be closed. After ``enable_request_irq``."""
+        """Whether the kernel signals the eventfd of ``enable_request_irq`` within ``seconds``."""
         assert self._request is not None
         return bool(select.select([self._request], [], [], seconds)[0])
 
@@ -164,32 +164,32 @@ class Device(Node):
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | uapi.VFIO_DEVICE_FEATURE_SET)
 
     def command(self) -> int:
-        """The COMMAND register, as vfio shows it."""
+        """Read the COMMAND register, as vfio shows it."""
         return self.config.word(0x04)
 
     def set_memory(self, on: bool) -> None:
-        """COMMAND.MEM."""
+        """Write COMMAND.MEM."""
         self.config.set_memory(on)
 
     def set_master(self, on: bool) -> None:
-        """COMMAND.MASTER."""
+        """Write COMMAND.MASTER."""
         self.config.set_master(on)
 
     def set_power_state(self, state: int) -> None:
-        """D0 to D3hot (0 to 3) by PMCSR."""
+        """Write PMCSR: 0 for D0 to 3 for D3hot."""
         self.config.set_power_state(state)
 
     def flr(self) -> None:
-        """Function level reset through config space."""
+        """Function level reset by the PCI Express capability in config space."""
         self.config.flr()
 
     def af_flr(self) -> None:
-        """Function level reset through config space's Advanced Features capability."""
+        """Function level reset by the Advanced Features capability in config space."""
         self.config.af_flr()
 
 
 def open_node(bdf: str) -> Node:
-    """Open the character device of the device at ``bdf``, and no more."""
+    """Open the character device of the device at ``bdf`` without binding it."""
     return Node(open_file(_node(bdf)))
 
 
@@ -200,7 +200,7 @@ def _node(bdf: str) -> str:
 
 
 def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
-    """Open the device at ``bdf`` by its character device, bind it to ``iommufd`` and attach it to ``space``."""
+    """Open the character device of the device at ``bdf``, bind it to ``iommufd`` and attach it to ``space``."""
     device = Device(bdf, open_file(_node(bdf)), space)
     request = uapi.BindIommufd(iommufd=iommufd.fd)
     ioctl(device.fd, uapi.VFIO_DEVICE_BIND_IOMMUFD, request)
@@ -211,7 +211,7 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
 
 
 def open_group(bdf: str, container: Container) -> Device:
-    """Open the device at ``bdf`` through the legacy group that ``container`` holds; the container ends with it."""
+    """Open the device at ``bdf`` through the group of ``container``. The device closes the container."""
     device = Device(bdf, container.group.device(bdf), container)
     device._own(container)
     device.set_master(True)

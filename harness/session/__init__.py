@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A booted machine with its guest agent, and typed handles on what lives in the guest."""
+"""A booted machine with its guest agent, and typed handles on the objects in the guest."""
 
 from harness.session.attachment import HOLD_MS, Attachment, FenceUsage
 from harness.session.client import Agent, Pending

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handle on an attachment to a dma-buf, as a kernel driver has it: the test importer's (guest-images/importer)."""
+"""Handle on an attachment to a dma-buf that the test importer (guest-images/importer) makes in the kernel."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -9,38 +9,47 @@ from harness.session.client import CALL_SECONDS
 from harness.session.handle import Handle
 
 HOLD_MS = 20000
-"""A delay that only ``release`` ends in time. Not for ever, so that no revoke outlives who holds it: the most that
-the module takes, and less than the hung task detector's patience."""
+"""A delay that a case ends with ``release``, in ms. It is the module's limit (IMPORTER_MAX_DELAY_MS), and less than the
+hung task detector's timeout of 30 s, so no revoke waits for ever."""
 
 FenceUsage = Literal["kernel", "write", "read", "bookkeep"]
 
 
 @dataclass(frozen=True)
 class AttachmentEvent:
-    """``told``: the callback ran (``result`` 1 if there was a mapping); ``mapped`` (0 or a negative errno) and
-    ``unmapped``, by whomever. ``at``: seconds on the guest's CLOCK_MONOTONIC; ``task``: the thread's id."""
+    """An event of the attachment's log (guest-images/importer/uapi.h, struct importer_event)."""
 
     kind: Literal["notified", "mapped", "unmapped"]
+    """``notified``: the callback ran."""
     at: float
+    """Seconds of the guest's CLOCK_MONOTONIC."""
     result: int
+    """``notified``: 1 if there was a mapping. ``mapped``: 0 or a negative errno."""
     task: int
+    """Id of the thread in the guest."""
 
 
 @dataclass(frozen=True)
 class SgEntry:
-    """An SG entry: DMA ``address`` and ``length``; offset and length of its page side; whether it has a ``page``."""
+    """An entry of an SG table. Lengths and offsets are in bytes."""
 
     address: int
+    """sg_dma_address."""
     length: int
+    """sg_dma_len."""
     cpu_offset: int
+    """``offset`` of the page side."""
     cpu_length: int
+    """``length`` of the page side."""
     page: bool
+    """Whether it has a struct page."""
     last: bool
+    """sg_is_last."""
 
 
 @dataclass(frozen=True)
 class SgTable:
-    """An SG table."""
+    """A struct sg_table and its entries."""
 
     nents: int
     orig_nents: int
@@ -48,7 +57,10 @@ class SgTable:
 
 
 class Attachment(Handle):
-    """A device attached to a buffer. Errors are those of the dma-buf core; EBADFD for what does not fit its state."""
+    """A device attached to a buffer.
+
+    Errors are those of the dma-buf core, and EBADFD for a call that does not fit the attachment's state.
+    """
 
     def map(self) -> None:
         """dma_buf_map_attachment."""
@@ -63,8 +75,11 @@ class Attachment(Handle):
         self._call("cycle", count=count)
 
     def map_without_memory(self, times: int) -> list[str]:
-        """The errnos (``""``: none) of maps with the first, second... allocation failing, each ``times`` times. Needs
-        the kernel's feature ``failslab``."""
+        """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
+
+        Returns the name of the map's errno for each allocation, ``""`` for success. Needs the kernel's feature
+        ``failslab``.
+        """
         return [errno_name(-outcome) if outcome else "" for outcome in self._call("map_without_memory", times=times)]
 
     def pin(self) -> None:
@@ -76,15 +91,15 @@ class Attachment(Handle):
         self._call("unpin")
 
     def detach(self) -> None:
-        """Unmap and unpin, if need be, and dma_buf_detach."""
+        """Unmap and unpin as needed, then dma_buf_detach."""
         self._call("detach")
 
     def release(self) -> None:
-        """End the delay between being told and unmapping."""
+        """End the delay between the callback and the unmap."""
         self._call("release")
 
     def fence(self, usage: FenceUsage) -> None:
-        """Put an unsignalled fence on the buffer; it is signalled after 20 s at the latest."""
+        """Put an unsignalled fence on the buffer. The module signals it after 20 s (IMPORTER_MAX_DELAY_MS)."""
         self._call("fence", usage=usage)
 
     def signal(self) -> None:
@@ -92,23 +107,23 @@ class Attachment(Handle):
         self._call("signal")
 
     def table(self) -> SgTable:
-        """The SG table of its mapping."""
+        """Read the SG table of the mapping. KernelErrno EBADFD without one."""
         found = self._call("table")
         return SgTable(found["nents"], found["orig_nents"], [SgEntry(**entry) for entry in found["entries"]])
 
     def mapped(self) -> bool:
-        """Whether it has a mapping."""
+        """Whether there is a mapping."""
         return cast(bool, self._call("mapped"))
 
     def notifications(self) -> int:
-        """How often it has been told that its mapping is no longer valid, or may be again."""
+        """Count the callbacks so far: revokes and un-revokes."""
         return cast(int, self._call("log")["notified"])
 
     def events(self) -> list[AttachmentEvent]:
-        """What happened to it, the first 256 of it."""
+        """Read the log's first 256 events (IMPORTER_EVENTS)."""
         return [AttachmentEvent(**event) for event in self._call("log")["events"]]
 
     def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
-        """Whether it is told ``count`` times in all within ``timeout`` seconds (for a slowdown of 1)."""
+        """Whether the callback has run ``count`` times in all within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent as a zip application: ``harness/guest`` as the package ``agent``, and what starts it."""
+"""Pack the agent as a zip application: ``harness/guest`` as the package ``agent``, and a ``__main__.py``."""
 
 import io
 import zipfile
@@ -10,7 +10,7 @@ START = "from agent.rpc import main\n\nmain()\n"
 
 
 def pack() -> bytes:
-    """The zip; the same bytes for the same sources."""
+    """Return the zip. The same sources give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("__main__.py"), START)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host's end of the agent: starts it over SSH, sends requests, hands replies to who waits for them."""
+"""The host side of the agent: start it over SSH, send requests, and deliver each reply to its call."""
 
 import itertools
 import threading
@@ -21,8 +21,10 @@ T = TypeVar("T")
 COMMAND = "/usr/lib/vfio-harness/agent"
 START_SECONDS = 15.0
 NO_STATUS = ", or SSH did: no exit status came"
-END_SECONDS = 2.0  # for our own thread to notice
-CALL_SECONDS = 20.0  # for a call that takes milliseconds when the kernel is well
+END_SECONDS = 2.0
+"""How long ``close`` waits for the reader thread."""
+CALL_SECONDS = 20.0
+"""Default deadline of a call. A call takes milliseconds unless the kernel is stuck."""
 
 _own_thread: ContextVar[bool] = ContextVar("own_thread", default=False)
 
@@ -31,9 +33,9 @@ class Agent:
     """One agent in one guest. Calls may come from several threads."""
 
     def __init__(self, machine: Machine) -> None:
-        """Start it and wait for its hello. Raises AgentLost, or what ended the VM."""
+        """Start the agent and wait for its hello. Raises AgentLost, or the error that ended the VM."""
         self.on_call: Callable[[str], None] | None = None
-        """Told each call and how it ended, in one line, by whichever thread made it."""
+        """Called with one line for each call that ended, on the thread that made the call."""
         self._machine = machine
         self._names: dict[int, str] = {}
         self._numbers = itertools.count(1)
@@ -52,27 +54,27 @@ class Agent:
             raise
 
     def call(self, on: str | Ref, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
-        """Run ``do`` of a service or an object in the guest; returns its result.
+        """Call ``do`` of a service or an object in the guest. Returns its result.
 
-        ``timeout`` in seconds, for a machine of slowdown 1. Raises KernelErrno, ImporterRefused, AgentError, AgentLost,
-        or what ended the VM; GuestHung at the deadline.
+        ``timeout``: in seconds, for a slowdown of 1. Raises KernelErrno, ImporterRefused, AgentError, AgentLost, or the
+        error that ended the VM; GuestHung at the deadline.
         """
         try:
             result = self._call(on, do, timeout, args)
         except Exception as error:
-            self._tell(on, do, args, calllog.refusal(error))
+            self._report(on, do, args, calllog.refusal(error))
             raise
-        self._tell(on, do, args, calllog.answer(result))
+        self._report(on, do, args, calllog.answer(result))
         return result
 
     def introduce(self, ref: Ref, name: str) -> None:
-        """What an object in the guest is called in evidence."""
+        """Set the name that evidence uses for an object in the guest."""
         self._names[ref.number] = name
 
-    def _tell(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
+    def _report(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
         if self.on_call is not None:
-            who = on if isinstance(on, str) else self._names.get(on.number, "object")
-            self.on_call(calllog.call(who, do, args, outcome))
+            target = on if isinstance(on, str) else self._names.get(on.number, "object")
+            self.on_call(calllog.call(target, do, args, outcome))
 
     def _call(self, on: str | Ref, do: str, timeout: float, args: dict[str, Any]) -> Any:
         future: Future[Any] = Future()
@@ -91,7 +93,7 @@ class Agent:
 
     @property
     def slowdown(self) -> float:
-        """The machine's, for deadlines that the guest keeps."""
+        """The machine's factor for deadlines, for those that the guest keeps."""
         return self._machine.slowdown
 
     def _send(self, line: bytes) -> None:
@@ -101,15 +103,15 @@ class Agent:
         except TimeoutError:
             raise self._machine.hung("the guest agent takes no requests") from None
         except OSError:
-            self._channel.close()  # then the reader says how the agent ended
+            self._channel.close()  # the reader then reports how the agent ended
 
     def close(self) -> None:
-        """Let the agent end; it closes what it holds."""
+        """End the agent, which closes all that it has open."""
         self._channel.close()
         self._reader.join(END_SECONDS)
 
     def _receive(self) -> None:
-        """Hand each line to its future until the channel ends; then fail those that still wait."""
+        """Deliver each line to its future until the channel ends. Then fail the futures that still wait."""
         rest = b""
         why = "the guest agent ended"
         try:
@@ -120,15 +122,15 @@ class Agent:
                 if len(rest) > wire.LINE_LIMIT:
                     raise BadLine(f"a line of over {wire.LINE_LIMIT} bytes")
         except BadLine as exc:
-            why = f"the guest agent does not keep to its protocol: {exc}"
+            why = f"the guest agent broke its protocol: {exc}"
             self._channel.close()
         finally:
-            self._fail(AgentLost(why + _last_words(self._channel)))
+            self._fail(AgentLost(why + _exit_report(self._channel)))
 
     def _receive_some(self) -> bytes:
-        """What has come; b"" at the channel's end."""
+        """Read some bytes; b"" at the channel's end."""
         while True:
-            with suppress(TimeoutError):  # the channel's timeout is meant for sending
+            with suppress(TimeoutError):  # the channel's timeout is for sending
                 return self._channel.recv(1 << 16)
 
     def _deliver(self, message: dict[str, Any]) -> None:
@@ -152,7 +154,7 @@ class Agent:
 
 
 class Pending(Generic[T]):
-    """A call under way in the guest, on a thread of its own there, while the host looks."""
+    """A call that runs in the guest on a thread of its own, so that the host can observe the guest meanwhile."""
 
     def __init__(self, machine: Machine, function: Callable[[], T]) -> None:
         self._machine = machine
@@ -168,11 +170,11 @@ class Pending(Generic[T]):
             self._future.set_exception(exc)
 
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether the call has ended, with a result or an error."""
         return self._future.done()
 
     def result(self, timeout: float = CALL_SECONDS) -> T:
-        """Its result, or raises what it raised; GuestHung when it has not ended within ``timeout`` seconds."""
+        """Return the call's result or raise its error. GuestHung after ``timeout`` seconds (for a slowdown of 1)."""
         return self._machine.wait_for(self._future, timeout, "a call in the guest")
 
 
@@ -191,9 +193,9 @@ def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
     return channel
 
 
-def _last_words(channel: paramiko.Channel) -> str:
-    """How the agent ended, as far as can be told: its exit status, what it said on stderr."""
+def _exit_report(channel: paramiko.Channel) -> str:
+    """Describe the agent's end: its exit status and its stderr, if they are known."""
     status = channel.recv_exit_status() if channel.exit_status_ready() else None
     ended = "" if status is None else NO_STATUS if status < 0 else f", with status {status}"
-    words = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
-    return ended + (f"; it said:\n{wire.shown(words.decode(errors='replace'))}" if words else "")
+    errors = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
+    return ended + (f"; its stderr:\n{wire.shown(errors.decode(errors='replace'))}" if errors else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handles on a vfio device and on the dma-bufs it exports."""
+"""Handles on a vfio device and on the dma-bufs that it exports."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
 
 
 class DmaBuf(Handle):
-    """A dma-buf's fd. ``region`` and ``ranges`` are what it was exported from."""
+    """An open dma-buf.
+
+    ``region`` and ``ranges``: the part of the device that it exports; -1 and none for another exporter than vfio.
+    """
 
     def __init__(self, agent: Agent, ref: Ref, region: int, ranges: Sequence[Range]) -> None:
         super().__init__(agent, ref)
@@ -24,7 +27,7 @@ class DmaBuf(Handle):
         self.ranges = tuple(ranges)
 
     def offset_of(self, region_offset: int) -> int:
-        """Where the byte at ``region_offset`` of the region is in the buffer. ValueError if it is not."""
+        """Return where the byte at ``region_offset`` of the region is in the buffer. ValueError if it is not there."""
         base = 0
         for start, length in self.ranges:
             if start <= region_offset < start + length:
@@ -33,15 +36,15 @@ class DmaBuf(Handle):
         raise ValueError(f"offset {region_offset:#x} of region {self.region} is not in the buffer")
 
     def size(self) -> int:
-        """Bytes, as lseek tells."""
+        """Return the size in bytes, by lseek."""
         return cast(int, self._call("size"))
 
     def fdinfo(self) -> dict[str, str]:
-        """``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., values as the kernel prints them."""
+        """Read ``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., as the kernel prints them."""
         return cast(dict[str, str], self._call("fdinfo"))
 
     def inode(self) -> int:
-        """The inode by which ``Session.bufinfo`` names it."""
+        """Return the inode number, which identifies the buffer in ``Session.bufinfo``."""
         return cast(int, self._call("inode"))
 
     def cloexec(self) -> bool:
@@ -49,7 +52,7 @@ class DmaBuf(Handle):
         return cast(bool, self._call("cloexec"))
 
     def status_flags(self) -> int:
-        """F_GETFL: the access mode and O_NONBLOCK, as ``os.O_``."""
+        """Return F_GETFL: the access mode and O_NONBLOCK, as ``os.O_*``."""
         return cast(int, self._call("status_flags"))
 
     def sync(self, flags: int) -> None:
@@ -57,27 +60,27 @@ class DmaBuf(Handle):
         self._call("sync", flags=flags)
 
     def mmap(self, length: int) -> None:
-        """Try to mmap ``length`` bytes of it, and let go."""
+        """mmap ``length`` bytes and unmap them. KernelErrno EINVAL if the exporter has no mmap."""
         self._call("mmap", length=length)
 
 
 class Mapping(Handle):
-    """Part of a BAR, mapped in the guest: each load and store is one access of ``width`` (1, 2, 4 or 8) bytes, aligned.
+    """Part of a BAR, mapped in the guest. A load or store is one aligned access of ``width`` (1, 2, 4 or 8) bytes.
 
-    Accesses while COMMAND.MEM is clear kill the agent (SIGBUS): AgentLost.
+    Offsets count from the mapping's start. An access while COMMAND.MEM is clear kills the agent (SIGBUS): AgentLost.
     """
 
     def load(self, offset: int, width: int) -> int:
-        """Read; ``offset`` counts from the mapping's start."""
+        """Read at ``offset``."""
         return cast(int, self._call("load", offset=offset, width=width))
 
     def store(self, offset: int, width: int, value: int) -> None:
-        """Write."""
+        """Write at ``offset``."""
         self._call("store", offset=offset, width=width, value=value)
 
 
 class Device(Handle):
-    """An open vfio-pci device, attached to an address space of its own, bus mastering on. Regions: 0 to 5 are BARs."""
+    """An open vfio-pci device, attached to an address space, with bus mastering on. Regions 0 to 5 are its BARs."""
 
     def __init__(self, agent: Agent, ref: Ref, bdf: str, uapi: ExportUapi) -> None:
         super().__init__(agent, ref)
@@ -90,7 +93,7 @@ class Device(Handle):
         return DmaBuf(self.agent, self._call("export", feature=self.uapi.feature, payload=payload), region, ranges)
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
-        """VFIO_DEVICE_FEATURE as it is; returns the ioctl's value and the payload after it."""
+        """VFIO_DEVICE_FEATURE, raw. Returns the ioctl's value and the payload after the call."""
         value, after = self._call("feature", flags=flags, payload=payload, argsz=argsz)
         return value, after
 
@@ -99,7 +102,7 @@ class Device(Handle):
         return cast(dict[str, int], self._call("info"))
 
     def region_size(self, region: int) -> int:
-        """Bytes; 0 for a BAR that is not there."""
+        """Return a region's size in bytes; 0 for a BAR that the device does not have."""
         return cast(int, self._call("region_info", index=region)["size"])
 
     def read(self, region: int, offset: int, length: int) -> bytes:
@@ -111,11 +114,11 @@ class Device(Handle):
         self._call("write", region=region, offset=offset, data=data)
 
     def detach(self) -> None:
-        """Detach from its address space; its own DMA is blocked from then on."""
+        """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
         self._call("detach")
 
     def map(self, region: int, offset: int, length: int) -> Mapping:
-        """mmap part of a region; bounds are page aligned."""
+        """mmap part of a region. ``offset`` and ``length`` are page aligned."""
         return Mapping(self.agent, self._call("map", region=region, offset=offset, length=length))
 
     def reset(self) -> None:
@@ -123,7 +126,7 @@ class Device(Handle):
         self._call("reset", timeout=RESET_SECONDS)
 
     def flr(self) -> None:
-        """Function level reset by writing PCI Express device control in config space."""
+        """Function level reset by the PCI Express capability in config space."""
         self._call("flr", timeout=RESET_SECONDS)
 
     def af_flr(self) -> None:
@@ -135,11 +138,11 @@ class Device(Handle):
         self._call("hot_reset", timeout=RESET_SECONDS)
 
     def hot_reset_info(self) -> list[dict[str, int]]:
-        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: ``id``, ``segment``, ``bus``, ``devfn`` of what a hot reset resets."""
+        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: ``id``, ``segment``, ``bus``, ``devfn`` of each device that it resets."""
         return cast(list[dict[str, int]], self._call("hot_reset_info"))
 
     def command(self) -> int:
-        """The PCI COMMAND register as user space sees it."""
+        """Read the PCI COMMAND register, as vfio shows it."""
         return cast(int, self._call("command"))
 
     def set_memory(self, on: bool) -> None:
@@ -147,7 +150,7 @@ class Device(Handle):
         self._call("set_memory", on=on)
 
     def set_master(self, on: bool) -> None:
-        """Write COMMAND.MASTER, and so COMMAND with MEM as it was."""
+        """Write COMMAND.MASTER. That writes COMMAND, with MEM unchanged."""
         self._call("set_master", on=on)
 
     def set_power_state(self, state: int) -> None:
@@ -163,15 +166,15 @@ class Device(Handle):
         self._call("low_power_entry_with_wakeup")
 
     def woken(self) -> bool:
-        """Whether the kernel has signalled a wake-up from low power since it was last asked."""
+        """Whether the kernel has signalled a wake-up from low power since the last call."""
         return cast(bool, self._call("woken"))
 
     def enable_request_irq(self) -> None:
-        """Give the kernel an eventfd (VFIO_PCI_REQ_IRQ_INDEX) by which it asks for the device to be closed."""
+        """Set the eventfd of VFIO_PCI_REQ_IRQ_INDEX, which the kernel signals when it needs the device closed."""
         self._call("enable_request_irq")
 
     def release_requested(self, timeout: float = 5.0) -> bool:
-        """Whether the kernel asks for the device to be closed, within ``timeout`` seconds (for a slowdown of 1)."""
+        """Whether the kernel signals that eventfd within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("release_requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
 

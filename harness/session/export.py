@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The export uAPI's versions, as data: how a kernel takes a request for a dma-buf (docs/contract.md, section 1)."""
+"""The versions of the export uAPI: how a kernel takes a request for a dma-buf (docs/contract.md, section 1)."""
 
 import struct
 from collections.abc import Sequence
@@ -7,27 +7,34 @@ from dataclasses import dataclass
 
 from harness.errors import CapabilityMissing
 
-Range = tuple[int, int]  # offset in the region, length; bytes
+Range = tuple[int, int]
+"""Offset in the region and length, in bytes."""
 
 
 @dataclass(frozen=True)
 class ExportUapi:
-    """``feature``: the number of VFIO_DEVICE_FEATURE_DMA_BUF. ``single``: the payload holds exactly one range."""
+    """One version of the export uAPI."""
 
     name: str
+    """For messages."""
     feature: int
+    """The number of VFIO_DEVICE_FEATURE_DMA_BUF."""
     single: bool = False
+    """Whether the payload holds exactly one range, as in the series of 2022 to 2024."""
 
     @property
     def most_ranges(self) -> int:
-        """How many ranges a request may have, as far as cases go."""
+        """The largest number of ranges that cases use in a request."""
         return 1 if self.single else 4096
 
     def payload(
         self, region: int, ranges: Sequence[Range], open_flags: int, flags: int = 0, count: int | None = None
     ) -> bytes:
-        """The payload that follows ``struct vfio_device_feature``; ``count``: nr_ranges, if it is not how many there
-        are. CapabilityMissing for what this version cannot say."""
+        """Encode the payload that follows ``struct vfio_device_feature``.
+
+        ``count``: nr_ranges; None for the number of ranges. CapabilityMissing if this version cannot express the
+        request.
+        """
         count = len(ranges) if count is None else count
         if self.single:
             if [len(ranges), count, flags] != [1, 1, 0] or ranges[0][0] >= 1 << 32:

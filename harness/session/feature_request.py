@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Requests for an export that the kernel has to refuse, or may not: raw, and many in one call of the guest."""
+"""Raw requests for an export, valid and invalid ones. One call of the guest sends many of them."""
 
 import os
 import struct
@@ -20,20 +20,19 @@ IORESOURCE_IO = 0x100  # include/linux/ioport.h
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """VFIO_DEVICE_FEATURE with the payload of the export, every member free. None: what would be right.
-
-    ``operation``: GET, SET, PROBE and other flags; the feature's number comes with the uAPI. ``readable``: the bytes,
-    header included, that the kernel can read of it.
-    """
+    """VFIO_DEVICE_FEATURE with the payload of the export. Every member is free; None means the correct value."""
 
     region: int = 0
     ranges: tuple[Range, ...] = ((0, 4096),)
     open_flags: int = os.O_RDWR | os.O_CLOEXEC
     flags: int = 0
+    """``flags`` of struct vfio_device_feature_dma_buf."""
     operation: int = VFIO_DEVICE_FEATURE_GET
+    """GET, SET, PROBE and other bits of ``flags`` of struct vfio_device_feature, without the feature's number."""
     nr_ranges: int | None = None
     argsz: int | None = None
     readable: int | None = None
+    """How many bytes the kernel can read, header included; the rest is unmapped."""
 
     @property
     def count(self) -> int:
@@ -42,22 +41,22 @@ class FeatureRequest:
 
     @property
     def covered_ranges(self) -> tuple[Range, ...]:
-        """The ranges that nr_ranges covers."""
+        """The ranges within nr_ranges."""
         return self.ranges[: self.count]
 
     @property
     def length(self) -> int:
-        """Bytes of header, payload and ranges, in mainline's uAPI."""
+        """The size of header, payload and ranges in mainline's uAPI, in bytes."""
         return HEADER_SIZE + PAYLOAD_SIZE + RANGE_SIZE * len(self.ranges)
 
     def encode(self, uapi: ExportUapi = MAINLINE) -> bytes:
-        """Header, payload and ranges, as they lie in memory. CapabilityMissing for what the uAPI cannot say."""
+        """Encode header, payload and ranges. CapabilityMissing if the uAPI cannot express the request."""
         payload = uapi.payload(self.region, self.ranges, self.open_flags, self.flags, self.count)
         argsz = HEADER_SIZE + len(payload) if self.argsz is None else self.argsz
         return struct.pack("<II", argsz, self.operation | uapi.feature) + payload
 
     def __str__(self) -> str:
-        """What is not as it would be by default."""
+        """Name the region, the ranges, and the members that differ from their default."""
         ranges = ", ".join(f"{offset:#x}+{length:#x}" for offset, length in self.ranges[:8])
         more = f" and {len(self.ranges) - 8} more" if len(self.ranges) > 8 else ""
         odd = {
@@ -70,52 +69,60 @@ class FeatureRequest:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """``errno``: the name, None if the kernel did what it was asked. ``size``: bytes exported, 0 if nothing was."""
+    """How the kernel answered a request."""
 
     errno: str | None
+    """The errno's name; None for success."""
     size: int = 0
+    """Size of the exported buffer in bytes; 0 if nothing was exported."""
 
     @classmethod
     def of(cls, value: int) -> "RequestOutcome":
-        """From the agent's number."""
+        """Convert the agent's number: ``-errno`` or a size."""
         return cls(errno_name(-value)) if value < 0 else cls(None, value)
 
     def __str__(self) -> str:
-        """For the reason of a verdict."""
+        """Describe it in the reason of a verdict."""
         return self.errno or f"accepted, {self.size} bytes exported"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A BAR of a device: ``start`` its physical address in the guest, ``size`` in bytes."""
+    """A BAR of a device."""
 
     start: int
+    """Physical address in the guest."""
     size: int
+    """In bytes."""
     io: bool
+    """Whether it is an I/O BAR."""
 
 
 class FeatureClient:
-    """Asks a vfio device's fd for exports. What is exported is closed at once."""
+    """Sends requests to the fd of a vfio device. The guest closes each exported buffer at once."""
 
     def __init__(self, session: Session, device: Handle) -> None:
         self._session = session
         self._device = device
 
     def request(self, *requests: FeatureRequest, times: int = 1) -> list[RequestOutcome]:
-        """The outcome of each; asked ``times`` times, the last."""
+        """Send each request ``times`` times. Returns each one's last outcome."""
         raw = [(self._encode(request), request.readable) for request in requests]
         return list(map(RequestOutcome.of, self._call("request", requests=raw, times=times)))
 
     def request_without_fds(self, request: FeatureRequest) -> RequestOutcome:
-        """The outcome while the asking process may open no more files."""
+        """Send a request from a process that may open no more files."""
         return RequestOutcome.of(self._call("request_without_fds", data=self._encode(request)))
 
     def request_without_memory(self, request: FeatureRequest) -> list[RequestOutcome]:
-        """The outcomes with the first, second... of the call's allocations failing, up to where none is left to."""
+        """Fail the call's first allocation, then its second, and so on.
+
+        Returns each outcome; in the last one no allocation failed.
+        """
         return list(map(RequestOutcome.of, self._call("request_without_memory", data=self._encode(request))))
 
     def slab(self) -> int:
-        """Bytes of the guest kernel's unreclaimable memory."""
+        """Return the guest kernel's unreclaimable slab memory in bytes (``SUnreclaim``)."""
         return int(self._session.agent.call("feature_request", "slab"))
 
     def _encode(self, request: FeatureRequest) -> bytes:
@@ -126,14 +133,14 @@ class FeatureClient:
 
 
 def open_unbound(session: Session, device_id: str) -> FeatureClient:
-    """Open a device's character device without binding it to an iommufd."""
+    """Open a device's character device, and leave it unbound from any iommufd."""
     bdf = session.bdf(device_id)
     session.agent.call("pci", "bind", bdf=bdf)
     return FeatureClient(session, Handle(session.agent, session.agent.call("vfio", "open_node", bdf=bdf)))
 
 
 def open_variant(session: Session, device_id: str, driver: str) -> FeatureClient:
-    """Bind a device to another vfio driver than vfio-pci, and open it there."""
+    """Bind a device to the variant driver ``driver`` in place of vfio-pci, and open it."""
     agent, bdf = session.agent, session.bdf(device_id)
     agent.call("feature_request", "bind_variant", bdf=bdf, driver=driver)
     iommufd = agent.call("iommufd", "Iommufd")
@@ -142,7 +149,7 @@ def open_variant(session: Session, device_id: str, driver: str) -> FeatureClient
 
 
 def bars(session: Session, device_id: str) -> dict[int, Bar]:
-    """The BARs that a device has, by their number."""
+    """Return the BARs of a device by number, without the absent ones."""
     rows: Sequence[tuple[int, int, int]] = session.agent.call("feature_request", "bars", bdf=session.bdf(device_id))
     return {
         number: Bar(start, size, bool(flags & IORESOURCE_IO))

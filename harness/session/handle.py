@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The base of all handles on what lives in the guest."""
+"""The base class of all handles on objects in the guest."""
 
 from typing import Any, Self
 
@@ -8,7 +8,10 @@ from harness.session.wire import Ref
 
 
 class Handle:
-    """An object in the guest. Every method may raise KernelErrno, AgentError, AgentLost, or what ended the VM."""
+    """An object in the guest.
+
+    Every method may raise KernelErrno, AgentError, AgentLost, or the error that ended the VM.
+    """
 
     def __init__(self, agent: Agent, ref: Ref) -> None:
         self.agent = agent
@@ -19,7 +22,7 @@ class Handle:
         return self.agent.call(self.ref, do, timeout=timeout, **args)
 
     def close(self) -> None:
-        """Give it back to the kernel; closing twice is closing once."""
+        """Close the object in the guest. A second close does nothing."""
         self._call("close")
 
     def __enter__(self) -> Self:

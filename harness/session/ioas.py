@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handle on an IO address space of iommufd's, for cases that ask it what an importer never would."""
+"""Handle on an iommufd IO address space, for calls that importers do not make."""
 
 from typing import cast
 
@@ -13,15 +13,15 @@ IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE = 2, 4
 
 
 class Ioas(Handle):
-    """An IO address space. IOVAs are chosen by us, and none twice."""
+    """An IO address space. The agent chooses the IOVAs and uses none twice."""
 
     def __init__(self, agent: Agent, iommufd: Ref, ref: Ref | None = None) -> None:
-        """The address space ``ref``, or a new one, of the context ``iommufd``."""
+        """Wrap the address space ``ref`` of the context ``iommufd``, or make a new one."""
         super().__init__(agent, ref or agent.call(iommufd, "ioas"))
         self._iommufd = iommufd
 
     def sibling(self) -> "Ioas":
-        """A new one in the same context, with no device in it."""
+        """Make a new address space in the same context, with no device in it."""
         return Ioas(self.agent, self._iommufd)
 
     def map_file(
@@ -32,7 +32,7 @@ class Ioas(Handle):
         *,
         flags: int = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
     ) -> int:
-        """IOMMU_IOAS_MAP_FILE of ``length`` bytes (None: all) from ``start``; returns the IOVA.
+        """IOMMU_IOAS_MAP_FILE of ``length`` bytes (None: all) from ``start``. Returns the IOVA.
 
         Errors: docs/contract.md, section 3.
         """
@@ -40,9 +40,9 @@ class Ioas(Handle):
         return cast(int, self._call("map_file", dmabuf=dmabuf, start=start, length=length, flags=flags))
 
     def copy(self, source: "Ioas", iova: int | None, length: int) -> int:
-        """IOMMU_IOAS_COPY of what ``source`` has at ``iova``; returns the IOVA here."""
+        """IOMMU_IOAS_COPY of ``length`` bytes that ``source`` maps at ``iova``. Returns the IOVA here."""
         return cast(int, self._call("copy", source=source, source_iova=iova, length=length))
 
     def unmap(self, iova: int, length: int) -> int:
-        """IOMMU_IOAS_UNMAP; returns the bytes unmapped."""
+        """IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
         return cast(int, self._call("unmap", iova=iova, length=length))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory that the guest's kernel has lost, as kmemleak finds it (CONFIG_DEBUG_KMEMLEAK)."""
+"""Memory that the guest's kernel leaked, as kmemleak reports it (CONFIG_DEBUG_KMEMLEAK)."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from harness.session.session import Session
 from harness.witness.leaks import LeakedObject, parse_kmemleak
 
-MAX_TOLD = 4
+MAX_LISTED = 4
+"""Different leaks that a reason lists."""
 SCAN_SECONDS = 30.0
-"""Two scans of a GiB, and the age below which nothing is reported."""
+"""Time for two scans of 1 GiB, plus the age below which kmemleak reports nothing."""
 
 
 @contextmanager
 def leaks(session: Session) -> Iterator[list[LeakedObject]]:
-    """What is lost in the block is in the list, once the block has ended well. About 15 s under emulation."""
+    """Collect the leaks of memory that the block allocated. The list is filled when the block ends without an error.
+
+    Takes about 15 s under emulation.
+    """
     found: list[LeakedObject] = []
     began: int = session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
     yield found
@@ -24,5 +28,5 @@ def leaks(session: Session) -> Iterator[list[LeakedObject]]:
 
 
 def summarize(lost: Iterable[LeakedObject]) -> str:
-    """What was lost, and how often, for the reason of a verdict."""
-    return "; ".join(f"{count} x {leak}" for leak, count in Counter(map(str, lost)).most_common(MAX_TOLD))
+    """Name the most frequent leaks with their counts, for the reason of a verdict."""
+    return "; ".join(f"{count} x {leak}" for leak, count in Counter(map(str, lost)).most_common(MAX_LISTED))

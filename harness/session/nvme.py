@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handle on an NVMe controller driven from user space, whose doorbells are left for the case to ring."""
+"""Handle on an NVMe controller that the guest drives from user space. The case decides who rings its doorbells."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,37 +9,41 @@ from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
 
-REGISTERS = 0  # BAR0
-DOORBELL_PAGE = (0x1000, 0x1000)  # NVMe 1.4, section 3.1.16: the doorbells begin at 1000h
+REGISTERS = 0
+"""BAR0, which has the controller's registers."""
+DOORBELL_PAGE = (0x1000, 0x1000)
+"""Offset and length of the doorbells in BAR0 (NVMe 1.4, section 3.1.16)."""
 
 
 @dataclass(frozen=True)
 class QueuedCommand:
-    """A command that has an entry in submission queue ``qid``, and runs once ``tail`` is written to ``doorbell``.
-
-    ``doorbell``: offset in BAR0. ``sqe``: the entry's 64 bytes, which lie (or are to be put) at ``offset`` of the CMB
-    if the queue is there.
-    """
+    """A command with an entry in submission queue ``qid``. Writing ``tail`` to ``doorbell`` makes it run."""
 
     qid: int
     cid: int
+    """Command identifier."""
     sqe: bytes
+    """The entry's 64 bytes."""
     offset: int
+    """The entry's offset in the CMB, if the queue is there."""
     doorbell: int
+    """Offset of the queue's doorbell in BAR0."""
     tail: int
 
 
 @dataclass(frozen=True)
 class Completion:
-    """``status`` 0 is success, else status code and type as in NVMe 1.4, figure 126; ``result`` is dword 0."""
+    """How a command ended."""
 
     status: int
+    """0 for success, otherwise status code and type (NVMe 1.4, figure 126)."""
     result: int
+    """Dword 0 of the completion."""
 
 
 @dataclass(frozen=True)
 class Cmb:
-    """A controller's memory buffer or persistent memory region: ``size`` bytes at ``offset`` of the BAR ``region``."""
+    """A controller memory buffer or persistent memory region: ``size`` bytes at ``offset`` of the BAR ``region``."""
 
     region: int
     offset: int
@@ -47,14 +51,14 @@ class Cmb:
 
 
 class Nvme(Handle):
-    """A controller with an admin queue of 64 entries, and up to 6 I/O queues. After a reset, ``start`` it again."""
+    """A controller with an admin queue of 64 entries and up to 6 I/O queues. After a reset, call ``start`` again."""
 
     def __init__(self, agent: Agent, ref: Ref, device: Device) -> None:
         super().__init__(agent, ref)
         self.device = device
 
     def start(self) -> None:
-        """Enable the controller with fresh queues; what was queued is forgotten."""
+        """Enable the controller with new, empty queues."""
         self._call("start")
 
     def export_doorbells(self) -> DmaBuf:
@@ -62,48 +66,48 @@ class Nvme(Handle):
         return self.device.export(REGISTERS, [DOORBELL_PAGE])
 
     def cmb(self) -> Cmb:
-        """Enable the controller memory buffer and say where it is."""
+        """Enable the controller memory buffer. Returns its location."""
         return Cmb(**self._call("cmb"))
 
     def pmr(self) -> Cmb:
-        """Enable the persistent memory region (config: ``memory``) and say where it is; its content survives resets."""
+        """Enable the persistent memory region (config: ``memory``), which survives resets. Returns its location."""
         return Cmb(**self._call("pmr"))
 
     def create_io_queue(self, qid: int = 1, *, cmb_offset: int | None = None) -> None:
-        """Create an I/O queue pair, its submission queue (4 KiB) in the CMB at ``cmb_offset`` or in memory."""
+        """Create an I/O queue pair. Its submission queue (4 KiB) is in guest memory, or the CMB at ``cmb_offset``."""
         self._call("create_io_queue", qid=qid, cmb_offset=cmb_offset)
 
     def queue_identify(self) -> QueuedCommand:
-        """Queue an Identify Controller on the admin queue (0); its data goes to ``data``. Rings nothing."""
+        """Queue an Identify Controller on the admin queue (0), without ringing. ``data`` returns the result."""
         return _queued(self._call("submit_identify"))
 
     def queue_read(
         self, lba: int, blocks: int, *, qid: int = 1, cmb_offset: int | None = None, write_entry: bool = True
     ) -> QueuedCommand:
-        """Queue a read of up to 4 KiB, into the CMB at ``cmb_offset`` or into ``data``. Rings nothing.
+        """Queue a read of up to 4 KiB, without ringing. It goes to the CMB at ``cmb_offset``, or to ``data``.
 
-        Without ``write_entry`` the entry is left for the case to write.
+        ``write_entry``: write the entry to the queue; otherwise the case writes it.
         """
         return _queued(
             self._call("submit_read", qid=qid, lba=lba, blocks=blocks, cmb_offset=cmb_offset, write_entry=write_entry)
         )
 
     def ring(self, queued: QueuedCommand) -> None:
-        """Ring the queued's doorbell from the guest's CPU."""
+        """Ring the command's doorbell from the guest's CPU."""
         self._call("ring", qid=queued.qid, tail=queued.tail)
 
     def completed(self, queued: QueuedCommand, timeout: float = 2.0) -> Completion | None:
-        """The queued's completion, or None if none arrives within ``timeout`` seconds (for a slowdown of 1)."""
+        """Wait up to ``timeout`` seconds (for a slowdown of 1) for the command's completion; None without one."""
         seconds = timeout * self.agent.slowdown
         found = self._call("completed", qid=queued.qid, cid=queued.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
         return Completion(**found) if found else None
 
     def data(self, length: int = 4096) -> bytes:
-        """What commands without a ``cmb_offset`` have read, from its start; at most 4 KiB."""
+        """Return the first ``length`` bytes of the data page (4 KiB) that commands without ``cmb_offset`` fill."""
         return cast(bytes, self._call("data", length=length))
 
     def block_size(self) -> int:
-        """Bytes of a block of its namespace."""
+        """Return the block size of the namespace in bytes."""
         return cast(int, self._call("block_size"))
 
 

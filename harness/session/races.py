@@ -34,7 +34,7 @@ class Operation:
     weight: int = 1
     """How often the thread makes this call, relative to its other operations."""
     opens: Callable[[Ref], Handle] | None = None
-    """Makes a handle of what the call returns; None if it returns nothing to close."""
+    """Makes a handle of the call's result; None if the result is not an object."""
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class Operation:
 
 
 Operations = Sequence[Operation]
-"""What one thread may do."""
+"""The calls that one thread may make."""
 
 
 def export_operation(device: Device, region: int, ranges: Sequence[Range], may: tuple[str, ...] = ()) -> Operation:
@@ -78,7 +78,7 @@ class RaceResult:
     wrong: list[str]
     """The outcomes that no operation allows."""
     held: list[Handle]
-    """What the threads opened and left open, in the order of the threads."""
+    """The handles that the threads left open, in the order of the threads."""
 
     def held_of(self, kind: type[H]) -> list[H]:
         """The open handles of one kind."""

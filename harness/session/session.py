@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A session: one booted machine with its guest agent."""
+"""A session: one booted machine and its guest agent."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from harness.vm import Machine
 
 T = TypeVar("T")
 
+# Deadlines, for a slowdown of 1.
 RECOVERY_SECONDS = 10.0
 SUSPEND_SECONDS = 2.0
 PLUG_SECONDS = 10.0
@@ -29,7 +30,7 @@ REBOOT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _Ready:
-    """An importer, the device it holds, and all that it stands on in the agent, lowest first."""
+    """An importer, its device, and its objects in the agent in the order of their creation."""
 
     importer: Importer
     device_id: str
@@ -37,10 +38,10 @@ class _Ready:
 
 
 class Session:
-    """``with Session(machine)`` waits for the machine, starts the agent, and hands out handles.
+    """A context manager that waits for the machine, starts the agent, and returns handles.
 
-    Handles belong to one case: ``reset`` closes what the case left open, but keeps importers ready for the next.
-    ``export_uapi`` is the kernel's; ``interface``: how it opens devices, if not as the machine says.
+    Handles belong to one case. ``reset`` closes them after the case, except importers, which stay ready for the next.
+    ``export_uapi``: the kernel's. ``interface``: how devices are opened; None for the machine's own choice.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Session:
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
         self.unusable = False
-        """Whether its machine is of no further use, by what a case had to do."""
+        """Whether a case has made the machine unusable on purpose, so that the next case needs a fresh one."""
 
     def __enter__(self) -> Self:
         self.machine.wait_ready(meanwhile=self._start_agent)
@@ -68,9 +69,10 @@ class Session:
         self.agent.close()
 
     def reset(self) -> list[str]:
-        """Close all that the last case left open, and plug in what it left unplugged.
+        """Close all handles but importers, and plug in the devices that the case left unplugged.
 
-        Returns what the kernel refused while doing so."""
+        Returns the errors of the closes.
+        """
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
         refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
         for device_id, mark in list(self._unplugged.items()):
@@ -80,19 +82,19 @@ class Session:
         return refused
 
     def start(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Pending[T]:
-        """Call a handle's method without waiting: ``session.start(device.reset)``."""
+        """Start a call of a handle's method: ``session.start(device.reset)``."""
         return Pending(self.machine, lambda: function(*args, **kwargs))
 
     def bdf(self, device_id: str) -> str:
-        """The guest's PCI address of a device of the machine's description."""
+        """Return the guest's PCI address of a device in the machine's description."""
         return self.machine.pci_address(device_id)
 
     def open_device(
         self, device_id: str, via: Interface | None = None, *, same_ioas_as: Device | None = None
     ) -> Device:
-        """Bind a device to vfio-pci and open it, as the machine says; takes it from an importer that holds it.
+        """Bind a device to vfio-pci and open it by ``via``, or as the machine says. Closes an importer that uses it.
 
-        ``same_ioas_as``: in the address space of that device, as one of its IOMMU group must be.
+        ``same_ioas_as``: attach it to the address space of that device, as two devices of one IOMMU group need.
         """
         self.release_device(device_id)
         device, _ = self._open(device_id, via or self.interface, same_ioas_as)
@@ -101,16 +103,16 @@ class Session:
     def open_nvme(
         self, device_id: str = "nvme0", via: Interface | None = None, *, same_ioas_as: Device | None = None
     ) -> Nvme:
-        """Open a controller and start it."""
+        """Open an NVMe controller, like ``open_device``, and start it."""
         device = self.open_device(device_id, via, same_ioas_as=same_ioas_as)
         nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
         nvme.start()
         return nvme
 
     def importer(self, name: str) -> Importer:
-        """The importer of that name (``IMPORTERS``), on the machine's first device that can be it.
+        """Return the importer of that name (a key of ``IMPORTERS``), made of the machine's first fitting device.
 
-        UsageError if the machine has none; KernelErrno if the kernel cannot make it.
+        UsageError if the machine has no such device; KernelErrno if the kernel refuses.
         """
         if name not in self._importers:
             self._importers[name] = self._make_importer(IMPORTERS[name])
@@ -128,13 +130,13 @@ class Session:
         delay_ms: int = 0,
         rdma: bool = False,
     ) -> Attachment:
-        """Attach any PCI device, or without ``device_id`` one that is not PCI, to a buffer as a kernel driver does,
-        whoever drives it.
+        """Attach a PCI device to a buffer as a kernel driver does, independent of the device's own driver.
 
-        ``static``: by dma_buf_attach, without importer operations; else ``peer2peer`` and ``callback`` are what these
-        say. The callback unmaps, at once or, without blocking, after ``delay_ms``; ``remap``: then it maps again.
-        ``rdma``: pinned and mapped by the RDMA core, which tells of a revoke; EOPNOTSUPP where it cannot. Of the
-        methods only ``told``, ``events`` and ``detach`` make sense then.
+        ``device_id``: None for a device that is not PCI. ``static``: by dma_buf_attach, without importer operations.
+        Otherwise ``peer2peer`` sets allow_peer2peer and ``callback`` provides the callback. The callback unmaps, at
+        once or on a work queue after ``delay_ms``; ``remap``: it maps again if nothing is mapped. ``rdma``: the RDMA
+        core pins and maps, and reports a revoke; EOPNOTSUPP if the kernel's cannot. Only ``notifications``, ``events``,
+        ``wait_notified`` and ``detach`` work then.
         """
         ref = self.agent.call(
             "importer",
@@ -151,24 +153,27 @@ class Session:
         return Attachment(self.agent, ref)
 
     def new_domain(self, importer: Importer) -> Domain:
-        """A further domain over the address space of an importer of iommufd's; the importer stays where it is."""
+        """Make another domain over the address space of an iommufd importer, whose device stays in its own."""
         device = self._importers[importer.kind.name].refs[-2]
         return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device))
 
     def ioas(self, importer: Importer | None = None) -> Ioas:
-        """A new IO address space of iommufd's with no device in it, or that of an importer, which stays open."""
+        """Return a new IO address space without devices, or that of an iommufd importer."""
         if importer is None:
             return Ioas(self.agent, self.agent.call("iommufd", "Iommufd"))
         iommufd, space, *_ = self._importers[importer.kind.name].refs
         return Ioas(self.agent, iommufd, space)
 
     def udmabuf(self, length: int) -> DmaBuf:
-        """A dma-buf of ordinary memory, by another exporter than vfio (drivers/dma-buf/udmabuf.c)."""
+        """Make a dma-buf of ``length`` bytes of RAM, by another exporter than vfio (drivers/dma-buf/udmabuf.c)."""
         return DmaBuf(self.agent, self.agent.call("dmabuf", "udmabuf", length=length), region=-1, ranges=[])
 
     def kill_with_open(self, device_id: str, ranges: Sequence[Range], closes: Sequence[str]) -> None:
-        """In a process of its own open a device, export ``ranges`` of BAR 0, and map that where the device sees it;
-        close ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order, and be killed with the rest open.
+        """Kill a process that has a device, an export of it, and a mapping of that export open.
+
+        A new process opens the device, exports ``ranges`` of BAR 0, and maps the buffer into the device's address
+        space. It closes ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order and is killed with the rest
+        open.
         """
         self.release_device(device_id)
         self.bind(device_id)
@@ -177,12 +182,14 @@ class Session:
         self.agent.call("teardown", "kill_after", bdf=bdf, feature=number, payload=payload, closes=list(closes))
 
     def bufinfo(self) -> list[dict[str, str]]:
-        """The dma-bufs alive in the guest: ``size``, ``exp_name``, ``ino`` of each, as debugfs prints them."""
+        """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
 
     def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> int | None:
-        """How many entries of the page table that translates for an importer's device point into the buffer; None
-        where the kernel dumps none."""
+        """Count the IOMMU page table entries of an importer's device that point into the buffer.
+
+        None if the kernel does not dump the table.
+        """
         count = self.agent.call(
             "page_table",
             "entries",
@@ -194,33 +201,34 @@ class Session:
         return cast(int | None, count)
 
     def slab(self) -> int:
-        """Bytes of kernel memory that nothing can reclaim (``SUnreclaim``)."""
+        """Return the kernel's unreclaimable slab memory in bytes (``SUnreclaim``)."""
         return cast(int, self.agent.call("feature_request", "slab"))
 
     def bind(self, device_id: str, driver: str = "vfio-pci") -> None:
-        """Bind a device to a driver of the guest."""
+        """Bind a device to a driver in the guest."""
         self.agent.call("pci", "bind", bdf=self.bdf(device_id), name=driver)
 
     def unbind(self, device_id: str) -> None:
-        """Take a device from its driver."""
+        """Unbind a device from its driver."""
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
     def unplug(self, device_id: str) -> None:
-        """Hot-unplug a device by QMP; returns once the guest has let go of it, and with ``start`` at once.
+        """Hot-unplug a device by QMP, and wait until the guest has released it.
 
-        GuestHung if it has not within ``PLUG_SECONDS``. What a case leaves unplugged ``reset`` plugs in again."""
+        GuestHung after ``PLUG_SECONDS``. ``reset`` plugs the device in again.
+        """
         self._unplugged[device_id] = mark = self.machine.unplug(device_id)
         self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
 
     def plug(self, device_id: str) -> None:
-        """Plug a device in again, as new; returns once the kernel has found it."""
+        """Plug a device in again, and wait until the kernel has added it."""
         self.machine.plug(device_id)
         seconds = PLUG_SECONDS * self.machine.slowdown
         self.agent.call("pci", "wait_present", bdf=self.bdf(device_id), seconds=seconds)
         del self._unplugged[device_id]
 
     def release_device(self, device_id: str) -> None:
-        """Close the importers that hold a device."""
+        """Close the importers that use a device."""
         for name, ready in list(self._importers.items()):
             if ready.device_id == device_id:
                 del self._importers[name]
@@ -228,38 +236,39 @@ class Session:
                     self.agent.call(ref, "close")
 
     def reboot(self) -> None:
-        """reboot(2) with everything still open; returns as the machine resets, and then the session is ``unusable``.
+        """Call reboot(2) with everything still open, and wait until the machine resets.
 
-        GuestHung if the kernel has not let go within ``REBOOT_SECONDS``."""
+        The session is ``unusable`` then. GuestHung after ``REBOOT_SECONDS``.
+        """
         self.unusable = True
         self.machine.wait_reset(lambda: self.machine.ssh().exec_command("reboot -f"), REBOOT_SECONDS)
 
     def suspended(self, device_id: str) -> bool:
-        """Whether the kernel suspends a device that nobody keeps awake, within ``SUSPEND_SECONDS``."""
+        """Whether the kernel suspends an idle device within ``SUSPEND_SECONDS``."""
         seconds = SUSPEND_SECONDS * self.machine.slowdown
         return cast(bool, self.agent.call("pci", "suspended", bdf=self.bdf(device_id), seconds=seconds))
 
     def power_state(self, device_id: str) -> str:
-        """What the kernel takes a device's power state to be: ``D0``, ``D3hot``...; asking does not wake it."""
+        """Return a device's power state as the kernel knows it: ``D0``, ``D3hot``... Does not wake the device."""
         return cast(str, self.agent.call("pci", "power_state", bdf=self.bdf(device_id)))
 
     def sysfs_reset(self, device_id: str) -> None:
-        """Reset a device by its ``reset`` file in sysfs, behind the back of who has it open."""
+        """Reset a device by its ``reset`` file in sysfs, while another process may hold it open."""
         self.agent.call("pci", "reset", bdf=self.bdf(device_id))
 
     def has_native_aer(self, port_id: str) -> bool:
-        """Whether the kernel, and not the firmware, handles PCIe errors of a root port."""
+        """Whether the kernel, not the firmware, handles PCIe errors of a root port."""
         return cast(bool, self.agent.call("pci", "has_aer_service", bdf=self.bdf(port_id)))
 
     def recover_from_error(self, port_id: str) -> None:
-        """Report a fatal error at a root port, and wait until the kernel has reset what is below and recovered."""
+        """Inject a fatal error at a root port, and wait until the kernel has reset the devices below and recovered."""
         console = self.machine.console
         mark = console.mark()
         self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
     def _open(self, device_id: str, via: Interface, same_ioas_as: Device | None = None) -> tuple[Device, list[Ref]]:
-        """A device, and all the objects that it stands on."""
+        """Open a device. Returns it and its objects in the agent in the order of their creation."""
         bdf = self.bdf(device_id)
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
             self.bind(each)

@@ -13,7 +13,7 @@ IOMMU."""
 class Stimuli:
     """Makes the guest of a freshly booted session do what its witnesses must see.
 
-    Every method may raise KernelErrno, AgentError, or what ended the VM.
+    Every method may raise KernelErrno, AgentError, or the error that ended the VM.
     """
 
     def __init__(self, session: Session) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent's lines, seen from the host: see harness/guest/rpc.py. What comes from the guest is not trusted."""
+"""The host side of the agent's protocol (harness/guest/rpc.py). Input from the guest is not trusted."""
 
 import binascii
 import json
@@ -9,23 +9,25 @@ from typing import Any
 from harness.errors import AgentError, ImporterRefused, KernelErrno
 from harness.escape import printable
 
-LINE_LIMIT = 4 << 20  # bytes, as in the agent
-TEXT_LIMIT = 4000  # characters of a guest's text that reach a message
+LINE_LIMIT = 4 << 20
+"""Longest line in bytes, as in the agent."""
+TEXT_LIMIT = 4000
+"""Longest text of the guest in a message, in characters."""
 
 
 class BadLine(Exception):
-    """The guest sent something that is no reply."""
+    """The guest sent a line that is not a reply."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """An object that lives in the agent."""
+    """The number of an object in the agent."""
 
     number: int
 
 
 def request(number: int, on: str | Ref, do: str, args: dict[str, Any], thread: bool) -> bytes:
-    """One line. ``args`` may hold bytes, Refs and anything with a ``ref``. ValueError if it is too long."""
+    """Encode a request. ``args`` may hold bytes, Refs and handles. ValueError if the line is too long."""
     target = on.number if isinstance(on, Ref) else on
     message = {"id": number, "on": target, "do": do, "args": args, "thread": thread}
     line = json.dumps(message, default=_encode).encode() + b"\n"
@@ -35,18 +37,18 @@ def request(number: int, on: str | Ref, do: str, args: dict[str, Any], thread: b
 
 
 def reply(line: bytes) -> dict[str, Any]:
-    """The reply on a line. Raises BadLine."""
+    """Decode a reply. Raises BadLine."""
     try:
         message = json.loads(line, object_hook=_decode)
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadLine(f"{exc}: {line[:200]!r}") from None
     if not (isinstance(message, dict) and all(isinstance(message.get(key, 0), int) for key in ("id", "errno"))):
-        raise BadLine(f"no reply: {line[:200]!r}")
+        raise BadLine(f"not a reply: {line[:200]!r}")
     return message
 
 
 def failure(message: dict[str, Any]) -> Exception | None:
-    """What a reply says went wrong: KernelErrno, ImporterRefused, AgentError or nothing."""
+    """Return a reply's error: KernelErrno, ImporterRefused or AgentError; None if it has a result."""
     if "errno" in message:
         return KernelErrno(shown(message.get("call")), message["errno"])
     if "refused" in message:
@@ -57,7 +59,7 @@ def failure(message: dict[str, Any]) -> Exception | None:
 
 
 def shown(value: object) -> str:
-    """A guest's text, bounded: its end, where a traceback says what was wrong."""
+    """Return the end of a guest's text, printable. The end of a traceback names the error."""
     return printable(str(value)[-TEXT_LIMIT:])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent's drivers against models of their devices: what is written where, and how often."""
+"""The agent's drivers against models of their devices: which registers they write, and how often."""
 
 import struct
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.guest.vfio import Device
 
 
 class Space(Ioas):
-    """An address space that remembers what is mapped; no kernel."""
+    """An address space that records its mappings, without a kernel."""
 
     def __init__(self) -> None:
         AddressSpace.__init__(self)
@@ -34,7 +34,7 @@ class Space(Ioas):
 
 
 class EduModel:
-    """``edu``'s registers; a DMA is over at once and is noted as (source, target, count, command)."""
+    """``edu``'s registers. A DMA ends at once and is recorded as (source, target, count, command)."""
 
     def __init__(self) -> None:
         self.space = Space()
@@ -68,15 +68,15 @@ def test_edu_never_touches_the_end_of_its_buffer_where_qemu_aborts() -> None:
     engine.dma_write(0x1000, bytes(range(256)) * 40)
     assert len(engine.dma_read(0x1000, 5000)) == 5000
     for source, target, count, command in model.dmas:
-        near = source if command & 2 else target
-        assert near >= BUFFER
-        assert near + count <= BUFFER + BUFFER_SIZE < BUFFER + 4096
+        in_buffer = source if command & 2 else target
+        assert in_buffer >= BUFFER
+        assert in_buffer + count <= BUFFER + BUFFER_SIZE < BUFFER + 4096
     engine.close()
     assert model.space.mapped == {}
 
 
 class NvmeModel:
-    """A controller that is always ready, and completes each command as soon as its doorbell is rung."""
+    """A controller that is always ready and completes each command when its doorbell is rung."""
 
     def __init__(self) -> None:
         self.space = Space()
@@ -119,7 +119,7 @@ def controller() -> tuple[Controller, NvmeModel]:
     return made, model
 
 
-def test_nvme_queues_wrap_and_the_phase_turns() -> None:
+def test_nvme_queues_wrap_and_the_phase_toggles() -> None:
     nvme, _ = controller()
     for number in range(3 * DEPTH + 1):
         queued = nvme.submit_identify()
@@ -129,7 +129,7 @@ def test_nvme_queues_wrap_and_the_phase_turns() -> None:
         assert nvme.completed(0, queued["cid"], 0) == {"status": 0, "result": number}
 
 
-def test_nvme_completions_are_told_apart() -> None:
+def test_nvme_completions_are_matched_by_their_command() -> None:
     nvme, _ = controller()
     first, second = nvme.submit_identify(), nvme.submit_identify()
     nvme.ring(0, second["tail"])
@@ -137,7 +137,7 @@ def test_nvme_completions_are_told_apart() -> None:
     assert nvme.completed(0, first["cid"], 0) == {"status": 0, "result": 0}
 
 
-def test_nvme_start_forgets_what_was_queued() -> None:
+def test_nvme_start_drops_queued_commands() -> None:
     nvme, _ = controller()
     nvme.ring(0, nvme.submit_identify()["tail"])
     nvme.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The agent's package: what may be in it, and how it is packed."""
+"""The agent's package: its imports, and how it is packed."""
 
 import ast
 import io

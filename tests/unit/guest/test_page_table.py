@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a dump of the kernel's says that an IOMMU's page table maps."""
+"""The pages of a kernel's dump of an IOMMU page table."""
 
 from harness.guest.page_table import pages
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""All that is open is given back: in order, once, whatever fails on the way."""
+"""Resources are closed in order and once, even if a close fails."""
 
 from collections.abc import Iterator
 
@@ -9,20 +9,20 @@ from harness.guest import resource
 from harness.guest.resource import Resource, close_all
 
 
-class Noted(Resource):
-    """Notes its name when it is closed."""
+class Recorded(Resource):
+    """Records its name when it is closed."""
 
-    def __init__(self, notes: list[str], name: str, error: Exception | None = None) -> None:
+    def __init__(self, closed: list[str], name: str, error: Exception | None = None) -> None:
         super().__init__()
 
         def undo() -> None:
-            notes.append(name)
+            closed.append(name)
             if error:
                 raise error
 
         self._undo.callback(undo)
 
-    def adopt(self, part: "Noted") -> None:
+    def adopt(self, part: "Recorded") -> None:
         self._own(part)
 
 
@@ -33,44 +33,44 @@ def _nothing_open() -> Iterator[None]:
     resource._live.clear()
 
 
-def test_newest_first_and_only_once() -> None:
-    notes: list[str] = []
-    first, _ = Noted(notes, "first"), Noted(notes, "second")
+def test_resources_are_closed_newest_first_and_once() -> None:
+    closed: list[str] = []
+    first, _ = Recorded(closed, "first"), Recorded(closed, "second")
     assert close_all() == []
     first.close()
-    assert notes == ["second", "first"]
+    assert closed == ["second", "first"]
     assert close_all() == []
 
 
-def test_a_failing_one_is_reported_and_does_not_stop_the_rest() -> None:
-    notes: list[str] = []
-    Noted(notes, "first")
-    Noted(notes, "second", OSError(16, "Device or resource busy", "IOMMU_DESTROY"))
+def test_a_failing_close_is_reported_and_does_not_stop_the_rest() -> None:
+    closed: list[str] = []
+    Recorded(closed, "first")
+    Recorded(closed, "second", OSError(16, "Device or resource busy", "IOMMU_DESTROY"))
     (failure,) = close_all()
     assert "IOMMU_DESTROY" in failure
-    assert notes == ["second", "first"]
+    assert closed == ["second", "first"]
 
 
-def test_what_is_kept_stays_with_its_parts() -> None:
-    notes: list[str] = []
-    kept = Noted(notes, "kept")
-    kept.adopt(Noted(notes, "its part"))
-    Noted(notes, "other")
+def test_a_kept_resource_keeps_its_parts() -> None:
+    closed: list[str] = []
+    kept = Recorded(closed, "kept")
+    kept.adopt(Recorded(closed, "its part"))
+    Recorded(closed, "other")
     close_all(keep=[kept])
-    assert notes == ["other"]
+    assert closed == ["other"]
     close_all()
-    assert notes == ["other", "its part", "kept"]
+    assert closed == ["other", "its part", "kept"]
 
 
-def test_a_constructor_that_fails_half_way_leaves_its_half_to_close_all() -> None:
-    notes: list[str] = []
+def test_close_all_closes_what_a_failed_constructor_acquired() -> None:
+    closed: list[str] = []
 
-    class Half(Noted):
+    class Half(Recorded):
         def __init__(self) -> None:
-            super().__init__(notes, "half")
+            super().__init__(closed, "half")
             raise OSError(22, "Invalid argument")
 
     with pytest.raises(OSError, match="Invalid"):
         Half()
     close_all()
-    assert notes == ["half"]
+    assert closed == ["half"]

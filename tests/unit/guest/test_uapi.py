@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The uAPI tables against numbers that a C compiler gave for the headers of Linux 7.2."""
+"""The uAPI tables against the numbers that a C compiler gives for the headers of Linux 7.2."""
 
 from ctypes import sizeof
 

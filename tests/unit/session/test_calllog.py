@@ -8,7 +8,7 @@ from harness.session import calllog
 from harness.session.wire import Ref
 
 
-def test_a_call_reads_as_it_was_made() -> None:
+def test_a_call_is_formatted_with_arguments_and_result() -> None:
     assert calllog.call("DmaBuf", "mmap", {"length": 4096}, calllog.answer(None)) == "DmaBuf.mmap(length=0x1000)"
     assert calllog.call("iommufd", "Iommufd", {}, calllog.answer(Ref(7))) == "iommufd.Iommufd() = #7"
 
@@ -18,7 +18,7 @@ def test_an_errno_is_named() -> None:
     assert calllog.call("Importer", "attach", {"start": 0}, refused) == "Importer.attach(start=0): ENODEV"
 
 
-def test_data_is_short() -> None:
+def test_long_values_are_cut() -> None:
     assert calllog.value(b"\x01\x00\x00\x00") == "01000000"
     assert calllog.value(bytes(9)) == "<9 bytes>"
     assert len(calllog.value("x" * 1000)) <= calllog.MAX_VALUE

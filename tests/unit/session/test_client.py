@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client against the real agent, which runs on this host instead of in a guest."""
+"""The client against the real agent, which runs on this host in place of a guest."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ with tempfile.NamedTemporaryFile(suffix=".zip") as file:
 
 
 class Channel:
-    """What the client uses of a paramiko channel, over the pipes of a process."""
+    """The part of a paramiko channel that the client uses, over the pipes of a process."""
 
     def __init__(self, program: str) -> None:
         self._command = [sys.executable, "-c", program]
@@ -74,7 +74,7 @@ class Channel:
 
 
 class FakeMachine:
-    """A machine that lives for ever; ``patience`` scales its deadlines."""
+    """A machine that never ends. ``patience`` scales its deadlines."""
 
     slowdown = 1.0
 
@@ -124,7 +124,7 @@ def test_a_kernels_errno_names_the_call() -> None:
 
 
 @pytest.mark.parametrize(("on", "do"), [("pci", "nonsense"), ("os", "system"), ("rpc", "_send"), ("pci", "rescan.x")])
-def test_a_defect_is_the_agents_and_the_agent_lives_on(on: str, do: str) -> None:
+def test_a_wrong_call_is_an_agent_error_and_the_agent_goes_on(on: str, do: str) -> None:
     with started() as (agent, _):
         with pytest.raises(AgentError, match="Error"):
             agent.call(on, do)
@@ -145,19 +145,19 @@ def test_the_agent_ends_with_its_channel() -> None:
         assert machine.channel.process.wait(10) == 0
 
 
-def test_last_words_are_heard() -> None:
+def test_the_error_has_the_agents_status_and_stderr() -> None:
     with (
-        pytest.raises(AgentLost, match=r"with status 3; it said:\nno room"),
+        pytest.raises(AgentLost, match=r"with status 3; its stderr:\nno room"),
         started("import sys; print('no room', file=sys.stderr); sys.exit(3)"),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    "said", ["'garbage'", "'[1]'", "'{\"id\": 77}'", "'x' * (9 << 20)"], ids=["text", "list", "stranger", "endless"]
+    "output", ["'garbage'", "'[1]'", "'{\"id\": 77}'", "'x' * (9 << 20)"], ids=["text", "list", "stranger", "endless"]
 )
-def test_a_guest_that_does_not_keep_to_the_protocol_is_lost(said: str) -> None:
-    with pytest.raises(AgentLost, match="protocol"), started(f"print({said}, flush=True); input()"):
+def test_a_guest_that_breaks_the_protocol_is_lost(output: str) -> None:
+    with pytest.raises(AgentLost, match="protocol"), started(f"print({output}, flush=True); input()"):
         pass
 
 
@@ -188,17 +188,17 @@ def test_replies_may_come_out_of_order_and_a_pending_call_runs_on_a_thread() -> 
         assert pending.done()
 
 
-def test_many_callers_at_once_get_their_own_answers() -> None:
+def test_parallel_calls_get_their_own_answers() -> None:
     with started() as (agent, _):
         answers: dict[int, Any] = {}
 
-        def ask(number: int) -> None:
+        def call(number: int) -> None:
             try:
                 agent.call("container", "Group", bdf=f"0000:ff:{number:02x}.0")
             except KernelErrno as exc:
                 answers[number] = exc.call
 
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:

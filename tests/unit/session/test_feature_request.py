@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Raw requests: memory that ends where it is told, as the kernel sees it; outcomes and requests as they are told."""
+"""Raw requests: memory that ends early, and the text of requests and outcomes."""
 
 import errno
 import os
@@ -13,18 +13,18 @@ from harness.session.feature_request import FeatureRequest, RequestOutcome
 FIONBIO = Ioctl("FIONBIO", 0x5421)  # reads an int
 
 
-def test_memory_ends_where_it_is_told() -> None:
+def test_the_kernel_cannot_read_past_the_end_of_a_request() -> None:
     reader, writer = os.pipe()
     try:
-        with _guarded(5000) as place:
-            assert ioctl_at(reader, FIONBIO, place(bytes(4996) + b"\1\0\0\0") + 4996) == 0
+        with _guarded(5000) as put:
+            assert ioctl_at(reader, FIONBIO, put(bytes(4996) + b"\1\0\0\0") + 4996) == 0
             assert not os.get_blocking(reader)
-            assert ioctl_at(reader, FIONBIO, place(bytes(4))) == 0
+            assert ioctl_at(reader, FIONBIO, put(bytes(4))) == 0
             with pytest.raises(OSError, match="FIONBIO") as refused:
-                ioctl_at(reader, FIONBIO, place(bytes(3)))
+                ioctl_at(reader, FIONBIO, put(bytes(3)))
             assert refused.value.errno == errno.EFAULT
             with pytest.raises(OSError, match="FIONBIO"):
-                ioctl_at(reader, FIONBIO, place(b""))
+                ioctl_at(reader, FIONBIO, put(b""))
     finally:
         os.close(reader)
         os.close(writer)
@@ -39,10 +39,10 @@ def test_memory_ends_where_it_is_told() -> None:
         (8, RequestOutcome(None, 8)),
     ],
 )
-def test_an_outcome_has_the_kernels_name_of_an_errno(value: int, outcome: RequestOutcome) -> None:
+def test_an_outcome_has_the_errnos_name(value: int, outcome: RequestOutcome) -> None:
     assert RequestOutcome.of(value) == outcome
 
 
-def test_a_request_tells_what_is_odd_about_it_in_bounds() -> None:
+def test_a_requests_text_is_short_and_names_unusual_members() -> None:
     assert str(FeatureRequest(2, ((0x1000, 0x2000),), argsz=7)) == "region 2, [0x1000+0x2000], argsz 0x7"
     assert len(str(FeatureRequest(ranges=((0, 4096),) * 512))) < 200

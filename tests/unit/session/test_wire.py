@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What crosses the channel, and what a guest that cannot be trusted may send."""
+"""The wire format, and input from an untrusted guest."""
 
 import json
 import struct
@@ -20,7 +20,7 @@ from harness.session.wire import BadLine, Ref
 
 
 @given(st.dictionaries(st.text(max_size=5), st.binary(max_size=50) | st.integers() | st.none(), max_size=4))
-def test_what_the_host_sends_is_what_the_agent_gets(args: dict[str, bytes | int | None]) -> None:
+def test_the_agent_decodes_what_the_host_encodes(args: dict[str, bytes | int | None]) -> None:
     line = wire.request(3, Ref(5), "write", args, False)
     agent = Server.__new__(Server)
     got = json.loads(line, object_hook=agent._decode)
@@ -29,7 +29,7 @@ def test_what_the_host_sends_is_what_the_agent_gets(args: dict[str, bytes | int 
 
 
 @given(st.binary(max_size=200))
-def test_no_line_of_the_guest_raises_anything_but_bad_line(line: bytes) -> None:
+def test_a_line_of_the_guest_raises_only_bad_line(line: bytes) -> None:
     try:
         message = wire.reply(line)
     except BadLine:
@@ -45,7 +45,7 @@ def test_bad_lines(line: bytes) -> None:
         wire.reply(line)
 
 
-def test_failures_name_who_refused() -> None:
+def test_a_failure_names_the_call_that_was_refused() -> None:
     error = wire.failure({"id": 1, "errno": 19, "call": "IOMMU_IOAS_MAP_FILE"})
     assert isinstance(error, KernelErrno)
     assert (error.errno, error.name, error.call) == (19, "ENODEV", "IOMMU_IOAS_MAP_FILE")
@@ -53,14 +53,14 @@ def test_failures_name_who_refused() -> None:
     assert wire.failure({"ok": None}) is None
 
 
-def test_a_guests_text_is_bounded_and_cannot_drive_the_terminal() -> None:
+def test_a_guests_text_is_bounded_and_has_no_control_characters() -> None:
     error = wire.failure({"defect": "\x1b[2J" + "x" * 10000 + "\x07\nlast"})
     assert isinstance(error, AgentError)
     assert len(str(error)) < wire.TEXT_LIMIT + 100
     assert str(error).endswith("x\\x07\nlast")
 
 
-def test_a_request_that_the_agent_would_cut_is_refused() -> None:
+def test_a_request_longer_than_the_agents_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="agent takes up to"):
         wire.request(1, "nvme", "write", {"data": bytes(wire.LINE_LIMIT)}, False)
 
@@ -77,7 +77,7 @@ def test_the_export_payload_of_one_range() -> None:
         first.payload(2, [(0, 0x1000), (0x2000, 0x1000)], 2)
 
 
-def test_where_a_byte_of_the_region_is_in_a_buffer_of_ranges() -> None:
+def test_offset_of_finds_a_byte_of_the_region_in_the_buffer() -> None:
     agent = cast(Agent, SimpleNamespace(introduce=lambda ref, name: None))
     buffer = DmaBuf(agent, Ref(1), 0, [(0x3000, 0x1000), (0x1000, 0x2000)])
     assert [buffer.offset_of(offset) for offset in (0x3004, 0x1000, 0x2FFF)] == [4, 0x1000, 0x2FFF]
