@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU command line, process, QMP, console, SSH: a Machine as a context manager."""
+"""Run a VM: QEMU's command line, process, QMP, console and SSH, as a ``Machine`` context manager."""
 
 from harness.vm.accel import Accel, choose_accel
 from harness.vm.command import Boot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's command line: a pure function of the machine, what it boots, and where its channels go."""
+"""Build QEMU's command line: a pure function of the machine, what it boots, and its channels."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -9,18 +9,18 @@ from pathlib import Path
 from harness.config import Device, MachineConfig
 
 MANAGEMENT_MAC = "52:54:00:76:66:01"
-ROCE_MAC = "52:54:00:76:66:{:02x}"  # from 0x11; the guest's init derives the address from the last byte
+ROCE_MAC = "52:54:00:76:66:{:02x}"  # from 0x11; the guest's init derives the IP address from the last byte
 GUEST_SSH_PORT = 22
 SLOT_TYPES = frozenset({"pcie-root-port", "xio3130-downstream"})
-"""Ports with a hot-plug slot: QEMU wants their (chassis, slot) unique, and every default is (0, 0)."""
+"""Ports with a hot-plug slot. QEMU requires unique (chassis, slot) pairs, and every default is (0, 0)."""
 
 OWN_KERNEL_ARGS = (
     *("root=/dev/vda", "rootfstype=erofs", "ro", "init=/sbin/vfio-harness-init"),
     *("console=ttyS0", "printk.time=1"),
-    "panic=-1",  # where the kernel has no pvpanic, a panic becomes a reset, which QMP tells
-    "nokaslr",  # a vCPU's program counter can be looked up in System.map, and gdb needs no offset
-    "tsc=reliable",  # on a loaded host the clocksource watchdog would throw TCG's TSC away for the slow PM timer
-    "no_timer_check",  # nor may a loaded host make the kernel panic because ten ticks did not come in time (io_apic.c)
+    "panic=-1",  # in a kernel without pvpanic, a panic becomes a reset, which QMP reports
+    "nokaslr",  # so that System.map and gdb resolve a vCPU's program counter without an offset
+    "tsc=reliable",  # on a loaded host the clocksource watchdog would replace TCG's TSC with the slow PM timer
+    "no_timer_check",  # on a loaded host ten ticks may be late, and the kernel would panic (io_apic.c)
 )
 
 Scalar = bool | int | str
@@ -29,20 +29,23 @@ Settled = Mapping[str, Mapping[str, Scalar]]
 
 @dataclass(frozen=True)
 class Boot:
-    """What is booted. ``root`` and ``modules`` are read-only erofs images; ``host_key`` is the guest's public key,
-    ``ssh-ed25519 AAAA...``; ``append`` ends the kernel's command line."""
+    """What QEMU boots."""
 
     kernel: Path
     root: Path
+    """A read-only erofs image."""
     modules: Path | None
+    """A read-only erofs image; None for a kernel without modules."""
     ssh_key: Path
     host_key: str
+    """The guest's public key, ``ssh-ed25519 AAAA...``."""
     append: str = ""
+    """The end of the kernel's command line."""
 
 
 @dataclass(frozen=True)
 class Channels:
-    """How the harness talks to this QEMU: descriptors that it inherits, files in the machine's own directory."""
+    """The harness's links to one QEMU: descriptors that QEMU inherits, and files in the machine's own directory."""
 
     qmp_fd: int
     console: Path
@@ -50,25 +53,25 @@ class Channels:
     gdb_port: int | None = None
 
     def arguments(self) -> Iterator[str]:
-        """The options of the channels; none listens, but for gdb's stub on loopback.
+        """Yield the options of the channels. None listens, except gdb's stub on loopback.
 
-        The guest waits (``-S``) until QMP is there to hear what becomes of it.
+        The guest waits (``-S``) until QMP is connected, so that no event is lost.
         """
         yield from ("-S", "-chardev", f"socket,id=qmp,fd={self.qmp_fd}", "-mon", "chardev=qmp,mode=control")
         path = _escape(str(self.console))
         yield from ("-chardev", f"file,id=console,path={path}")
-        # With timestamps the trace dates what the witnesses see.
+        # The timestamps give the witnesses' evidence its times.
         yield from ("-serial", "chardev:console", "-D", str(self.trace), "-msg", "timestamp=on")
         if self.gdb_port:
             yield from ("-gdb", f"tcp:127.0.0.1:{self.gdb_port}")
 
 
 INTERACTIVE = ("-serial", "mon:stdio")
-"""In place of Channels in a line meant to be typed: console and monitor on the terminal (Ctrl-a c toggles)."""
+"""Replaces Channels in a line to type: console and monitor on the terminal (Ctrl-a c toggles)."""
 
 
 def option(kind: str, properties: Mapping[str, Scalar]) -> str:
-    """``kind,key=value,...`` as QEMU's option parser wants it: on/off for bools, commas doubled."""
+    """Format ``kind,key=value,...`` for QEMU's option parser: on/off for bools, doubled commas."""
     words = {True: "on", False: "off"}
     pairs = (f"{key}={_escape(words[v] if isinstance(v, bool) else str(v))}" for key, v in properties.items())
     return ",".join((kind, *pairs))
@@ -79,16 +82,18 @@ def _escape(value: str) -> str:
 
 
 def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path]) -> list[str]:
-    """QEMU's options without its path and channels. ``settled`` is from qemu.settle; ``drives`` maps a device's id to
-    its backing file."""
+    """Return QEMU's options without its path and channels.
+
+    ``settled`` is from ``qemu.settle``. ``drives`` maps a device's id to its backing file.
+    """
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", option(config.machine.type, settled["machine"])),
         *("-accel", accel, "-cpu", config.cpu, "-smp", str(config.vcpus), "-m", str(config.memory_mib)),
         *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot)),
-        # A panic leaves the VM paused, its console whole and its registers there to be read.
+        # After a panic the VM is paused, so its console is complete and its registers can be read.
         *("-action", "panic=pause", "-device", "pvpanic-pci"),
-        # Before any device that is to translate through it.
+        # It must precede every device whose addresses it translates.
         *(("-device", option(config.iommu.type, settled["iommu"])) if config.iommu else ()),
         *_image("root", boot.root),
         *(_image("modules", boot.modules) if boot.modules else ()),
@@ -97,7 +102,7 @@ def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, d
 
 
 def kernel_command_line(config: MachineConfig, boot: Boot) -> str:
-    """The harness's part, the machine's, then the caller's."""
+    """Join the harness's arguments, the machine's, and the caller's."""
     return " ".join((*OWN_KERNEL_ARGS, *config.kernel_args, boot.append)).strip()
 
 
@@ -124,7 +129,7 @@ def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]
 
 
 def device_options(config: MachineConfig, settled: Settled) -> dict[str, str]:
-    """What ``-device``, and the monitor's ``device_add``, take for each device, parents first; by the device's id."""
+    """Return the argument of ``-device``, or of the monitor's ``device_add``, by device id, parents first."""
     slots = iter(range(1, 256))
     roce = iter(range(0x11, 0x20))
     found = {}
@@ -148,14 +153,14 @@ def _mac(device: Device, roce: Iterator[int]) -> str:
 
 def _netdev(device: Device) -> str:
     if device.role == "management":
-        # restrict: no route out of the guest. Port 0: the host picks a free one, which QMP then tells (ssh_port).
+        # restrict: no route out of the guest. Port 0: the host picks a free one, which ssh_port asks QEMU for.
         return f"user,id={device.id}-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
-    # A NIC without a peer stalls at its first packet ("NETDEV WATCHDOG"); rxe's own traffic loops back in the guest.
+    # A NIC without a peer stalls at its first packet ("NETDEV WATCHDOG"). rxe's own traffic loops back in the guest.
     return f"user,id={device.id}-net,restrict=on,ipv6=off,net=192.168.66.0/24"
 
 
 def shown(words: list[str]) -> str:
-    """A command line to read and to paste: one option per line, quoted for a shell."""
+    """Format a command line to read and to paste: one option per line, quoted for a shell."""
     lines = [words[0]]
     for word in words[1:]:
         if word.startswith("-"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's serial console, as the file QEMU writes it to."""
+"""Read the guest's serial console from the file to which QEMU writes it."""
 
 import time
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from harness.escape import escaped
 from harness.vm.process import tail
 
 POLL_S = 0.005
-"""A file has no event to wait for; a look costs 10 us."""
+"""Interval of polling; a file sends no event, and a look costs 10 us."""
 SHOWN = 64 * 1024
 
 
 class Console:
-    """``path`` holds what the guest printed, raw; everything read through here is bounded and escaped."""
+    """The recording of a console. ``path`` holds raw bytes; what the methods return is bounded and escaped."""
 
     def __init__(self, path: Path, check: Callable[[], None]) -> None:
-        """``check`` raises if the guest is lost; called while waiting."""
+        """``check`` is called while waiting, and raises if the guest is lost."""
         self.path = path
         self._check = check
 
     def mark(self) -> int:
-        """The present end of the console, as a byte offset."""
+        """Return the present end of the console as a byte offset."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def since(self, mark: int, limit: int = SHOWN) -> str:
-        """What was printed after ``mark``: of more than ``limit`` bytes, the first and last half."""
+        """Return what was printed after ``mark``. Of more than ``limit`` bytes, it returns both ends."""
         raw = self._read(mark, limit + 1)
         if len(raw) <= limit:
             return escaped(raw)
@@ -35,13 +35,13 @@ class Console:
         return f"{escaped(head)}\n[... {end - mark - 2 * (limit // 2)} bytes left out ...]\n{escaped(last)}"
 
     def tail(self, limit: int = 4096) -> str:
-        """The last ``limit`` bytes."""
+        """Return the last ``limit`` bytes."""
         return tail(self.path, limit)
 
     def wait_for(self, *wanted: bytes, timeout: float, since: int = 0) -> bytes:
-        """Wait until the guest has printed one of ``wanted`` after ``since``; says which.
+        """Wait until the guest has printed one of ``wanted`` after ``since``, and return that one.
 
-        Raises TimeoutError after ``timeout`` seconds, or what the machine's loss raises.
+        Raises TimeoutError after ``timeout`` seconds, or what ended the machine.
         """
         deadline = time.monotonic() + timeout
         longest = max(map(len, wanted))
@@ -60,11 +60,11 @@ class Console:
                 time.sleep(POLL_S)
 
     def says(self, word: bytes, since: int) -> bool:
-        """Whether the guest has printed ``word`` after ``since``, in what is by now at most ``SHOWN`` bytes."""
+        """Return whether ``word`` is in the first ``SHOWN`` bytes that the guest printed after ``since``."""
         return word in self._read(since, SHOWN)
 
     def wait_quiet(self, quiet: float, timeout: float) -> None:
-        """Wait until nothing was printed for ``quiet`` seconds. TimeoutError after ``timeout`` seconds."""
+        """Wait until nothing was printed for ``quiet`` seconds. Raises TimeoutError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         size, since = self.mark(), time.monotonic()
         while time.monotonic() - since < quiet:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a guest that no longer answers is stuck: asked of the guest's kernel over the serial line, or of QEMU."""
+"""Find out why a guest no longer answers, from its kernel over the serial line, or from QEMU."""
 
 import os
 import re
@@ -9,16 +9,16 @@ from harness.vm.console import Console
 from harness.vm.qmp import Qmp
 
 SYSRQ = {"w": b"sysrq: Show Blocked State", "l": b"sysrq: Show backtrace"}
-"""Keys and what the kernel answers at once: blocked tasks, what each CPU runs."""
+"""Keys, and the first line of the kernel's answer: the blocked tasks, and what each CPU runs."""
 QUIET_S = 0.3
 ANSWER_S = 3.0
 REPORT = 32 * 1024
 
 
 def stacks(qmp: Qmp, console: Console) -> list[str]:
-    """Notes on a guest that hangs: QEMU's run state, then the kernel's own report or else each vCPU's registers.
+    """Return notes on a guest that hangs: QEMU's run state, then the kernel's own report or each vCPU's registers.
 
-    Never raises: what cannot be had is said in its place. Bounded: a few seconds, 32 KiB.
+    Never raises: a note says what could not be read. Takes a few seconds, and returns at most 32 KiB.
     """
     notes = []
     try:
@@ -32,7 +32,10 @@ def stacks(qmp: Qmp, console: Console) -> list[str]:
 
 
 def _sysrq(qmp: Qmp, console: Console) -> str | None:
-    """CONFIG_MAGIC_SYSRQ_SERIAL: a break, then a key. The 8250 driver loses a break that comes while it prints."""
+    """Send sysrq keys (CONFIG_MAGIC_SYSRQ_SERIAL: a break, then a key); None if the kernel does not answer.
+
+    The 8250 driver loses a break that comes while it prints.
+    """
     mark = console.mark()
     reader, writer = os.pipe()
     try:
@@ -53,14 +56,14 @@ def _sysrq(qmp: Qmp, console: Console) -> str | None:
 
 
 def _give_input(qmp: Qmp, console: Console, reader: int) -> None:
-    """Have the console, a file, also read a pipe of ours. (QEMU 7.2 takes no ``input-path`` on its command line.)"""
+    """Connect a pipe to the console's input. (QEMU 7.2 takes no ``input-path`` on its command line.)"""
     file = {"out": str(console.path), "append": True, "in": f"/proc/{os.getpid()}/fd/{reader}"}
     change = {"id": "console", "backend": {"type": "file", "data": file}}
     qmp.execute("chardev-change", change, timeout=ANSWER_S)
 
 
 def _registers(qmp: Qmp) -> str:
-    """Each vCPU's program counter, twice 0.1 s apart would say nothing more: a stuck guest's does not move."""
+    """Return each vCPU's RIP, sampled once: that of a stuck guest does not move."""
     dump = qmp.monitor("info registers -a", timeout=ANSWER_S)
     lines = re.findall(r"^(?:CPU#\d+|RIP=\w+.*?|.*\bHLT=\d)\s*$", dump, re.MULTILINE)
     return "the guest's kernel does not answer sysrq; its vCPUs:\n" + "\n".join(lines)[:REPORT]

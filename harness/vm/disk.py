@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Room for console and trace: QEMU drops what the disk does not take, without a word, and with it evidence."""
+"""Check that the disk has room for console and trace. On a full disk QEMU silently drops output, and so evidence."""
 
 import errno
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 ROOM = 1 << 20
-"""Bytes that must stay free: far more than QEMU writes between two looks."""
+"""Bytes that must stay free: far more than QEMU writes between two checks."""
 
 
 def shortage(directory: Path) -> HarnessError | None:
-    """What is wrong if ``directory`` has too little room."""
+    """Return an error if ``directory`` has too little room, else None."""
     disk = os.statvfs(directory)
     free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
     if free >= ROOM:

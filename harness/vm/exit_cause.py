@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What became of a VM: its end, if it had one, by its first cause and with the evidence."""
+"""Find the first cause of a VM's end, with its evidence."""
 
 import concurrent.futures
 import re
@@ -17,17 +17,17 @@ STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
     "internal-error": GuestCrashed,  # KVM could not go on with what the guest did
     "io-error": QemuDied,  # the host could not read or write a drive
 }
-"""Run states that come with a STOP event and from which nothing resumes; ``paused`` is somebody's QMP stop."""
+"""Run states that come with a STOP event and from which nothing resumes; ``paused`` comes from a QMP stop."""
 PANIC_TAIL = 64 * 1024
-"""Room for the oops, and the other CPUs' backtraces, around a panic's line."""
+"""Bytes that hold a panic's line with the oops and the other CPUs' backtraces around it."""
 EXHAUSTED = "System is deadlocked on memory"
-"""The panic of a guest with nothing left to kill (mm/oom_kill.c): a machine too small for what was done in it."""
+"""The panic of a guest with no task left to kill (mm/oom_kill.c): the machine is too small for its work."""
 CONSOLE_NOTE = 16 * 1024
 SETTLE_S = 1.0
 
 
 class ExitCause:
-    """Told what happens by QEMU's events, run state and exit; asked by whoever waits for the guest."""
+    """The first cause of a VM's end, judged from QEMU's events, run state and exit."""
 
     def __init__(self, console_tail: Callable[[int], str], stderr_tail: Callable[[], str]) -> None:
         self._console_tail = console_tail
@@ -39,30 +39,32 @@ class ExitCause:
 
     @property
     def lost(self) -> HarnessError | GuestLost | None:
-        """What ended the VM, if anything did."""
+        """What ended the VM, or None."""
         error = self._lost.exception() if self._lost.done() else None
         assert error is None or isinstance(error, HarnessError | GuestLost)
         return error
 
     def check(self) -> None:
-        """Raise what ended the VM, if anything did."""
+        """Raise what ended the VM, if it has ended."""
         if error := self.lost:
             raise error
 
     def wait(self, other: Future[Any], seconds: float) -> None:
-        """Wait for the VM's end or ``other``, whichever is first, but at most ``seconds``."""
+        """Wait for the VM's end or ``other``, for at most ``seconds``."""
         waited: set[Future[Any]] = {other, self._lost}
         concurrent.futures.wait(waited, seconds, return_when=concurrent.futures.FIRST_COMPLETED)
 
     def settled(self) -> bool:
-        """Whether the VM is lost, judged once QEMU has had a moment to say so: its end may first show as a broken
-        connection."""
+        """Return whether the VM is lost, after giving QEMU ``SETTLE_S`` to report it.
+
+        A broken connection may be the first sign of a VM's end.
+        """
         concurrent.futures.wait([self._lost], SETTLE_S)
         return self._lost.done()
 
     @contextmanager
     def expecting_reset(self) -> Iterator[None]:
-        """A reset that the guest makes inside the block is no crash."""
+        """Do not judge a reset that the guest makes inside the block as a crash."""
         self._reset_expected = True
         try:
             yield
@@ -70,7 +72,7 @@ class ExitCause:
             self._reset_expected = False
 
     def seal(self) -> None:
-        """What happens from now on is our own doing."""
+        """Ignore what happens from now on: the harness ends the VM."""
         self._sealed = True
 
     def on_event(self, event: Event) -> None:
@@ -88,20 +90,20 @@ class ExitCause:
                 self._lose(HarnessError(f"the machine was reset from outside ({reason})"))
 
     def on_stop(self, run_state: str) -> None:
-        """Judge the run state after a STOP event, which gives no reason."""
+        """Judge the run state after a STOP event, which has no reason of its own."""
         if kind := STOPPED_FOR_GOOD.get(run_state):
             self._lose(kind(f"QEMU stopped the guest: run state {run_state}"))
 
     def on_exit(self, how: str) -> None:
-        """QEMU has left, and no event before has said why."""
+        """Judge QEMU's exit, which no event before it has explained."""
         self._lose(QemuDied(f"QEMU is gone: {how}"))
 
     def on_host(self, error: HarnessError) -> None:
-        """The host can no longer run the VM as it should."""
+        """Record that the host can no longer run the VM as it should."""
         self._lose(error)
 
     def _lose(self, error: HarnessError | GuestLost) -> None:
-        """The first cause counts; later ones follow from it."""
+        """Keep ``error`` if it is the first: later ones follow from it."""
         with self._lock:
             if self._sealed or self._lost.done():
                 return
@@ -111,7 +113,7 @@ class ExitCause:
             self._lost.set_exception(error)
 
     def _crash(self, otherwise: str) -> GuestCrashed | HarnessError:
-        """The guest's own end; ``otherwise`` says what it was, if no panic is on the console."""
+        """Return the error for a guest that ended itself. ``otherwise`` is the message if the console has no panic."""
         found = re.search(r"Kernel panic - .*", self._console_tail(PANIC_TAIL))
         if found and EXHAUSTED in found[0]:
             return HarnessError(f"the guest ran out of memory: {found[0].strip()}")

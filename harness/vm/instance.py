@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One running QEMU with its QMP link and thread: started as a whole, ended as a whole."""
+"""Run one QEMU with its QMP link and thread, started and ended together."""
 
 import asyncio
 import socket
@@ -13,12 +13,12 @@ from harness.vm.process import LoopThread, Process
 from harness.vm.qmp import Event, Qmp, QmpError
 
 GREETING_S = 30.0
-"""From fork to QMP greeting: 0.15 s on an idle host."""
+"""Deadline from fork to QMP greeting: 0.15 s on an idle host."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """What one QEMU writes, in a directory of its own."""
+    """The files that one QEMU writes, in a directory of its own."""
 
     console: Path
     trace: Path
@@ -26,7 +26,7 @@ class Files:
 
     @classmethod
     def within(cls, directory: Path) -> "Files":
-        """The usual names in ``directory``, which is made. Raises HarnessError."""
+        """Return the usual names in ``directory``, and create it. Raises HarnessError."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -35,7 +35,7 @@ class Files:
 
 
 class Instance:
-    """QEMU from ``start`` to ``close``. ``on_event`` is called in the loop's thread."""
+    """One QEMU from ``start`` to ``close``. ``on_event`` is called in the loop's thread."""
 
     process: Process | None = None
 
@@ -46,7 +46,7 @@ class Instance:
         self._changing = asyncio.Lock()
 
     def start(self, command: Sequence[str], gdb_port: int | None = None) -> None:
-        """Start ``command`` with the channels' options, and let the guest run once QMP is there. Raises LaunchError."""
+        """Start ``command`` with the channels' options, and run the guest once QMP is connected. Raises LaunchError."""
         self.thread.run(self._start_whole(command, gdb_port), 2 * GREETING_S)
 
     async def _start_whole(self, command: Sequence[str], gdb_port: int | None) -> None:
@@ -54,18 +54,18 @@ class Instance:
             await self._start(command, gdb_port)
 
     async def _start(self, command: Sequence[str], gdb_port: int | None) -> None:
-        ours, theirs = socket.socketpair()
+        own, inherited = socket.socketpair()
         try:
-            channels = Channels(theirs.fileno(), self._files.console, self._files.trace, gdb_port)
+            channels = Channels(inherited.fileno(), self._files.console, self._files.trace, gdb_port)
             whole = [*command, *channels.arguments()]
-            self.process = await Process.start(whole, self._files.stderr, (theirs.fileno(),))
+            self.process = await Process.start(whole, self._files.stderr, (inherited.fileno(),))
         except BaseException:
-            ours.close()
+            own.close()
             raise
         finally:
-            theirs.close()
+            inherited.close()
         try:
-            await asyncio.wait_for(self.qmp.connect(ours), GREETING_S)
+            await asyncio.wait_for(self.qmp.connect(own), GREETING_S)
             await asyncio.wait_for(self.qmp.request("cont"), GREETING_S)
         except QmpError:
             await self.process.kill_after(1.0)
@@ -75,7 +75,7 @@ class Instance:
             raise self.process.launch_error(f"QEMU did not answer within {GREETING_S:g} s of its start") from None
 
     def close(self) -> None:
-        """End QEMU and the thread; what is already gone does not matter. Returns within seconds."""
+        """End QEMU and the thread, or what is left of them. Returns within seconds."""
         try:
             self.thread.run(self._stop(), 10.0)
         except TimeoutError:

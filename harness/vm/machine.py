@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A Machine: a booted VM from ``with`` to its end, with whatever ends it before told as what it was."""
+"""Run a booted VM as a context manager. If it ends early, the exception names the cause."""
 
 import os
 import shlex
@@ -31,26 +31,26 @@ T = TypeVar("T")
 LISTENING = b"vfio-harness: listening"
 READY = b"vfio-harness: ready"
 INIT_FAILED = b"vfio-harness: init failed"
-"""What the guest's init prints when SSH can be reached, when modules are loaded too, or if it cannot do so."""
+"""Lines of the guest's init: SSH can be reached; all modules are loaded, too; it failed."""
 
 NOMINAL_S = 1.5
-"""QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host: where slowdown is 1."""
+"""From QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host, where slowdown is 1."""
 BOOT_S = 120.0
-"""For any flavour on any host: a debug kernel under TCG needs 13 s on an idle one."""
+"""Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
 SSH_S = 15.0
 OOPS = b"Oops: "
-"""arch/x86/kernel/dumpstack.c, __die_header(). The task that it happens in does not go on."""
+"""arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
 OOPS_S = 1.0
-"""A call that has not come back so long after an oops was in that task, or waits for what it held."""
+"""A call that has not returned so long after an oops ran in that task, or waits for what the task held."""
 LOOK_S = 0.2
-"""How often who waits for an event looks whether the VM still lives."""
+"""Interval at which a wait for an event checks that the VM still runs."""
 
 
 class Machine:
-    """``with Machine(...) as m:`` gives a started VM and leaves nothing behind, but the files in ``rundir``.
+    """A VM that runs inside its ``with`` block, and leaves nothing behind except the files in ``rundir``.
 
     ``rundir`` belongs to this boot alone: command, console.log, trace.log, qemu.stderr, and the drives while it runs.
-    ``slowdown``, measured at boot and at least 1, multiplies the deadlines that ``race`` and ``ssh`` are given or have.
+    ``slowdown`` is measured at boot, and at least 1. It multiplies every deadline of a wait for the guest.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Machine:
         emit: Emit = silent,
         gdb_port: int | None = None,
     ) -> None:
-        """Nothing is started yet. Raises UsageError for a type or property that ``qemu`` lacks."""
+        """Prepare the command line; start nothing. Raises UsageError for a type or property that ``qemu`` lacks."""
         self.config = config
         self.slowdown = 1.0
         self.events = Events()
@@ -87,7 +87,7 @@ class Machine:
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Start QEMU. Raises LaunchError, or HarnessError where the disk has no room."""
+        """Start QEMU. Raises LaunchError, or HarnessError if the disk has no room."""
         if full := disk.shortage(self._rundir):
             raise full
         try:
@@ -136,7 +136,7 @@ class Machine:
                 for drive in self._drives.values():
                     drive.unlink(missing_ok=True)
 
-    # What it is made of
+    # Its parts
 
     @property
     def command(self) -> list[str]:
@@ -144,7 +144,7 @@ class Machine:
         return self._process.command
 
     def shell_command(self) -> str:
-        """The same machine as lines to paste into a shell, its console and monitor on the terminal (Ctrl-a c)."""
+        """Return the machine as lines to paste into a shell, with console and monitor on the terminal (Ctrl-a c)."""
         sizes = ((self._drives[d.id], d.drive.size_mib) for d, _ in self.config.walk() if d.drive)
         drives = "".join(f"truncate -s {size}M {shlex.quote(str(path))}\n" for path, size in sizes)
         return drives + command.shown([*self._options, *command.INTERACTIVE])
@@ -166,52 +166,53 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """QEMU's process."""
+        """QEMU's process id."""
         return self._process.pid
 
     def drive(self, device_id: str) -> Path:
-        """The raw backing file of a device's drive; the guest's completed writes are in it. KeyError if it has none."""
+        """Return a drive's raw backing file, which has the guest's completed writes. Raises KeyError for no drive."""
         return self._drives[device_id]
 
     def stderr_tail(self) -> str:
-        """The last of what QEMU said, escaped."""
+        """Return the end of QEMU's stderr, escaped."""
         return self._process.stderr_tail()
 
     def pci_address(self, device_id: str) -> str:
-        """Where the guest's firmware and kernel put a device, ``0000:02:00.0``. KeyError for an unknown id."""
+        """Return the PCI address that the guest assigned, ``0000:02:00.0``. Raises KeyError for an unknown id."""
         if device_id not in self._addresses:
             for bus in self.qmp.execute("query-pci"):
                 self._addresses.update(_addresses(bus["devices"]))
         return self._addresses[device_id]
 
     def unplug(self, device_id: str) -> int:
-        """Ask the guest to let go of a device, by its slot's hot-plug; QEMU takes it away once the guest does.
+        """Request the unplug of a device by its slot's hot-plug. QEMU removes it once the guest releases it.
 
-        Returns the mark in ``events`` for ``wait_unplugged``. Raises QmpError if it cannot be unplugged."""
+        Returns the mark in ``events`` for ``wait_unplugged``. Raises QmpError if the device cannot be unplugged.
+        """
         mark = self.events.mark()
         self.qmp.execute("device_del", {"id": device_id})
         return mark
 
     def wait_unplugged(self, device_id: str, since: int, timeout: float) -> None:
-        """Wait until the device is gone. GuestHung after ``timeout * slowdown`` seconds, or what ended the VM."""
+        """Wait until the device is gone. Raises GuestHung after ``timeout * slowdown`` s, or what ended the VM."""
         self._wait_event("DEVICE_DELETED", since, timeout, f"unplug of {device_id}", device=device_id)
 
     def plug(self, device_id: str) -> None:
-        """Put a device that was unplugged back into its slot, as new. Raises QmpError if QEMU refuses."""
-        # By the monitor, whose properties are text as the command line's are; QMP's device_add wants them typed.
+        """Plug a device that was unplugged into its slot, as new. Raises QmpError if QEMU refuses."""
+        # The monitor takes properties as text, like the command line; QMP's device_add requires them typed.
         if said := self.qmp.monitor(f"device_add {self._device_options[device_id]}").strip():
             raise QmpError(f"device_add {self._device_options[device_id]}: {said}")
 
-    # Whether it lives
+    # Its end
 
     @property
     def lost(self) -> HarnessError | GuestLost | None:
-        """What ended the VM, if anything did, or makes its console and trace incomplete."""
+        """What ended the VM, or made its console and trace incomplete; None if nothing did."""
         self._look_at_disk()
         return self._exit_cause.lost
 
     def check(self) -> None:
-        """Raise ``lost``, if anything is."""
+        """Raise ``lost``, if it is set."""
         self._look_at_disk()
         self._exit_cause.check()
 
@@ -220,9 +221,11 @@ class Machine:
             self._exit_cause.on_host(full)
 
     def wait_for(self, future: Future[T], timeout: float, what: str) -> T:
-        """The future's result, unless the VM is lost first (GuestCrashed, QemuDied), the kernel oopses and nothing
-        comes back any more (GuestOopsed), or ``timeout * slowdown`` seconds pass (GuestHung, with the blocked tasks'
-        stacks in its notes)."""
+        """Return the future's result.
+
+        Raises GuestCrashed or QemuDied if the VM is lost first, and GuestOopsed if the kernel oopses and no result
+        follows. After ``timeout * slowdown`` seconds it raises GuestHung, with the blocked tasks' stacks as notes.
+        """
         seconds = timeout * self.slowdown
         deadline, oopsed, mark = time.monotonic() + seconds, False, self.console.mark()
         while (left := deadline - time.monotonic()) > 0 and not future.done() and not self._exit_cause.lost:
@@ -237,34 +240,35 @@ class Machine:
         raise self.hung(f"{what}: no answer within {seconds:.1f} s")
 
     def hung(self, what: str) -> GuestHung:
-        """GuestHung for ``what``, with all that can be had about a stuck guest in its notes."""
+        """Return GuestHung for ``what``, with the state of the stuck guest in its notes."""
         error = GuestHung(what)
         for note in diagnose.stacks(self.qmp, self.console):
             error.add_note(note)
         return error
 
     def _on_event(self, event: Event) -> None:
-        self._exit_cause.on_event(event)  # first: who waits for the event may stop expecting it
+        self._exit_cause.on_event(event)  # first: after its event, a reset is no longer expected
         self.events.add(event)
         if event.name == "STOP":
             self._instance.thread.submit(self._after_stop())
 
     async def _after_stop(self) -> None:
-        with suppress(QmpError):  # QEMU is gone: _watch_exit says why
+        with suppress(QmpError):  # QEMU is gone: _watch_exit reports why
             self._exit_cause.on_stop((await self.qmp.request("query-status"))["status"])
 
     async def _watch_exit(self) -> None:
         await self._process.wait()
-        await self.qmp.ended()  # so that a SHUTDOWN event that explains the exit is heard first
+        await self.qmp.ended()  # first handle a SHUTDOWN event that explains the exit
         self._exit_cause.on_exit(f"pid {self.pid}, {self._process.describe_exit()}")
 
-    # Getting in
+    # Boot and SSH
 
     def wait_ready(self, timeout: float = BOOT_S, meanwhile: Callable[[], None] = lambda: None) -> float:
-        """Wait until the guest has loaded its modules, connecting SSH meanwhile; says how many seconds after start.
+        """Wait until the guest has loaded its modules, and connect SSH meanwhile. Return the seconds since the start.
 
-        ``meanwhile`` is called once SSH is connected, while modules still load.
-        Measures ``slowdown``. Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
+        ``meanwhile`` is called once SSH is connected, while modules still load. ``slowdown`` is measured.
+
+        Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
             timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
@@ -278,9 +282,9 @@ class Machine:
         return took
 
     def wait_reset(self, reset: Callable[[], object], timeout: float) -> None:
-        """Have the guest ``reset`` itself, and stop it as it does: of no further use, but no crash either.
+        """Call ``reset``, which makes the guest reset itself, and stop the VM at the reset. It is no crash.
 
-        GuestHung if no reset comes within ``timeout * slowdown`` seconds.
+        The VM is of no further use. Raises GuestHung if no reset comes within ``timeout * slowdown`` seconds.
         """
         mark = self.events.mark()
         with self._exit_cause.expecting_reset():
@@ -308,7 +312,7 @@ class Machine:
             raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
 
     def ssh_port(self) -> int:
-        """The port on 127.0.0.1 that leads to the guest's SSH server: free at QEMU's start, so QEMU's own."""
+        """Return the port on 127.0.0.1 that leads to the guest's SSH server. QEMU chose a free one at its start."""
         for line in self.qmp.monitor("info usernet").splitlines():
             words = line.split()
             if words and words[0].startswith("TCP[HOST_FORWARD"):
@@ -316,7 +320,7 @@ class Machine:
         raise HarnessError("QEMU forwards no port to the guest's SSH server")
 
     def ssh(self) -> paramiko.SSHClient:
-        """The connection to the guest, made at the first call. Raises AgentLost, or what ended the VM."""
+        """Return the connection to the guest, made at the first call. Raises AgentLost, or what ended the VM."""
         if self._client is None:
             try:
                 self._client = ssh.connect(self.ssh_port(), self._key, self._boot.host_key, SSH_S * self.slowdown)
@@ -328,7 +332,7 @@ class Machine:
 
 
 def _addresses(devices: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """(qdev id, address) of query-pci's devices, behind bridges too."""
+    """Yield (qdev id, address) of query-pci's devices, including those behind bridges."""
     for device in devices:
         yield device["qdev_id"], f"0000:{device['bus']:02x}:{device['slot']:02x}.{device['function']}"
         yield from _addresses(device.get("pci_bridge", {}).get("devices", []))

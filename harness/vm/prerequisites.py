@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the host needs to run a machine, for ``vfio-harness doctor``."""
+"""Check what the host needs to run a machine, for ``vfio-harness doctor``."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,10 @@ from harness.vm.qemu import Qemu
 
 
 def prerequisites(qemu: str | None = None) -> Iterator[tuple[str, HarnessError | None]]:
-    """What is needed, each with None or with what is wrong and the line that mends it. KVM is never needed: its state
-    is told in its name."""
+    """Yield each prerequisite with None, or with an error whose hint fixes it.
+
+    KVM is never required; its name reports its state.
+    """
     try:
         found = Qemu.probe(qemu)
         yield f"QEMU {'.'.join(map(str, found.version))} ({found.path})", None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The QEMU process and the thread that owns it.
+"""Run the QEMU process, and the thread that owns it.
 
 ``harness.host.process.tied`` has the kernel kill QEMU when the *thread* that forked it ends. So a thread that lives as
 long as the machine forks it: the one that runs its QMP.
@@ -30,7 +30,7 @@ The other line is the witness's own (harness/witness/selfcheck.py)."""
 
 
 class LoopThread:
-    """An asyncio loop in a thread of its own. Its methods may be called from any other thread."""
+    """An asyncio loop in a thread of its own. Other threads may call its methods."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -42,8 +42,10 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Run ``coroutine`` in the loop and wait for it; TimeoutError after ``timeout`` s. It is cancelled then, and by
-        Ctrl-C."""
+        """Run ``coroutine`` in the loop and return its result.
+
+        Raises TimeoutError after ``timeout`` seconds. A timeout and Ctrl-C cancel the coroutine.
+        """
         future = self.submit(asyncio.wait_for(coroutine, timeout))
         try:
             return future.result()
@@ -51,7 +53,7 @@ class LoopThread:
             future.cancel()
 
     def close(self) -> None:
-        """End the thread; tasks left in the loop are cancelled first."""
+        """Cancel the tasks left in the loop, and end the thread."""
         self.submit(_cancel_all()).result(timeout=5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -66,7 +68,7 @@ async def _cancel_all() -> None:
 
 
 class Process:
-    """A running QEMU. Its coroutines belong to the loop that started it."""
+    """A running QEMU. Its coroutines run in the loop that started it."""
 
     def __init__(self, process: subprocess.Popen[bytes], command: Sequence[str], stderr: Path) -> None:
         self.command = list(command)
@@ -90,7 +92,7 @@ class Process:
                     stdout=output,
                     stderr=output,
                     pass_fds=pass_fds,
-                    start_new_session=True,  # the terminal's Ctrl-C is for the harness, which then ends QEMU
+                    start_new_session=True,  # Ctrl-C signals the harness only, which then ends QEMU
                 )
         except OSError as error:
             raise LaunchError(f"cannot start QEMU: {error}\n{shown(list(command))}") from None
@@ -106,40 +108,40 @@ class Process:
         return self._process.pid
 
     async def wait(self) -> int:
-        """Its exit status; minus the signal's number if a signal ended it."""
+        """Wait for its exit status: minus the signal's number if a signal ended it."""
         return await asyncio.shield(self._exited)
 
     async def kill_after(self, seconds: float) -> None:
-        """Let it leave by itself for ``seconds``, then end it."""
+        """Wait ``seconds`` for it to exit by itself, then kill it."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wait(), seconds)
         await self.kill()
 
     async def kill(self) -> None:
-        """End it now and reap it. There is nothing to save: drives are written through the host's page cache."""
+        """Kill it and reap it. Nothing is lost: drives are written through the host's page cache."""
         self._process.kill()
         await self.wait()
 
     def stderr_tail(self, limit: int = STDERR_TAIL) -> str:
-        """What is worth reading in the last ``limit`` bytes that QEMU said, escaped."""
+        """Return the last ``limit`` bytes of QEMU's stderr, escaped, without noise."""
         lines = tail(self._stderr, limit).splitlines(keepends=True)
         return "".join(line for line in lines if not NOISE.search(line))
 
     def describe_exit(self) -> str:
-        """``killed by SIGABRT`` or ``exit code 1``."""
+        """Return ``killed by SIGABRT`` or ``exit code 1``."""
         status = self._process.returncode
         if status is not None and status < 0:
             return f"killed by {signal.Signals(-status).name}"
         return f"exit code {status}"
 
     def launch_error(self, what: str) -> LaunchError:
-        """``what`` went wrong, with all there is to know about it."""
-        said = self.stderr_tail().strip() or "(QEMU said nothing)"
+        """Return an error for ``what``, with exit code, stderr and command line."""
+        said = self.stderr_tail().strip() or "(no output)"
         return LaunchError(f"{what}: {self.describe_exit()}\n{said}\n\n{shown(self.command)}")
 
 
 def tail(path: Path, limit: int) -> str:
-    """The lines in the last ``limit`` bytes of a file that QEMU or the guest wrote, escaped; empty without a file."""
+    """Return the lines in the last ``limit`` bytes of a file of QEMU or the guest, escaped; "" without a file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which QEMU, and what it can do: asked of QEMU itself, once per binary."""
+"""Find QEMU, and ask it once per binary what it supports."""
 
 import hashlib
 import json
@@ -22,20 +22,21 @@ OLDEST = (7, 2, 0)
 PROGRAM = "qemu-system-x86_64"
 INSTALL = install_line(["qemu-system-x86_64"])
 ANSWER_S = 20
-"""How long QEMU may take to print its version or list its properties: about 0.1 s on an idle host."""
+"""Deadline for QEMU to print its version or list its properties: about 0.1 s on an idle host."""
 
 
 @dataclass(frozen=True)
 class Qemu:
-    """A QEMU binary. ``banner`` is the first line of ``--version``."""
+    """A QEMU binary."""
 
     path: Path
     version: tuple[int, int, int]
     banner: str
+    """The first line of ``--version``."""
 
     @classmethod
     def probe(cls, path: Path | str | None = None) -> "Qemu":
-        """``path``, else ``$QEMU``, else the one in PATH. Raises UsageError or MissingPrerequisite."""
+        """Find QEMU: ``path``, else ``$QEMU``, else the one in PATH. Raises UsageError or MissingPrerequisite."""
         wanted = str(path or os.environ.get("QEMU") or PROGRAM)
         found = shutil.which(wanted)
         if not found:
@@ -57,14 +58,15 @@ class Qemu:
         return cls(Path(found).resolve(), version, said.splitlines()[0])
 
     def identity(self) -> str:
-        """Changes whenever the binary does; names its entries in the cache."""
+        """Return a name for its entries in the cache, which changes whenever the binary does."""
         stat = self.path.stat()
         return hashlib.sha256(f"{self.path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{self.banner}".encode()).hexdigest()
 
     def properties(self, types: Iterable[str]) -> dict[str, frozenset[str]]:
-        """The properties of each of ``types``; a type that this QEMU lacks is absent from the answer.
+        """Return the properties of each of ``types``. A type that this QEMU lacks is absent.
 
-        Asked by ``qom-list-properties``, since ``-device X,help`` hides some (``legacy-cmb``); kept in the cache.
+        The source is ``qom-list-properties``, since ``-device X,help`` hides some (``legacy-cmb``). The result is
+        cached.
         """
         wanted = set(types)
         file = paths.cache_dir() / "qemu" / f"{self.identity()}.json"
@@ -113,9 +115,10 @@ def _ask(argv: list[str], typed: str) -> str:
 
 
 def settle(config: MachineConfig, qemu: Qemu) -> dict[str, dict[str, bool | int | str]]:
-    """The properties to set on each part of ``config`` (by the part's name) under this QEMU.
+    """Return the properties to set on each part of ``config``, by the part's name, under this QEMU.
 
-    What is ``if_supported`` and absent is left out. Raises UsageError for any other type or property QEMU lacks.
+    A property of ``if_supported`` that QEMU lacks is left out. Raises UsageError for any other type or property that
+    it lacks.
     """
     parts = dict(config.parts())
     have = qemu.properties(part.type for part in parts.values())
@@ -132,6 +135,6 @@ def _settle(
         if key not in have:
             raise UsageError(
                 f"{config.path}: {name}: QEMU {version}'s {part.type} has no property {key!r}{nearest(key, have)}",
-                hint="move it to if_supported if the machine is as useful without it",
+                hint="move it to if_supported if the machine works without it",
             )
     return {**part.properties, **{key: value for key, value in part.if_supported.items() if key in have}}

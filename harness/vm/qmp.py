@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QMP, synchronous: qemu.qmp runs in the machine's loop thread, callers wait in theirs with a deadline."""
+"""Speak QMP synchronously: qemu.qmp runs in the machine's loop thread, and callers wait with a deadline."""
 
 import contextlib
 import socket
@@ -27,15 +27,16 @@ class QmpError(HarnessError):
 
 @dataclass(frozen=True)
 class Event:
-    """A QMP event; ``t`` is the host's monotonic clock, in seconds, when it arrived."""
+    """A QMP event."""
 
     name: str
     data: Mapping[str, Any]
     t: float = field(default_factory=time.monotonic)
+    """When it arrived, in seconds of the host's monotonic clock."""
 
 
 class Events:
-    """The latest events, in their order."""
+    """The latest events, oldest first."""
 
     def __init__(self) -> None:
         self._kept: deque[Event] = deque(maxlen=EVENTS_KEPT)
@@ -43,26 +44,27 @@ class Events:
         self._arrived = threading.Condition()
 
     def add(self, event: Event) -> None:
-        """Append, and wake who waits."""
+        """Append an event, and wake the waiting threads."""
         with self._arrived:
             self._kept.append(event)
             self._count += 1
             self._arrived.notify_all()
 
     def mark(self) -> int:
-        """Now, for ``since`` and ``wait_for``."""
+        """Return a mark of the present, for ``since`` and ``wait_for``."""
         return self._count
 
     def since(self, mark: int) -> list[Event]:
-        """The events after ``mark``, as far as they are kept."""
+        """Return the events after ``mark``, of the latest ``EVENTS_KEPT``."""
         with self._arrived:
             fresh = self._count - mark
             return list(self._kept)[-fresh:] if fresh > 0 else []
 
     def wait_for(self, name: str, timeout: float, since: int = 0, **data: Any) -> Event:
-        """The first event of that name, and with that ``data``, after the mark ``since``.
+        """Return the first event of that name and ``data`` after the mark ``since``.
 
-        TimeoutError after ``timeout`` seconds."""
+        Raises TimeoutError after ``timeout`` seconds.
+        """
         found: list[Event] = []
 
         def arrived() -> bool:
@@ -76,7 +78,7 @@ class Events:
 
 
 class _Listener(EventListener):
-    """Hands each event on while the reader still holds the link: none is late when the link ends."""
+    """Passes on each event while the reader still holds the link, so that none is late when the link ends."""
 
     def __init__(self, handle: Callable[[Event], None]) -> None:
         super().__init__()
@@ -96,24 +98,24 @@ class Qmp:
         self._client.register_listener(_Listener(handle))
 
     async def connect(self, sock: socket.socket) -> None:
-        """Greet; in the loop. Raises QmpError if QEMU hangs up instead."""
+        """Negotiate, in the loop. Raises QmpError if QEMU closes the link instead."""
         try:
             await self._client.connect(sock)
         except QMPError as error:
             raise QmpError(f"QMP: {error}") from None
 
     async def ended(self) -> None:
-        """Wait, in the loop, until the link is lost and all its events have been handed on."""
+        """Wait, in the loop, until the link is lost and all its events have been passed on."""
         while self._client.runstate == Runstate.RUNNING:
             await self._client.runstate_changed()
 
     async def disconnect(self) -> None:
-        """Hang up, in the loop; what QEMU did to the link meanwhile is of no interest."""
+        """Close the link, in the loop, even if QEMU has closed it."""
         with contextlib.suppress(QMPError, EOFError, OSError):
             await self._client.disconnect()
 
     async def request(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """``execute`` for callers in the loop; without a deadline."""
+        """Execute a command from the loop, without a deadline."""
         try:
             return await self._client.execute(command, dict(arguments) if arguments else None)
         except ExecuteError as error:
@@ -122,12 +124,12 @@ class Qmp:
             raise QmpError(f"QMP {command}: the link to QEMU is lost ({error})") from None
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_S) -> Any:
-        """QEMU's answer to ``command``. Raises QmpError if it refuses, hangs up, or stays silent for ``timeout`` s."""
+        """Return QEMU's answer. Raises QmpError if it refuses, closes the link, or is silent for ``timeout`` s."""
         try:
             return self._thread.run(self.request(command, arguments), timeout)
         except TimeoutError:
             raise QmpError(f"QMP {command}: no answer within {timeout:g} s") from None
 
     def monitor(self, line: str, *, timeout: float = ANSWER_S) -> str:
-        """What the human monitor prints for ``line``; for the few things QMP does not tell."""
+        """Return what the human monitor prints for ``line``, for the few things that QMP lacks."""
         return str(self.execute("human-monitor-command", {"command-line": line}, timeout=timeout))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SSH to the guest: its key pinned, its port on loopback, every step with a deadline."""
+"""Connect to the guest by SSH, with a pinned key, a port on loopback, and a deadline for each step."""
 
 import base64
 import socket
@@ -11,14 +11,14 @@ import paramiko
 from harness.errors import AgentLost, HarnessError
 
 GUEST = "vfio-harness-guest"
-"""The name the pinned key is filed under; the guest is reached by a port that differs at each boot."""
+"""The host name of the pinned key; the guest's port differs at each boot."""
 KEX = ("curve25519-sha256@libssh.org",)
 CIPHERS = ("aes128-ctr",)
-"""Cheap under emulation: the default post-quantum exchange costs 0.2 s more."""
+"""Both are cheap under emulation: the default post-quantum exchange costs 0.2 s more."""
 
 
 def load_key(path: Path) -> paramiko.PKey:
-    """The image's private key. Raises HarnessError."""
+    """Load the image's private key. Raises HarnessError."""
     try:
         return paramiko.Ed25519Key.from_private_key_file(str(path))
     except (OSError, paramiko.SSHException) as error:
@@ -28,7 +28,7 @@ def load_key(path: Path) -> paramiko.PKey:
 def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> paramiko.SSHClient:
     """Log in as root on 127.0.0.1:``port``; ``host_key`` is ``ssh-ed25519 AAAA...``.
 
-    Each step has ``timeout`` seconds. Raises AgentLost, saying which step failed.
+    Each step has ``timeout`` seconds. Raises AgentLost, which names the step that failed.
     """
     kind, blob = host_key.split()[:2]
     client = paramiko.SSHClient()
@@ -55,7 +55,7 @@ def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> par
 
 
 def _socket(port: int, timeout: float) -> socket.socket:
-    """Without Nagle's delay: SSH writes small packets and waits for each answer."""
+    """Connect without Nagle's delay: SSH writes small packets and waits for each answer."""
     sock = socket.create_connection(("127.0.0.1", port), timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

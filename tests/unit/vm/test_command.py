@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line: what the machine description says arrives in it, and nothing else listens or leads out."""
+"""Test the command line: it has what the machine description says, and opens no other way in or out."""
 
 import shlex
 from pathlib import Path
@@ -24,7 +24,7 @@ def options(config: MachineConfig = MACHINE, boot: Boot = BOOT) -> list[tuple[st
 
 
 def devices(config: MachineConfig = MACHINE) -> dict[str, dict[str, str]]:
-    """Each -device that has an id, with its properties; ``type`` is its driver."""
+    """Return each -device that has an id, with its properties; ``type`` is its driver."""
     found = {}
     for _, words in (pair for pair in options(config) if pair[0] == "-device"):
         kind, *pairs = words.split(",")
@@ -46,7 +46,7 @@ def test_devices_of_the_default_machine() -> None:
     assert made["roce0"]["mac"] == "52:54:00:76:66:11"
 
 
-def test_the_iommu_comes_before_what_it_translates() -> None:
+def test_iommu_precedes_the_devices_it_translates() -> None:
     kinds = [words.split(",")[0] for name, words in options() if name == "-device"]
     assert kinds.index("intel-iommu") < min(kinds.index(kind) for kind in ("virtio-blk-pci", "nvme", "edu"))
 
@@ -58,17 +58,17 @@ def test_guest_disks_are_read_only_and_in_the_order_init_expects() -> None:
     assert all("read-only" not in words for words in files[2:])
 
 
-def test_no_modules_disk_for_a_kernel_without_modules() -> None:
+def test_kernel_without_modules_has_no_modules_disk() -> None:
     boot = Boot(BOOT.kernel, BOOT.root, None, BOOT.ssh_key, BOOT.host_key)
     assert not [words for _, words in options(boot=boot) if "modules" in words]
 
 
-def test_each_slot_has_a_chassis_of_its_own() -> None:
+def test_each_slot_has_its_own_chassis() -> None:
     chassis = [made["chassis"] for made in devices().values() if made["type"] == "pcie-root-port"]
     assert len(chassis) == len(set(chassis)) == 3
 
 
-def test_nothing_leads_out_or_in_but_ssh_on_loopback() -> None:
+def test_ssh_on_loopback_is_the_only_connection() -> None:
     networks = [words for name, words in options() if name == "-netdev"]
     assert len(networks) == 2
     assert all("restrict=on" in words for words in networks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The console as a file that grows while it is read."""
+"""Test reading the console, a file that grows meanwhile."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ def alive() -> None:
     """The machine is not lost."""
 
 
-def test_wait_sees_what_is_there_and_what_comes(tmp_path: Path) -> None:
+def test_wait_sees_present_and_later_output(tmp_path: Path) -> None:
     file = tmp_path / "console"
     console = Console(file, alive)
     assert console.mark() == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What QMP's events, run states and exits are judged to be."""
+"""Test how QMP's events, run states and exits are judged."""
 
 from concurrent.futures import Future
 
@@ -39,7 +39,7 @@ RESET = Event("RESET", {"guest": True, "reason": "guest-reset"})
         (RESET, PANIC, "^Kernel panic - not syncing: Fatal exception\n"),
     ],
 )
-def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) -> None:
+def test_guest_that_ends_itself_is_a_crash(event: Event, console: str, said: str) -> None:
     judged = exit_cause(console)
     judged.on_event(event)
     with pytest.raises(GuestCrashed, match=said):
@@ -55,7 +55,7 @@ def test_the_guests_own_end_is_a_crash(event: Event, console: str, said: str) ->
         Event("STOP", {}),
     ],
 )
-def test_what_the_host_does_is_no_crash(event: Event) -> None:
+def test_act_of_the_host_is_no_crash(event: Event) -> None:
     judged = exit_cause()
     judged.on_event(event)
     assert judged.lost is None
@@ -76,7 +76,7 @@ def test_what_the_host_does_is_no_crash(event: Event) -> None:
         ),
     ],
 )
-def test_an_end_that_says_nothing_about_the_kernel(event: Event, console: str, said: str) -> None:
+def test_end_that_says_nothing_about_the_kernel(event: Event, console: str, said: str) -> None:
     judged = exit_cause(console)
     judged.on_event(event)
     with pytest.raises(HarnessError, match=said):
@@ -110,7 +110,7 @@ def test_first_cause_counts_and_carries_the_evidence() -> None:
     assert error.__notes__ == ["console:\nlast words\n", "QEMU's stderr:\nBlocked re-entrant IO\n"]
 
 
-def test_exit_without_a_cause_is_the_harness_or_the_host() -> None:
+def test_exit_without_a_cause_blames_harness_or_host() -> None:
     judged = exit_cause()
     judged.on_exit("pid 7, killed by SIGKILL")
     with pytest.raises(QemuDied, match="QEMU is gone: pid 7, killed by SIGKILL"):
@@ -118,7 +118,7 @@ def test_exit_without_a_cause_is_the_harness_or_the_host() -> None:
     assert isinstance(judged.lost, HarnessError)
 
 
-def test_the_end_we_make_is_none() -> None:
+def test_end_by_the_harness_is_ignored() -> None:
     judged = exit_cause()
     judged.seal()
     judged.on_exit("killed by SIGKILL")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The process under the machine, with real processes: it dies with its owner, and its end is told in full."""
+"""Test the QEMU process with real processes: it dies with its owner, and its end is reported in full."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def wait_gone(pid: int) -> None:
         time.sleep(0.002)
 
 
-def test_end_is_told(thread: LoopThread, tmp_path: Path) -> None:
+def test_exit_is_reported(thread: LoopThread, tmp_path: Path) -> None:
     process = start(thread, tmp_path / "err", "sh", "-c", "echo cannot do that >&2; exit 3")
     assert thread.run(process.wait(), DEADLINE) == 3
     message = str(process.launch_error("QEMU did not start"))
@@ -51,7 +51,7 @@ def test_end_is_told(thread: LoopThread, tmp_path: Path) -> None:
     assert "sh \\\n    -c 'echo cannot do that" in message
 
 
-def test_end_by_signal_is_told(thread: LoopThread, tmp_path: Path) -> None:
+def test_exit_by_signal_is_reported(thread: LoopThread, tmp_path: Path) -> None:
     process = start(thread, tmp_path / "err", "sleep", "100")
     os.kill(process.pid, signal.SIGABRT)
     assert thread.run(process.wait(), DEADLINE) == -signal.SIGABRT

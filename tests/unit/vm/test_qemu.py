@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Choosing a QEMU and settling a machine's properties with what it has. The QEMUs here are scripts that answer."""
+"""Test the choice of QEMU and accelerator, and a machine's properties. The QEMUs here are scripts that answer."""
 
 import json
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_optional_property_is_set_where_it_exists(tmp_path: Path) -> None:
         ({kind: HAVE[kind] for kind in HAVE if kind != "edu"}, "edu0: QEMU .* has no 'edu'"),
     ],
 )
-def test_what_qemu_lacks_is_named(tmp_path: Path, have: dict[str, list[str]], said: str) -> None:
+def test_missing_type_or_property_is_named(tmp_path: Path, have: dict[str, list[str]], said: str) -> None:
     with pytest.raises(UsageError, match=rf"intel-iommu\.yaml: {said}"):
         settle(load_machine("intel-iommu"), Qemu.probe(script(tmp_path, have)))
 
@@ -130,7 +130,7 @@ def test_program_without_a_version_is_not_qemu(tmp_path: Path) -> None:
         Qemu.probe(silent)
 
 
-def test_accelerator_by_force_and_by_mistake(tmp_path: Path) -> None:
+def test_accelerator_chosen_or_mistyped(tmp_path: Path) -> None:
     qemu = Qemu.probe(script(tmp_path))
     accel = choose_accel("tcg", qemu, tmp_path / "kernel", lambda event: None)
     assert (accel.name, accel.reason) == ("tcg", "chosen by the user")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The QMP link, against a small server on the other end of its socket: answers, refusals, silence, and the end."""
+"""Test the QMP link against a small server: answers, refusals, silence, and the end."""
 
 import json
 import socket
@@ -17,22 +17,22 @@ Answer = Callable[[dict[str, Any]], list[dict[str, Any]] | None]
 
 
 class Link:
-    """A Qmp whose QEMU answers by ``answer``: a list of messages, or None to hang up."""
+    """A Qmp whose QEMU answers by ``answer``: a list of messages, or None to close the link."""
 
     def __init__(self, answer: Answer) -> None:
         self.events = Events()
         self.thread = LoopThread("test")
         self.qmp = Qmp(self.thread, self.events.add)
         self._answer = answer
-        ours, self._theirs = socket.socketpair()
+        own, self._peer = socket.socketpair()
         self._server = threading.Thread(target=self._serve)
         self._server.start()
-        self.thread.run(self.qmp.connect(ours), 5)
+        self.thread.run(self.qmp.connect(own), 5)
 
     def _serve(self) -> None:
-        with self._theirs:
+        with self._peer:
             self._send(GREETING)
-            while raw := self._theirs.recv(65536):  # one command each: the client waits for every answer
+            while raw := self._peer.recv(65536):  # one command each: the client waits for every answer
                 command = json.loads(raw)
                 negotiating = command["execute"] == "qmp_capabilities"
                 messages = [{"return": {}}] if negotiating else self._answer(command)
@@ -43,7 +43,7 @@ class Link:
                     self._send(message | own_id)
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._theirs.sendall(json.dumps(message).encode() + b"\n")
+        self._peer.sendall(json.dumps(message).encode() + b"\n")
 
     def close(self) -> None:
         self.thread.run(self.qmp.disconnect(), 5)
@@ -86,26 +86,26 @@ def test_silence_ends_at_the_deadline_and_the_link_survives(link: Link) -> None:
     assert link.qmp.execute("query-status") == {"status": "running"}
 
 
-def test_hanging_up_ends_the_wait_and_every_later_command(link: Link) -> None:
+def test_closed_link_ends_the_wait_and_every_later_command(link: Link) -> None:
     for command in ("die", "query-status"):
         with pytest.raises(QmpError, match=f"{command}: the link to QEMU is lost"):
             link.qmp.execute(command)
     link.thread.run(link.qmp.ended(), 5)
 
 
-def test_event_before_an_answer_is_there_with_it(link: Link) -> None:
+def test_event_before_an_answer_has_arrived_with_it(link: Link) -> None:
     mark = link.events.mark()
     link.qmp.execute("reset")
     assert [(event.name, event.data) for event in link.events.since(mark)] == [("RESET", {"guest": True})]
 
 
-def test_qemu_that_leaves_instead_of_greeting() -> None:
+def test_qemu_that_exits_instead_of_greeting() -> None:
     thread = LoopThread("test")
-    ours, theirs = socket.socketpair()
-    theirs.close()
+    own, peer = socket.socketpair()
+    peer.close()
     try:
         with pytest.raises(QmpError, match="QMP: "):
-            thread.run(Qmp(thread, lambda event: None).connect(ours), 5)
+            thread.run(Qmp(thread, lambda event: None).connect(own), 5)
     finally:
         thread.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kmemleak's report, and QEMU's warnings."""
+"""Test the parsers of kmemleak's report and of QEMU's warnings."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ def test_kmemleak() -> None:
     assert parse_kmemleak(KMEMLEAK.replace("jiffies", "age"))[0].born is None
 
 
-def test_a_blocked_reentrant_access_invalidates_the_case() -> None:
+def test_blocked_reentrant_access_invalidates_the_case() -> None:
     remark, blocked = parse_stderr(
         "qemu-system-x86_64: vtd_iommu_translate: detected translation failure (dev=02:00:00, iova=0x2000000)\n"
         "qemu-system-x86_64: warning: Blocked re-entrant IO on MemoryRegion: nvme at addr: 0x1000\n"

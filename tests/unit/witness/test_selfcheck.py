@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The self-checks of the witnesses, on a machine of files: a witness that sees passes, and a blind one is named."""
+"""Test the witnesses' self-checks, on a machine of files: a witness that sees passes, and a blind one is named."""
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,7 +128,7 @@ def test_each_kind_of_doorbell_must_be_seen(machine: FakeMachine, guest: FakeGue
         prove(Witnesses(machine), machine, guest)
 
 
-def test_a_trace_in_an_unknown_format_is_blindness_not_silence(machine: FakeMachine, guest: FakeGuest) -> None:
+def test_trace_in_an_unknown_format_is_blindness_not_silence(machine: FakeMachine, guest: FakeGuest) -> None:
     guest.prefix = "Sat Nov 21 13:24:17 2026 "
     with pytest.raises(BlindWitness, match="doorbell trace") as caught:
         prove(Witnesses(machine), machine, guest)
@@ -139,26 +139,26 @@ def test_a_trace_in_an_unknown_format_is_blindness_not_silence(machine: FakeMach
     "fault",
     ["", FAULT.replace("0x100", "0x200"), FAULT.replace("0x5000000000", "0x2000000"), FAULT.replace("write 0", "")],
 )
-def test_the_fault_must_be_seen_as_it_happened(machine: FakeMachine, guest: FakeGuest, fault: str) -> None:
+def test_fault_must_be_seen_as_it_happened(machine: FakeMachine, guest: FakeGuest, fault: str) -> None:
     guest.fault = fault
     with pytest.raises(BlindWitness, match=f"IOMMU fault trace: {REQUESTER} was refused a DMA read from 0x5000000000"):
         prove(Witnesses(machine), machine, guest)
 
 
-def test_a_dma_that_is_not_refused_proves_nothing(machine: FakeMachine, guest: FakeGuest) -> None:
+def test_dma_that_is_not_refused_proves_nothing(machine: FakeMachine, guest: FakeGuest) -> None:
     guest.refused = None
     with pytest.raises(BlindWitness, match="IOMMU fault trace: no DMA could be made to fault"):
         prove(Witnesses(machine), machine, guest)
 
 
-def test_witnesses_without_a_use_are_not_checked(machine: FakeMachine, guest: FakeGuest) -> None:
+def test_unused_witness_is_not_checked(machine: FakeMachine, guest: FakeGuest) -> None:
     guest.fault, guest.has_iommu = "", False
     prove(Witnesses(machine), machine, guest)
     guest.rung, guest.has_controller = [], False
     prove(Witnesses(machine), machine, guest)
 
 
-def test_a_console_that_hides_warnings_is_blind(
+def test_console_that_hides_warnings_is_blind(
     machine: FakeMachine, guest: FakeGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selfcheck, "CONSOLE_S", 0.02)
@@ -167,7 +167,7 @@ def test_a_console_that_hides_warnings_is_blind(
         prove(Witnesses(machine), machine, guest)
 
 
-def test_what_ends_the_guest_meanwhile_is_raised_as_it_is(machine: FakeMachine, guest: FakeGuest) -> None:
+def test_end_of_the_guest_is_raised_as_it_is(machine: FakeMachine, guest: FakeGuest) -> None:
     guest.hidden, machine.lost = "<4", GuestCrashed("panic")
     with pytest.raises(GuestCrashed):
         prove(Witnesses(machine), machine, guest)
@@ -187,7 +187,7 @@ def test_events_that_do_not_arrive_are_blindness(machine: FakeMachine, guest: Fa
 
 
 @pytest.mark.parametrize("error", [KernelErrno("open resource0", 1), AgentError("NVMe CSTS.RDY: not within 5 s")])
-def test_a_stimulus_that_fails_blames_the_check_not_the_kernel(
+def test_failing_stimulus_blames_the_check_not_the_kernel(
     machine: FakeMachine, guest: FakeGuest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def refuse(writes: object) -> None:

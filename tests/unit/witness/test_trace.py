@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Doorbells and DMA faults from QEMU's trace and the guest's log, as captured and as the sources say."""
+"""Test doorbells and DMA faults from QEMU's trace and the guest's log, as captured and as the sources print them."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_doorbell_formats(line: str, expected: Doorbell) -> None:
         ("", None),
     ],
 )
-def test_a_timestamp_becomes_unix_time(prefix: str, time: float | None) -> None:
+def test_timestamp_becomes_unix_time(prefix: str, time: float | None) -> None:
     (seen,) = doorbells(f"{prefix}pci_nvme_mmio_doorbell_sq sqid 0 new_tail 3")
     assert seen == Doorbell("sq", 0, 3)
     assert seen.time == time
@@ -77,11 +77,11 @@ def test_a_timestamp_becomes_unix_time(prefix: str, time: float | None) -> None:
     "prefix",
     ["2026-11-21T13:24:17.763312Z", "2026-11-21 13:24:17Z ", "2026-11-21T13:24:17.763312+01:00 ", "9@1795205860:", " "],
 )
-def test_a_line_with_another_prefix_is_no_event(prefix: str) -> None:
+def test_line_with_another_prefix_is_no_event(prefix: str) -> None:
     assert parse_line(f"{prefix}pci_nvme_mmio_doorbell_sq sqid 0 new_tail 3") is None
 
 
-def test_captured_faults_and_the_guests_log_which_lost_one_of_them() -> None:
+def test_captured_faults_and_the_guests_log_which_lacks_one() -> None:
     seen = faults((DATA / "trace-dmar.log").read_text())
     logged = list(parse_console((DATA / "console-dmar.log").read_text()))
     assert [str(fault) for fault in seen] == [
@@ -146,7 +146,7 @@ def test_qemu_formats(line: str, expected: DmaFault) -> None:
     assert faults(line) == [expected]
 
 
-def test_a_translation_that_succeeds_is_no_fault() -> None:
+def test_translation_that_succeeds_is_no_fault() -> None:
     assert faults("amdvi_translation_result devid: 00:02.0 gpa 0x3000000 hpa 0x40000000") == []
 
 
@@ -154,7 +154,7 @@ def test_source_id() -> None:
     assert bdf(0x0308 | 0x3) == "0000:03:01.3"
 
 
-def test_a_line_still_being_written_is_left_for_the_next_read(tmp_path: Path) -> None:
+def test_incomplete_line_is_left_for_the_next_read(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     path.write_bytes(b"noise\nevent one\n" + b"x" * MAX_LINE_BYTES * 2 + b"\nevent two\nevent thr")
     assert [line.arguments for line in read_lines(path, 0, {"event"})] == ["one", "two"]
@@ -175,7 +175,7 @@ def test_no_line_raises(line: str) -> None:
 
 
 @given(st.sampled_from(["sq", "cq"]), st.integers(0, 65535), st.integers(0, 65535))
-def test_every_doorbell_comes_back(queue: str, qid: int, value: int) -> None:
+def test_every_doorbell_is_parsed(queue: str, qid: int, value: int) -> None:
     name = {"sq": "sqid {} new_tail {}", "cq": "cqid {} new_head {}"}[queue].format(qid, value)
     (seen,) = parse_doorbells([TraceLine(f"pci_nvme_mmio_doorbell_{queue}", name)])
     assert (seen.queue, seen.qid, seen.value) == (queue, qid, value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One case under all witnesses, on a machine of files: complete, bounded, and usable after the machine's end."""
+"""Test all witnesses over one case, on a machine of files: complete, bounded, and usable after the machine's end."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ class FakeConsole:
 
 
 class FakeMachine:
-    """Its trace reaches the file only with a QMP round trip: the worst that the witnesses must cope with."""
+    """Its trace reaches the file only with a QMP round trip: the worst case for the witnesses."""
 
     def __init__(self, directory: Path) -> None:
         self.trace_path = directory / "trace"
@@ -72,7 +72,7 @@ def machine(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
 
 
-def test_a_case_sees_what_happened_in_it_and_nothing_before(machine: FakeMachine) -> None:
+def test_case_sees_only_what_happened_in_it(machine: FakeMachine) -> None:
     machine.traces("pci_nvme_mmio_doorbell_sq sqid 0 new_tail 1")
     machine.console.text = "WARNING: a.c:1 at before+0x1/0x2\n"
     watch = Witnesses(machine).watch()
@@ -89,7 +89,7 @@ def test_a_case_sees_what_happened_in_it_and_nothing_before(machine: FakeMachine
     assert all(0 <= item.t < 5 for item in seen.evidence)
 
 
-def test_a_machine_that_died_still_tells(machine: FakeMachine) -> None:
+def test_dead_machine_can_still_be_read(machine: FakeMachine) -> None:
     watch = Witnesses(machine).watch()
     machine.traces("pci_nvme_mmio_doorbell_sq sqid 0 new_tail 7")
     machine.flush()
@@ -110,7 +110,7 @@ def test_evidence_is_bounded_and_says_so(machine: FakeMachine) -> None:
     assert seen.evidence[-1].text.endswith("= 999")
 
 
-def test_one_refused_dma_is_one_piece_of_evidence(machine: FakeMachine) -> None:
+def test_one_refused_dma_is_one_item_of_evidence(machine: FakeMachine) -> None:
     watch = Witnesses(machine).watch()
     for address in range(0x3FFD80C0, 0x3FFD8100, 4):
         machine.traces(f"vtd_dmar_fault sid 0x100 fault 6 addr {address:#x} write 0")
@@ -121,7 +121,7 @@ def test_one_refused_dma_is_one_piece_of_evidence(machine: FakeMachine) -> None:
     ]
 
 
-def test_a_qemu_without_the_trace_is_refused_not_believed(machine: FakeMachine) -> None:
+def test_qemu_without_a_trace_event_is_refused(machine: FakeMachine) -> None:
     machine.qmp.missing = {"vtd_dmar_fault"}
     with pytest.raises(HarnessError, match="vtd_dmar_fault"):
         Witnesses(machine)
