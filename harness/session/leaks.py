@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from harness.session.session import Session
-from harness.witness.leaks import LeakedObject, parse_kmemleak
+from harness.witness.leaks import LeakedObject, parse_report
 
 MAX_LISTED = 4
 """Different leaks that a reason lists."""
@@ -23,7 +23,7 @@ def leaks(session: Session) -> Iterator[list[LeakedObject]]:
     found: list[LeakedObject] = []
     began: int = session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
     yield found
-    lost = parse_kmemleak(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
+    lost = parse_report(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
     found += (leak for leak in lost if leak.born is None or leak.born >= began)
 
 

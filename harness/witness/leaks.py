@@ -4,6 +4,8 @@
 import re
 from dataclasses import dataclass, replace
 
+from harness.errors import BlindWitness
+
 MAX_LINE = 512
 _HEX, _DEC = r"[0-9a-f]{1,16}", r"\d{1,20}"
 
@@ -42,4 +44,15 @@ def parse_kmemleak(text: str) -> list[LeakedObject]:
             found[-1] = replace(found[-1], task=task["task"], born=born)
         elif found and (frame := _ALLOCATED.match(line)):
             found[-1] = replace(found[-1], frames=(*found[-1].frames, frame["function"]))
+    return found
+
+
+def parse_report(text: str) -> list[LeakedObject]:
+    """Return the objects of a whole report, which is empty if there are none.
+
+    Raises BlindWitness for a report in another layout, in which every leak would be missed.
+    """
+    found = parse_kmemleak(text)
+    if text.strip() and not found:
+        raise BlindWitness(f"blind witness, kmemleak: no object was found in its report, which begins {text[:80]!r}")
     return found

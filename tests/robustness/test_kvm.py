@@ -21,5 +21,5 @@ def test_forced_kvm_that_boots_nothing_is_refused(harness: CommandLine, default_
     outcome = harness("run", "--accel", "kvm", "-k", "test_doorbell_reaches_the_controller")
     assert time.monotonic() - began < SECONDS
     assert outcome.code == 3
-    assert "error: this host's KVM cannot be used: " in outcome.said
+    assert "error: this host's KVM cannot be used: " in outcome.output
     assert not outcome.reports()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Test the parsers of kmemleak's report and of QEMU's warnings."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.witness.leaks import parse_kmemleak
+from harness.errors import BlindWitness
+from harness.witness.leaks import parse_kmemleak, parse_report
 from harness.witness.qemu_stderr import added, parse_stderr
 
 KMEMLEAK = """unreferenced object 0xffff888100a1b200 (size 128):
@@ -24,6 +26,13 @@ def test_kmemleak() -> None:
     )
     assert leak.born == 4294942326
     assert parse_kmemleak(KMEMLEAK.replace("jiffies", "age"))[0].born is None
+
+
+def test_report_in_another_layout_is_no_empty_report() -> None:
+    assert parse_report("") == []
+    assert len(parse_report(KMEMLEAK)) == 1
+    with pytest.raises(BlindWitness, match="blind witness, kmemleak"):
+        parse_report(KMEMLEAK.replace("unreferenced object", "unreferenced object at"))
 
 
 def test_blocked_reentrant_access_invalidates_the_case() -> None:
