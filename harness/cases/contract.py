@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which row of the contract (vm-configs/contract.yaml) which case covers, on which importers and machines.
-
-The rows are data, and the cases say themselves what they cover: ``@pytest.mark.contract(area, row...)``.
-"""
+"""The rows of the contract (vm-configs/contract.yaml), and the cases, importers and machines that cover each."""
 
 import json
 from collections.abc import Iterable
@@ -25,35 +22,42 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class Row(Model):
-    """A sentence of the contract. ``reason``: why no case needs to cover it."""
+    """A row of the contract."""
 
     title: Text
+    """The rule."""
     reason: Text | None = None
+    """Why no case covers it; None if cases must."""
 
 
 class Contract(Model):
-    """The file."""
+    """vm-configs/contract.yaml."""
 
     rows: dict[RowId, Row]
 
 
 @dataclass
 class Covered:
-    """A row and what covers it. ``machines``: the shipped ones that have what the cases take."""
+    """A row and what covers it."""
 
     title: str
+    """The rule."""
     cases: list[str] = field(default_factory=list)
+    """The ids of the cases that name the row."""
     importers: list[str] = field(default_factory=list)
+    """The importers that those cases take."""
     machines: list[str] = field(default_factory=list)
+    """The shipped machines on which at least one of those cases runs."""
     reason: str | None = None
+    """Why no case covers the row; None if cases must."""
 
     @property
     def missing(self) -> bool:
-        """Neither a case nor a reason."""
+        """Whether the row has neither a case nor a reason."""
         return not self.cases and not self.reason
 
     def __str__(self) -> str:
-        """What covers it, in one line."""
+        """What covers the row, in one line."""
         if not self.cases:
             return "MISSING" if self.missing else f"no case: {self.reason}"
         count = f"{len(self.cases)} case{'s' if len(self.cases) > 1 else ''}"
@@ -61,15 +65,17 @@ class Covered:
 
 
 def contract() -> dict[str, Row]:
-    """Every row, in the contract's order. Raises UsageError naming file, line and key."""
+    """Return every row, in the order of the file. Raises UsageError naming file, line and key."""
     return load(PATH, Contract).rows
 
 
 def join(
     rows: dict[str, Row], cases: Iterable[Collected], machines: Iterable[MachineConfig] = ()
 ) -> dict[str, Covered]:
-    """Each row with the cases that name it. Raises UsageError where a case names no row, or a case or a machine an
-    unknown one."""
+    """Return each row with the cases that name it.
+
+    Raises UsageError if a case names no row, or if a case or a machine names an unknown one.
+    """
     known = {name: Covered(row.title, reason=row.reason) for name, row in rows.items()}
     machines = list(machines)
     for machine in machines:
@@ -96,7 +102,7 @@ def _require(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def runs_on(case: Collected, machine: MachineConfig) -> bool:
-    """Whether the case is for the machine, and its importer can be made and used there."""
+    """Whether the case is for the machine, and the machine has what its importer needs."""
     if (case.machines and machine.name not in case.machines) or (case.needs and case.needs in machine.lacks):
         return False
     kind = IMPORTERS.get(case.importer or "")
@@ -104,17 +110,17 @@ def runs_on(case: Collected, machine: MachineConfig) -> bool:
 
 
 def coverage() -> dict[str, Covered]:
-    """The cases in tests/vm against the contract, on every shipped machine."""
+    """Return the coverage of the contract by the cases in tests/vm, on every shipped machine."""
     return join(contract(), collect(), map(load_machine, known_machines()))
 
 
 def as_json(rows: dict[str, Covered]) -> str:
-    """Every row, for machines."""
+    """Format every row as JSON."""
     return json.dumps({name: asdict(row) for name, row in rows.items()}, indent=2)
 
 
 def as_text(rows: dict[str, Covered]) -> str:
-    """A line a row, and how many are missing."""
+    """Format two lines for each row, and the number of missing rows."""
     width = max(map(len, rows))
     lines = [f"{name:{width}}  {row.title}\n{'':{width}}    {row}" for name, row in rows.items()]
     missing = [name for name, row in rows.items() if row.missing]

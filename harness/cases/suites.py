@@ -15,29 +15,30 @@ DEFAULT_SUITE = "default"
 
 
 class Suite(Model):
-    """``cases``: ids of cases, ``*`` being any text; what an earlier suite has is not of this one."""
+    """A suite of cases."""
 
     purpose: str
     cases: Annotated[list[str], Field(min_length=1)]
+    """Ids of cases; ``*`` is any text. A case that an earlier suite names does not belong to this one."""
 
     def names(self, case_id: str) -> bool:
-        """Whether the case is one that is named."""
+        """Whether ``cases`` names the case."""
         return matches(self.cases, case_id)
 
 
 class Suites(Model):
-    """The file."""
+    """vm-configs/suites.yaml."""
 
     suites: dict[str, Suite]
 
 
 def suites() -> dict[str, Suite]:
-    """Every suite, in the file's order. Raises UsageError naming file, line and key."""
+    """Return every suite, in the order of the file. Raises UsageError naming file, line and key."""
     return load(PATH, Suites).suites
 
 
 def suite_of(case_id: str, known: dict[str, Suite]) -> str:
-    """The name of the suite that a case is of. UsageError if no suite names it."""
+    """Return the name of the first suite that names the case. Raises UsageError if there is none."""
     for name, suite in known.items():
         if suite.names(case_id):
             return name
@@ -45,5 +46,5 @@ def suite_of(case_id: str, known: dict[str, Suite]) -> str:
 
 
 def unknown(name: str, known: dict[str, Suite]) -> UsageError:
-    """What is wrong with a suite's name, with the nearest one that there is."""
+    """Return the error for an unknown suite, with the nearest name that exists."""
     return UsageError(f"no suite {name!r} in {PATH}{nearest(name, known)}", hint=f"suites: {', '.join(known)}")

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Section 1 of the contract as a pure function: what a request for an export must come to.
+"""Section 1 of the contract as a pure function: the outcome that an export request must have.
 
 The checks are those of Linux 7.2's vfio_ioctl_device_feature, vfio_check_feature and vfio_pci_core_feature_dma_buf,
-in their order; the first that applies decides.
+in their order. The first check that applies decides.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from harness.cases.constants import PAGE, U64
 from harness.session.feature_request import (
     HEADER_SIZE,
     PAYLOAD_SIZE,
@@ -20,22 +21,23 @@ from harness.session.feature_request import (
     RequestOutcome,
 )
 
-PAGE = 4096
-U64 = 1 << 64
-VFIO_DEVICE_FEATURE_MASK = 0xFFFF  # VFIO_DEVICE_FEATURE_MASK
-MAX_BYTES = 4 << 20
-"""What one kmalloc can give (KMALLOC_MAX_SIZE), so the most that the array of ranges can have."""
+VFIO_DEVICE_FEATURE_MASK = 0xFFFF
+KMALLOC_MAX_SIZE = 4 << 20
+"""Bytes that one kmalloc can return, so the largest array of ranges."""
 
 Bars = Mapping[int, Bar]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: ``applies`` to the requests that it refuses, given that all earlier ones let them pass."""
+    """A check of the kernel."""
 
     row: str
+    """The row of the contract."""
     errno: str | None
+    """The outcome of a request that it stops; None is success (PROBE)."""
     applies: Callable[[FeatureRequest, Bars], bool]
+    """Whether it stops a request that all earlier checks let pass."""
 
 
 def _unreadable(request: FeatureRequest, needed: int) -> bool:
@@ -43,14 +45,11 @@ def _unreadable(request: FeatureRequest, needed: int) -> bool:
 
 
 def _bad_operation(request: FeatureRequest) -> bool:
-    return bool(
-        request.operation
-        & ~(VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE)
-    ) or (
-        not request.operation & VFIO_DEVICE_FEATURE_PROBE
-        and request.operation & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET)
-        == VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET
-    )
+    get_and_set = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET
+    known = VFIO_DEVICE_FEATURE_MASK | get_and_set | VFIO_DEVICE_FEATURE_PROBE
+    if request.operation & ~known:
+        return True
+    return not request.operation & VFIO_DEVICE_FEATURE_PROBE and request.operation & get_and_set == get_and_set
 
 
 def _bad_range(request: FeatureRequest) -> bool:
@@ -79,7 +78,7 @@ CHECKS = (
     Check("uapi.payload-unreadable", "EFAULT", lambda r, _: _unreadable(r, HEADER_SIZE + PAYLOAD_SIZE)),
     Check("uapi.reserved", "EINVAL", lambda r, _: not r.count or r.flags != 0),
     Check("uapi.region", "ENODEV", lambda r, bars: r.region not in bars),
-    Check("uapi.ranges-unreadable", "ENOMEM", lambda r, _: r.count * RANGE_SIZE > MAX_BYTES),
+    Check("uapi.ranges-unreadable", "ENOMEM", lambda r, _: r.count * RANGE_SIZE > KMALLOC_MAX_SIZE),
     Check(
         "uapi.ranges-unreadable",
         "EFAULT",
@@ -93,12 +92,12 @@ CHECKS = (
 
 
 def decide(request: FeatureRequest, bars: Bars) -> Check | None:
-    """The check that decides; None for a request that all let pass."""
+    """Return the check that stops the request; None if all let it pass."""
     return next((check for check in CHECKS if check.applies(request, bars)), None)
 
 
 def predict(request: FeatureRequest, bars: Bars) -> RequestOutcome:
-    """What the kernel must answer, on a device with these BARs whose variant driver, if any, offers P2P."""
+    """Return the outcome that the kernel must give on a device with these BARs whose driver offers P2P."""
     check = decide(request, bars)
     if check is None:
         return RequestOutcome(None, sum(length for _, length in request.covered_ranges))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Coverage: derived from the cases themselves; a row without a case and without a reason is missing."""
+"""Coverage of the contract by the cases: a row without a case and without a reason is missing."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def case(*rows: str, importer: str | None = None) -> Collected:
     return Collected("test_x::test_it", "test_x.py::test_it", rows, importer)
 
 
-def test_a_row_has_the_cases_that_name_it_and_where_they_run() -> None:
+def test_a_row_has_its_cases_importers_and_machines() -> None:
     rxe = case("uapi.region", importer="rxe")
     rows = join(ROWS, [rxe, rxe], [load_machine("intel-iommu")])
     assert rows["uapi.region"].importers == ["rxe"]
@@ -72,33 +72,33 @@ def machine(tmp_path: Path, more: str = "") -> MachineConfig:
     ("fields", "runs"),
     [
         ({}, True),
-        ({"importer": "rxe"}, False),  # it has no NIC for that
+        ({"importer": "rxe"}, False),  # the machine has no NIC for it
         ({"machines": ("bare",)}, True),
         ({"machines": ("switch",)}, False),
         ({"importer": "test importer", "needs": "dma-api"}, False),
         ({"needs": "iommufd"}, True),
     ],
 )
-def test_a_machine_covers_what_runs_there(tmp_path: Path, fields: dict[str, Any], runs: bool) -> None:
+def test_a_machine_covers_the_cases_that_run_there(tmp_path: Path, fields: dict[str, Any], runs: bool) -> None:
     bare = machine(tmp_path, "lacks: {dma-api: no route}\n")
     rows = join(ROWS, [replace(case("uapi.size"), **fields)], [bare])
     assert rows["uapi.size"].machines == (["bare"] if runs else [])
 
 
-def test_a_machine_names_rows_that_are_there(tmp_path: Path) -> None:
+def test_a_machine_that_names_an_unknown_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"bare\.yaml: row 'uapi.sise' is not in .*; did you mean 'uapi.size'"):
         join(ROWS, [], [machine(tmp_path, "rows: [uapi.sise]\n")])
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (("uapi.regoin",), r"test_x\.py::test_it: row 'uapi.regoin' is not in .*; did you mean 'uapi.region'"),
         ((), r"test_x\.py::test_it: names no row"),
     ],
 )
-def test_a_case_names_rows_that_are_there(rows: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_case_that_names_no_row_or_an_unknown_one_is_refused(rows: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         join(ROWS, [case(*rows)])
 
 
@@ -110,7 +110,7 @@ def test_cases_are_collected_with_the_rows_of_all_their_markers(tmp_path: Path) 
     assert (that.importer, that.needs, that.machines) == ("test importer", "dma-api", ("switch",))
 
 
-def test_a_file_that_cannot_be_collected_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_collected_is_reported(tmp_path: Path) -> None:
     (tmp_path / "test_y.py").write_text("import no_such_module\n")
     with pytest.raises(HarnessError, match="no_such_module"):
         collect(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The model of the export's checks: each decides alone, in the contract's order, and random requests reach them all."""
+"""The model of the export's checks: each decides alone, and random requests reach every check."""
 
 import pytest
 
@@ -48,18 +48,18 @@ U64 = 1 << 64
         ("EOVERFLOW", FeatureRequest(ranges=((U64 - 4096, 4096), (0x4000, 4096)))),
     ],
 )
-def test_what_is_wrong_decides(errno: str | None, request_: FeatureRequest) -> None:
+def test_the_first_error_decides(errno: str | None, request_: FeatureRequest) -> None:
     assert predict(request_, BARS) == RequestOutcome(errno)
 
 
-def test_what_is_right_is_exported_with_the_sum_of_its_ranges() -> None:
+def test_a_right_request_is_exported_with_the_sum_of_its_ranges() -> None:
     assert predict(FeatureRequest(ranges=((0x3000, 0x1000), (0, 0x4000), (0, 0x4000))), BARS) == RequestOutcome(
         None, 0x9000
     )
     assert predict(FeatureRequest(ranges=((0, 0x1000), (1, 1)), nr_ranges=1), BARS) == RequestOutcome(None, 0x1000)
 
 
-def test_a_request_lies_in_memory_as_the_uapi_has_it() -> None:
+def test_a_request_is_encoded_as_the_uapi_says() -> None:
     data = FeatureRequest(2, ((0x1000, 0x2000),), open_flags=0x80002, flags=1).encode()
     assert (
         data.hex() == "280000000b000100" + "02000000020008000100000001000000" + "0010000000000000" + "0020000000000000"
