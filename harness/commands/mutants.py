@@ -21,8 +21,8 @@ from harness.cases.collect import Collected, collect
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all
 from harness.config import DEFAULT_MACHINE, includes, load_machine
-from harness.errors import MissingPrerequisite, UsageError
-from harness.host.packages import find, install_line
+from harness.errors import UsageError
+from harness.host.packages import require
 from harness.kernel import Flavour
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import RunDirectory, Terminal
@@ -73,8 +73,7 @@ def run_mutants(
     ``whole``: the default machine's control runs the whole suite, else the cases that the entries name.
     Raises UsageError if no entry has a mutation for this kernel, and what ``kernel.obtain`` raises.
     """
-    if not find("spatch"):
-        raise MissingPrerequisite("spatch is missing: it puts bugs back", hint=install_line(["spatch"]))
+    require("spatch")
     cases = collect()
     for entry in entries:
         require_cases(entry, cases)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness shell``: a shell in the guest."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from harness.errors import MissingPrerequisite
+from harness.host.packages import require
 from harness.report import Terminal
 from harness.run.options import Options, given, takes_options
 from harness.run.setup import Setup
@@ -33,9 +32,7 @@ def shell(command: tuple[str, ...], **values: Any) -> None:
 
 def interact(setup: Setup, command: Sequence[str]) -> int:
     """Boot, and run ``command`` or a login shell through the host's ssh; return its exit code."""
-    ssh = shutil.which("ssh")
-    if ssh is None:
-        raise MissingPrerequisite("no ssh client in PATH", hint="apt-get install openssh-client")
+    ssh = require("ssh")
     with tempfile.TemporaryDirectory() as rundir, setup.machine_in(Path(rundir)) as machine:
         machine.wait_ready()
         known_hosts = Path(rundir) / "known_hosts"

@@ -110,7 +110,7 @@ def disk_full() -> HarnessError:
 def update_file_links(source: Path, links: Path, names: Collection[str], step: Phase) -> None:
     """Make ``links`` a tree of directories with one symbolic link per file: ``names``, relative to ``source``.
 
-    A list beside ``links`` records the names, so that the next call only adds and removes what differs.
+    A list next to ``links`` records the names, so that the next call only adds and removes what differs.
     """
     record = links.with_name(f"{links.name}.harness-files")
     present = set(record.read_text().split("\0")) if links.is_dir() and record.exists() else set()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Host programs: one way to tie a child to the harness, and one way to follow its output.
 
-Following is ours and synchronous. Every caller is: it parses lines, shows progress, and raises from a callback. asyncio
-would add a loop, and a thread for it: PR_SET_PDEATHSIG fires when the *thread* that forked the child ends.
+The output is followed with selectors, not asyncio. Callers are synchronous: they parse lines, show progress, and raise
+from a callback. asyncio would add a loop and its thread, and PR_SET_PDEATHSIG fires when the *thread* that forked the
+child ends.
 """
 
 import ctypes
@@ -89,26 +90,17 @@ def run(
     Raises MissingPrerequisite without setpriv, HarnessError after ``SILENCE_S`` seconds without output, or after
     ``timeout_s`` seconds.
     """
-    proc = _start(tied_group(args), cwd, environment() if env is None else env)
-    with _ended_on_error(proc, grace_s=0.0):
-        _follow(proc, str(args[0]), on_line, on_tick, silence_s=SILENCE_S, timeout_s=timeout_s)
-        return proc.wait()
-
-
-def run_gracefully(
-    args: Sequence[str | Path],
-    *,
-    cwd: Path,
-    env: dict[str, str],
-    on_line: Callable[[str], None],
-    grace_s: float,
-) -> int:
-    """As ``run``, for a program that starts runs of the harness. It may be silent, and has no time limit.
-
-    If this or ``on_line`` raises, its process group gets SIGTERM, and ``grace_s`` seconds later SIGKILL."""
-    proc = _start(tied(args, signal.SIGTERM), cwd, env)
-    with _ended_on_error(proc, grace_s):
-        _follow(proc, str(args[0]), on_line)
+    proc = subprocess.Popen(
+        tied_group(args),
+        cwd=cwd,
+        env=environment() if env is None else env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with _killed_on_error(proc):
+        _follow(proc, str(args[0]), on_line, on_tick, timeout_s)
         return proc.wait()
 
 
@@ -150,7 +142,7 @@ def _quote(lines: Sequence[str], quoted: int) -> str:
     return next((line for line in lines if line.startswith(("E:", "Err:"))), lines[-1])
 
 
-def is_alive(group: int) -> bool:
+def _is_alive(group: int) -> bool:
     """Check whether any process of the group runs. Dead ones may stay in /proc for seconds, until init reaps them."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -160,52 +152,27 @@ def is_alive(group: int) -> bool:
     return False
 
 
-def _start(command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
 @contextmanager
-def _ended_on_error(proc: subprocess.Popen[bytes], grace_s: float) -> Iterator[None]:
-    """If the body raises, end the process group: SIGTERM if it has a grace period, then SIGKILL."""
+def _killed_on_error(proc: subprocess.Popen[bytes]) -> Iterator[None]:
+    """If the body raises, kill the process group and wait until it is gone."""
     try:
         yield
     except BaseException:
-        if grace_s:
-            _signal(proc.pid, signal.SIGTERM)
-            _wait_gone(proc.pid, grace_s)
-        _signal(proc.pid, signal.SIGKILL)
+        deadline = time.monotonic() + GONE_S
+        with suppress(ProcessLookupError):
+            os.killpg(proc.pid, signal.SIGKILL)
         proc.wait()
-        _wait_gone(proc.pid, GONE_S)  # killed processes take a moment to disappear, and only the leader is our child
+        while _is_alive(proc.pid) and time.monotonic() < deadline:  # only the leader is a child of this process
+            time.sleep(0.01)
         raise
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
-def _wait_gone(group: int, deadline_s: float) -> None:
-    deadline = time.monotonic() + deadline_s
-    while is_alive(group) and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _follow(
     proc: subprocess.Popen[bytes],
     name: str,
     on_line: Callable[[str], None],
-    on_tick: Callable[[], None] = lambda: None,
-    *,
-    silence_s: float = math.inf,
-    timeout_s: float = math.inf,
+    on_tick: Callable[[], None],
+    timeout_s: float,
 ) -> None:
     """Read the output of ``proc`` to its end, line by line."""
     assert proc.stdout is not None
@@ -226,8 +193,8 @@ def _follow(
             if now - ticked >= TICK_S:
                 ticked = now
                 on_tick()
-            if now - printed > silence_s:
-                raise HarnessError(f"{name} printed nothing for {silence_s:.0f} s, and was killed")
+            if now - printed > SILENCE_S:
+                raise HarnessError(f"{name} printed nothing for {SILENCE_S:.0f} s, and was killed")
             if now - started > timeout_s:
                 raise HarnessError(f"{name} took over {timeout_s:g} s, and was killed")
     if pending:

@@ -47,6 +47,8 @@ def obtain(emit: Emit) -> GuestImage:
     if not entry.exists():
         with phase(emit, "guest image", f"from Debian {recipe.load().suite}") as step:
             with locked(cache / "lock", "the guest image", step):
+                for stale in cache.glob(".*.partial"):  # of a killed run; the lock allows one build at a time
+                    shutil.rmtree(stale)
                 if not entry.exists():  # another run may have built it meanwhile
                     _build(entry)
             step.result = f"{(entry / 'root.erofs').stat().st_size >> 20} MiB"

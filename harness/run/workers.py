@@ -7,7 +7,6 @@ case outlives its controller by the 5 s of execnet's WorkerGateway; the limit he
 A worker gets its next case when it asks for one, so all are busy to the end.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from harness.errors import HarnessError
+from harness.host.process import tie_to_parent
 from harness.progress import Event
 from harness.verdict import CaseRecord
 
@@ -28,8 +28,6 @@ MAX_DEFAULT_JOBS = 8
 LEAVE_S = 2.0
 """Grace period between SIGTERM and SIGKILL, in seconds."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PR_SET_PDEATHSIG = 1
-"""<linux/prctl.h>"""
 
 
 @dataclass(frozen=True)
@@ -198,11 +196,11 @@ def _main(work: Callable[[WorkerPipe], None], near: Connection, far: Connection,
     os.setsid()
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    parent_lives = tie_to_parent(parent, signal.SIGTERM)
     pipe = WorkerPipe(far)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        if os.getppid() == parent:  # else the parent died before prctl
+        if parent_lives:
             work(pipe)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):  # the last two: the parent is gone
         pass

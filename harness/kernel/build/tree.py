@@ -138,7 +138,7 @@ def sources_of(tree: Path) -> set[str]:
         if not is_unclean(tree):
             return set(_walk(tree))
         raise UsageError(
-            f"{tree} was built in place and is not a git tree, so its sources cannot be told from its objects",
+            f"{tree} was built in place and is not a git tree: its sources cannot be separated from its objects",
             hint=f"make -C {tree} mrproper (this removes its .config)",
         ) from e
     return {name for name in listed.split("\0") if name and os.path.lexists(tree / name)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Machine descriptions: the shipped ones are good, and each kind of mistake is named with file, line and key."""
+"""Machine descriptions: the shipped ones load, and each kind of mistake is reported with file, line and key."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_default_machine_has_what_the_cases_need() -> None:
 
 
 def mistaken(tmp_path: Path, old: str, new: str) -> str:
-    """The message for the default machine with ``old`` replaced; its file is ``<tmp_path>/m.yaml``."""
+    """Return the message for the default machine with ``old`` replaced; its file is ``<tmp_path>/m.yaml``."""
     assert old in DEFAULT_TEXT
     path = tmp_path / "m.yaml"
     path.write_text(DEFAULT_TEXT.replace(old, new, 1), encoding="utf-8")
@@ -55,7 +55,7 @@ MISTAKES = {
     ),
     "not one of the words": ("role: dma-engine", "role: dma", ["'under-test'", "'management'", '"dma"']),
     "not a number": ("vcpus: 2", "vcpus: two", ["vcpus: ", "integer", '"two"']),
-    "sexagesimal is no number": ("vcpus: 2", "vcpus: 1:30", ["vcpus: ", "integer", '"1:30"']),
+    "sexagesimal is not a number": ("vcpus: 2", "vcpus: 1:30", ["vcpus: ", "integer", '"1:30"']),
     "out of range": ("vcpus: 2", "vcpus: 0", ["vcpus: ", "greater than or equal to 1"]),
     "number for a word": ("cpu: EPYC", "cpu: 486", ["cpu: ", "486: quote it"]),
     "required key": ("cpu: EPYC\n", "", ["cpu: this key is required"]),
@@ -65,7 +65,7 @@ MISTAKES = {
     "no management": ("id: mgmt0, role: management", "id: mgmt0, role: roce", ["exactly one", "management", "0 have"]),
     "NIC without role": (", role: roce", "", ["roce0", "needs a role: management or roce"]),
     "role on the wrong type": ("role: under-test", "role: roce", ["role roce needs type virtio-net-pci, not nvme"]),
-    "property of ours": ("{dbcs: off}", "{drive: off}", ["drive: set by the harness"]),
+    "reserved property": ("{dbcs: off}", "{drive: off}", ["drive: set by the harness"]),
     "no bus": (
         "type: pcie-root-port\n    id: rp-edu0",
         "type: edu\n    id: rp-edu0",
@@ -74,7 +74,7 @@ MISTAKES = {
     "switch port on the root bus": ("type: pcie-root-port", "type: xio3130-downstream", ["sits on x3130-upstream"]),
     "malformed": ("machine:\n", "machine: [\n", [":9:3: not valid YAML"]),
     "no mapping": (DEFAULT_TEXT, "- a list", ["must be a mapping with the keys purpose, machine"]),
-    "key that is no word": ("{dbcs: off}", "{1: off}", ["a key must be a word: quote it"]),
+    "key that is not a word": ("{dbcs: off}", "{1: off}", ["a key must be a word: quote it"]),
 }
 
 
@@ -87,16 +87,16 @@ def test_mistake_is_named(tmp_path: Path, mistake: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["vcpus: two", "role: dma\n", "typ: edu"])
-def test_line_is_the_keys_own(tmp_path: Path, key: str) -> None:
+def test_message_has_the_line_of_the_key(tmp_path: Path, key: str) -> None:
     old = {"vcpus: two": "vcpus: 2", "role: dma\n": "role: dma-engine\n", "typ: edu": "type: edu"}[key]
     message = mistaken(tmp_path, old, key)
     line = line_of((tmp_path / "m.yaml").read_text(encoding="utf-8"), key.strip())
-    assert any(f"m.yaml:{line}: " in said for said in message.splitlines())
+    assert any(f"m.yaml:{line}: " in line_text for line_text in message.splitlines())
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     message = mistaken(tmp_path, "cpu: EPYC\nvcpus: 2", "cpus: EPYC\nvcpus: two")
-    assert len(message.splitlines()) == 3  # cpu is missing, cpus is unknown, vcpus is no number
+    assert len(message.splitlines()) == 3  # cpu is missing, cpus is unknown, vcpus is not a number
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def test_tree_of_switches_and_functions(tmp_path: Path) -> None:
 
 
 def extending(tmp_path: Path, text: str) -> Path:
-    """A file ``child.yaml`` that extends ``base.yaml``, the default machine's text."""
+    """Write ``child.yaml``, which extends ``base.yaml``, the default machine's text."""
     (tmp_path / "base.yaml").write_text(DEFAULT_TEXT, encoding="utf-8")
     path = tmp_path / "child.yaml"
     path.write_text(f"purpose: a child of the default machine\nextends: {tmp_path}/base.yaml\n{text}", encoding="utf-8")
     return path
 
 
-def test_extending_machine_says_only_what_differs(tmp_path: Path) -> None:
+def test_extending_machine_states_only_differences(tmp_path: Path) -> None:
     base = load_machine(DEFAULT_MACHINE)
     config = load_machine(extending(tmp_path, "cpu: Nehalem\niommu: null\n"))
     assert (config.name, config.cpu, config.iommu) == ("child", "Nehalem", None)

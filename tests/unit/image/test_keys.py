@@ -30,7 +30,7 @@ def test_each_key_is_new() -> None:
     assert Key.generate().public_line != Key.generate().public_line
 
 
-def test_secret_is_its_owners_alone_and_never_overwrites(tmp_path: Path) -> None:
+def test_only_the_owner_reads_a_secret_and_none_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "key"
     write_secret(path, b"secret")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What of the unpacked packages gets into the image."""
+"""Which files of the unpacked packages the image gets."""
 
 import shutil
 from pathlib import Path
@@ -34,7 +34,7 @@ def _kept(tree: Path, *patterns: str, drop: tuple[str, ...] = ()) -> set[str]:
     return {str(path) for path in selection.paths if not (tree / path).is_dir()}
 
 
-def test_directory_brings_its_tree_and_nothing_else(tree: Path) -> None:
+def test_directory_includes_its_tree_and_nothing_else(tree: Path) -> None:
     assert _kept(tree, "usr/share/data") == {
         "usr/share/data/a",
         "usr/share/data/deep/b",
@@ -47,7 +47,7 @@ def test_drop_takes_files_and_whole_trees(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["usr/bin/tool", "usr/bin/absolute"])
-def test_link_brings_its_target(tree: Path, link: str) -> None:
+def test_link_includes_its_target(tree: Path, link: str) -> None:
     assert {link, "usr/bin/tool-1"} <= _kept(tree, link)
 
 
@@ -76,12 +76,12 @@ def test_copy_keeps_links_and_modes(tree: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def program(tree: Path) -> Path:
-    """A real program of the host, whose libraries the tree lacks until a test adds them."""
+    """Copy a real program of the host; the tree lacks its libraries until a test adds them."""
     shutil.copy(shutil.which("readelf") or pytest.fail("readelf is a prerequisite"), tree / "usr/bin/program")
     return tree
 
 
-def test_library_that_no_package_brings_is_an_error(program: Path) -> None:
+def test_library_that_no_package_contains_is_an_error(program: Path) -> None:
     (program / "usr/lib64").mkdir()
     (program / "usr/lib64/ld-linux-x86-64.so.2").write_text("")
     selection = Selection(program, ())
@@ -90,7 +90,7 @@ def test_library_that_no_package_brings_is_an_error(program: Path) -> None:
         selection.keep_libraries()
 
 
-def test_program_brings_its_libraries(program: Path) -> None:
+def test_program_includes_its_libraries(program: Path) -> None:
     (program / "usr/lib64").mkdir()
     (program / "usr/lib64/ld-linux-x86-64.so.2").write_text("")
     lib = program / "usr/lib/x86_64-linux-gnu"
@@ -99,7 +99,7 @@ def test_program_brings_its_libraries(program: Path) -> None:
         (lib / name).write_text("")
     selection = Selection(program, ())
     selection.keep("usr/bin/program")
-    for _ in range(4):  # whatever else this host's readelf links
+    for _ in range(4):  # the other libraries that this host's readelf links
         try:
             selection.keep_libraries()
             break

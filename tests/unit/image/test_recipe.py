@@ -31,7 +31,7 @@ def test_patterns_of_all_packages_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("edit", "named"),
     [
         (("why: a reason, ", ""), "packages.tool.why"),
         (("suite: trixie", "suite: 13"), "suite"),
@@ -39,9 +39,9 @@ def test_patterns_of_all_packages_in_order(tmp_path: Path) -> None:
         (("mirror:", "\tmirror:"), "rootfs.yaml"),
     ],
 )
-def test_error_names_file_and_key(tmp_path: Path, spoil: tuple[str, str], named: str) -> None:
+def test_error_names_file_and_key(tmp_path: Path, edit: tuple[str, str], named: str) -> None:
     with pytest.raises(UsageError, match=named) as caught:
-        _load(tmp_path, GOOD.replace(*spoil, 1))
+        _load(tmp_path, GOOD.replace(*edit, 1))
     assert "rootfs.yaml" in str(caught.value)
 
 
@@ -71,7 +71,7 @@ class TestContentKey:
     def test_order_does_not_matter(self, tmp_path: Path, files: list[Path]) -> None:
         assert recipe.content_key(files, tmp_path) == recipe.content_key(files[::-1], tmp_path)
 
-    def test_place_of_the_checkout_does_not_matter(self, tmp_path: Path, files: list[Path]) -> None:
+    def test_path_of_the_checkout_does_not_matter(self, tmp_path: Path, files: list[Path]) -> None:
         before = recipe.content_key(files, tmp_path)
         moved = tmp_path / "elsewhere"
         moved.mkdir()

@@ -22,7 +22,7 @@ linux-source | 7.3.4-1~bpo13+1 | http://deb.debian.org/debian trixie-backports/m
 PACKAGES = list(debian.parse_madison(MADISON.splitlines()))
 
 
-def test_the_metapackage_is_no_source() -> None:
+def test_the_metapackage_is_not_a_source() -> None:
     assert len(PACKAGES) == 8
     assert all(p.name != "linux-source" for p in PACKAGES)
 
@@ -40,7 +40,7 @@ def test_the_metapackage_is_no_source() -> None:
         ("8.0", None),
     ],
 )
-def test_selection(wanted: str, version: str | None) -> None:
+def test_the_newest_release_of_a_series_is_selected(wanted: str, version: str | None) -> None:
     chosen = debian.select(PACKAGES, wanted)
     assert (chosen.version if chosen else None) == version
 
@@ -50,6 +50,6 @@ def test_the_pinned_default_belongs_to_a_series() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["", "sid", "7.2-rc1", "7.2 7.3", "../7.2"])
-def test_what_is_no_version_is_refused(wanted: str) -> None:
+def test_a_malformed_version_is_refused(wanted: str) -> None:
     with pytest.raises(UsageError, match="not a version"):
         debian.obtain(wanted, silent)

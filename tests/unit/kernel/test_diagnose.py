@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a failed build is blamed on; the logs are make's own, of 7.2.12 with one thing broken each."""
+"""A failed build blames the source or the host. The logs are make's own, of 7.2.12 with one thing broken in each."""
 
 from pathlib import Path
 
@@ -53,13 +53,13 @@ def test_kconfig_errors_are_quoted_with_file_and_line() -> None:
 
 
 @pytest.mark.parametrize(("log", "package"), [("flex", "flex"), ("bc", "bc"), ("gelf", "libelf-dev")])
-def test_a_missing_tool_is_no_fault_of_the_kernel(log: str, package: str) -> None:
+def test_a_missing_tool_is_the_hosts_fault(log: str, package: str) -> None:
     error = _failure(log)
     assert isinstance(error, MissingPrerequisite)
     assert error.hint == f"apt-get install {package}"
 
 
-def test_a_full_disk_is_no_fault_of_the_kernel() -> None:
+def test_a_full_disk_is_the_hosts_fault() -> None:
     error = _failure("nospace")
     assert not isinstance(error, KernelBuildError)
     assert "no space left" in str(error)

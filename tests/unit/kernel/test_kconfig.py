@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fragments, configurations, and the naming of what a kernel lacks."""
+"""Fragments, configurations, and the messages about missing options."""
 
 from itertools import chain
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_malformed_line_is_named(line: str) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """As far as it is looked at, a kernel's source of today."""
+    """The files of a current kernel's source that the checks read."""
     for name, word in chain.from_iterable(each.source.items() for each in kconfig.requirements().features.values()):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         with (tmp_path / name).open("a") as file:
@@ -67,29 +67,29 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def wishes(flavour: Flavour, source: Path) -> dict[str, str]:
+def options(flavour: Flavour, source: Path) -> dict[str, str]:
     return kconfig.parse(kconfig.fragment(flavour, source).splitlines(), flavour)
 
 
 def test_debug_is_release_and_more(source: Path) -> None:
-    release, debug = wishes("release", source), wishes("debug", source)
+    release, debug = options("release", source), options("debug", source)
     assert release.items() <= debug.items()
     assert debug["KASAN"] == debug["PROVE_LOCKING"] == "y"
     assert "KASAN" not in release
 
 
-def test_an_importer_that_is_told_by_move_notify_needs_an_option(source: Path) -> None:
-    option = {"DMABUF_MOVE_NOTIFY": "y"}
-    assert not option.items() <= wishes("release", source).items()
+def test_a_move_notify_importer_needs_an_option(source: Path) -> None:
+    wanted = {"DMABUF_MOVE_NOTIFY": "y"}
+    assert not wanted.items() <= options("release", source).items()
     (source / "include/linux/dma-buf.h").write_text("void (*move_notify)(struct dma_buf_attachment *attach);")
-    assert option.items() <= wishes("release", source).items()
+    assert wanted.items() <= options("release", source).items()
 
 
-def test_each_requirement_is_wished_for(source: Path) -> None:
-    assert not kconfig.unmet(wishes("release", source) | {"X86_64": "y"}, kconfig.requirements().required)
+def test_the_fragment_meets_each_requirement(source: Path) -> None:
+    assert not kconfig.unmet(options("release", source) | {"X86_64": "y"}, kconfig.requirements().required)
 
 
-def test_a_module_does_not_do_where_it_must_be_built_in() -> None:
+def test_a_module_does_not_meet_a_builtin_requirement() -> None:
     virtio = Requirement(any=["VIRTIO_BLK"], builtin=True, why="the root")
     assert kconfig.unmet({"VIRTIO_BLK": "m"}, [virtio]) == [
         "CONFIG_VIRTIO_BLK=y: the root (VIRTIO_BLK is only a module)"
@@ -97,7 +97,7 @@ def test_a_module_does_not_do_where_it_must_be_built_in() -> None:
     assert not kconfig.unmet({"VIRTIO_BLK": "y"}, [virtio])
 
 
-def test_what_an_option_hangs_on_is_named_only_if_it_is_off() -> None:
+def test_a_dependency_is_named_only_if_it_is_off() -> None:
     cdev = Requirement(any=["VFIO_DEVICE_CDEV"], needs=["VFIO", "IOMMUFD"], since="6.6", why="cases open devices")
     assert kconfig.unmet({"VFIO": "m"}, [cdev]) == [
         "CONFIG_VFIO_DEVICE_CDEV=m: cases open devices "
@@ -111,7 +111,7 @@ def test_one_of_several_is_enough() -> None:
     assert kconfig.unmet({}, [either])[0].startswith("CONFIG_VFIO_DEVICE_CDEV=m or CONFIG_VFIO_GROUP=m: ")
 
 
-def test_all_that_is_missing_is_told_at_once() -> None:
+def test_all_missing_options_are_listed_at_once() -> None:
     config = _met()
     kconfig.require(config, "here")
     del config["EROFS_FS"], config["SERIAL_8250_CONSOLE"]
@@ -119,7 +119,7 @@ def test_all_that_is_missing_is_told_at_once() -> None:
         kconfig.require(config, "here")
 
 
-def test_export_uapi_of_today() -> None:
+def test_export_uapi_since_6_19() -> None:
     uapi = parse_export(HEADER_7_2)
     assert uapi is not None
     assert (uapi.number, uapi.layout) == (11, "ranges")
@@ -133,11 +133,11 @@ def test_export_uapi_of_2022() -> None:
     assert uapi.fields[-1] == ("__u64", "length")
 
 
-def test_no_export_no_uapi() -> None:
+def test_without_an_export_there_is_no_uapi() -> None:
     assert parse_export("#define VFIO_DEVICE_FEATURE_BUS_MASTER 10\n") is None
 
 
-def test_export_is_known_by_option_or_by_uapi() -> None:
+def test_export_is_detected_by_option_or_by_uapi() -> None:
     parts = {"VFIO_PCI_CORE": "m", "PCI_P2PDMA": "y", "DMA_SHARED_BUFFER": "y"}
     assert features.has_export({"VFIO_PCI_DMABUF": "y"}, None)
     assert features.has_export(parts, parse_export(HEADER_V1))

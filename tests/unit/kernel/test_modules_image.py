@@ -25,13 +25,13 @@ kernel/virt/lib/irqbypass.ko:
 DEPS = modules.parse_dep(MODULES_DEP.splitlines())
 
 
-def test_only_what_is_asked_for_and_its_dependencies() -> None:
+def test_closure_is_the_names_and_their_dependencies() -> None:
     order = [modules.name_of(path) for path in modules.closure(DEPS, ["vfio_pci"])]
     assert order[-1] == "vfio_pci"
     assert set(order) == {"iommufd", "vfio", "irqbypass", "vfio_pci_core", "vfio_pci"}
 
 
-def test_what_is_built_in_is_left_out() -> None:
+def test_builtin_code_is_left_out() -> None:
     assert modules.closure(DEPS, ["virtio_net", "rdma_rxe"])[-1] == "updates/rdma_rxe.ko"
     assert modules.closure(DEPS, ["virtio_net"]) == []
 
@@ -54,5 +54,5 @@ def test_dependencies_come_first_and_once(deps: dict[str, list[str]], data: st.D
     order = modules.closure(deps, wanted)
     assert len(order) == len(set(order))
     assert {modules.name_of(m) for m in order} >= set(wanted)
-    for place, module in enumerate(order):
-        assert set(deps[module]) <= set(order[:place])
+    for index, module in enumerate(order):
+        assert set(deps[module]) <= set(order[:index])

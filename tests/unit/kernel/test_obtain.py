@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is ready to boot stays while somebody may boot it."""
+"""A bootable kernel stays in the cache as long as a run may boot it."""
 
 import gc
 from pathlib import Path
@@ -29,7 +29,7 @@ def kernel_in(entry: Path) -> Kernel:
     )
 
 
-def test_an_entry_goes_with_its_last_user(tmp_path: Path) -> None:
+def test_an_entry_can_be_removed_after_its_last_user(tmp_path: Path) -> None:
     kernel = _in_use(kernel_in(tmp_path / "entry"))
     _remove_unused(tmp_path / "entry")
     assert kernel.image.exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A changed kernel's sources: only what a change touches is the workspace's own, and the base is left alone."""
+"""A changed kernel's sources: the workspace owns only the files that a change touches, and the base stays as it is."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ LOCK, MAIN = "drivers/vfio/lock.c", "drivers/vfio/main.c"
 
 @dataclass
 class Rewrite:
-    """A change that says what it makes of the files."""
+    """A change that replaces files."""
 
-    made: Mapping[str, bytes | None]
+    changed: Mapping[str, bytes | None]
     name: str = "rewrite"
     patches: tuple[str, ...] = ("rewrite",)
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
-        return self.made
+        return self.changed
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SourceTree:
     return found
 
 
-def _prepare(base: SourceTree, made: Mapping[str, bytes | None]) -> Path:
-    return patched_tree.prepare(base, "release", Rewrite(made), STEP)[0].path
+def _prepare(base: SourceTree, changed: Mapping[str, bytes | None]) -> Path:
+    return patched_tree.prepare(base, "release", Rewrite(changed), STEP)[0].path
 
 
 def test_a_change_is_the_workspaces_own_file(base: SourceTree) -> None:
@@ -54,7 +54,7 @@ def test_a_change_is_the_workspaces_own_file(base: SourceTree) -> None:
     assert (top / MAIN).resolve() == base.path / MAIN
 
 
-def test_what_was_changed_once_gets_a_new_date_when_it_goes_back(base: SourceTree) -> None:
+def test_a_file_that_changes_back_gets_a_new_date(base: SourceTree) -> None:
     top = _prepare(base, {LOCK: b"broken\n"})
     broken = (top / LOCK).stat().st_mtime_ns
     _prepare(base, {MAIN: b"broken too\n"})
@@ -90,7 +90,7 @@ def test_an_edit_of_the_base_shows_through(base: SourceTree) -> None:
     assert (top / "drivers/vfio/added.c").read_text() == "added\n"
 
 
-def test_objects_start_as_a_copy_of_the_bases(base: SourceTree) -> None:
+def test_objects_start_as_a_copy_of_the_base_build(base: SourceTree) -> None:
     made = tree.build_dir_of(base, "release")
     made.mkdir(parents=True)
     (made / "source").symlink_to(base.path)
@@ -140,7 +140,7 @@ def test_a_fresh_checkout_starts_from_the_nearest_build(base: SourceTree, tmp_pa
     assert not reuse.start_from_nearest_build(found, "release", STEP)
 
 
-def test_a_new_script_can_be_run(base: SourceTree) -> None:
+def test_a_new_script_is_executable(base: SourceTree) -> None:
     top = _prepare(base, {"scripts/check.sh": b"#!/bin/sh\n", MAIN: b"broken\n"})
     assert os.access(top / "scripts/check.sh", os.X_OK)
     assert (top / MAIN).stat().st_mode == (base.path / MAIN).stat().st_mode

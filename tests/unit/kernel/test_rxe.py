@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How rxe comes to dma-buf MRs, up to the point where a compiler is needed."""
+"""How rxe supports dma-buf MRs, up to the point where a compiler is needed."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def built(tmp_path: Path) -> BuiltKernel:
     return BuiltKernel(tmp_path / "linux", tmp_path / "build", tmp_path / "work")
 
 
-def test_an_rxe_that_has_them_is_left_alone(built: BuiltKernel) -> None:
+def test_an_rxe_with_dmabuf_mrs_is_not_replaced(built: BuiltKernel) -> None:
     source = built.source / "drivers/infiniband/sw/rxe/rxe_verbs.c"
     source.write_text("\t.reg_user_mr_dmabuf = rxe_reg_user_mr_dmabuf,\n")
     support, module = rxe.build(built, {"RDMA_RXE": "y"}, STEP)
@@ -30,13 +30,13 @@ def test_an_rxe_that_has_them_is_left_alone(built: BuiltKernel) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"), [({}, "CONFIG_RDMA_RXE is not set"), ({"RDMA_RXE": "y"}, "CONFIG_RDMA_RXE=y")]
 )
-def test_a_kernel_that_cannot_have_them_says_why(built: BuiltKernel, config: dict[str, str], reason: str) -> None:
+def test_a_kernel_that_cannot_get_them_has_a_reason(built: BuiltKernel, config: dict[str, str], reason: str) -> None:
     support, module = rxe.build(built, config, STEP)
     assert (support.how, module) == ("absent", None)
     assert reason in support.reason
 
 
-def test_without_the_source_it_says_so() -> None:
+def test_a_missing_source_is_the_reason() -> None:
     assert "not to be found" in rxe.build(None, {"RDMA_RXE": "m"}, STEP)[0].reason
 
 
@@ -45,8 +45,8 @@ def test_additions_that_do_not_apply_name_the_patch(
 ) -> None:
     (tmp_path / "recipe").mkdir()
     patch = "--- a/rxe_verbs.c\n+++ b/rxe_verbs.c\n@@ -1,2 +1,2 @@\n-no such line\n-nor this\n+new\n+lines\n"
-    (tmp_path / "recipe" / "ours.patch").write_text(patch)
+    (tmp_path / "recipe" / "added.patch").write_text(patch)
     monkeypatch.setattr(rxe, "RECIPE", tmp_path / "recipe")
     support, module = rxe.build(built, {"RDMA_RXE": "m"}, STEP)
     assert (support.how, module) == ("absent", None)
-    assert support.reason.startswith("ours.patch does not apply to this kernel's rxe: Hunk #1 FAILED")
+    assert support.reason.startswith("added.patch does not apply to this kernel's rxe: Hunk #1 FAILED")

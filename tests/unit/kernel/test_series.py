@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SERIES=: what is a patch and what is talk, in which order, and what applying it makes of the files."""
+"""SERIES=: which mails are patches, their order, and the files after the patches apply."""
 
 import base64
 import gzip
@@ -41,8 +41,8 @@ def letter(subject: str, body: str) -> str:
     )
 
 
-def made(tree: Path, file: Path, told: list[Event] | None = None) -> dict[str, bytes | None]:
-    return dict(Series.load(str(file), told.append if told is not None else silent).files(tree))
+def made(tree: Path, file: Path, events: list[Event] | None = None) -> dict[str, bytes | None]:
+    return dict(Series.load(str(file), events.append if events is not None else silent).files(tree))
 
 
 def test_a_thread_as_lore_has_it(tree: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_mail_in_base64(tree: Path, tmp_path: Path) -> None:
     assert made(tree, tmp_path / "fix.eml") == {LOCK: LINES.replace("line 20\n", "x\n").encode()}
 
 
-def test_what_git_makes_of_renames_modes_and_removals(tree: Path, tmp_path: Path) -> None:
+def test_git_renames_modes_and_removals(tree: Path, tmp_path: Path) -> None:
     def git(*args: str) -> str:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -120,12 +120,12 @@ def test_what_git_makes_of_renames_modes_and_removals(tree: Path, tmp_path: Path
     }
 
 
-def test_fuzz_is_told(tree: Path, tmp_path: Path) -> None:
+def test_fuzz_is_reported(tree: Path, tmp_path: Path) -> None:
     (tree / LOCK).write_text(LINES.replace("line 17\n", "another\n"))
     (tmp_path / "fix.patch").write_text(letter("[PATCH] X", diff(LOCK, 20, "x")))
-    told: list[Event] = []
-    made(tree, tmp_path / "fix.patch", told)
-    assert told == [Note(f"patch    X: applied with fuzz 1: {LOCK}, hunk 1 at line 17")]
+    events: list[Event] = []
+    made(tree, tmp_path / "fix.patch", events)
+    assert events == [Note(f"patch    X: applied with fuzz 1: {LOCK}, hunk 1 at line 17")]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_fuzz_is_told(tree: Path, tmp_path: Path) -> None:
         (diff("../../escaped.c", 5, "x"), ""),
     ],
 )
-def test_what_does_not_apply(tree: Path, tmp_path: Path, text: str, why: str) -> None:
+def test_a_patch_that_does_not_apply(tree: Path, tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "fix.patch").write_text(text)
     with pytest.raises(KernelError) as error:
         made(tree, tmp_path / "fix.patch")
@@ -169,14 +169,14 @@ def test_the_rejected_hunk_is_quoted(tree: Path, tmp_path: Path) -> None:
         (letter("[PATCH 1/1] X", diff(LOCK, 5, "x")) + letter("[PATCH 1/1] Y", diff(LOCK, 5, "y")), "number 1 of 1"),
     ],
 )
-def test_what_is_no_series(tmp_path: Path, text: str, why: str) -> None:
+def test_a_malformed_series(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "x.mbox").write_text(text)
     with pytest.raises(UsageError, match=why):
         mail.read_file(tmp_path / "x.mbox")
 
 
 @pytest.mark.parametrize("given", ["/nowhere/fix.patch", "no-such-name", ""])
-def test_what_is_not_there(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
         Series.load(given, silent)
@@ -190,7 +190,7 @@ def test_what_is_not_there(given: str, tmp_path: Path, monkeypatch: pytest.Monke
         "https://lore.kernel.org/kvm/20260601.1-a@example.org/T/",
     ],
 )
-def test_a_message_id_takes_b4(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_id_needs_b4(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingPrerequisite, match=r"SERIES=20260601.1-a@example.org: .* b4") as error:
@@ -199,7 +199,7 @@ def test_a_message_id_takes_b4(given: str, tmp_path: Path, monkeypatch: pytest.M
     assert "apt-get install b4" in error.value.hint
 
 
-def test_what_b4_fetches_is_kept(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fetched_series_is_cached(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fetched").write_text(letter("[PATCH] X", diff(LOCK, 20, "x")))
     b4 = tmp_path / "b4"
     b4.write_text(f'#!/bin/sh\ntest "$1 $2 $4" = "am -o 1-a@example.org" && cp {tmp_path}/fetched "$3/v1_x.mbx"\n')
@@ -212,7 +212,7 @@ def test_what_b4_fetches_is_kept(tree: Path, tmp_path: Path, monkeypatch: pytest
     assert series.files(tree) == {LOCK: LINES.replace("line 20\n", "x\n").encode()}
 
 
-def test_changes_are_made_one_on_the_other(tree: Path, tmp_path: Path) -> None:
+def test_changes_apply_one_after_the_other(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "1.patch").write_text(letter("[PATCH] One", diff(LOCK, 5, "x")))
     (tmp_path / "2.patch").write_text(
         letter("[PATCH] Two", diff(LOCK, 5, "y").replace("-line 5", "-x") + diff(MAIN, 5, "z"))

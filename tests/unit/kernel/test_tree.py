@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What KERNEL= may name, what counts as a change, and how a tree built in place is built elsewhere untouched."""
+"""What KERNEL= accepts, what counts as a change, and how an unclean tree is built elsewhere and stays untouched."""
 
 import subprocess
 from contextlib import ExitStack
@@ -38,7 +38,7 @@ def _commit(top: Path) -> None:
         subprocess.run(["git", *args], cwd=top, check=True)
 
 
-def test_a_tree_is_keyed_by_its_place(kernel_tree: Path, tmp_path: Path) -> None:
+def test_a_tree_is_keyed_by_its_path(kernel_tree: Path, tmp_path: Path) -> None:
     link = tmp_path / "by-another-name"
     link.symlink_to(kernel_tree)
     assert _tree(kernel_tree).key == _tree(link).key
@@ -58,15 +58,15 @@ def test_a_build_finds_its_source(kernel_tree: Path, tmp_path: Path) -> None:
     assert found.source == kernel_tree
 
 
-@pytest.mark.parametrize(("name", "says"), [("nowhere", "no such directory"), ("empty", "neither a kernel source")])
-def test_what_is_no_kernel_is_named(tmp_path: Path, name: str, says: str) -> None:
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "no such directory"), ("empty", "neither a kernel source")])
+def test_a_path_without_a_kernel_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         resolve_kernel(str(tmp_path / name), silent)
 
 
 def _stamp(stamp: Path) -> None:
-    """As after a build that took longer than the clock's tick: what is written next is later."""
+    """Make a stamp, and wait for the clock's tick: a file written next gets a later date."""
     stamp.touch()
     clock = stamp.with_name("clock")
     clock.touch()
@@ -87,27 +87,27 @@ def test_a_change_is_an_edit_an_addition_or_a_removal(kernel_tree: Path, tmp_pat
     assert tree.changed_since(found, stamp, STEP) == ["./drivers/vfio"]
 
 
-def test_a_farm_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) -> None:
+def test_a_symlink_tree_shows_sources_and_no_objects(kernel_tree: Path, tmp_path: Path) -> None:
     _commit(kernel_tree)
     (kernel_tree / ".config").write_text("mine\n")
     (kernel_tree / "drivers" / "vfio" / "vfio_main.o").touch()
     (kernel_tree / "drivers" / "vfio" / "new.c").write_text("not yet added\n")
     assert tree.is_unclean(kernel_tree)
-    farm = tmp_path / "farm"
-    tree.make_symlink_tree(kernel_tree, farm, STEP)
-    assert not tree.is_unclean(farm)
-    assert sorted(p.name for p in (farm / "drivers" / "vfio").iterdir()) == ["new.c", "vfio_main.c"]
+    links = tmp_path / "links"
+    tree.make_symlink_tree(kernel_tree, links, STEP)
+    assert not tree.is_unclean(links)
+    assert sorted(p.name for p in (links / "drivers" / "vfio").iterdir()) == ["new.c", "vfio_main.c"]
     (kernel_tree / "drivers" / "vfio" / "vfio_main.c").write_text("edited\n")
     (kernel_tree / "drivers" / "vfio" / "new.c").unlink()
-    tree.make_symlink_tree(kernel_tree, farm, STEP)
-    assert [p.read_text() for p in (farm / "drivers" / "vfio").iterdir()] == ["edited\n"]
+    tree.make_symlink_tree(kernel_tree, links, STEP)
+    assert [p.read_text() for p in (links / "drivers" / "vfio").iterdir()] == ["edited\n"]
     assert (kernel_tree / ".config").read_text() == "mine\n"
 
 
 def test_a_tree_built_in_place_without_git_is_refused_with_the_fix(kernel_tree: Path, tmp_path: Path) -> None:
     (kernel_tree / ".config").touch()
     with pytest.raises(UsageError, match="built in place") as e:
-        tree.make_symlink_tree(kernel_tree, tmp_path / "farm", STEP)
+        tree.make_symlink_tree(kernel_tree, tmp_path / "links", STEP)
     assert e.value.hint is not None
     assert "mrproper" in e.value.hint
 
@@ -128,12 +128,12 @@ def test_a_second_run_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
     entry = cache_path("build", "entry")
     first = ExitStack()
-    said: list[str] = []
+    printed: list[str] = []
 
     def finish_first(event: Event) -> None:
-        said.append(str(event))
+        printed.append(str(event))
         first.close()
 
     first.enter_context(locked(entry, STEP))
     with locked(entry, Phase(finish_first, "second")):
-        assert "waiting for another run that uses entry" in said[0]
+        assert "waiting for another run that uses entry" in printed[0]
