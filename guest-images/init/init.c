@@ -59,7 +59,7 @@ static void write_kmsg(char *line)
 		close(fd);
 }
 
-#define say(fmt, ...)								\
+#define report(fmt, ...)							\
 	do {									\
 		char line[512];							\
 										\
@@ -72,7 +72,7 @@ static void write_kmsg(char *line)
 #define fail(fmt, ...)								\
 	do {									\
 		if (!failed)							\
-			say("init failed: " fmt, ##__VA_ARGS__);		\
+			report("init failed: " fmt, ##__VA_ARGS__);		\
 		failed = true;							\
 	} while (0)
 
@@ -412,7 +412,7 @@ int main(void)
 				if (status)
 					sshd_failed(status);
 				else if (!failed)
-					say("listening");
+					report("listening");
 			} else if (pid == modules) {
 				modules = 0;
 				if (WIFEXITED(status) && WEXITSTATUS(status))
@@ -423,7 +423,7 @@ int main(void)
 				continue;
 			}
 			if (!sshd && !modules && !failed)
-				say("ready");
+				report("ready");
 		}
 		sig = sigwaitinfo(&signals, NULL);
 	} while (sig < 0 || sig == SIGCHLD);

@@ -11,17 +11,17 @@ MAX_VALUE = 60
 
 
 def call(target: str, do: str, args: Mapping[str, Any], outcome: str) -> str:
-    """Format a call: ``DmaBuf.mmap(length=4096): EINVAL``. ``outcome`` is the text of ``answer`` or ``refusal``."""
+    """Format a call: ``DmaBuf.mmap(length=4096): EINVAL``. ``outcome``: from ``result_text`` or ``error_text``."""
     given = ", ".join(f"{name}={value(each)}" for name, each in args.items())
     return f"{target}.{do}({given}){outcome}"
 
 
-def answer(result: object) -> str:
+def result_text(result: object) -> str:
     """Format a result as the end of a call's line. None gives no text."""
     return "" if result is None else f" = {value(result)}"
 
 
-def refusal(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Format an error as the end of a call's line."""
     return f": {getattr(error, 'name', '') or str(error).partition(chr(10))[0][:MAX_VALUE]}"
 

@@ -62,12 +62,12 @@ class Agent:
         try:
             result = self._call(on, do, timeout, args)
         except Exception as error:
-            self._report(on, do, args, calllog.refusal(error))
+            self._report(on, do, args, calllog.error_text(error))
             raise
-        self._report(on, do, args, calllog.answer(result))
+        self._report(on, do, args, calllog.result_text(result))
         return result
 
-    def introduce(self, ref: Ref, name: str) -> None:
+    def set_name(self, ref: Ref, name: str) -> None:
         """Set the name that evidence uses for an object in the guest."""
         self._names[ref.number] = name
 
@@ -198,4 +198,4 @@ def _exit_report(channel: paramiko.Channel) -> str:
     status = channel.recv_exit_status() if channel.exit_status_ready() else None
     ended = "" if status is None else NO_STATUS if status < 0 else f", with status {status}"
     errors = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""
-    return ended + (f"; its stderr:\n{wire.shown(errors.decode(errors='replace'))}" if errors else "")
+    return ended + (f"; its stderr:\n{wire.bounded_text(errors.decode(errors='replace'))}" if errors else "")

@@ -16,7 +16,7 @@ class Handle:
     def __init__(self, agent: Agent, ref: Ref) -> None:
         self.agent = agent
         self.ref = ref
-        agent.introduce(ref, type(self).__name__)
+        agent.set_name(ref, type(self).__name__)
 
     def _call(self, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
         return self.agent.call(self.ref, do, timeout=timeout, **args)

@@ -29,7 +29,7 @@ REBOOT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _ReadyImporter:
     """An importer, its device, and its objects in the agent in the order of their creation."""
 
     importer: Importer
@@ -50,7 +50,7 @@ class Session:
         self.machine = machine
         self.export_uapi = export_uapi
         self.interface = interface or machine.config.interface
-        self._importers: dict[str, _Ready] = {}
+        self._importers: dict[str, _ReadyImporter] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
         self.unusable = False
@@ -288,17 +288,17 @@ class Session:
         self._spaces[ref] = iommufd, space
         return Device(self.agent, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
-    def _make_importer(self, kind: ImporterKind) -> _Ready:
+    def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
         device_id = self._device_for(kind)
         self.release_device(device_id)
         if kind.driver == "its own":
             bdf = self.bdf(device_id)
             ref = self.agent.call(*kind.engine, bdf=bdf)
-            return _Ready(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref])
+            return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref])
         device, refs = self._open(device_id, "cdev")
         ref = self.agent.call(*kind.engine, device=device)
         importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
-        return _Ready(importer, device_id, [*refs, ref])
+        return _ReadyImporter(importer, device_id, [*refs, ref])
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):

@@ -50,15 +50,15 @@ def reply(line: bytes) -> dict[str, Any]:
 def failure(message: dict[str, Any]) -> Exception | None:
     """Return a reply's error: KernelErrno, ImporterRefused or AgentError; None if it has a result."""
     if "errno" in message:
-        return KernelErrno(shown(message.get("call")), message["errno"])
+        return KernelErrno(bounded_text(message.get("call")), message["errno"])
     if "refused" in message:
-        return ImporterRefused(shown(message["refused"]))
+        return ImporterRefused(bounded_text(message["refused"]))
     if "defect" in message:
-        return AgentError(f"the guest agent failed:\n{shown(message['defect'])}")
+        return AgentError(f"the guest agent failed:\n{bounded_text(message['defect'])}")
     return None
 
 
-def shown(value: object) -> str:
+def bounded_text(value: object) -> str:
     """Return the end of a guest's text, printable. The end of a traceback names the error."""
     return printable(str(value)[-TEXT_LIMIT:])
 

@@ -9,12 +9,12 @@ from harness.session.wire import Ref
 
 
 def test_a_call_is_formatted_with_arguments_and_result() -> None:
-    assert calllog.call("DmaBuf", "mmap", {"length": 4096}, calllog.answer(None)) == "DmaBuf.mmap(length=0x1000)"
-    assert calllog.call("iommufd", "Iommufd", {}, calllog.answer(Ref(7))) == "iommufd.Iommufd() = #7"
+    assert calllog.call("DmaBuf", "mmap", {"length": 4096}, calllog.result_text(None)) == "DmaBuf.mmap(length=0x1000)"
+    assert calllog.call("iommufd", "Iommufd", {}, calllog.result_text(Ref(7))) == "iommufd.Iommufd() = #7"
 
 
 def test_an_errno_is_named() -> None:
-    refused = calllog.refusal(KernelErrno("IOMMU_IOAS_MAP_FILE", errno.ENODEV))
+    refused = calllog.error_text(KernelErrno("IOMMU_IOAS_MAP_FILE", errno.ENODEV))
     assert calllog.call("Importer", "attach", {"start": 0}, refused) == "Importer.attach(start=0): ENODEV"
 
 

@@ -24,7 +24,7 @@ class FakeAgent:
         self.on_call = self.lines.append
         self._results = list(results)
 
-    def introduce(self, ref: Ref, name: str) -> None:
+    def set_name(self, ref: Ref, name: str) -> None:
         pass
 
     def call(self, *target: str, **args: Any) -> list[dict[str, Any]]:

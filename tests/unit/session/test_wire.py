@@ -78,7 +78,7 @@ def test_the_export_payload_of_one_range() -> None:
 
 
 def test_offset_of_finds_a_byte_of_the_region_in_the_buffer() -> None:
-    agent = cast(Agent, SimpleNamespace(introduce=lambda ref, name: None))
+    agent = cast(Agent, SimpleNamespace(set_name=lambda ref, name: None))
     buffer = DmaBuf(agent, Ref(1), 0, [(0x3000, 0x1000), (0x1000, 0x2000)])
     assert [buffer.offset_of(offset) for offset in (0x3004, 0x1000, 0x2FFF)] == [4, 0x1000, 0x2FFF]
     with pytest.raises(ValueError, match="0x4000"):
