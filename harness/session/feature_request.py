@@ -32,7 +32,7 @@ class FeatureRequest:
     nr_ranges: int | None = None
     argsz: int | None = None
     readable: int | None = None
-    """How many bytes the kernel can read, header included; the rest is unmapped."""
+    """How many bytes the kernel can read, header included; the rest is inaccessible."""
 
     @property
     def count(self) -> int:
