@@ -5,7 +5,7 @@ import struct
 from typing import NamedTuple
 
 # Controller registers, offsets in BAR0 (section 3.1)
-CAP, CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC = 0x00, 0x14, 0x1C, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x50
+CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC = 0x14, 0x1C, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x50
 PMRCAP, PMRCTL, PMRSTS = 0xE00, 0xE04, 0xE08
 DOORBELLS = 0x1000
 CC_ENABLE = 1
@@ -20,11 +20,10 @@ SQE = struct.Struct("<BBHIQQQQ6I")
 CQE = struct.Struct("<IIHHHH")
 
 # Opcodes (figures 139, 346)
-CREATE_SQ, GET_LOG_PAGE, CREATE_CQ, IDENTIFY = 0x01, 0x02, 0x05, 0x06
+CREATE_SQ, CREATE_CQ, IDENTIFY = 0x01, 0x05, 0x06
 WRITE, READ = 0x01, 0x02
 
 IDENTIFY_NAMESPACE, IDENTIFY_CONTROLLER = 0, 1
-LOG_FIRMWARE_SLOTS = 3
 
 USES_SGL = 0x40  # PSDT in the command's flags
 SGL_DATA, SGL_LAST_SEGMENT = 0x00, 0x30

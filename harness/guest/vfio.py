@@ -12,7 +12,6 @@ from .dmabuf import DmaBuf
 from .iommufd import Iommufd
 from .kernel import ioctl, named, open_file
 from .memory import AddressSpace
-from .mmio import Mapping
 from .pci import DEVICES
 from .resource import Resource
 from .uapi import vfio as uapi
@@ -43,12 +42,6 @@ class Device(Node):
             lambda offset, data: self.write(uapi.VFIO_PCI_CONFIG_REGION_INDEX, offset, data),
         )
 
-    def info(self) -> dict[str, int]:
-        """VFIO_DEVICE_GET_INFO."""
-        info = uapi.DeviceInfo()
-        ioctl(self.fd, uapi.VFIO_DEVICE_GET_INFO, info)
-        return info.as_dict()
-
     def _region(self, index: int) -> uapi.RegionInfo:
         if index not in self._regions:
             info = uapi.RegionInfo(index=index)
@@ -59,12 +52,6 @@ class Device(Node):
     def region_info(self, index: int) -> dict[str, int]:
         """VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, and ``offset`` in the device's fd."""
         return self._region(index).as_dict()
-
-    def irq_info(self, index: int) -> dict[str, int]:
-        """VFIO_DEVICE_GET_IRQ_INFO."""
-        info = uapi.IrqInfo(index=index)
-        ioctl(self.fd, uapi.VFIO_DEVICE_GET_IRQ_INFO, info)
-        return info.as_dict()
 
     def read(self, region: int, offset: int, length: int) -> bytes:
         """pread of a region. vfio splits it into naturally aligned accesses of up to 8 bytes. EIO if MEM is clear."""
@@ -83,10 +70,6 @@ class Device(Node):
     def write32(self, region: int, offset: int, value: int) -> None:
         """One 4-byte write."""
         self.write(region, offset, struct.pack("<I", value))
-
-    def map(self, region: int, offset: int, length: int) -> Mapping:
-        """mmap part of a region."""
-        return Mapping(self.fd, self._region(region).offset + offset, length)
 
     def detach(self) -> None:
         """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""

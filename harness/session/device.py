@@ -64,21 +64,6 @@ class DmaBuf(Handle):
         self._call("mmap", length=length)
 
 
-class Mapping(Handle):
-    """Part of a BAR, mapped in the guest. A load or store is one aligned access of ``width`` (1, 2, 4 or 8) bytes.
-
-    Offsets count from the mapping's start. An access while COMMAND.MEM is clear kills the agent (SIGBUS): AgentLost.
-    """
-
-    def load(self, offset: int, width: int) -> int:
-        """Read at ``offset``."""
-        return cast(int, self._call("load", offset=offset, width=width))
-
-    def store(self, offset: int, width: int, value: int) -> None:
-        """Write at ``offset``."""
-        self._call("store", offset=offset, width=width, value=value)
-
-
 class Device(Handle):
     """An open vfio-pci device, attached to an address space, with bus mastering on. Regions 0 to 5 are its BARs."""
 
@@ -97,14 +82,6 @@ class Device(Handle):
         value, after = self._call("feature", flags=flags, payload=payload, argsz=argsz)
         return value, after
 
-    def info(self) -> dict[str, int]:
-        """VFIO_DEVICE_GET_INFO."""
-        return cast(dict[str, int], self._call("info"))
-
-    def region_size(self, region: int) -> int:
-        """Return a region's size in bytes; 0 for a BAR that the device does not have."""
-        return cast(int, self._call("region_info", index=region)["size"])
-
     def read(self, region: int, offset: int, length: int) -> bytes:
         """Read a region through vfio. KernelErrno EIO while its memory is disabled."""
         return cast(bytes, self._call("read", region=region, offset=offset, length=length))
@@ -116,10 +93,6 @@ class Device(Handle):
     def detach(self) -> None:
         """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
         self._call("detach")
-
-    def map(self, region: int, offset: int, length: int) -> Mapping:
-        """mmap part of a region. ``offset`` and ``length`` are page aligned."""
-        return Mapping(self.agent, self._call("map", region=region, offset=offset, length=length))
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET."""

@@ -106,10 +106,6 @@ class Nvme(Handle):
         """Return the first ``length`` bytes of the data page (4 KiB) that commands without ``cmb_offset`` fill."""
         return cast(bytes, self._call("data", length=length))
 
-    def block_size(self) -> int:
-        """Return the block size of the namespace in bytes."""
-        return cast(int, self._call("block_size"))
-
 
 def _queued(fields: dict[str, Any]) -> QueuedCommand:
     return QueuedCommand(**fields)

@@ -21,9 +21,7 @@ def _vfio(name: str, offset: int) -> Ioctl:
 VFIO_SET_IOMMU = _vfio("VFIO_SET_IOMMU", 2)
 VFIO_GROUP_SET_CONTAINER = _vfio("VFIO_GROUP_SET_CONTAINER", 4)
 VFIO_GROUP_GET_DEVICE_FD = _vfio("VFIO_GROUP_GET_DEVICE_FD", 6)
-VFIO_DEVICE_GET_INFO = _vfio("VFIO_DEVICE_GET_INFO", 7)
 VFIO_DEVICE_GET_REGION_INFO = _vfio("VFIO_DEVICE_GET_REGION_INFO", 8)
-VFIO_DEVICE_GET_IRQ_INFO = _vfio("VFIO_DEVICE_GET_IRQ_INFO", 9)
 VFIO_DEVICE_SET_IRQS = _vfio("VFIO_DEVICE_SET_IRQS", 10)
 VFIO_DEVICE_RESET = _vfio("VFIO_DEVICE_RESET", 11)
 VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = _vfio("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", 12)
@@ -54,26 +52,12 @@ class _Sized(Struct):
     ARGSZ = "argsz"
 
 
-class DeviceInfo(_Sized):
-    """``vfio_device_info``"""
-
-    _fields_: ClassVar = [
-        ("argsz", u32), ("flags", u32), ("num_regions", u32), ("num_irqs", u32), ("cap_offset", u32), ("_pad", u32),
-    ]  # fmt: skip
-
-
 class RegionInfo(_Sized):
     """``vfio_region_info``"""
 
     _fields_: ClassVar = [
         ("argsz", u32), ("flags", u32), ("index", u32), ("cap_offset", u32), ("size", u64), ("offset", u64),
     ]  # fmt: skip
-
-
-class IrqInfo(_Sized):
-    """``vfio_irq_info``"""
-
-    _fields_: ClassVar = [("argsz", u32), ("flags", u32), ("index", u32), ("count", u32)]
 
 
 class IrqSet(_Sized):

@@ -34,7 +34,6 @@ def test_the_verbs_ioctl() -> None:
 @pytest.mark.parametrize(
     ("struct", "size"),
     [
-        (vfio.DeviceInfo, 24),
         (vfio.RegionInfo, 32),
         (vfio.DependentDevice, 8),
         (vfio.DmaMap, 32),
