@@ -4,7 +4,8 @@
 from collections.abc import Mapping
 
 from harness.report import pages
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+from harness.report.text import by_area
+from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict
 
 _OPEN = KERNEL_AT_FAULT | {Verdict.ERROR}
 _MACHINE_FILES = ("command", "console.log", "trace.log", "qemu.stderr")
@@ -12,15 +13,12 @@ _MACHINE_FILES = ("command", "console.log", "trace.log", "qemu.stderr")
 
 def render(record: RunRecord, settings: Mapping[str, str]) -> str:
     """Render the whole page. ``settings``: see ``repeat_command``."""
-    areas: dict[str, list[CaseRecord]] = {}
-    for case in record.cases:
-        areas.setdefault(case.area, []).append(case)
     return pages.render(
         "report.html",
         title=f"vfio-harness: {record.kernel.release}",
         record=record,
         known=_facts(record),
-        areas=areas,
+        areas=by_area(record.cases),
         settings=settings,
         OPEN=_OPEN,
         MACHINE_FILES=_MACHINE_FILES,

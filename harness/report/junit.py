@@ -6,18 +6,18 @@ output and the verdict in ``report.json`` show that the entry is out of date.
 """
 
 import io
-from itertools import groupby
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from harness.escape import printable
+from harness.report.text import by_area
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 
 def render(record: RunRecord) -> str:
     """Render the whole document."""
     document = JUnitXml(name="vfio-harness")
-    for area, cases in groupby(sorted(record.cases, key=lambda case: case.area), key=lambda case: case.area):
+    for area, cases in sorted(by_area(record.cases).items()):
         suite = TestSuite(printable(area))
         suite.timestamp = record.started
         suite.add_property("kernel", printable(f"{record.kernel.release} ({record.kernel.origin})"))

@@ -2,10 +2,9 @@
 """``report.ktap``: KTAP version 1 (Documentation/dev-tools/ktap.rst), with one subtest per area."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from harness.escape import printable
-from harness.report.text import key_evidence, one_line
+from harness.report.text import by_area, key_evidence, one_line
 from harness.verdict import CaseRecord, RunRecord, Verdict
 
 VERSION = "KTAP version 1"
@@ -26,10 +25,7 @@ _RESULTS = {
 
 def render(record: RunRecord) -> str:
     """Render the whole document."""
-    areas = [
-        (area, list(cases))
-        for area, cases in groupby(sorted(record.cases, key=lambda case: case.area), key=lambda case: case.area)
-    ]
+    areas = sorted(by_area(record.cases).items())
     lines = [VERSION, f"1..{len(areas)}"]
     for number, (area, cases) in enumerate(areas, 1):
         lines += [f"  {line}" for line in _subtest(cases)]

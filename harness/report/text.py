@@ -31,6 +31,14 @@ def summarise(cases: Iterable[CaseRecord]) -> dict[str, int]:
     return counts
 
 
+def by_area(cases: Iterable[CaseRecord]) -> dict[str, list[CaseRecord]]:
+    """Group the cases by area, both in the order of the run."""
+    areas: dict[str, list[CaseRecord]] = {}
+    for case in cases:
+        areas.setdefault(case.area, []).append(case)
+    return areas
+
+
 def tally(summary: Mapping[str, int]) -> str:
     """Return the verdicts that occurred, e.g. ``41 PASS, 2 FAIL``."""
     return ", ".join(f"{count} {verdict}" for verdict, count in summary.items() if count) or "no case ran"

@@ -115,6 +115,12 @@ def test_html_links_to_the_files_of_the_machine() -> None:
     assert "<a " not in html.render(run(case()), {})
 
 
+def test_html_counts_the_verdicts_of_each_area() -> None:
+    page = html.render(run(case(), case(), case(Verdict.FAIL, area="revoke")), {})
+    assert '<h2>doorbell <span class="counts"><span class="good">2 PASS</span></span></h2>' in page
+    assert '<h2>revoke <span class="counts"><span class="bad">1 FAIL</span></span></h2>' in page
+
+
 def test_html_has_no_markup_from_the_guest() -> None:
     page = html.render(EVIL, {})
     assert "<script" not in page
