@@ -59,13 +59,13 @@ class Run:
         Raises what a boot raises, and BlindWitness if a witness does not see.
         """
         if len(self._blind) == MAX_BLIND_BOOTS:
-            raise self._blind[-1]
+            raise BlindWitness(str(self._blind[-1]), hint=self._blind[-1].hint)
         session = self._pool.get()
+        case.ran_in = session.machine.trace_path.parent.name
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, self._proven_witnesses(session)
         case.began = time.monotonic()  # the time of a boot and of the witnesses' self-checks is not the case's
         case.watch = self._witnesses[1].watch()
-        case.ran_in = session.machine.trace_path.parent.name
         session.agent.on_call = case.on_call
         return session
 

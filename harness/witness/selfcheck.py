@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CONSOLE_S = 10.0
 """For a record of the guest's log to reach the console file: milliseconds on an idle host."""
 POLL_S = 0.002
+QUOTED = 160
+"""Bytes of the trace in a message."""
 
 # What is written to BAR0, as (offset, width, value), and the doorbell that the witness must report. The admin queues
 # have two entries and are empty: 0 moves nothing. Queue 60 does not exist. Each row is another of QEMU's trace events.
@@ -122,7 +124,10 @@ def _doorbells(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> st
     stimuli.ring([write for write, _ in RINGS])
     seen = witnesses.doorbells.since(mark)
     missing = [str(doorbell) for _, doorbell in RINGS if doorbell not in seen]
-    return f"the guest's CPU wrote {len(RINGS)} doorbells; not seen: {', '.join(missing)}" if missing else ""
+    if not missing:
+        return ""
+    listed = "none was seen" if len(missing) == len(RINGS) else f"not seen: {', '.join(missing)}"
+    return f"the guest's CPU wrote {len(RINGS)} doorbells; {listed}; {_trace_after(machine, mark)}"
 
 
 def _faults(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
@@ -134,7 +139,17 @@ def _faults(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
     for fault in witnesses.faults.since(mark):
         if (fault.device, fault.address, fault.write or False) == (requester, address, False):
             return ""
-    return f"{requester} was refused a DMA read from {address:#x}; not seen"
+    return f"{requester} was refused a DMA read from {address:#x}; not seen; {_trace_after(machine, mark.trace)}"
+
+
+def _trace_after(machine: Machine, mark: int) -> str:
+    """Quote the trace, for a reader who asks why nothing was found in it."""
+    if not machine.trace_path.exists():
+        return "QEMU wrote no trace file"
+    with machine.trace_path.open("rb") as trace:
+        trace.seek(mark)
+        line = trace.readline(QUOTED)
+    return f"the trace continues with {escaped(line).rstrip()!r}" if line else "the trace did not grow"
 
 
 def _console(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:

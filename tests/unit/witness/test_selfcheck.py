@@ -130,9 +130,15 @@ def test_each_kind_of_doorbell_must_be_seen(machine: FakeMachine, guest: FakeGue
 
 def test_trace_in_an_unknown_format_is_blindness_not_silence(machine: FakeMachine, guest: FakeGuest) -> None:
     guest.prefix = "Sat Nov 21 13:24:17 2026 "
-    with pytest.raises(BlindWitness, match="doorbell trace") as caught:
+    with pytest.raises(BlindWitness, match="none was seen; the trace continues with 'Sat Nov 21 13:24:17") as caught:
         prove(Witnesses(machine), machine, guest)
     assert judge([caught.value], []).verdict is Verdict.ERROR
+
+
+def test_trace_that_qemu_does_not_write_is_blindness(machine: FakeMachine, guest: FakeGuest) -> None:
+    guest.rung = []
+    with pytest.raises(BlindWitness, match=r"doorbell trace: .*; none was seen; the trace did not grow"):
+        prove(Witnesses(machine), machine, guest)
 
 
 @pytest.mark.parametrize(
