@@ -13,7 +13,7 @@ from harness.witness import Watch
 @pytest.mark.contract("domains", "importers.iommufd-domain")
 @importers("iommufd+nvme")
 def test_every_domain(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
-    """Every domain maps a live area and none maps a revoked one, in whatever order domain and area are made."""
+    """A live area is in every domain and a revoked one in none, in any order of their creation."""
     early = session.new_domain(importer)
     window = importer.attach(buffer)
     domains = {"made before the area": early, "made after the area": session.new_domain(importer)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hot reset of a slot with several functions: it revokes whatever it resets, through any function."""
+"""Hot reset of a slot with several functions: through any function, it revokes everything that it resets."""
 
 import pytest
 

@@ -68,7 +68,7 @@ def must_end(session: Session, pending: Pending[None], what: str) -> None:
 
 
 def identified(session: Session, nvme: Nvme) -> bool:
-    """Whether a queued Identify runs. Only its data tells: a revoke holds the lock that guards the registers."""
+    """Whether a queued Identify runs. Judged by its data alone: a revoke holds the lock that guards the registers."""
     deadline = time.monotonic() + ANSWER_S * session.machine.slowdown
     while not any(nvme.data(4)):
         if time.monotonic() > deadline:
@@ -178,7 +178,7 @@ def test_revoke_waits_for_a_slow_importer(
 @awaited_revoke
 @rows("lifecycle.waits")
 def test_revoke_waits_for_the_last_importer(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
-    """A revoke waits for each importer, in whatever order they unmap, detach or close."""
+    """A revoke waits for every importer to unmap, detach or close, in any order."""
     holders = [attach(buffer, delay_ms=HOLD_MS) for _ in range(4)]
     for holder in holders:
         holder.map()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Damage done in the middle of a case, and after each a case that must find a machine as new.
+"""Damage in the middle of a case, each followed by a case that must find a working machine.
 
-test_lost_in_a_case.py runs this file and knows what each must end with.
+test_lost_in_a_case.py runs this file and checks the verdict of each.
 """
 
 import os
@@ -15,14 +15,15 @@ from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 
 CALL_S = 1.0
+"""Time limit of a call in seconds."""
 COMMAND_S = 60.0
-"""A gigabyte of zeros takes 4 s on an idle host."""
+"""Time limit of a command in seconds. Writing a gigabyte of zeros takes 4 s on an idle host."""
 CALLS = 200
-"""More than what is alive after the damage has time to answer."""
+"""Calls after the damage: more than a damaged machine can still answer."""
 
 
 def in_guest(command: str) -> Callable[[Session], object]:
-    """Run a command in the guest, without waiting for its end."""
+    """Make a damage that starts a command in the guest and does not wait for it."""
     return lambda session: session.machine.ssh().exec_command(command)
 
 
@@ -42,8 +43,8 @@ def cut_ssh(session: Session) -> None:
     session.machine.ssh().close()
 
 
-def in_guest_to_its_end(command: str) -> Callable[[Session], object]:
-    """Run a command in the guest, and wait until it has ended or the connection has."""
+def in_guest_and_wait(command: str) -> Callable[[Session], object]:
+    """Make a damage that runs a command in the guest, and waits until it or the connection ends."""
     return lambda session: session.machine.ssh().exec_command(command, timeout=COMMAND_S)[1].read()
 
 
@@ -60,16 +61,16 @@ DAMAGE: dict[str, Callable[[Session], object]] = {
     "cut_ssh": cut_ssh,
     "kill_ssh_server": in_guest("killall -9 dropbear"),
     "kill_agent": in_guest("killall -9 agent python3.13"),
-    "want_memory": in_guest_to_its_end("tail /dev/zero"),
-    "keep_memory": in_guest_to_its_end("mkdir /tmp/a; mount -t tmpfs -o size=4g a /tmp/a; cat /dev/zero > /tmp/a/b"),
+    "want_memory": in_guest_and_wait("tail /dev/zero"),
+    "keep_memory": in_guest_and_wait("mkdir /tmp/a; mount -t tmpfs -o size=4g a /tmp/a; cat /dev/zero > /tmp/a/b"),
     "raise_nonsense": raise_nonsense,
 }
 
-pytestmark = pytest.mark.parametrize("damage", DAMAGE, scope="module")  # so that the two take turns
+pytestmark = pytest.mark.parametrize("damage", DAMAGE, scope="module")  # so that test_during and test_after alternate
 
 
 def test_during(session: Session, nvme: Nvme, damage: str) -> None:
-    """The case is in the middle of something when it happens."""
+    """The damage happens while a buffer is exported."""
     nvme.export_doorbells()
     DAMAGE[damage](session)
     for _ in range(CALLS):
@@ -78,6 +79,6 @@ def test_during(session: Session, nvme: Nvme, damage: str) -> None:
 
 @pytest.mark.parametrize("importer", ["iommufd+nvme"], indirect=True)
 def test_after(nvme: Nvme, importer: Importer, watch: Watch, damage: str) -> None:
-    """Whatever happened before, this machine works."""
+    """After any damage the next case has a working machine."""
     result = ring(nvme, importer.attach(nvme.export_doorbells()), watch)
     must_arrive(result, "a live mapping of the doorbell page reaches the device")

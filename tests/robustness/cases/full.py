@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A case in the middle of which the disk is full."""
+"""A case during which the disk becomes full."""
 
 from contextlib import suppress
 
@@ -9,7 +9,7 @@ from harness.witness import Watch
 
 
 def test_full(session: Session, nvme: Nvme, watch: Watch) -> None:
-    """The doorbell is rung, and the trace cannot tell."""
+    """A doorbell is rung, and the trace cannot record it."""
     window = session.importer("iommufd+nvme").attach(nvme.export_doorbells())
     with session.machine.trace_path.with_name("filler").open("wb", buffering=0) as filler, suppress(OSError):
         while filler.write(bytes(4096)):

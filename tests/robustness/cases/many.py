@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Short cases, for several machines at once; among them one that loses its machine, and one its process."""
+"""Short cases for several machines in parallel. One loses its machine, and one kills its worker."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ CASES, PANICS, DIES = 12, 3, 6
 
 @pytest.mark.parametrize("number", range(CASES))
 def test_many(session: Session, nvme: Nvme, number: int) -> None:
-    """One of them."""
+    """Case PANICS panics the guest, case DIES kills its own process, the others pass."""
     if number == DIES:
         os.kill(os.getpid(), signal.SIGKILL)
     if number == PANICS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The harness's own troubles, in the middle of a case of each kind: all of them are to be ERROR.
+"""Failures of the harness or the host in the middle of each kind of case. Each must be ERROR.
 
 test_lost_in_a_case.py runs this file.
 """
@@ -17,7 +17,7 @@ CarryOn = Callable[[], object]
 
 
 def importing(name: str) -> Callable[[Session, Nvme, Watch], CarryOn]:
-    """A doorbell is rung through a live mapping, again and again."""
+    """Make a kind of case that rings a doorbell through a live mapping, again and again."""
 
     def begin(session: Session, nvme: Nvme, watch: Watch) -> CarryOn:
         window = session.importer(name).attach(nvme.export_doorbells())
@@ -27,7 +27,7 @@ def importing(name: str) -> Callable[[Session, Nvme, Watch], CarryOn]:
 
 
 def waiting(session: Session, nvme: Nvme, watch: Watch) -> CarryOn:
-    """A reset waits for an importer that does not let go, on a thread of its own."""
+    """A reset runs on a thread of its own and waits for an importer that does not unmap."""
     slow = session.attach(nvme.export_doorbells(), device_id="edu0", delay_ms=HOLD_MS)
     slow.map()
     reset = session.start(nvme.device.reset)
@@ -46,7 +46,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trouble", ["kill_qemu", "cut_ssh", "keep_memory", "reset_from_outside"])
 def test_middle(session: Session, nvme: Nvme, watch: Watch, kind: str, trouble: str) -> None:
-    """It begins, has its trouble, and tries to carry on."""
+    """The case begins, the trouble happens, and the case tries to carry on."""
     carry_on = KINDS[kind](session, nvme, watch)
     DAMAGE[trouble](session)
     for _ in range(CALLS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A case file that fails as it is read."""
+"""A case file that cannot be imported."""
 
 import no_such_module  # noqa: F401
 
