@@ -10,8 +10,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness import image, kernel, vm
+from harness import kernel, vm
 from harness.errors import HarnessError
+from harness.host.packages import prerequisites
 from harness.report import Terminal
 from harness.run.options import Options, given, takes_options
 
@@ -50,17 +51,11 @@ class Finding:
 def findings(options: Options) -> Iterator[Finding]:
     """Check every prerequisite. A problem in one room does not hide those in the next."""
     for name, error in vm.prerequisites(str(options.qemu) if options.qemu else None):
-        yield _finding(name, error)
-    for name, error in image.prerequisites():
-        yield _finding(name, error)
-    for need in kernel.prerequisites():
+        yield Finding(name, str(error), error.hint) if error else Finding(name)
+    for need in prerequisites():
         lost = f" (optional: {need.optional})" if need.optional else ""
         problem = "" if need.present else f"missing{lost}"
         yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))
-
-
-def _finding(name: str, error: HarnessError | None) -> Finding:
-    return Finding(name, str(error), error.hint) if error else Finding(name)
 
 
 def report(found: Iterator[Finding], console: Console) -> int:

@@ -12,7 +12,7 @@ from harness.image.keys import Key, write_secret
 from harness.paths import cache_dir
 from harness.progress import Emit, phase
 
-__all__ = ["GuestImage", "obtain", "prerequisites"]
+__all__ = ["GuestImage", "obtain"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,6 @@ class GuestImage:
     """The private key file to log in with."""
     host_key: str
     """The guest's public key line."""
-
-
-def prerequisites() -> tuple[()]:
-    """Nothing besides the table of harness.host.packages."""
-    return ()
 
 
 def _at(directory: Path) -> GuestImage:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where a kernel comes from, its build, its features, its modules."""
 
-from harness.host.packages import Prerequisite, prerequisites
 from harness.kernel.build.features import lacking
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
 from harness.kernel.obtain import obtain
@@ -13,12 +12,10 @@ __all__ = [
     "Flavour",
     "Kernel",
     "KernelSpec",
-    "Prerequisite",
     "RxeSupport",
     "Series",
     "SourceChange",
     "SourceChanges",
     "lacking",
     "obtain",
-    "prerequisites",
 ]

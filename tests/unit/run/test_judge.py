@@ -57,6 +57,12 @@ def test_our_failure_in_teardown_does_not_hide_a_broken_contract() -> None:
     assert judge([ContractBroken("broken: x"), AgentLost("cut")], []).verdict is Verdict.FAIL
 
 
+def test_the_worst_reason_gives_the_verdict_and_comes_first() -> None:
+    judged = judge([AgentLost("cut"), ContractBroken("broken: x"), GuestCrashed("panic")], [])
+    assert judged.verdict is Verdict.CRASH
+    assert judged.reasons == ("panic", "broken: x", "cut")
+
+
 def test_must_names_the_sentence_and_what_was_seen() -> None:
     with pytest.raises(ContractBroken, match="broken: revoked; seen: alive"):
         must(False, "revoked", "alive")

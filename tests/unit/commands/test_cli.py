@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line as a whole: help, man page, completion, and exit codes of errors."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import cli
+from harness.commands.man import page
+
+
+def commands(group: click.Group = cli, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that is not a group, by its full name."""
+    for word, command in group.commands.items():
+        full = f"{name} {word}".strip()
+        if isinstance(command, click.Group):
+            yield from commands(command, full)
+        else:
+            yield full, command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_full_sentences(name: str) -> None:
+    command = COMMANDS[name]
+    assert re.match(r"[A-Z][^\n]*(\n[^\n]+)*[.:]", command.help or "")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.help is not None:
+            assert re.fullmatch(r".*\.(  \[default: .*\])?", parameter.help), parameter.help
+    result = CliRunner().invoke(cli, [*name.split(), "-h"])
+    assert result.exit_code == 0
+
+
+def test_the_man_page_has_every_command_and_option() -> None:
+    text = page(cli).replace("\\-", "-").replace("\\e", "\\")
+    for name, command in COMMANDS.items():
+        if command.hidden:
+            continue
+        section = text.partition(f"\n.SS {name}\n")[2].partition("\n.SS ")[0]
+        assert section, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert all(flag in section for flag in parameter.opts), (name, parameter.opts)
+                assert " ".join((parameter.help or "").split()) in " ".join(section.split())
+    assert "--from-make" not in text
+    assert "--error-file" not in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_VFIO_HARNESS_COMPLETE" in result.output
+
+
+def vfio_harness(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *args], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["run", "--no-such-option"], 2),
+        (["run", "--machine", "intel-immu"], 2),
+        (["run", "--bisect", "--no-such-option"], 130),
+        (["run", "--bisect", "--machine", "intel-immu"], 130),
+        (["compare", "--bisect", "a"], 2),
+        (["walk"], 2),
+    ],
+)
+def test_exit_codes_of_wrong_usage(args: list[str], code: int) -> None:
+    assert vfio_harness(*args).returncode == code
+
+
+def test_verbose_logs_to_stderr_only() -> None:
+    quiet, verbose = vfio_harness("machines"), vfio_harness("--verbose", "machines")
+    assert quiet.stdout == verbose.stdout
+    assert quiet.stderr == ""

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The doctor: what is missing is named once with its fix, and only what is needed makes the host bad."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.commands import doctor
+from harness.commands.doctor import Finding, findings, report
+from harness.errors import MissingPrerequisite
+from harness.host.packages import Prerequisite
+from harness.run.options import Options
+
+GOOD = Finding("make")
+NEEDED = Finding("gcc", "missing", "apt-get install gcc")
+OPTIONAL = Finding("b4", "missing (optional: SERIES= by a message-id)", "apt-get install b4", optional=True)
+MISLEADING = Finding("x", "an option is not optional", None)
+
+
+def shown(*found: Finding) -> tuple[int, list[str]]:
+    out = io.StringIO()
+    code = report(iter(found), Console(file=out, width=200, highlight=False, markup=False, soft_wrap=True))
+    return code, out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [((GOOD,), 0), ((GOOD, OPTIONAL), 0), ((GOOD, NEEDED), 3), ((OPTIONAL, NEEDED), 3), ((MISLEADING,), 3)],
+)
+def test_only_what_is_needed_makes_the_host_bad(found: tuple[Finding, ...], code: int) -> None:
+    assert shown(*found)[0] == code
+
+
+def test_what_is_missing_comes_with_its_fix() -> None:
+    assert shown(GOOD, NEEDED)[1] == [
+        "ok      make",
+        "missing gcc: missing",
+        "        fix: apt-get install gcc",
+    ]
+
+
+def test_each_name_is_shown_once() -> None:
+    assert shown(GOOD, GOOD, Finding("make", "missing")) == (3, ["missing make: missing"])
+
+
+def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = MissingPrerequisite("no QEMU", hint="apt-get install qemu-system-x86")
+    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu: iter([("QEMU", broken), ("KVM", None)]))
+    host = [Prerequisite("gcc", "gcc", False, ""), Prerequisite("b4", "b4", False, "SERIES= by a message-id")]
+    monkeypatch.setattr(doctor, "prerequisites", lambda: host)
+    assert list(findings(Options())) == [
+        Finding("QEMU", "no QEMU", "apt-get install qemu-system-x86"),
+        Finding("KVM"),
+        NEEDED,
+        OPTIONAL,
+    ]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict of a case: its record, when its machine is discarded, and the order of records."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.cases.must import ContractBroken
+from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestOopsed, HarnessError
+from harness.report.record import RunDirectory
+from harness.run import run_record
+from harness.run.case import Case, Identity
+from harness.run.judge import Skipped
+from harness.run.known_issues import KnownIssue
+from harness.run.options import Options
+from harness.run.run_record import Run
+from harness.run.setup import Setup
+from harness.verdict import CaseRecord, Evidence, Verdict
+from harness.witness import Splat, Watch
+from harness.witness.watch import Observed
+
+IDENTITY = Identity("test_a::test_x[edu]", "doorbell", "It rings.", "edu", "reset")
+ISSUE = {
+    "id": "live",
+    "title": "a mapping stays live",
+    "cases": ["test_a::test_x*"],
+    "kernels": ">=7",
+    "symptom": {"verdicts": ["FAIL"], "reason": "live"},
+    "evidence": "seen",
+    "link": "a.c:1",
+}
+
+
+class FakeWatch:
+    """Witnesses that have seen what a test says."""
+
+    def __init__(self, splats: Sequence[str] = (), evidence: Sequence[Evidence] = (), blind: str | None = None) -> None:
+        self._splats = [Splat("WARNING", title, title, title) for title in splats]
+        self._evidence = list(evidence)
+        self._blind = blind
+
+    def collect(self) -> Observed:
+        return Observed([], [], [], self._splats, [], self._evidence, self._blind)
+
+
+class RunWithoutMachines(Run):
+    """A run that counts how often it discards its machine."""
+
+    discards = 0
+
+    def __init__(self, directory: Path, options: Options | None = None) -> None:
+        kernel, machine = SimpleNamespace(release="7.2.12"), SimpleNamespace(name="intel-iommu")
+        setup = SimpleNamespace(kernel=kernel, machine=machine, options=options or Options())
+        super().__init__(cast(Setup, setup), RunDirectory(directory))
+        self._pool = cast(Any, SimpleNamespace(discard=self._count))
+
+    def _count(self) -> None:
+        self.discards += 1
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWithoutMachines:
+    monkeypatch.setattr(run_record, "catalogue", lambda: [])
+    return RunWithoutMachines(tmp_path)
+
+
+def case(*raised: BaseException, watch: FakeWatch | None = None, clean: bool = True) -> Case:
+    watched = cast(Watch, watch or FakeWatch())
+    return Case(IDENTITY, raised=list(raised), watch=watched, left_clean=clean, seed=7, ran_in="machine-1")
+
+
+def test_the_record_has_the_case_and_its_state(run: RunWithoutMachines) -> None:
+    record = run.conclude(case())
+    assert (record.id, record.area, record.title) == ("test_a::test_x[edu]", "doorbell", "It rings.")
+    assert (record.importer, record.trigger, record.seed, record.ran_in) == ("edu", "reset", 7, "machine-1")
+    assert (record.verdict, record.reason, record.known_issue) == (Verdict.PASS, "", None)
+
+
+@pytest.mark.parametrize(
+    ("raised", "verdict", "discards"),
+    [
+        ((), Verdict.PASS, 0),
+        ((ContractBroken("broken: x"),), Verdict.FAIL, 0),
+        ((GuestHung("deadline"),), Verdict.HANG, 1),
+        ((GuestCrashed("panic"),), Verdict.CRASH, 1),
+        ((GuestOopsed("oops"),), Verdict.SPLAT, 1),
+        ((AgentLost("cut"),), Verdict.ERROR, 1),
+        ((ContractBroken("broken: x"), GuestCrashed("panic")), Verdict.CRASH, 1),
+    ],
+)
+def test_a_machine_is_discarded_after_a_verdict_that_may_have_damaged_it(
+    run: RunWithoutMachines, raised: tuple[BaseException, ...], verdict: Verdict, discards: int
+) -> None:
+    assert run.conclude(case(*raised)).verdict is verdict
+    assert run.discards == discards
+
+
+def test_a_machine_is_discarded_if_something_was_left_open(run: RunWithoutMachines) -> None:
+    assert run.conclude(case(clean=False)).verdict is Verdict.PASS
+    assert run.discards == 1
+
+
+def test_a_case_that_had_no_machine_discards_none(run: RunWithoutMachines) -> None:
+    skipped = Case(IDENTITY, raised=[Skipped("this kernel lacks rxe")])
+    assert run.conclude(skipped).verdict is Verdict.SKIP
+    assert run.discards == 0
+
+
+def test_a_splat_gives_the_verdict_and_a_fresh_machine(run: RunWithoutMachines) -> None:
+    record = run.conclude(case(watch=FakeWatch(["WARNING in f"])))
+    assert (record.verdict, record.reason, run.discards) == (Verdict.SPLAT, "WARNING in f", 1)
+
+
+def test_witnesses_that_did_not_see_make_an_error(run: RunWithoutMachines) -> None:
+    record = run.conclude(case(watch=FakeWatch(blind="the trace was lost")))
+    assert (record.verdict, record.reason) == (Verdict.ERROR, "the trace was lost")
+
+
+def test_evidence_of_all_sources_is_in_order_of_time(run: RunWithoutMachines) -> None:
+    error = HarnessError("lost")
+    error.add_note("console: the end")
+    one = case(error, watch=FakeWatch(evidence=[Evidence(t=0.0, source="trace", text="a doorbell")]))
+    one.began -= 5
+    one.on_call("VFIO_DEVICE_RESET")
+    record = run.conclude(one)
+    assert [item.source for item in record.evidence] == ["trace", "guest", "console"]
+    assert [item.t for item in record.evidence] == sorted(item.t for item in record.evidence)
+
+
+def test_a_known_issue_keeps_the_reason_and_discards_by_the_verdict_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue = KnownIssue.model_validate_json(json.dumps(ISSUE))
+    monkeypatch.setattr(run_record, "catalogue", lambda: [issue])
+    run = RunWithoutMachines(tmp_path)
+    record = run.conclude(case(ContractBroken("broken: dead; seen: live")))
+    assert (record.verdict, record.known_issue) == (Verdict.KNOWN, "live")
+    assert record.reason == "broken: dead; seen: live"
+    assert run.conclude(case()).verdict is Verdict.FIXED
+
+
+def result(name: str, verdict: Verdict = Verdict.PASS) -> CaseRecord:
+    return CaseRecord(id=name, area="a", title="t", verdict=verdict, duration_s=1.0)
+
+
+def test_records_are_in_the_order_of_the_cases_not_of_their_ends(run: RunWithoutMachines) -> None:
+    for position in (3, 0, 2, 1):
+        run.add(result(str(position)), position)
+    run.add(result("last"))
+    assert [record.id for record in run.records] == ["0", "1", "2", "3", "last"]
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_fail_fast_stops_at_the_first_bad_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(run_record, "catalogue", lambda: [])
+    for fail_fast in (True, False):
+        run = RunWithoutMachines(tmp_path, Options(fail_fast=fail_fast))
+        run.add(result("good"))
+        assert not run.stops
+        run.add(result("it", verdict))
+        bad = verdict in {Verdict.FAIL, Verdict.SPLAT, Verdict.HANG, Verdict.CRASH, Verdict.ERROR}
+        assert run.stops == (fail_fast and bad)
