@@ -7,8 +7,6 @@ import sys
 import traceback
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
 
 from harness import __version__
 from harness.commands import (
@@ -60,10 +58,8 @@ def cli(verbose: bool) -> None:
     `vfio-harness COMMAND -h` explains a command.
     """
     if verbose:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        logging.basicConfig(
-            level=logging.WARNING, format="%(name)s: %(message)s", handlers=[RichHandler(console=console, markup=False)]
-        )
+        # One line each, so that commands can be copied. The terminal then draws no live line that they would break.
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("harness").setLevel(logging.DEBUG)
 
 

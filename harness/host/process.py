@@ -7,9 +7,11 @@ child ends.
 """
 
 import ctypes
+import logging
 import math
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import time
@@ -20,6 +22,8 @@ from pathlib import Path
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.host.faults import host_fault
 from harness.host.packages import install_line, require
+
+log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """How often ``on_tick`` is called."""
@@ -90,6 +94,7 @@ def run(
     Raises MissingPrerequisite without setpriv, HarnessError after ``SILENCE_S`` seconds without output, or after
     ``timeout_s`` seconds.
     """
+    log.debug("run %s in %s", shlex.join(map(str, args)), cwd)
     proc = subprocess.Popen(
         tied_group(args),
         cwd=cwd,

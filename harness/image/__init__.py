@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest's root file system: built once from Debian packages and the harness's init, cached by its inputs."""
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from harness.image import build, recipe
 from harness.image.keys import Key, write_secret
 from harness.paths import cache_dir
 from harness.progress import Emit, phase
+
+log = logging.getLogger(__name__)
 
 __all__ = ["GuestImage", "obtain"]
 
@@ -39,6 +42,7 @@ def obtain(emit: Emit) -> GuestImage:
     cache = cache_dir() / "image"
     cache.mkdir(exist_ok=True)
     entry = cache / recipe.content_key(recipe.inputs())
+    log.debug("guest image: cache %s: %s", "hit" if entry.exists() else "miss", entry)
     if not entry.exists():
         with phase(emit, "guest image", f"from Debian {recipe.load().suite}") as step:
             with locked(cache / "lock", "the guest image", step):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Shows a run as it happens, on a terminal or in a log: phases, cases, the table of verdicts."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from harness.escape import printable
 from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
 from harness.report.text import key_evidence, one_line, repeat_command, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+log = logging.getLogger(__name__)
 
 LOG_WIDTH = 120
 """Columns of a log."""
@@ -50,6 +53,7 @@ class Terminal:
             markup=False,
             emoji=False,
             soft_wrap=True,
+            force_interactive=False if log.isEnabledFor(logging.DEBUG) else None,  # log lines would break a live line
             width=None if (sys.stderr if to_stderr else sys.stdout).isatty() else LOG_WIDTH,
         )
         self._live = Progress(

@@ -5,6 +5,7 @@ A /dev/kvm that opens proves nothing: a nested KVM may fail at the first instruc
 """
 
 import json
+import logging
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from harness.vm.console import Console
 from harness.vm.instance import Files, Instance
 from harness.vm.qemu import Qemu
 from harness.vm.qmp import Events
+
+log = logging.getLogger(__name__)
 
 MODES = ("auto", "kvm", "tcg")
 KVM = Path("/dev/kvm")
@@ -114,6 +117,7 @@ def _known_fault(qemu: Qemu, kernel: Path) -> _Fault | None:
         reason = known["fault"]
     except (OSError, ValueError, KeyError):
         return _probe(qemu, kernel, PROBE_S)
+    log.debug("KVM: cache hit: %s: %s", file, reason or "works")
     return _Fault(reason) if reason else None
 
 

@@ -7,8 +7,10 @@ long as the machine forks it: the one that runs its QMP.
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -21,6 +23,8 @@ from harness.errors import LaunchError
 from harness.escape import escaped
 from harness.host.process import tied
 from harness.vm.command import shown
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STDERR_TAIL = 16 * 1024
@@ -83,6 +87,7 @@ class Process:
     async def start(cls, command: Sequence[str], stderr: Path, pass_fds: Sequence[int]) -> "Process":
         """Start ``command``. Raises MissingPrerequisite without setpriv, LaunchError if it cannot be executed."""
         tied_command = tied(command, signal.SIGKILL)
+        log.debug("start %s", shlex.join(command))
         try:
             stderr.unlink(missing_ok=True)
             with stderr.open("ab") as output:  # append: the witness of stderr writes to it too

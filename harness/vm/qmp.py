@@ -2,6 +2,7 @@
 """Speak QMP synchronously: qemu.qmp runs in the machine's loop thread, and callers wait with a deadline."""
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -15,6 +16,8 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from harness.errors import HarnessError
 from harness.vm.process import LoopThread
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
 """QEMU's main loop answers in milliseconds; a host under heavy load may take seconds."""
@@ -116,6 +119,7 @@ class Qmp:
 
     async def request(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Execute a command from the loop, without a deadline."""
+        log.debug("QMP %s %s", command, dict(arguments or {}))
         try:
             return await self._client.execute(command, dict(arguments) if arguments else None)
         except ExecuteError as error:

@@ -2,6 +2,7 @@
 """Connect to the guest by SSH, with a pinned key, a port on loopback, and a deadline for each step."""
 
 import base64
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import paramiko
 
 from harness.errors import AgentLost, HarnessError
+
+log = logging.getLogger(__name__)
 
 GUEST = "vfio-harness-guest"
 """The host name of the pinned key; the guest's port differs at each boot."""
@@ -30,6 +33,7 @@ def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> par
 
     Each step has ``timeout`` seconds. Raises AgentLost, which names the step that failed.
     """
+    log.debug("SSH to 127.0.0.1:%d", port)
     kind, blob = host_key.split()[:2]
     client = paramiko.SSHClient()
     client.get_host_keys().add(GUEST, kind, paramiko.Ed25519Key(data=base64.b64decode(blob)))

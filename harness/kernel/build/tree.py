@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Build a source tree out of tree, in the cache: the tree stays untouched, and only what changed is built."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ from harness.kernel.model import Flavour
 from harness.kernel.source.resolve import SourceTree, run_git
 from harness.kernel.source.uapi import read_export
 from harness.progress import Phase
+
+log = logging.getLogger(__name__)
 
 _BUILT = "harness-built"
 
@@ -60,6 +63,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         changed = None
     if changed == []:
         step.result = "nothing changed"
+        log.debug("kernel build: cache hit: %s", build_dir)
         return top
     if changed is None or any(map(_affects_kconfig, changed)):
         stamp.unlink(missing_ok=True)

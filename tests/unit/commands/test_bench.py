@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The bench's arithmetic and its file."""
+"""The medians of a bench, and the file that it writes."""
 
 import json
 from pathlib import Path

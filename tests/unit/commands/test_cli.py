@@ -2,6 +2,7 @@
 """The command line as a whole: help, man page, completion, and exit codes of errors."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.cli import cli
+from harness.cli import cli, main
 from harness.commands.man import page
 
 
@@ -70,18 +71,25 @@ def vfio_harness(*args: str) -> subprocess.CompletedProcess[str]:
     ("args", "code"),
     [
         (["run", "--no-such-option"], 2),
-        (["run", "--machine", "intel-immu"], 2),
+        (["shell", "--machine", "intel-immu"], 2),
         (["run", "--bisect", "--no-such-option"], 130),
-        (["run", "--bisect", "--machine", "intel-immu"], 130),
+        (["run", "--bisect", "--show-command", "--machine", "intel-immu"], 130),
         (["compare", "--bisect", "a"], 2),
         (["walk"], 2),
     ],
 )
-def test_exit_codes_of_wrong_usage(args: list[str], code: int) -> None:
-    assert vfio_harness(*args).returncode == code
+def test_exit_codes_of_wrong_usage(args: list[str], code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["vfio-harness", *args])
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
 
 
-def test_verbose_logs_to_stderr_only() -> None:
-    quiet, verbose = vfio_harness("machines"), vfio_harness("--verbose", "machines")
+def test_verbose_logs_commands_to_stderr_only() -> None:
+    """The command fails after git, which it has logged."""
+    args = ["bisect", "v1", "v2", "--tree", "/", "-k", "x"]
+    quiet, verbose = vfio_harness(*args), vfio_harness("--verbose", *args)
     assert quiet.stdout == verbose.stdout
-    assert quiet.stderr == ""
+    assert "run " not in quiet.stderr
+    assert re.search(r"harness\.host\.process: run .*git .* show", verbose.stderr)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernels show a bug, what counts as showing it, and what becomes of a catalogue's mutants."""
+"""The kernels that repro runs, what counts as showing a bug, and the outcomes of mutants."""
 
 import json
 from collections.abc import Mapping
@@ -42,20 +42,20 @@ def case(verdict: Verdict, name: str = "test_a::test_x", reason: str = "broken: 
 HERE = Options(kernel="~/linux")
 CHOSEN: Mapping[str, tuple[Bug, str, Options, Options | None]] = {
     "a mutation": (bug(mutation=MUTATION), "7.2", Options(kernel="~/linux", mutation="the-bug"), HERE),
-    "a kernel that has it, though there is a mutation": (
+    "a kernel with the bug, in spite of a mutation": (
         bug(mutation=MUTATION, kernels="<7.2.8"),
         "7.2.6",
         HERE,
         Options(),
     ),
-    "a live one with a fix": (
+    "a live bug with a fix": (
         bug(kernels=">=7", fix="/x/f.patch"),
         "7.2",
         HERE,
         Options("intel-iommu", "~/linux", series="/x/f.patch"),
     ),
-    "a live one that the default has, too": (bug(kernels=">=7"), "7.2", HERE, None),
-    "a refuted one": (bug("PASS"), "7.2", HERE, None),
+    "a live bug of the pinned kernel, too": (bug(kernels=">=7"), "7.2", HERE, None),
+    "a refuted bug": (bug("PASS"), "7.2", HERE, None),
 }
 
 
@@ -66,7 +66,7 @@ def test_sides(entry: Bug, release: str, bad: Options, control: Options | None) 
     assert bool(found.why) == (control is None)
 
 
-def test_what_shows_a_bug() -> None:
+def test_a_case_shows_a_bug_as_the_entry_says() -> None:
     entry = bug()
     assert shows(entry, case(Verdict.FAIL))
     assert shows(entry, case(Verdict.KNOWN, known_issue="the-bug"))
@@ -96,8 +96,8 @@ GOOD = case(Verdict.PASS, reason="")
 RESULTS: Mapping[str, tuple[Bug, Sides, CaseRecord, CaseRecord | None, int]] = {
     "reproduced": (bug(), BOTH, case(Verdict.FAIL), GOOD, 0),
     "not shown": (bug(), BOTH, GOOD, GOOD, 1),
-    "shown by a good kernel, too": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.FAIL), 1),
-    "a fix that does not mend": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="the-bug"), 1),
+    "shown by the control, too": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.FAIL), 1),
+    "a fix that does not fix": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="the-bug"), 1),
     "another known issue": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.KNOWN, known_issue="another"), 0),
     "skipped on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.SKIP), 1),
     "lost on the control": (bug(), BOTH, case(Verdict.FAIL), case(Verdict.ERROR), 3),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who is to blame: the kernel is never blamed for our failure, nor passed by it."""
+"""The verdict of exceptions and splats: a failure of the harness never blames the kernel, and never passes it."""
 
 import errno
 
@@ -53,7 +53,7 @@ def test_a_splat_outranks_the_broken_sentence_and_hides_nothing() -> None:
     assert "dead for good" in judged.reason
 
 
-def test_our_failure_in_teardown_does_not_hide_a_broken_contract() -> None:
+def test_a_harness_failure_in_teardown_does_not_hide_a_broken_contract() -> None:
     assert judge([ContractBroken("broken: x"), AgentLost("cut")], []).verdict is Verdict.FAIL
 
 
@@ -63,13 +63,13 @@ def test_the_worst_reason_gives_the_verdict_and_comes_first() -> None:
     assert judged.reasons == ("panic", "broken: x", "cut")
 
 
-def test_must_names_the_sentence_and_what_was_seen() -> None:
+def test_must_names_the_rule_and_the_observation() -> None:
     with pytest.raises(ContractBroken, match="broken: revoked; seen: alive"):
         must(False, "revoked", "alive")
     must(True, "revoked")
 
 
-def test_must_fail_wants_exactly_this_errno() -> None:
+def test_must_fail_accepts_exactly_one_errno() -> None:
     with must_fail("ENODEV", "a revoked buffer refuses a map"):
         raise KernelErrno("IOMMU_IOAS_MAP_FILE", errno.ENODEV)
     with pytest.raises(ContractBroken, match="gave EINVAL, not ENODEV"), must_fail("ENODEV", "refused"):
@@ -91,6 +91,6 @@ def test_exit_code(verdicts: list[Verdict], code: int) -> None:
     assert exit_code(verdicts) == code
 
 
-def test_an_oops_is_named_before_the_call_that_it_ended() -> None:
+def test_an_oops_comes_before_the_call_that_it_ended() -> None:
     judged = judge([GuestOopsed("close: no answer since an oops")], ["NULL pointer dereference in f"])
     assert judged.reason == "NULL pointer dereference in f; also close: no answer since an oops"

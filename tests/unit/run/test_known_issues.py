@@ -45,7 +45,7 @@ def test_a_failure_as_the_entry_says_is_known_and_keeps_its_reason(known: KnownI
     assert ruling.issue == "live-in-low-power"
 
 
-def test_a_pass_of_a_case_that_should_fail_is_fixed(known: KnownIssues) -> None:
+def test_a_pass_of_a_case_that_an_entry_fails_is_fixed(known: KnownIssues) -> None:
     ruling = known.rule(CASE, Judgement(Verdict.PASS))
     assert (ruling.judgement.verdict, ruling.issue) == (Verdict.FIXED, "live-in-low-power")
 
@@ -92,7 +92,7 @@ def test_entries_apply_to_their_kernels_and_machines(
     assert (ruling.issue is not None) is concerned
 
 
-def test_releases_as_kernels_name_them() -> None:
+def test_releases_are_parsed_as_kernels_print_them() -> None:
     assert version("7.3.0-rc4-00012-gabc+") == Version("7.3rc4")
     assert version("7.2.12+deb13-amd64") == Version("7.2.12")
 
@@ -107,7 +107,7 @@ def test_releases_as_kernels_name_them() -> None:
         ("live-in-low-power", "Live in low power", "id"),
     ],
 )
-def test_mistakes_are_named_with_file_and_line(tmp_path: Path, was: str, wrong: str, said: str) -> None:
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, was: str, wrong: str, said: str) -> None:
     text = ENTRY.replace('"', "'").replace(was, wrong)
     assert text != ENTRY
     with pytest.raises(UsageError, match=r"known\.yaml:\d+: ") as caught:

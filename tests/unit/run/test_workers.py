@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Workers: real processes, which do in place of cases what the tests tell them to."""
+"""Workers, as real processes; small functions take the place of cases."""
 
 import os
 import select
@@ -25,7 +25,7 @@ Act = Callable[[WorkerPipe, int], None]
 
 @contextmanager
 def shared(count: int, jobs: int, act: Act) -> Iterator[Iterator[WorkerReport]]:
-    """What workers tell that ``act`` on each case, after the title ``pid``."""
+    """Yield the reports of workers that call ``act`` for each case. The title of each case is the worker's pid."""
 
     def work(pipe: WorkerPipe) -> None:
         for index in pipe.cases():
@@ -34,16 +34,16 @@ def shared(count: int, jobs: int, act: Act) -> Iterator[Iterator[WorkerReport]]:
 
     with closing(share(count, jobs, work, nullcontext)) as stream:
         yield stream
-    with pytest.raises(ChildProcessError):  # there is none left
+    with pytest.raises(ChildProcessError):  # no child is left
         os.waitpid(-1, os.WNOHANG)
 
 
-def pids(report: list[WorkerReport]) -> list[str]:
-    return [each.what.title for each in report if isinstance(each.what, CaseStarted)]
+def pids(reports: list[WorkerReport]) -> list[str]:
+    return [each.what.title for each in reports if isinstance(each.what, CaseStarted)]
 
 
 def meet(directory: Path, number: int) -> Act:
-    """Be there, and wait until as many are."""
+    """Make an act that waits until ``number`` workers run it at the same time."""
 
     def act(pipe: WorkerPipe, index: int) -> None:
         (directory / str(index)).touch()
@@ -55,44 +55,44 @@ def meet(directory: Path, number: int) -> Act:
     return act
 
 
-def test_every_case_is_done_once() -> None:
+def test_every_case_runs_once() -> None:
     with shared(20, 3, lambda pipe, index: pipe.emit(Note(str(index)))) as stream:
-        report = list(stream)
-    assert sorted(each.index for each in report if isinstance(each.what, CaseStarted)) == list(range(20))
-    assert all(each.what == Note(str(each.index)) for each in report if isinstance(each.what, Note))
+        reports = list(stream)
+    assert sorted(each.index for each in reports if isinstance(each.what, CaseStarted)) == list(range(20))
+    assert all(each.what == Note(str(each.index)) for each in reports if isinstance(each.what, Note))
 
 
-def test_as_many_are_at_work_at_once_as_there_are_jobs(tmp_path: Path) -> None:
+def test_as_many_workers_run_in_parallel_as_jobs(tmp_path: Path) -> None:
     with shared(3, 3, meet(tmp_path, 3)) as stream:
-        report = list(stream)
-    assert len(set(pids(report))) == 3
-    assert {each.slot for each in report} == {1, 2, 3}
+        reports = list(stream)
+    assert len(set(pids(reports))) == 3
+    assert {each.slot for each in reports} == {1, 2, 3}
 
 
-def test_there_are_no_more_workers_than_cases(tmp_path: Path) -> None:
+def test_no_more_workers_start_than_cases(tmp_path: Path) -> None:
     with shared(2, 8, meet(tmp_path, 2)) as stream:
         assert len(set(pids(list(stream)))) == 2
 
 
-def test_one_that_dies_loses_its_case_and_is_replaced() -> None:
+def test_a_worker_that_dies_loses_its_case_and_is_replaced() -> None:
     def act(pipe: WorkerPipe, index: int) -> None:
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with shared(6, 2, act) as stream:
-        report = list(stream)
-    (died,) = [each for each in report if isinstance(each.what, WorkerDied)]
+        reports = list(stream)
+    (died,) = [each for each in reports if isinstance(each.what, WorkerDied)]
     assert (died.index, died.what.how) == (2, "killed by SIGKILL")
-    assert sorted(each.index for each in report if isinstance(each.what, CaseStarted)) == list(range(6))
+    assert sorted(each.index for each in reports if isinstance(each.what, CaseStarted)) == list(range(6))
 
 
-def test_all_may_die() -> None:
+def test_every_worker_may_die() -> None:
     with shared(4, 2, lambda pipe, index: os._exit(7)) as stream:
-        report = list(stream)
-    assert Counter(each.what.how for each in report if isinstance(each.what, WorkerDied)) == {"exit code 7": 4}
+        reports = list(stream)
+    assert Counter(each.what.how for each in reports if isinstance(each.what, WorkerDied)) == {"exit code 7": 4}
 
 
-def test_one_that_dies_without_a_case_ends_the_run() -> None:
+def test_a_worker_that_dies_without_a_case_ends_the_run() -> None:
     with (
         closing(share(4, 2, lambda pipe: os._exit(9), nullcontext)) as stream,
         pytest.raises(HarnessError, match="a process that runs cases is gone: exit code 9"),
@@ -100,7 +100,7 @@ def test_one_that_dies_without_a_case_ends_the_run() -> None:
         list(stream)
 
 
-def test_a_failure_of_ours_in_a_worker_is_raised_here() -> None:
+def test_a_harness_error_of_a_worker_is_raised_in_the_parent() -> None:
     def act(pipe: WorkerPipe, index: int) -> None:
         raise HarnessError("no room", hint="make room")
 
@@ -110,7 +110,7 @@ def test_a_failure_of_ours_in_a_worker_is_raised_here() -> None:
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_whoever_stops_listening_ends_them(stubborn: bool) -> None:
+def test_closing_the_generator_ends_the_workers(stubborn: bool) -> None:
     def act(pipe: WorkerPipe, index: int) -> None:
         if stubborn:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -139,7 +139,7 @@ for report in share(2, 2, work, nullcontext):
 """
 
 
-def test_they_end_when_their_parent_is_killed() -> None:
+def test_workers_end_when_their_parent_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         fds = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
@@ -148,4 +148,4 @@ def test_they_end_when_their_parent_is_killed() -> None:
         for fd in fds:
             with os.fdopen(fd), select.epoll() as epoll:
                 epoll.register(fd)
-                assert epoll.poll(deadline - time.monotonic()), "it lives on"
+                assert epoll.poll(deadline - time.monotonic()), "the worker outlives its parent"
