@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from harness import paths
 from harness.cli import cli, main
 from harness.commands.man import page
 
@@ -93,3 +95,23 @@ def test_verbose_logs_commands_to_stderr_only() -> None:
     assert quiet.stdout == verbose.stdout
     assert "run " not in quiet.stderr
     assert re.search(r"harness\.host\.process: run .*git .* show", verbose.stderr)
+
+
+def make(*args: str) -> str:
+    """Run a target of the Makefile without its dependencies; return its output. It must fail."""
+    words = ["make", "-s", "-o", "deps", "-o", "bug-deps", f"BIN={Path(sys.executable).parent}", *args]
+    done = subprocess.run(words, cwd=paths.TOP, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    return done.stdout + done.stderr
+
+
+def test_make_refuses_an_unknown_variable() -> None:
+    assert "unknown variable KERNAL; did you mean KERNEL?" in make("vm-test", "KERNAL=~/linux", "K=a or b")
+    assert "`vfio-harness repro` does not take SERIES" in make("repro", "BUG=x", "SERIES=y")
+
+
+def test_make_passes_values_as_they_are() -> None:
+    value = """~/a tree (1), it's "this" or $that `x`"""
+    quoted = value.replace("$", "$$")
+    assert value in make("shell", f"FLAVOUR={quoted}").replace("\\'", "'")
+    assert value in make("repro", f"BUG={quoted}").replace("\\'", "'")
