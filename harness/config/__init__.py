@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pydantic models of every YAML file the harness reads."""
+"""The strict YAML loader, the base of all models of YAML files, and the model of machines."""
 
 from harness.config.case_ids import matches
 from harness.config.loader import Model, load

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host: processes, files and packages."""
+"""Programs, files and packages of the host."""

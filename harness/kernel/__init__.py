@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel comes from, its build, its features, its modules."""
+"""Fetch, patch, configure and build the kernel under test; detect its features; build its modules."""
 
 from harness.kernel.build.features import lacking
 from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport, SourceChange

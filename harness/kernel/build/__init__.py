@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Building a kernel's source."""
+"""Configure and build a kernel's source, and detect its features."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Modules for a built kernel."""
+"""Build the harness's modules against a kernel, and pack the modules image."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel's source comes from, and changes to it."""
+"""Resolve KERNEL= to a source, and read the changes of SERIES=."""

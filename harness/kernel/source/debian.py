@@ -104,22 +104,23 @@ def obtain(wanted: str | None, emit: Emit) -> tuple[Package, Path]:
 
 
 def _choose(wanted: str | None, pinned: str, have: list[Package], emit: Emit) -> Package:
+    """Choose a package of the archive; one of the cache (``have``) if the archive cannot be reached."""
     try:
         packages = available(emit)
     except HarnessError as e:
-        old = select(have, wanted or pinned.rpartition(".")[0])
-        if old is None:
+        cached = select(have, wanted or pinned.rpartition(".")[0])
+        if cached is None:
             raise
-        emit(Note(f"{e}; using {old.version} from the cache"))
-        return old
+        emit(Note(f"{e}; using {cached.version} from the cache"))
+        return cached
     chosen = select(packages, pinned)
     if chosen is None and wanted is None:
         chosen = select(packages, pinned.rpartition(".")[0])
         if chosen:
             emit(Note(f"Debian no longer has Linux {pinned}; using {chosen.upstream}"))
     if chosen is None:
-        there = ", ".join(sorted({p.upstream for p in packages}, key=lambda v: [int(n) for n in v.split(".")]))
-        raise UsageError(f"KERNEL=debian:{pinned}: Debian has no such kernel source; it has {there}")
+        releases = ", ".join(sorted({p.upstream for p in packages}, key=lambda v: [int(n) for n in v.split(".")]))
+        raise UsageError(f"KERNEL=debian:{pinned}: Debian has no such kernel source; it has {releases}")
     return chosen
 
 
@@ -140,6 +141,7 @@ def available(emit: Emit) -> list[Package]:
 
 
 def _configure(apt: Path) -> Path:
+    """Write the configuration of an apt whose state is in ``apt``; return its file. Raises MissingPrerequisite."""
     data = archive()
     if not Path(data.keyring).is_file():
         raise MissingPrerequisite(f"{data.keyring} is missing", hint=install_line([data.keyring]))
