@@ -27,7 +27,12 @@ def _killed(match: re.Match[str]) -> HarnessError:
 
 # The words of libc, lz4 and apt for a full disk; of sh and make for a missing program; of gcc for the rest.
 _FAULTS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], HarnessError]], ...] = (
-    (re.compile(r"No space left on device|Disk quota exceeded|not all data was written|enough free space"), _full),
+    (
+        re.compile(
+            r"No space left on device|Disk quota exceeded|not all data was written|You don't have enough free space"
+        ),
+        _full,
+    ),
     (re.compile(r"^(?:/bin/)?sh: (?:\d+: |line \d+: )?(?P<tool>[\w./+-]+): (?:command )?not found"), _missing),
     (re.compile(r"^make.*: (?P<tool>[\w./+-]+): No such file or directory$"), _missing),
     (re.compile(r"fatal error: (?P<tool>gelf\.h|libelf\.h): No such file"), _missing),
