@@ -101,7 +101,7 @@ class Agent:
             with self._sending:
                 self._channel.sendall(line)
         except TimeoutError:
-            raise self._machine.hung("the guest agent takes no requests") from None
+            raise self._machine.hung("the guest agent does not read requests") from None
         except OSError:
             self._channel.close()  # the reader then reports how the agent ended
 

@@ -64,7 +64,7 @@ class Signature:
 
     @classmethod
     def of(cls, function: ast.FunctionDef, *, bound: bool) -> "Signature":
-        """From its syntax tree; ``bound``: without ``self``."""
+        """Read it from the syntax tree. ``bound``: leave out ``self``."""
         arguments = function.args
         positional = [each.arg for each in arguments.args][bound:]
         defaults = len(arguments.defaults)
@@ -73,7 +73,7 @@ class Signature:
         return cls(frozenset(positional + [each.arg for each in arguments.kwonlyargs]), frozenset(required))
 
     def problem(self, given: set[str]) -> str | None:
-        """What is wrong with a call that gives these arguments."""
+        """Name the first error of a call with these arguments; None without one."""
         if unknown := given - self.accepted:
             return f"takes no {', '.join(sorted(unknown))}"
         if missing := self.required - given:
@@ -97,7 +97,7 @@ class Guest:
                     names[node.name] = node
 
     def method(self, kind: str, name: str) -> Signature | None:
-        """A method of a class or of its bases."""
+        """Find a method of a class or of its bases."""
         node = self.classes.get(kind)
         if node is None:
             return None
@@ -108,7 +108,7 @@ class Guest:
         return next(filter(None, inherited), None)
 
     def function(self, service: str, name: str) -> Signature | None:
-        """A function of a service, or the constructor of a class of it."""
+        """Find a function of a service, or the constructor of one of its classes."""
         if service == "rpc":
             return self.method("Server", name)
         node = self.services.get(service, {}).get(name)
@@ -128,7 +128,7 @@ class HostCall:
     is_service: bool = False
 
     def problems(self, guest: Guest) -> Iterator[str]:
-        """Why the guest would not take it."""
+        """Yield the reasons why the guest would refuse it."""
         for target in self.targets:
             find = guest.function if self.is_service else guest.method
             signature = None if self.name.startswith("_") else find(target, self.name)
@@ -138,7 +138,7 @@ class HostCall:
 
 
 def host_calls(path: str, source: str) -> Iterator[HostCall]:
-    """The calls of one host file."""
+    """Yield the calls of one host file."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
             yield from _calls_of(path, "", node)
@@ -149,7 +149,7 @@ def host_calls(path: str, source: str) -> Iterator[HostCall]:
 
 
 def _calls_of(path: str, owner: str, function: ast.FunctionDef) -> Iterator[HostCall]:
-    """The calls of one function of the class ``owner``."""
+    """Yield the calls of one function of the class ``owner``."""
     types = {each.arg: each.annotation.id for each in function.args.args if isinstance(each.annotation, ast.Name)}
     for node in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
         where = f"{path}:{node.lineno}"
@@ -177,13 +177,13 @@ def _behind(handle: str, method: str) -> tuple[str, ...]:
 
 
 def _keywords(where: str, node: ast.Call) -> frozenset[str]:
-    """The names of the arguments that go to the guest."""
+    """Return the names of the arguments that go to the guest."""
     assert all(each.arg for each in node.keywords), f"{where}: name each argument, without **"
     return frozenset(str(each.arg) for each in node.keywords) - OPTIONS
 
 
 def _keys(where: str, arguments: list[ast.expr]) -> Iterator[str]:
-    """The keys of an Operation's arguments, if it has any."""
+    """Yield the keys of an Operation's arguments, if it has any."""
     for each in arguments:
         assert isinstance(each, ast.Dict), f"{where}: write the arguments as a dict"
         yield from map(_text, each.keys)
@@ -194,7 +194,7 @@ def _text(node: ast.expr | None) -> str:
 
 
 def problems(host: Mapping[str, str], guest: Mapping[str, str]) -> list[str]:
-    """Every call that the guest would not take."""
+    """List the calls that the guest would refuse."""
     behind = Guest(guest)
     calls = [call for path, source in host.items() for call in host_calls(path, source)]
     return [problem for call in calls for problem in call.problems(behind)]
