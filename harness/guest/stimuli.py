@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Events that the host's witnesses must see, made with as little of the kernel as possible: sysfs and MMIO.
+"""Trigger the events that the host's witnesses must see, through sysfs and MMIO only.
 
 They need a controller that no case has opened since boot. Every function leaves it disabled, and its PCI command
 register as it was.
@@ -32,7 +32,7 @@ def log(text: str) -> None:
 def ring(bdf: str, writes: Sequence[tuple[int, int, int]], queues: int) -> None:
     """Write ``(offset in BAR0, width in bytes, value)`` each, with the CPU, to a controller with empty admin queues.
 
-    ``queues``: the address of the queues, which no write may make the controller use.
+    ``queues``: the address of the queues. No write may make the controller use them.
     """
     with _controller(bdf, queues) as registers:
         for offset, width, value in writes:
@@ -40,7 +40,7 @@ def ring(bdf: str, writes: Sequence[tuple[int, int, int]], queues: int) -> None:
 
 
 def fetch(bdf: str, queues: int) -> bool:
-    """Have a controller fetch a command from address ``queues``; return whether the DMA was refused."""
+    """Let a controller fetch a command from address ``queues``. Returns whether the DMA was blocked."""
     with _translated(bdf), _controller(bdf, queues) as registers:
         registers.store(spec.sq_doorbell(0), 4, 1)
         return poll(lambda: bool(registers.load(spec.CSTS, 4) & spec.CSTS_FATAL), SECONDS)
@@ -96,7 +96,7 @@ def _reachable(bdf: str) -> Iterator[None]:
 
 @contextmanager
 def _translated(bdf: str) -> Iterator[None]:
-    """Have the IOMMU translate for a device whose addresses the kernel passes through (iommu=pt)."""
+    """Make the IOMMU translate for a device that the kernel passes through (iommu=pt)."""
     kind = DEVICES / bdf / "iommu_group" / "type"  # drivers/iommu/iommu.c, iommu_group_store_type
     if kind.read_text().strip() != "identity":
         yield

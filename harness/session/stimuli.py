@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from harness.session.session import Session
 
 QUEUES = 320 << 30
-"""An address at which no device of a fresh machine may reach anything. It is above memory, and in reach of a 39-bit
-IOMMU."""
+"""An address that a fresh machine maps for no device. It is above memory and below the limit of a 39-bit IOMMU."""
 
 
 class Stimuli:
-    """Makes the guest of a freshly booted session do what its witnesses must see.
+    """Triggers the events that the witnesses must see, in the guest of a freshly booted session.
 
     Every method may raise KernelErrno, AgentError, or the error that ended the VM.
     """
