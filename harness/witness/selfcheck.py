@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each witness proves on every fresh boot that it sees.
+"""Make each witness prove, on every fresh boot, that it sees.
 
 A blind witness is worse than none: a case that expects a doorbell fails on a good kernel, and one that expects silence
 passes on a broken one. So each check makes something happen and requires that the witness saw it, through the same
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from harness.errors import AgentError, BlindWitness, KernelErrno
 from harness.escape import escaped
@@ -21,18 +21,16 @@ from harness.witness.doorbell import DOORBELLS, Doorbell
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.qemu_stderr import parse_stderr
 from harness.witness.splat import find_splats
-
-if TYPE_CHECKING:
-    from harness.witness.watch import Witnesses
+from harness.witness.watch import Witnesses
 
 CONSOLE_S = 10.0
-"""For a record of the guest's log to reach the console file: milliseconds on an idle host."""
+"""Deadline for a record of the guest's log to reach the console file: milliseconds on an idle host."""
 POLL_S = 0.002
 QUOTED = 160
 """Bytes of the trace in a message."""
 
-# What is written to BAR0, as (offset, width, value), and the doorbell that the witness must report. The admin queues
-# have two entries and are empty: 0 moves nothing. Queue 60 does not exist. Each row is another of QEMU's trace events.
+# A write to BAR0, as (offset, width, value), and the doorbell that the witness must report. Each row causes another of
+# QEMU's trace events. The admin queues have two entries and are empty, so 0 moves nothing. Queue 60 does not exist.
 RINGS: Sequence[tuple[tuple[int, int, int], Doorbell]] = (
     ((DOORBELLS, 4, 0), Doorbell("sq", 0, 0)),
     ((DOORBELLS + 4, 4, 0), Doorbell("cq", 0, 0)),
@@ -48,7 +46,7 @@ LOG_RECORD = """<4>vfio-harness: self-check of the console; this is no fault of 
 WARNING: at vfio_harness_self_check+0x0/0x0
 ---[ end trace 0000000000000000 ]---
 """
-"""At KERN_WARNING, the level of a WARN: a console that hides these hides splats."""
+"""At KERN_WARNING, the level of a WARN. A console that hides that level hides splats."""
 
 STDERR_LINE = "vfio-harness: self-check: Blocked re-entrant IO\n"
 
@@ -80,11 +78,11 @@ class Check:
     """Its name in a verdict."""
     used: Callable[[Stimuli], bool]
     """Whether any verdict on this machine relies on it."""
-    missed: Callable[["Witnesses", Machine, Stimuli], str]
-    """Stimulates the witness; returns what it did not see, or an empty string."""
+    missed: Callable[[Witnesses, Machine, Stimuli], str]
+    """Stimulates the witness. Returns what it did not see, or an empty string."""
 
 
-def prove(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> None:
+def prove(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> None:
     """Check every witness that this machine uses. About 30 ms.
 
     Raises BlindWitness, or what ended the VM.
@@ -103,12 +101,12 @@ def prove(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> None:
             )
 
 
-def _events(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+def _events(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     """QEMU starts stopped (-S): the harness's ``cont`` makes a RESUME event."""
     return "" if any(event.name == "RESUME" for event in machine.events.since(0)) else "no RESUME event of the start"
 
 
-def _stderr(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+def _stderr(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     """A line through QEMU's own descriptor, in the words of a warning that invalidates a case."""
     mark = machine.stderr_path.stat().st_size
     with Path(f"/proc/{machine.pid}/fd/2").open("a", encoding="ascii") as stderr:
@@ -119,7 +117,7 @@ def _stderr(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
     return "" if any(line.invalidates for line in seen) else "a warning written to it did not reach the file"
 
 
-def _doorbells(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+def _doorbells(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     mark = witnesses.doorbells.mark()
     stimuli.ring([write for write, _ in RINGS])
     seen = witnesses.doorbells.since(mark)
@@ -130,7 +128,7 @@ def _doorbells(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> st
     return f"the guest's CPU wrote {len(RINGS)} doorbells; {listed}; {_trace_after(machine, mark)}"
 
 
-def _faults(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+def _faults(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     mark = witnesses.faults.mark()
     address = stimuli.fetch()
     if address is None:
@@ -152,7 +150,7 @@ def _trace_after(machine: Machine, mark: int) -> str:
     return f"the trace continues with {escaped(line).rstrip()!r}" if line else "the trace did not grow"
 
 
-def _console(witnesses: "Witnesses", machine: Machine, stimuli: Stimuli) -> str:
+def _console(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     mark = machine.console.mark()
     stimuli.log(LOG_RECORD)
     deadline = time.monotonic() + CONSOLE_S

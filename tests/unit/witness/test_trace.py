@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.witness.doorbell import Doorbell, parse_doorbells
 from harness.witness.iommu_faults import DmaFault, bdf, parse_console, parse_trace
+from harness.witness.selfcheck import RINGS
 from harness.witness.tracelog import MAX_LINE_BYTES, TraceLine, parse_line, read_lines
 
 DATA = Path(__file__).parent.parent / "data"
@@ -26,6 +27,17 @@ def test_captured_doorbells() -> None:
     seen = doorbells((DATA / "trace-doorbell.log").read_text())
     assert len(seen) == 20
     assert seen[:3] == [Doorbell("sq", 0, 1), Doorbell("cq", 0, 1), Doorbell("sq", 0, 2)]
+
+
+def test_captured_with_the_timestamps_of_qemu_11() -> None:
+    text = (DATA / "trace-qemu-11.log").read_text()
+    rung = [doorbell for _, doorbell in RINGS]
+    assert doorbells(text) == [*rung, Doorbell("sq", 0, 1)]
+    assert doorbells(text)[0].time == 1795887397.276718
+    assert faults(text) == [
+        DmaFault("0000:01:00.0", 0x5000000000, False, 6, "qemu"),
+        DmaFault("0000:01:00.0", 0x5000000004, False, 6, "qemu"),
+    ]
 
 
 @pytest.mark.parametrize(
