@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from harness.cases.constants import UNDER_TEST
 from harness.cases.must import must, must_fail
 from harness.cases.probe import ANSWER_S, must_arrive, ring, ring_once
 from harness.cases.triggers import TRIGGERS, importers, triggers
@@ -165,7 +166,7 @@ def test_revoke_waits_for_a_slow_importer(
     with finished(pending, holder):
         must(holder.wait_notified(), f"{trigger} notifies the importer", holder.events())
         result = ring_once(queued, window, watch)
-        untouched = result.arrived and identified(session, nvme) and session.power_state("nvme0") == "D0"
+        untouched = result.arrived and identified(session, nvme) and session.power_state(UNDER_TEST) == "D0"
         must(untouched, f"{trigger} does not touch the device before the importer has unmapped", result)
         with must_fail("ENODEV", "while a revoke waits the buffer cannot be attached to"):
             session.attach(window.dmabuf, device_id="roce0")
@@ -251,7 +252,7 @@ def test_a_buffer_may_go_during_a_revoke(
 
 @rows("lifecycle.notified", "lifecycle.command-mem")
 def test_notify_of_an_unrevoke_an_importer_can_map(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
-    """An importer can map inside the callback that notifies it of an un-revoke: no further one follows."""
+    """An importer can map inside the callback that notifies it of an un-revoke; no second notification follows."""
     eager = attach(buffer, remap=True)
     eager.map()
     nvme.device.set_memory(False)

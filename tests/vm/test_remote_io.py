@@ -5,6 +5,7 @@ import secrets
 
 import pytest
 
+from harness.cases.constants import UNDER_TEST
 from harness.cases.must import must
 from harness.cases.probe import must_arrive, ring
 from harness.session import Cmb, Importer, Nvme, Session
@@ -21,7 +22,7 @@ LBA = 7
 def test_remote_io(session: Session, nvme: Nvme, cmb: Cmb, importer: Importer, watch: Watch) -> None:
     """A peer writes a command into the CMB, rings the doorbell, and reads the disk's content from the CMB."""
     content = secrets.token_bytes(BLOCK)
-    with session.machine.drive("nvme0").open("r+b") as disk:
+    with session.machine.drive(UNDER_TEST).open("r+b") as disk:
         disk.seek(LBA * BLOCK)
         disk.write(content)
     nvme.create_io_queue(QUEUE, cmb_offset=QUEUE_OFFSET)

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from harness.cases.constants import PAGE
+from harness.cases.constants import PAGE, UNDER_TEST
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
 from harness.cases.triggers import importers
@@ -72,9 +72,11 @@ EXPORTS = ((1,), (3, 0, 2))
 @rows("importers.route-bus")
 def test_its_own_bar_needs_no_bridge(session: Session, nvme: Nvme, attach: Attach) -> None:
     """A device maps its own BAR at the PCI bus address of each range, and takes no IOVA."""
-    start = bars(session, "nvme0")[REGISTERS].start
+    start = bars(session, UNDER_TEST)[REGISTERS].start
     for pages in EXPORTS:
-        attachment = attach(nvme.device.export(REGISTERS, [(page * PAGE, PAGE) for page in pages]), device_id="nvme0")
+        attachment = attach(
+            nvme.device.export(REGISTERS, [(page * PAGE, PAGE) for page in pages]), device_id=UNDER_TEST
+        )
         attachment.map()
         found = [entry.address - start for entry in attachment.table().entries]
         must(

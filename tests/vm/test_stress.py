@@ -146,7 +146,7 @@ def arena(request: pytest.FixtureRequest, session: Session, importer: Importer, 
 @rows("lifecycle.last-reference", "lifecycle.reset", "lifecycle.command-mem")
 @importers("iommufd+nvme")
 def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Exporting and closing buffers races with resets that a slow importer delays."""
+    """Buffers may be exported and closed while a reset runs, also one that a slow importer delays."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         slow = attach(buffer, delay_ms=SLOW_MS)
@@ -160,7 +160,7 @@ def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
 @rows("lifecycle.command-mem", "lifecycle.power", "lifecycle.reset", "lifecycle.flr")
 @importers("iommufd+nvme")
 def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Mapping and unmapping by several importers, one of them slow, races with revokes and un-revokes."""
+    """Several importers, one of them slow, may map and unmap while the buffer is revoked and un-revoked."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         attachment = attach(buffer, delay_ms=SLOW_MS)
@@ -171,7 +171,7 @@ def test_map_against_revoke(arena: Arena, nvme: Nvme, attach: Attach) -> None:
 @rows("lifecycle.hot-reset")
 @importers("iommufd+nvme")
 def test_importers_against_hot_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Mapping and unmapping by several importers, one of them slow, races with hot resets."""
+    """Several importers, one of them slow, may map and unmap while the slot is reset."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         attachment = attach(buffer, delay_ms=SLOW_MS)
@@ -182,7 +182,7 @@ def test_importers_against_hot_reset(arena: Arena, nvme: Nvme, attach: Attach) -
 @rows("lifecycle.close", "lifecycle.last-reference")
 @importers("iommufd+nvme")
 def test_export_against_close(arena: Arena, session: Session) -> None:
-    """The close of a device races with exports, and with mapping and closing its buffers."""
+    """A device may be closed while it exports, and while its buffers are mapped and closed."""
     with arena.nothing_lost():
         for _ in range(CLOSES):
             device = session.open_device(UNDER_TEST)
@@ -201,7 +201,7 @@ def test_export_against_close(arena: Arena, session: Session) -> None:
 @rows("lifecycle.hot-reset")
 @importers("iommufd+nvme")
 def test_functions_reset_their_slot(arena: Arena, session: Session, nvme: Nvme, attach: Attach) -> None:
-    """Two users each reset the slot of their function while both functions are exported and mapped."""
+    """Two users may each reset the slot of their function while both functions are exported and mapped."""
     sibling = session.open_nvme("nvme0f1", same_ioas_as=nvme.device)
     with arena.nothing_lost():
         buffer, sibling_buffer = nvme.export_doorbells(), sibling.export_doorbells()

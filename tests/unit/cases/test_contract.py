@@ -12,29 +12,13 @@ from harness.cases import contract as coverage
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import Contract, Row, join
 from harness.config import MachineConfig, known_machines, load, load_machine
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 
 ROWS = {
     "uapi.region": Row(title="which regions"),
     "uapi.size": Row(title="the size"),
     "uapi.earlier": Row(title="old series", reason="in no kernel"),
 }
-CASE = """
-import pytest
-
-size = pytest.mark.contract("uapi", "uapi.size")
-
-@pytest.mark.contract("uapi", "uapi.region")
-@pytest.mark.parametrize("importer", ["rxe", pytest.param("iommufd+edu", marks=size)])
-def test_it(importer): ...
-
-@pytest.mark.contract("importers", "uapi.region")
-@pytest.mark.machine("switch")
-def test_that(attach): ...
-
-@pytest.fixture
-def attach(): ...
-"""
 
 
 def case(*rows: str, importer: str | None = None) -> Collected:
@@ -100,20 +84,6 @@ def test_a_machine_that_names_an_unknown_row_is_refused(tmp_path: Path) -> None:
 def test_a_case_that_names_no_row_or_an_unknown_one_is_refused(rows: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         join(ROWS, [case(*rows)])
-
-
-def test_cases_are_collected_with_the_rows_of_all_their_markers(tmp_path: Path) -> None:
-    (tmp_path / "test_x.py").write_text(CASE)
-    rxe, edu, that = collect(tmp_path)
-    assert (rxe.id, rxe.importer, rxe.rows) == ("test_x::test_it[rxe]", "rxe", ("uapi.region",))
-    assert set(edu.rows) == {"uapi.region", "uapi.size"}
-    assert (that.importer, that.needs, that.machines) == ("test importer", "dma-api", ("switch",))
-
-
-def test_a_file_that_cannot_be_collected_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "test_y.py").write_text("import no_such_module\n")
-    with pytest.raises(HarnessError, match="no_such_module"):
-        collect(tmp_path)
 
 
 def test_a_row_outside_the_sections_is_refused(tmp_path: Path) -> None:
