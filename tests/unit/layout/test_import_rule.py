@@ -131,6 +131,18 @@ def test_imports_run_downwards_only() -> None:
     assert not upward, "\n".join(upward)
 
 
+def test_a_room_is_allowed_only_what_it_imports() -> None:
+    """A permission without a use would hide the next upward import."""
+    used: dict[str, set[str]] = {room: set() for room in RULE.allowed}
+    sources = [*room_files(RULE), *((VM_CASES, file) for file in (TOP / VM_CASES).glob("*.py"))]
+    for room, file in sources:
+        used[room] |= {found.module.replace(".", "/").removeprefix("harness/") for found in imports([file])}
+    ground = {room for room, allowed in RULE.allowed.items() if not allowed and room != GUEST}
+    for room, allowed in RULE.allowed.items():
+        unused = {name for name in allowed - ground if not any(f"{use}/".startswith(f"{name}/") for use in used[room])}
+        assert not unused, f"{room} imports nothing of {unused}: remove them from its row"
+
+
 def test_the_guest_agent_imports_nothing_of_the_harness() -> None:
     """It runs in the guest, which has the standard library and pyverbs, and no other room."""
     for found in imports(sorted((TOP / "harness" / GUEST).rglob("*.py"))):
