@@ -108,12 +108,16 @@ def read_error(path: Path) -> HarnessError | None:
 
 @dataclass
 class _Child:
+    """A running task."""
+
     task: Task
     process: subprocess.Popen[bytes]
     pidfd: int
+    """Readable when the process has ended."""
     began: float = field(default_factory=time.monotonic)
 
     def ended(self) -> Ended:
+        """Reap the process, and read its record or its error."""
         code, seconds = self.process.wait(), time.monotonic() - self.began
         latest = self.task.directory / "latest"
         if latest.exists():
@@ -176,6 +180,7 @@ def _start(task: Task) -> _Child:
 
 
 def _end(children: Sequence[_Child]) -> None:
+    """End all children: SIGTERM, and SIGKILL after ``LEAVE_S``."""
     for child in children:
         child.process.terminate()
     deadline = time.monotonic() + LEAVE_S

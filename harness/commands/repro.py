@@ -103,6 +103,7 @@ class Reproduction:
         return found
 
     def _unclean(self) -> Iterator[CaseRecord]:
+        """Yield the control's cases that are bad, show this bug, or skip what shows it."""
         shown = self.shown_by.id if self.shown_by else ""
         for case in self.control.cases if self.control else ():
             skipped = case.verdict is Verdict.SKIP and case.id == shown
@@ -157,6 +158,7 @@ class Reproduction:
 
     @property
     def _with_it(self) -> str:
+        """The heading of the kernel under test, which has no bug if the bug was refuted."""
         return "kernel" if self._refuted else "with it"
 
 

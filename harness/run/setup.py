@@ -17,12 +17,14 @@ class Setup:
     """A kernel, an image and a machine description, from which machines and sessions are made."""
 
     options: Options
+    """What the user chose."""
     machine: config.MachineConfig
     qemu: vm.Qemu
     accel: vm.Accel
     kernel: kernel.Kernel
     image: image.GuestImage
     emit: Emit
+    """Receives the progress of builds and boots."""
 
     @classmethod
     def prepare(cls, options: Options, emit: Emit) -> "Setup":

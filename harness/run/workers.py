@@ -99,15 +99,22 @@ class WorkerPipe:
 
 @dataclass
 class _Worker:
+    """A worker, as its parent sees it."""
+
     slot: int
     process: ForkProcess
     connection: Connection
     booted: bool = False
+    """It has asked for a case: its machine runs."""
     index: int | None = None
+    """The case that it runs."""
     since: float = 0.0
+    """When it got the case, on the monotonic clock."""
     leaving: bool = False
+    """There is no case left for it, and it ends."""
 
     def how_it_ended(self) -> str:
+        """Wait for its end; return the cause, e.g. ``killed by SIGKILL``."""
         self.process.join()
         code = self.process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -216,6 +223,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _end(workers: list[_Worker]) -> None:
+    """End all workers: SIGTERM, and SIGKILL after ``LEAVE_S``."""
     for worker in workers:
         worker.process.terminate()
     deadline = time.monotonic() + LEAVE_S
