@@ -142,7 +142,8 @@ def _commit(tree: Path, name: str) -> Commit:
     try:
         sha, subject = run_git(tree, "show", "-s", "--format=%H%n%s", "--end-of-options", f"{name}^{{commit}}")[:2]
     except HarnessError as error:
-        raise UsageError(f"{tree}: {error}", hint="--tree takes a git tree; name two of its commits") from None
+        hint = "--tree takes a git tree; name two of its commits"
+        raise UsageError(f"{tree} has no commit {name!r}: {error}", hint=hint) from None
     return Commit(sha, subject, name)
 
 
