@@ -18,6 +18,10 @@ from harness.progress import Phase
 LOCK_DEADLINE_S = 3600.0
 """The longest wait for a lock: one run may build a debug kernel from nothing."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+CACHE_HINT = (
+    "free some space, or point VFIO_HARNESS_CACHE at a larger disk: a kernel's source and build take 3 GiB, the guest "
+    "image 500 MB"
+)
 _PROGRESS_EVERY = 10_000
 """Links made between two progress lines."""
 
@@ -84,23 +88,24 @@ def disk_full_reported() -> Iterator[None]:
         raise disk_full() from error
 
 
+def free_space(directory: Path) -> int:
+    """Return how many bytes this user can write to the disk of ``directory``. Only root uses the reserved blocks."""
+    disk = os.statvfs(directory)
+    return (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
+
+
 def require_free_space(size: int) -> None:
     """Raise HarnessError if the cache's disk has less than ``size`` bytes free.
 
     Some programs do not notice a full disk; apt-get then waits forever."""
-    if shutil.disk_usage(cache_dir()).free < size:
+    if free_space(cache_dir()) < size:
         raise disk_full()
 
 
-def disk_full() -> HarnessError:
-    """Return the error for a full disk below the cache."""
-    root = cache_dir()
-    free = shutil.disk_usage(root).free / 2**30
-    return HarnessError(
-        f"no space left in the cache {root} ({free:.1f} GiB free)",
-        hint="free some space, or point VFIO_HARNESS_CACHE at a larger disk: a kernel's source and build take 3 GiB, "
-        "the guest image 500 MB",
-    )
+def disk_full(directory: Path | None = None, hint: str = CACHE_HINT) -> HarnessError:
+    """Return the error for a full disk at ``directory``, by default at the cache."""
+    where = directory or cache_dir()
+    return HarnessError(f"no space left in {where} ({free_space(where) / 2**20:.1f} MiB free)", hint=hint)
 
 
 # There are two symlink trees, because their readers differ. A build reads the whole tree and writes into its

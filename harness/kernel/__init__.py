@@ -2,13 +2,12 @@
 """Fetch, patch, configure and build the kernel under test; detect its features; build its modules."""
 
 from harness.kernel.build.features import lacking
-from harness.kernel.model import DmabufUapi, Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
+from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
 from harness.kernel.obtain import obtain
 from harness.kernel.source.change import SourceChanges
 from harness.kernel.source.series import Series
 
 __all__ = [
-    "DmabufUapi",
     "Flavour",
     "Kernel",
     "KernelSpec",

@@ -16,7 +16,7 @@ from harness.host.faults import host_fault
     ],
 )
 def test_a_full_disk(line: str) -> None:
-    assert "no space left in the cache" in str(host_fault(["  CC  a.o", line, "make: *** [x] Error 1"]))
+    assert "no space left in /" in str(host_fault(["  CC  a.o", line, "make: *** [x] Error 1"]))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_failure_quotes_the_last_lines_on_request(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_as_such(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="no space left in the cache") as error:
+    with pytest.raises(HarnessError, match="no space left in /") as error:
         process.check(["sh", "-c", "cat /proc/version > /dev/full"], cwd=tmp_path)
     assert "VFIO_HARNESS_CACHE" in str(error.value.hint)
 

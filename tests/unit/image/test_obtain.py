@@ -53,7 +53,7 @@ def test_changed_input_builds_another_image(builds: Builds, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(errno.ENOSPC, "no space left in the cache"), (errno.EACCES, "Permission denied")]
+    ("number", "message"), [(errno.ENOSPC, "no space left in /"), (errno.EACCES, "Permission denied")]
 )
 def test_failure_leaves_nothing_and_the_next_call_works(
     builds: Builds, tmp_path: Path, number: int, message: str
