@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Cases as pytest collects them, and the ids of the shipped ones."""
+"""Cases as pytest collects them."""
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from harness.cases.collect import collect
 from harness.errors import HarnessError
-from harness.report.renamed import renamed_cases
 
 CASE = """
 import pytest
@@ -40,14 +38,3 @@ def test_a_file_that_cannot_be_collected_is_reported(tmp_path: Path) -> None:
     (tmp_path / "test_y.py").write_text("import no_such_module\n")
     with pytest.raises(HarnessError, match="no_such_module"):
         collect(tmp_path)
-
-
-def test_each_renamed_case_is_there_by_its_new_id_only() -> None:
-    ids = [case.id for case in collect()]
-    for old, new in renamed_cases().renamed.items():
-        assert any(_matches(new, case) for case in ids), new
-        assert not any(_matches(old, case) for case in ids), old
-
-
-def _matches(pattern: str, case: str) -> bool:
-    return fnmatchcase(case, pattern.replace("[", "[[]"))
