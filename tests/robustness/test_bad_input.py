@@ -77,7 +77,7 @@ def test_directory_without_cases(harness: CommandLine, tmp_path: Path) -> None:
     ("qemu", "code", "expected"),
     [
         pytest.param("/nowhere/qemu", 3, "/nowhere/qemu is not an executable file", id="missing"),
-        pytest.param("/bin/echo", 2, "/bin/echo is no QEMU", id="not a QEMU"),
+        pytest.param("/bin/echo", 2, "/bin/echo is not a QEMU; its --version prints", id="not a QEMU"),
         pytest.param("/bin/false", 3, "/bin/false --version failed with 1", id="fails"),
         pytest.param("/etc/passwd", 3, "/etc/passwd is not an executable file", id="not executable"),
     ],
