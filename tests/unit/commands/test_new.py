@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness import paths
 from harness.bugs import load_bug
 from harness.cases.contract import collect, contract, join
+from harness.cli import cli
 from harness.commands.new import KINDS, create
 from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
@@ -99,3 +101,15 @@ def test_says_why_the_file_cannot_be_written(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("VFIO_HARNESS_BUGS", "/nowhere")
     with pytest.raises(HarnessError, match=r"/nowhere/my-bug\.yaml: No such file"):
         create("bug", "my-bug")
+
+
+def test_command_prints_what_it_wrote(directories: Path) -> None:
+    done = CliRunner().invoke(cli, ["new", "bug", "my-bug"])
+    assert done.exit_code == 0
+    assert done.output.startswith(f"wrote {directories}/my-bug.yaml\nnext: ")
+
+
+def test_command_takes_no_other_kind() -> None:
+    done = CliRunner().invoke(cli, ["new", "witness", "my-own"])
+    assert done.exit_code == 2
+    assert "'case', 'machine', 'bug'" in done.output
