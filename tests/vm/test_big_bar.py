@@ -4,8 +4,8 @@
 import pytest
 
 from harness.cases.constants import PAGE
+from harness.cases.marks import importers
 from harness.cases.must import must
-from harness.cases.triggers import importers
 from harness.cases.types import Attach
 from harness.errors import ImporterRefused
 from harness.session import Cmb, DmaBuf, Importer, Nvme

@@ -3,9 +3,9 @@
 
 import pytest
 
+from harness.cases.marks import importers
 from harness.cases.must import must
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import importers
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernel drivers as importers: which may attach, and what a mapping is."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE, SCATTERLIST
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
-from harness.cases.triggers import importers
 from harness.cases.types import Attach, Features
 from harness.errors import KernelErrno
 from harness.session import Attachment, Cmb, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "importers")
+rows = rows_in("importers")
 importer_rules = pytest.mark.needs("importer_rules")
 
 CYCLES = 64

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """iommufd as an importer: what IOMMU_IOAS_MAP_FILE refuses, and that a revoke reaches every copy of a mapping."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE, U64
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import importers
 from harness.cases.types import Features
 from harness.session import (
     IOMMU_IOAS_MAP_READABLE,
@@ -22,7 +20,7 @@ from harness.session import (
 )
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "iommufd")
+rows = rows_in("iommufd")
 
 PAGES = 4
 """Pages of the fixture ``cmb_buffer``."""

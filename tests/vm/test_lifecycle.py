@@ -2,19 +2,18 @@
 """The life of an export: what revokes it, what un-revokes it, and what must not disturb it."""
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from harness.cases.constants import PCI_D0, UNDER_TEST
+from harness.cases.marks import TRIGGERS, importers, rows_in, triggers
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import TRIGGERS, importers, triggers
 from harness.errors import KernelErrno
 from harness.session import Device, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "lifecycle")
+rows = rows_in("lifecycle")
 
 GLANCE_S = 0.02
 """Seconds that the device gets to run a command whose doorbell the host did not see. Short: many cases wait for it."""

@@ -4,8 +4,8 @@
 import pytest
 
 from harness.cases.constants import PAGE
+from harness.cases.marks import importers
 from harness.cases.must import must, must_fail
-from harness.cases.triggers import importers
 from harness.cases.types import Attach
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import FeatureClient, FeatureRequest

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from harness.cases.constants import UNDER_TEST
+from harness.cases.marks import importers
 from harness.cases.must import must
 from harness.cases.probe import must_arrive, ring
-from harness.cases.triggers import importers
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS

@@ -3,9 +3,9 @@
 
 import pytest
 
+from harness.cases.marks import importers
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
-from harness.cases.triggers import importers
 from harness.session import Importer, Nvme, Session
 from harness.witness import Watch
 

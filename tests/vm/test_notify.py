@@ -4,19 +4,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 
 from harness.cases.constants import UNDER_TEST
+from harness.cases.marks import TRIGGERS, importers, rows_in, triggers
 from harness.cases.must import must, must_fail
 from harness.cases.probe import ANSWER_S, must_arrive, ring, ring_once
-from harness.cases.triggers import TRIGGERS, importers, triggers
 from harness.cases.types import Attach
 from harness.session import HOLD_MS, Attachment, DmaBuf, FenceUsage, Importer, Nvme, Pending, Session, Window
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "notify")
+rows = rows_in("notify")
 each_trigger = triggers("command-mem", "d3hot", "low-power", "reset", "flr", "hot-reset", "close", area="notify")
 awaited_revoke = pytest.mark.needs("awaited_revoke")
 

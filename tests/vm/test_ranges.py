@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Buffers of several ranges: the importer sees one contiguous space, in the order of the export."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE, SCATTERLIST
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must
-from harness.cases.triggers import importers
 from harness.session import Cmb, Importer, Nvme, Session
 
-rows = partial(pytest.mark.contract, "ranges")
+rows = rows_in("ranges")
 pytestmark = pytest.mark.needs("many_ranges")
 
 SCATTERED = [(0x5000, PAGE), (0x2000, PAGE), (0x9000, 2 * PAGE), (0x2000, PAGE)]

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """RDMA as an importer: how a revoked MR over a dma-buf answers, from either side, and how it is deregistered."""
 
-from functools import partial
-
-import pytest
-
 from harness.cases.constants import PAGE, U64
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import importers
 from harness.errors import ImporterRefused
 from harness.session import Cmb, DmaBuf, Importer, Nvme, Session, Window
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "rdma")
+rows = rows_in("rdma")
 
 PAGES = 4
 """Pages of the fixture ``cmb_buffer``."""
@@ -57,8 +53,8 @@ def test_a_revoked_region_refuses_its_owner(nvme: Nvme, cmb: Cmb, cmb_buffer: Dm
     local = importer.attach(cmb_buffer).local()
     must(local.read(2 * PAGE, 4) == b"\2" * 4, "before the revoke the MR is a source of data")
     local.write(PAGE, b"data")
-    found = nvme.device.read(cmb.region, cmb.offset + PAGE, 4)
-    must(found == b"data", "before the revoke the MR is a destination of data", found)
+    seen = nvme.device.read(cmb.region, cmb.offset + PAGE, 4)
+    must(seen == b"data", "before the revoke the MR is a destination of data", seen)
     nvme.device.set_memory(False)
     found = statuses(local)
     must(found == [LOCAL] * 2, "local use of a revoked MR is a local protection error", found)

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Revoke: an old mapping never reaches a device that was reset, disabled or closed."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE
+from harness.cases.marks import TRIGGERS, importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_during, ring_once
-from harness.cases.triggers import TRIGGERS, importers
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "revoke")
+rows = rows_in("revoke")
 
 
 @rows("lifecycle.reset")

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """P2P routes: how the DMA API maps a BAR of one device for another, and where it must refuse."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE, UNDER_TEST
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
-from harness.cases.triggers import importers
 from harness.cases.types import Attach
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "routes")
+rows = rows_in("routes")
 
 # Not the fixture ``importer``: the machines here lack dma-api.
 BY_DMA_API = pytest.mark.parametrize(

@@ -8,15 +8,14 @@ before: a mapping made before a revoke is dead, and a new mapping is live.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 import pytest
 
 from harness.cases.constants import PCI_D0, UNDER_TEST, PCI_D3hot
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import importers
 from harness.cases.types import Attach, Features
 from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
 from harness.session.handle import Handle
@@ -25,7 +24,7 @@ from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.races import Operation, Operations, RaceResult, attach_operation, export_operation, race
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "stress")
+rows = rows_in("stress")
 
 ROUNDS, STEPS = 6, 60
 """Rounds of a race, and steps of each thread in a round."""

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The end: device, dma-buf, mapping and process end in every order, and leave nothing behind."""
 
-from functools import partial
 from itertools import permutations
 
 import pytest
 
 from harness.cases.constants import UNDER_TEST
+from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
-from harness.cases.triggers import importers
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.handle import Handle
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.witness import Watch
 
-rows = partial(pytest.mark.contract, "teardown")
+rows = rows_in("teardown")
 
 SIMULTANEOUS_IMPORTERS = ("iommufd+nvme", "dma-api+edu", "rxe")
 """One of each kind. iommufd+edu would need the edu device that dma-api+edu has."""

@@ -3,13 +3,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import combinations
 from typing import Any
 
 import pytest
 
 from harness.cases.constants import PAGE, U64, UNDER_TEST
+from harness.cases.marks import rows_in
 from harness.cases.must import must
 from harness.session import Session
 from harness.session.export import Range
@@ -28,7 +28,7 @@ from harness.session.feature_request import (
     open_unbound,
 )
 
-rows = partial(pytest.mark.contract, "uapi")
+rows = rows_in("uapi")
 many_ranges = pytest.mark.needs("many_ranges")
 
 SINGLE = 24

@@ -3,18 +3,18 @@
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 
 import pytest
 
 from harness.cases.constants import PAGE, UNDER_TEST
+from harness.cases.marks import rows_in
 from harness.cases.must import must
 from harness.session import Device, Session
 from harness.session.export import Range
 from harness.session.feature_request import Bar, FeatureClient, FeatureRequest, RequestOutcome, bars
 
-rows = partial(pytest.mark.contract, "uapi")
+rows = rows_in("uapi")
 many_ranges = pytest.mark.needs("many_ranges")
 
 REGISTERS, CMB = 0, 2

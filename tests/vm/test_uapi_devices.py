@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What cannot be exported: an I/O BAR, a BAR smaller than a page, a device whose driver offers no P2P."""
 
-from functools import partial
-
 import pytest
 
 from harness.cases.constants import PAGE, U64
+from harness.cases.marks import rows_in
 from harness.cases.must import must
 from harness.session import Session
 from harness.session.feature_request import (
@@ -19,7 +18,7 @@ from harness.session.feature_request import (
     open_variant,
 )
 
-rows = partial(pytest.mark.contract, "uapi")
+rows = rows_in("uapi")
 
 VARIANT = "virtio_vfio_pci"
 

@@ -4,7 +4,7 @@
 from typing import Any
 
 from harness.cases.contract import contract
-from harness.cases.triggers import TRIGGERS, importers, triggers
+from harness.cases.marks import TRIGGERS, importers, triggers
 from harness.session import IMPORTERS
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""User actions that must revoke a device's buffers, and marks that parametrize a case with them and with importers."""
+"""User actions that must revoke a device's buffers, and the marks that cases share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +34,18 @@ TRIGGERS = {
     "hot-reset": Trigger("lifecycle.hot-reset", Device.hot_reset, notifications=2),
     "close": Trigger("lifecycle.close", Device.close),
 }
+
+
+def rows_in(area: str) -> Callable[..., pytest.MarkDecorator]:
+    """Make the mark that names the rows of the contract that a case covers.
+
+    ``area`` is what the report shows: ``rows = rows_in("rdma")``, then ``@rows("importers.rdma-remote")``.
+    """
+
+    def rows(*names: str) -> pytest.MarkDecorator:
+        return pytest.mark.contract(area, *names)
+
+    return rows
 
 
 def importers(*names: str) -> pytest.MarkDecorator:
