@@ -3,11 +3,11 @@
 #   make vm-test        run the cases against a kernel, e.g. make vm-test KERNEL=~/linux K=doorbell
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
-#   make mutants        put every reported bug back: does the suite catch it?
+#   make mutants        put every reported bug back, and check that the suite catches it
 #   make test           everything: static checks, unit tests, robustness tests, the VM suite
-#   make deps           set up what the others need, and nothing else
+#   make deps           only set up the virtual environment and the Debian packages
 #   make shell          boot the machine and open a shell in the guest
-#   make bench          measure the boot-to-ready time against the kernel's shortest boot
+#   make bench          measure the time from boot to ready, next to the kernel's shortest boot
 #   make doctor         show every prerequisite, with the fix for the missing ones
 #   make man            write the man page, vfio-harness.1
 #
@@ -68,7 +68,8 @@ vm-test-all: deps
 	done; printf "vm-test-all:\n$$summary"; exit $$worst
 
 repro: bug-deps
-	@$(BIN)/vfio-harness repro --from-make $${BUG:+"$$BUG"}
+	@test -n "$$BUG" || { echo 'make: name a bug: make repro BUG=id; `vfio-harness bugs list` lists them' >&2; exit 2; }
+	@$(BIN)/vfio-harness repro --from-make "$$BUG"
 
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make

@@ -37,9 +37,9 @@ _FLOOR_TIMEOUT_S = 120.0
 @click.command()
 @takes_options("bench", from_make=True)
 def bench(**values: Any) -> None:
-    """Measure the boot until the guest agent answers, against the kernel's shortest boot.
+    """Measure the time from boot to the agent's first reply, next to the kernel's shortest boot.
 
-    The result is written to results/bench.json, too.
+    Writes the result to results/bench.json as well.
     """
     options = Options(**given(values))
     with Terminal(options.make_variables()) as terminal:

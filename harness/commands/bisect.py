@@ -143,7 +143,7 @@ def _commit(tree: Path, name: str) -> Commit:
         sha, subject = run_git(tree, "show", "-s", "--format=%H%n%s", "--end-of-options", f"{name}^{{commit}}")[:2]
     except HarnessError as error:
         hint = "--tree takes a git tree; name two of its commits"
-        raise UsageError(f"{tree} has no commit {name!r}: {error}", hint=hint) from None
+        raise UsageError(f"{tree}: no commit {name!r}: {error}", hint=hint) from None
     return Commit(sha, subject, name)
 
 

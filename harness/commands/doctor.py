@@ -22,8 +22,8 @@ from harness.run.options import Options, given, takes_options
 def doctor(**values: Any) -> None:
     """Show every prerequisite, with the fix for the missing ones.
 
-    With --kernel, also show which features that kernel has. The exit code is 3 if the host lacks something that is not
-    optional.
+    With --kernel, also show which features that kernel has. The exit code is 3 if the host lacks a required
+    prerequisite.
     """
     options = Options(**given(values))
     console = Console(highlight=False, markup=False, soft_wrap=True)

@@ -101,6 +101,6 @@ def create(kind: str, name: str) -> Created:
 def new(kind: str, name: str) -> None:
     """Write a commented template of a case, a machine or a bug, called NAME.
 
-    It works as it is: the case runs, the machine boots, the bug can be put back. Change it step by step.
+    It works unchanged: the case runs, the machine boots, the bug can be put back. Change it step by step.
     """
     click.echo(create(kind, name))

@@ -115,6 +115,8 @@ def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetail
             text = text.removeprefix("Value error, ")
         case _:
             text = f"{text[0].lower()}{text[1:]}, not {json.dumps(given)[:80]}"
+            if loc[-1:] == ("[key]",):  # pydantic's name for a key of a mapping, whose text the path has already
+                loc, text = loc[:-1], text.replace("input should be", "the key should be", 1)
             if error["type"] == "string_type" and isinstance(given, int):
                 text += ": quote it"
     where = f"{path}:{_line(root, loc)}" if loc else f"{path}"

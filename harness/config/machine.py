@@ -245,7 +245,7 @@ def _find(name_or_path: str | Path) -> Path:
     known = known_machines()
     if text not in known:
         guess = nearest(text, known) or "."
-        raise UsageError(f"unknown machine {text!r}{guess} Known: {', '.join(known)}; or give the path of a file")
+        raise UsageError(f"unknown machine {text!r}{guess} Known: {', '.join(known)}. A YAML file's path works too")
     return paths.VM_CONFIGS / f"{text}.yaml"
 
 

@@ -122,8 +122,8 @@ def check(
     """As ``run``, but return the lines.
 
     Raises MissingPrerequisite if the program is missing, the host's fault if its output shows one, and otherwise
-    HarnessError if it fails. The message quotes the last ``quoted`` lines; for 0, apt's first error line or the last
-    line."""
+    HarnessError if it fails. The message quotes the last ``quoted`` lines; for 0, the first error line of apt or git, or
+    the last line."""
     lines: list[str] = []
 
     def keep(line: str) -> None:
@@ -144,7 +144,7 @@ def _quote(lines: Sequence[str], quoted: int) -> str:
         return "no message"
     if quoted:
         return "\n".join(lines[-quoted:])
-    return next((line for line in lines if line.startswith(("E:", "Err:"))), lines[-1])
+    return next((line for line in lines if line.startswith(("E:", "Err:", "fatal:"))), lines[-1])
 
 
 def _is_alive(group: int) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The one table of options: each field of ``Options`` is an option of the command line, of pytest and of make.
 
-From a field come its click option in each command, its option of the pytest plugin, its variable of the Makefile and
-its part of the "again: make vm-test ..." lines. Adding an option is adding a field.
+A field gives the click option of each command, the option of the pytest plugin, the variable of the Makefile and the
+part of the "again: make vm-test ..." lines. To add an option, add a field.
 """
 
 import difflib
@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from random import SystemRandom
 from types import NoneType, UnionType
@@ -26,10 +27,13 @@ from harness.kernel import Flavour, Series, SourceChange, SourceChanges
 from harness.progress import Emit
 
 PYTEST = "pytest"
-"""Stands among the commands for plain pytest with the plugin."""
+"""Names plain pytest, which loads the plugin itself, among the commands."""
 
-MAKE_ONLY = ("BUG", "MACHINES", "PYTHON", "SHELL", "VENV", "BIN")
+MAKE_ONLY = ("MACHINES", "PYTHON", "SHELL", "VENV", "BIN")
 """Variables that the Makefile itself reads; no option takes them."""
+
+MAKE_ARGUMENTS = {"repro": ("BUG",)}
+"""Variables that the Makefile passes to a command as an argument."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,9 +47,9 @@ class Use:
     default: Any = None
     """Replaces the option's default."""
     default_from: str = ""
-    """Where the command itself finds the default, e.g. ``the entry's``; the option then has none."""
+    """Where the command finds the default itself, e.g. ``the entry's``. The option then has no default."""
     required: bool = False
-    """The command cannot do without it."""
+    """Whether the command requires the option."""
 
 
 SAME = Use()
@@ -65,12 +69,12 @@ class Option:
     commands: Mapping[str, Use]
     """The commands that take it."""
     flags: tuple[str, ...]
-    """As typed, e.g. ``-x`` and ``--fail-fast``."""
+    """As the user types them, e.g. ``-x`` and ``--fail-fast``."""
     metavar: str | None
     make: str | None
     """The Makefile's variable; a flag has none."""
     again: "Callable[[Options], bool]"
-    """Whether an "again:" line of these options names it."""
+    """Whether the "again:" line of a run names it."""
     draw: Callable[[], Any] | None
     """Makes the default of each run, e.g. a random seed."""
     minimum: int | None
@@ -267,7 +271,7 @@ class Options:
     )
     focus: bool = option(
         False,
-        "Run only the cases of the contract's rows that the machine names as its focus.",
+        "Run only the cases that cover the machine's focus: rows of the contract.",
         takes("run", PYTEST),
     )
     fail_fast: bool = option(
@@ -292,7 +296,7 @@ class Options:
     )
     bisect: bool = option(
         False,
-        "Use the exit codes that `git bisect run` expects: see below.",
+        "Use the exit codes that `git bisect run` expects.",
         takes("run", PYTEST),
     )
     show_command: bool = option(
@@ -302,7 +306,7 @@ class Options:
     )
     error_file: Path | None = option(
         None,
-        "Write the error that ends the run before its first case to this file, as JSON.",
+        "If an error ends the run before its first case, write it to this file as JSON.",
         takes("run"),
         hidden=True,
     )
@@ -392,17 +396,22 @@ def check_make_variables(makeflags: str, command: str, taken: Iterable[str]) -> 
     ``makeflags``: as make exports it, ``flags -- NAME=value ...`` with blanks in values escaped by a backslash.
     Raises UsageError with the nearest name.
     """
-    known = {*taken, *MAKE_ONLY}
-    elsewhere = {row.make for row in table() if row.make}
+    known = {*taken, *MAKE_ONLY, *MAKE_ARGUMENTS.get(command, ())}
+    elsewhere = {*(row.make for row in table() if row.make), *chain(*MAKE_ARGUMENTS.values())}
     _, _, overrides = f" {makeflags}".partition(" -- ")
     for word in re.split(r"(?<!\\)\s+", overrides.strip()):
         name = re.split(r"[:?+!]{0,3}=", word)[0]
         if not name or name in known:
             continue
         if name in elsewhere:
-            raise UsageError(f"make: `vfio-harness {command}` does not take {name}")
+            raise UsageError(
+                f"make: `vfio-harness {command}` does not take {name}", hint="make help lists the variables"
+            )
         near = difflib.get_close_matches(name, sorted(known), n=1)
-        raise UsageError(f"make: unknown variable {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise UsageError(
+            f"make: unknown variable {name}" + (f"; did you mean {near[0]}?" if near else ""),
+            hint="make help lists the variables",
+        )
 
 
 def add_pytest_options(parser: pytest.Parser, options: type[Options] = Options) -> None:

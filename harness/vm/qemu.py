@@ -21,6 +21,7 @@ from harness.host.packages import install_line
 OLDEST = (7, 2, 0)
 PROGRAM = "qemu-system-x86_64"
 INSTALL = install_line(["qemu-system-x86_64"])
+SET = "set QEMU= to a qemu-system-x86_64"
 ANSWER_S = 20
 """Deadline for QEMU to print its version or list its properties: about 0.1 s on an idle host."""
 
@@ -43,13 +44,13 @@ class Qemu:
             asked_for = path or os.environ.get("QEMU")
             raise MissingPrerequisite(
                 f"no QEMU: {wanted} is not an executable file" if asked_for else f"no QEMU: {PROGRAM} is not in PATH",
-                hint="set QEMU= to a qemu-system-x86_64" if asked_for else INSTALL,
+                hint=SET if asked_for else INSTALL,
             )
         said = _ask([found, "--version"], "")
         match = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
         if not match:
             first = repr(said.splitlines()[0][:80]) if said.strip() else "nothing"
-            raise UsageError(f"{found} is not a QEMU; its --version prints {first}")
+            raise UsageError(f"{found} is not a QEMU; its --version prints {first}", hint=SET)
         version = (int(match[1]), int(match[2]), int(match[3]))
         if version < OLDEST:
             raise MissingPrerequisite(

@@ -110,7 +110,7 @@ def test_the_environment_is_read_for_make_only() -> None:
         ("", None),
         ("k", None),
         (" -j2 --jobserver-auth=3,4 -- KERNEL=/a\\ tree K=x\\ KERNAL=y", None),
-        (" -- BUG=x MACHINES=a\\ b", None),
+        (" -- PYTHON=x MACHINES=a\\ b", None),
         (" -- KERNAL=x", "unknown variable KERNAL; did you mean KERNEL?"),
         ("s -- K=x SEREIS=y", "unknown variable SEREIS; did you mean SERIES?"),
         (" -- ZZZ:=x", "unknown variable ZZZ$"),
@@ -130,12 +130,19 @@ def test_a_variable_that_the_command_does_not_take_is_refused() -> None:
         parse("repro", "--from-make", env={"MAKEFLAGS": " -- SERIES=x"})
 
 
+def test_only_repro_takes_the_variable_bug() -> None:
+    parse("repro", "--from-make", env={"MAKEFLAGS": " -- BUG=x"})
+    for command in ("run", "mutants"):
+        with pytest.raises(UsageError, match=f"`vfio-harness {command}` does not take BUG"):
+            parse(command, "--from-make", env={"MAKEFLAGS": " -- BUG=x"})
+
+
 def test_the_makefile_lists_the_variables_of_the_table() -> None:
     text = (paths.TOP / "Makefile").read_text()
     comment = text.partition("Variables, each an option")[2].partition("\n\n")[0]
     assert re.findall(r"^#   ([A-Z]+)=", comment, re.M) == [row.make for row in table() if row.make]
     read = set(re.findall(r"\$[({]([A-Z_]+)[)}]|\$\$\{?([A-Z]+)", text))
-    assert {a or b for a, b in read} <= {*MAKE_ONLY, "MUTATION", "RUN", "MAKEFILE_LIST"}
+    assert {a or b for a, b in read} <= {*MAKE_ONLY, "BUG", "MUTATION", "RUN", "MAKEFILE_LIST"}
 
 
 def test_every_command_of_the_table_exists_and_takes_its_options() -> None:
