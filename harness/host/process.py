@@ -122,8 +122,8 @@ def check(
     """As ``run``, but return the lines.
 
     Raises MissingPrerequisite if the program is missing, the host's fault if its output shows one, and otherwise
-    HarnessError if it fails. The message quotes the last ``quoted`` lines; for 0, the first error line of apt or git, or
-    the last line."""
+    HarnessError if it fails. The message quotes the last ``quoted`` lines. If that is 0, it quotes the first error line
+    of apt or git, or the last line."""
     lines: list[str] = []
 
     def keep(line: str) -> None:
