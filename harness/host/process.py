@@ -48,18 +48,27 @@ _NOT_FOUND = 127
 # - tied_group(command): a program with children, such as make. They would outlive it, so a shell leads the process
 #   group, gets the signal, and kills the group.
 # A forked process has no command to wrap: it calls tie_to_parent().
+# No signal comes if the parent ended before prctl(). So each form then checks that the parent is still the same.
 
 
 def tied(command: Sequence[str | Path], number: signal.Signals) -> list[str]:
     """Return the command that runs ``command`` and gets signal ``number`` when the thread that starts it ends.
 
-    Raises MissingPrerequisite without setpriv."""
-    return [require("setpriv"), "--pdeathsig", number.name.removeprefix("SIG"), "--", *map(str, command)]
+    Only this process may start it: ``command`` does not run under another parent. Raises MissingPrerequisite without
+    setpriv."""
+    return _tied('exec "$@"', command, number)
 
 
 def tied_group(command: Sequence[str | Path]) -> list[str]:
     """As ``tied``, but the whole process group is killed. The caller starts it in a new session."""
-    return tied(["sh", "-c", 'trap "kill -KILL 0" TERM; "$@" & wait $!', "sh", *command], signal.SIGTERM)
+    return _tied('trap "kill -KILL 0" TERM; "$@" & wait $!', command, signal.SIGTERM)
+
+
+def _tied(script: str, command: Sequence[str | Path], number: signal.Signals) -> list[str]:
+    """Return the command that ties a shell to this process, and runs ``script`` in it with ``command`` as ``"$@"``."""
+    tie = [require("setpriv"), "--pdeathsig", number.name.removeprefix("SIG"), "--"]
+    check_parent = '[ "$PPID" = "$1" ] || exit; shift; '
+    return [*tie, "sh", "-c", check_parent + script, "sh", str(os.getpid()), *map(str, command)]
 
 
 def tie_to_parent(parent: int, number: signal.Signals) -> bool:

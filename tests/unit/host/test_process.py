@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from harness.host import process
 
 # a program with a child, as make has compilers; it prints the child's pid
 TWO_PROCESSES = ["sh", "-c", "sleep 60 & echo $!; wait"]
+
+Tie = Callable[[Sequence[str | Path]], list[str]]
 
 
 def _gone(pid: int, deadline_s: float = 5.0) -> bool:
@@ -104,6 +107,16 @@ def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
         child = int(harness.stdout.readline())
         os.kill(harness.pid, signal.SIGKILL)
     assert _gone(child)
+
+
+@pytest.mark.parametrize("tie", [lambda command: process.tied(command, signal.SIGKILL), process.tied_group])
+def test_a_program_whose_parent_has_already_ended_does_not_run(tmp_path: Path, tie: Tie) -> None:
+    """The shell in between is another parent, as init is after the harness was killed before the tie."""
+    touch = tie(["touch", tmp_path / "ran"])
+    subprocess.run(touch, check=True)
+    (tmp_path / "ran").unlink()
+    subprocess.run(["sh", "-c", '"$@"; true', "sh", *touch], check=True, start_new_session=True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_sigkill_of_the_harness_kills_children_too(tmp_path: Path) -> None:
