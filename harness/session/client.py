@@ -2,6 +2,7 @@
 """The host side of the agent: start it over SSH, send requests, and deliver each reply to its call."""
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,13 +17,15 @@ from harness.session import bundle, calllog, wire
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 COMMAND = "/usr/lib/vfio-harness/agent"
 START_SECONDS = 15.0
 NO_STATUS = ", or SSH did: no exit status came"
 END_SECONDS = 2.0
-"""How long ``close`` waits for the reader thread."""
+"""How long ``close`` waits for the reader thread, and how long the reader waits for the exit status of an agent."""
 CALL_SECONDS = 20.0
 """Default deadline of a call. A call takes milliseconds unless the kernel is stuck."""
 
@@ -187,14 +190,26 @@ def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
         channel = transport.open_session(timeout=seconds)
         channel.settimeout(seconds)
         channel.exec_command(COMMAND)
-        channel.sendall(b"%d\n" % len(application) + application)
+        _send_application(channel, application)
     except (OSError, paramiko.SSHException) as exc:
         raise AgentLost(f"starting the guest agent over SSH: {exc}") from None
     return channel
 
 
+def _send_application(channel: paramiko.Channel, application: bytes) -> None:
+    try:
+        channel.sendall(b"%d\n" % len(application) + application)
+    except TimeoutError:
+        raise
+    except OSError:  # the agent has ended: the reader reports how
+        log.debug("the guest agent ended before it had read its application")
+
+
 def _exit_report(channel: paramiko.Channel) -> str:
-    """Describe the agent's end: its exit status and its stderr, if they are known."""
+    """Describe the agent's end: its exit status and its stderr, if they are known.
+
+    The channel's end of file may come before the exit status (RFC 4254, 5.3 and 6.10)."""
+    channel.status_event.wait(END_SECONDS)
     status = channel.recv_exit_status() if channel.exit_status_ready() else None
     ended = "" if status is None else NO_STATUS if status < 0 else f", with status {status}"
     errors = channel.recv_stderr(8192) if channel.recv_stderr_ready() else b""

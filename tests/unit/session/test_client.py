@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -36,6 +36,9 @@ class Channel:
 
     def __init__(self, program: str) -> None:
         self._command = [sys.executable, "-c", program]
+        self.status_event = SimpleNamespace(wait=self._wait_for_status)
+        self.ends_unread = False
+        """The program ends before the client sends anything."""
 
     def settimeout(self, seconds: float) -> None:
         pass
@@ -43,6 +46,8 @@ class Channel:
     def exec_command(self, command: str) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        if self.ends_unread:
+            self.process.wait()
 
     def sendall(self, data: bytes) -> None:
         assert self.process.stdin is not None
@@ -59,11 +64,12 @@ class Channel:
         assert self.process.stderr is not None
         return os.read(self.process.stderr.fileno(), size)
 
+    def _wait_for_status(self, seconds: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
     def exit_status_ready(self) -> bool:
-        try:
-            return self.process.wait(0.5) is not None
-        except subprocess.TimeoutExpired:
-            return False
+        return self.process.poll() is not None
 
     def recv_exit_status(self) -> int:
         return self.process.wait(0)
@@ -78,8 +84,9 @@ class FakeMachine:
 
     slowdown = 1.0
 
-    def __init__(self, program: str, patience: float = 1.0) -> None:
+    def __init__(self, program: str, patience: float = 1.0, ends_unread: bool = False) -> None:
         self.channel = Channel(program)
+        self.channel.ends_unread = ends_unread
         self._patience = patience
 
     def ssh(self) -> Any:
@@ -93,8 +100,10 @@ class FakeMachine:
 
 
 @contextmanager
-def started(program: str = LOADER, patience: float = 1.0) -> Iterator[tuple[Agent, FakeMachine]]:
-    machine = FakeMachine(program, patience)
+def started(
+    program: str = LOADER, patience: float = 1.0, ends_unread: bool = False
+) -> Iterator[tuple[Agent, FakeMachine]]:
+    machine = FakeMachine(program, patience, ends_unread)
     try:
         yield Agent(cast(Machine, machine)), machine
     finally:
@@ -145,10 +154,11 @@ def test_the_agent_ends_with_its_channel() -> None:
         assert machine.channel.process.wait(10) == 0
 
 
-def test_the_error_has_the_agents_status_and_stderr() -> None:
+@pytest.mark.parametrize("ends_unread", [False, True])
+def test_the_error_has_the_agents_status_and_stderr(ends_unread: bool) -> None:
     with (
         pytest.raises(AgentLost, match=r"with status 3; its stderr:\nno room"),
-        started("import sys; print('no room', file=sys.stderr); sys.exit(3)"),
+        started("import sys; print('no room', file=sys.stderr); sys.exit(3)", ends_unread=ends_unread),
     ):
         pass
 
