@@ -19,7 +19,7 @@ class PhaseStarted:
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """The running phase has got further."""
+    """The running phase reports its progress."""
 
     name: str
     """The name of the phase."""

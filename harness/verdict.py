@@ -133,7 +133,7 @@ class RunRecord(_Record):
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
-    """Return the exit code of a run: 0 the contract held, 1 the kernel is at fault, 3 the harness or the host failed.
+    """Return the exit code: 0 if the contract held, 1 if the kernel is at fault, 3 if the harness or the host failed.
 
     Where both happened, the code is 1.
     """

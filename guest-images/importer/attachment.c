@@ -191,7 +191,7 @@ err_device:
 	return ret;
 }
 
-/* Unmaps. With @close_it, only a new importer_attach() allows mappings again. */
+/* Unmap. With @close_it, only a new importer_attach() allows mappings again. */
 static void force_unmap(struct importer *imp, bool close_it)
 {
 	struct dma_resv *resv = imp->attach->dmabuf->resv;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* An unsignalled fence on the buffer, as of an importer that cannot stop its DMA at once. */
+/* An unsignalled fence on the buffer, as from an importer that cannot stop its DMA at once. */
 #include <linux/dma-resv.h>
 #include <linux/module.h>
 #include <linux/slab.h>

@@ -36,7 +36,7 @@ static int importer_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
-/* Signals the fence first: a revoke that waits for it holds dma_resv, which the rest needs. */
+/* Signal the fence first: a revoke that waits for it holds dma_resv, which the rest needs. */
 static int importer_close(struct inode *inode, struct file *file)
 {
 	struct importer *imp = file->private_data;

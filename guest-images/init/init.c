@@ -45,7 +45,7 @@
 
 static bool failed;
 
-/* Writes a line to the kernel log. Its level <1> reaches any console. */
+/* Write a line to the kernel log. Its level <1> reaches any console. */
 static void write_kmsg(char *line)
 {
 	size_t len = strlen(line);
@@ -68,7 +68,7 @@ static void write_kmsg(char *line)
 		write_kmsg(line);						\
 	} while (0)
 
-/* Reports only the first failure, since it may cause the others. */
+/* Report only the first failure, since it may cause the others. */
 #define fail(fmt, ...)								\
 	do {									\
 		if (!failed)							\
@@ -115,7 +115,7 @@ static void mount_all(const struct mountpoint *m, size_t count)
 	}
 }
 
-/* Reads a whole small file; the caller frees it. Returns NULL and sets errno on failure. */
+/* Read a whole small file; the caller frees it. Return NULL and set errno on failure. */
 static char *slurp(const char *path)
 {
 	size_t size = 0, room = 4096;
@@ -147,7 +147,7 @@ err:
 	return NULL;
 }
 
-/* True if @word is "<module>.<parameter>...". '-' and '_' are equal in a module's name. */
+/* Return true if @word is "<module>.<parameter>...". '-' and '_' are equal in a module's name. */
 static bool names_module(const char *word, const char *module, size_t len)
 {
 	size_t i;
@@ -160,7 +160,7 @@ static bool names_module(const char *word, const char *module, size_t len)
 }
 
 /*
- * Collects the parameters for the module at @path from the kernel command line
+ * Collect the parameters for the module at @path from the kernel command line
  * ("iommufd.allow_unsafe_interrupts=1"). The kernel applies them to built-in code
  * only; modprobe would apply them to modules, but finit_module() does not.
  */
@@ -202,7 +202,7 @@ static int load_module(const char *path, const char *cmdline)
 	return ret;
 }
 
-/* Loads the modules in the order of load-order. Does nothing without a modules disk. */
+/* Load the modules in the order of load-order. Do nothing without a modules disk. */
 static int load_modules(void)
 {
 	char *order, *path, *save, *cmdline;
@@ -233,7 +233,7 @@ static int load_modules(void)
 }
 
 /*
- * Derives a NIC's address from its MAC address, which the harness chose:
+ * Derive a NIC's address from its MAC address, which the harness chose:
  * 52:54:00:76:66:01 is the management NIC, 52:54:00:76:66:1N is on RoCE network N.
  */
 static bool address_of(const unsigned char *mac, char *address, size_t room)
@@ -271,7 +271,7 @@ static int bring_up(int sock, struct ifreq *ifr, const char *address)
 	return ioctl(sock, SIOCSIFFLAGS, ifr);
 }
 
-/* Brings up lo and the harness's NICs. There is no default route: the guest reaches no network. */
+/* Bring up lo and the harness's NICs. There is no default route: the guest reaches no network. */
 static void configure_network(void)
 {
 	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -300,7 +300,7 @@ static void configure_network(void)
 	close(sock);
 }
 
-/* Runs @argv in a new session, with @input as standard input and its output in @log. */
+/* Run @argv in a new session, with @input as standard input and its output in @log. */
 static pid_t spawn(char *const argv[], int input, const char *log)
 {
 	pid_t pid = fork();
@@ -336,7 +336,7 @@ static pid_t start_sshd(void)
 	return spawn(argv, open("/dev/null", O_RDONLY | O_CLOEXEC), SSHD_LOG);
 }
 
-/* Listens on its socket first, so that a client can connect while the interpreter starts. */
+/* Listen on the socket first, so that a client can connect while the interpreter starts. */
 static void start_interpreter(void)
 {
 	static char *const argv[] = {

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a case may say: the only imports of tests/vm besides ``harness.session``."""
+"""The vocabulary of cases: all that tests/vm imports besides ``harness.session`` and ``harness.witness``."""

@@ -65,7 +65,7 @@ def _collected(item: pytest.Item) -> Collected:
 
 
 def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
-    """The importer that a case takes, and what that importer needs of a machine."""
+    """Return the importer that a case takes, and the capability that it needs of a machine."""
     name = getattr(getattr(item, "callspec", None), "params", {}).get("importer")
     if name in IMPORTERS:
         return name, IMPORTERS[name].needs

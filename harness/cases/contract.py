@@ -61,7 +61,8 @@ class Covered:
         if not self.cases:
             return "MISSING" if self.missing else f"no case: {self.reason}"
         count = f"{len(self.cases)} case{'s' if len(self.cases) > 1 else ''}"
-        return "; ".join(filter(None, (count, ", ".join(self.importers), ", ".join(self.machines))))
+        machines = "every machine" if self.machines == known_machines() else ", ".join(self.machines)
+        return "; ".join(filter(None, (count, ", ".join(self.importers), machines)))
 
 
 def contract() -> dict[str, Row]:
@@ -102,7 +103,7 @@ def _require(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def runs_on(case: Collected, machine: MachineConfig) -> bool:
-    """Whether the case is for the machine, and the machine has what its importer needs."""
+    """Return whether the case is for the machine, and the machine has what its importer needs."""
     if (case.machines and machine.name not in case.machines) or (case.needs and case.needs in machine.lacks):
         return False
     kind = IMPORTERS.get(case.importer or "")

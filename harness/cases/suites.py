@@ -22,7 +22,7 @@ class Suite(Model):
     """Ids of cases; ``*`` is any text. A case that an earlier suite names does not belong to this one."""
 
     def names(self, case_id: str) -> bool:
-        """Whether ``cases`` names the case."""
+        """Return whether ``cases`` names the case."""
         return matches(self.cases, case_id)
 
 

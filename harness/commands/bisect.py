@@ -34,11 +34,11 @@ from harness.verdict import KERNEL_AT_FAULT, RunRecord
 
 GIT_LOG = "bisect.log"
 _CONFIG = {"core.hooksPath": "/dev/null", "core.autocrlf": "false", "advice.detachedHead": "false", "gc.auto": "0"}
-"""Overrides the user's git configuration: sources as they were committed, and no hook of the user runs."""
+"""Overrides the user's git configuration: sources are checked out as committed, and no hook of the user runs."""
 _FIRST_BAD = re.compile(r"^# (?:possible )?first bad commit: \[([0-9a-f]+)\]", re.M)
 """As ``git bisect log`` prints it; source: git, bisect.c."""
 _TERMS = {0: "good", 1: "bad", SKIP: "skip"}
-"""git-bisect's terms by our exit code."""
+"""git-bisect's term for each exit code of a run."""
 _ONLY_SKIPPED_LEFT = 2
 """git-bisect's exit status when it cannot narrow further; source: git, bisect.h, BISECT_ONLY_SKIPPED_LEFT."""
 
@@ -71,7 +71,7 @@ class Commit:
     """What the user called it, e.g. ``v7.2``."""
 
     def __str__(self) -> str:
-        """Format it for people."""
+        """Return the short hash and the subject."""
         return f"{self.sha[:12]} ({self.subject})"
 
 

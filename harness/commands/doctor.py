@@ -45,16 +45,16 @@ class Finding:
     fix: str | None = None
     """The command that installs it."""
     optional: bool = False
-    """The harness works without it."""
+    """Whether the harness works without it."""
 
 
 def findings(options: Options) -> Iterator[Finding]:
-    """Check every prerequisite. A problem in one room does not hide those in the next."""
+    """Check every prerequisite. A problem with QEMU does not hide missing packages."""
     for name, error in vm.prerequisites(str(options.qemu) if options.qemu else None):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
     for need in prerequisites():
         lost = f" (optional: {need.optional})" if need.optional else ""
-        problem = "" if need.present else f"missing{lost}"
+        problem = "" if need.present else f"not installed{lost}"
         yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))
 
 

@@ -68,9 +68,9 @@ class ConfigSpace:
         self.set_word(self.need(CAP_PM) + PM_CTRL, PM_CTRL_STATE, state)
 
     def flr(self) -> None:
-        """Function level reset by the Device Control register of the PCI Express capability."""
+        """Reset the function by the Device Control register of the PCI Express capability."""
         self.set_word(self.need(CAP_EXP) + EXP_DEVCTL, 0, EXP_DEVCTL_FLR)
 
     def af_flr(self) -> None:
-        """Function level reset by the Advanced Features capability of conventional PCI."""
+        """Reset the function by the Advanced Features capability of conventional PCI."""
         self._write(self.need(CAP_AF) + AF_CTRL, bytes([AF_CTRL_FLR]))

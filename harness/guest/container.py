@@ -21,7 +21,7 @@ class Group(Resource):
         self._undo.callback(os.close, self.fd)
 
     def device(self, bdf: str) -> int:
-        """VFIO_GROUP_GET_DEVICE_FD."""
+        """Call VFIO_GROUP_GET_DEVICE_FD."""
         return ioctl(self.fd, uapi.VFIO_GROUP_GET_DEVICE_FD, bytearray(bdf.encode() + b"\0"))
 
 
@@ -43,12 +43,12 @@ class Container(AddressSpace):
         os.close(fd)
 
     def map_memory(self, address: int, length: int, iova: int) -> None:
-        """VFIO_IOMMU_MAP_DMA."""
+        """Call VFIO_IOMMU_MAP_DMA."""
         flags = uapi.VFIO_DMA_MAP_FLAG_READ | uapi.VFIO_DMA_MAP_FLAG_WRITE
         ioctl(self.fd, uapi.VFIO_IOMMU_MAP_DMA, uapi.DmaMap(flags=flags, vaddr=address, iova=iova, size=length))
 
     def unmap(self, iova: int, length: int) -> int:
-        """VFIO_IOMMU_UNMAP_DMA. Returns the bytes unmapped; 0 after the close, which unmaps everything."""
+        """Call VFIO_IOMMU_UNMAP_DMA. Returns the bytes unmapped; 0 after the close, which unmaps everything."""
         if self.fd < 0:
             return 0
         request = uapi.DmaUnmap(iova=iova, size=length)

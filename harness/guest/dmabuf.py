@@ -38,7 +38,7 @@ class DmaBuf(Resource):
         return os.fstat(self.fd).st_ino
 
     def cloexec(self) -> bool:
-        """Whether the fd is close-on-exec."""
+        """Return whether the fd is close-on-exec."""
         return bool(fcntl.fcntl(self.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
     def status_flags(self) -> int:
@@ -46,11 +46,11 @@ class DmaBuf(Resource):
         return fcntl.fcntl(self.fd, fcntl.F_GETFL)
 
     def sync(self, flags: int) -> None:
-        """DMA_BUF_IOCTL_SYNC."""
+        """Call DMA_BUF_IOCTL_SYNC."""
         ioctl(self.fd, uapi.DMA_BUF_IOCTL_SYNC, uapi.Sync(flags=flags))
 
     def mmap(self, length: int) -> None:
-        """mmap it, shared and writeable, and unmap it. EINVAL if the exporter has no mmap."""
+        """Map it with mmap, shared and writeable, and unmap it. EINVAL if the exporter has no mmap."""
         with named("mmap dma-buf"):
             mmap.mmap(self.fd, length).close()
 

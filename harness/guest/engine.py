@@ -29,7 +29,7 @@ class Window(Resource, ABC):
         return None
 
     def unmapped(self) -> int | None:
-        """After the close: return the bytes that the kernel reported as unmapped; None if it reports none."""
+        """Return, after the close, the bytes that the kernel reported as unmapped; None if it reports none."""
         return None
 
 
@@ -55,11 +55,11 @@ class IoasEngine(Engine):
     space: Ioas
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "IovaWindow":
-        """IOMMU_IOAS_MAP_FILE of part of ``dmabuf``."""
+        """Call IOMMU_IOAS_MAP_FILE on part of ``dmabuf``."""
         return IovaWindow(self, self.space.map_file(dmabuf, start, length), length)
 
     def copy(self, source: Ioas, iova: int, length: int) -> "IovaWindow":
-        """IOMMU_IOAS_COPY of ``length`` bytes that ``source`` maps at ``iova``."""
+        """Call IOMMU_IOAS_COPY for ``length`` bytes that ``source`` maps at ``iova``."""
         return IovaWindow(self, self.space.copy(source, iova, length), length)
 
 

@@ -83,11 +83,11 @@ class Attachment(Resource):
         os.close(fd)
 
     def map(self, direction: int = uapi.DMA_BIDIRECTIONAL) -> None:
-        """dma_buf_map_attachment."""
+        """Call dma_buf_map_attachment."""
         ioctl(self.fd, uapi.IMPORTER_MAP, direction)
 
     def unmap(self) -> None:
-        """dma_buf_unmap_attachment; EBADFD without a mapping."""
+        """Call dma_buf_unmap_attachment; EBADFD without a mapping."""
         ioctl(self.fd, uapi.IMPORTER_UNMAP)
 
     def cycle(self, count: int) -> None:
@@ -112,11 +112,11 @@ class Attachment(Resource):
         return each_failing(attempt, times)
 
     def pin(self) -> None:
-        """dma_buf_pin."""
+        """Call dma_buf_pin."""
         ioctl(self.fd, uapi.IMPORTER_PIN)
 
     def unpin(self) -> None:
-        """dma_buf_unpin."""
+        """Call dma_buf_unpin."""
         ioctl(self.fd, uapi.IMPORTER_UNPIN)
 
     def detach(self) -> None:
@@ -154,11 +154,11 @@ class Attachment(Resource):
         return {"notified": log.notified, "mapped": bool(log.mapped), "events": found}
 
     def mapped(self) -> bool:
-        """Whether there is a mapping. A closed attachment has none."""
+        """Return whether there is a mapping. A closed attachment has none."""
         return self.fd >= 0 and bool(self._log().mapped)
 
     def wait_notified(self, count: int, seconds: float) -> bool:
-        """Whether the callback has run ``count`` times in all within ``seconds``."""
+        """Return whether the callback has run ``count`` times in all within ``seconds``."""
         return poll(lambda: self._log().notified >= count, seconds)
 
     def _log(self, events: int = 0, capacity: int = 0) -> Any:
@@ -269,7 +269,7 @@ class DmaApiWindow(Window):
         return b"".join(parts)
 
     def mapped(self) -> bool:
-        """Whether the addresses still belong to this window's mapping."""
+        """Return whether the addresses still belong to this window's mapping."""
         return self._attachment.mapped()
 
     def _check(self, address: int) -> None:

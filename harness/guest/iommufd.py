@@ -30,7 +30,7 @@ class Iommufd(Resource):
         return Ioas(self)
 
     def destroy(self, number: int) -> None:
-        """IOMMU_DESTROY of the object ``number``."""
+        """Call IOMMU_DESTROY on the object ``number``."""
         ioctl(self.fd, uapi.IOMMU_DESTROY, uapi.Destroy(id=number))
 
 
@@ -46,7 +46,7 @@ class Ioas(AddressSpace):
         self._undo.callback(iommufd.destroy, self.number)
 
     def map_memory(self, address: int, length: int, iova: int) -> None:
-        """IOMMU_IOAS_MAP at a fixed IOVA."""
+        """Call IOMMU_IOAS_MAP at a fixed IOVA."""
         request = uapi.IoasMap(
             flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
             ioas_id=self.number,
@@ -59,7 +59,7 @@ class Ioas(AddressSpace):
     def map_file(
         self, dmabuf: DmaBuf, start: int, length: int, iova: int | None = None, flags: int = READ_WRITE
     ) -> int:
-        """IOMMU_IOAS_MAP_FILE. Returns the IOVA. Errors: docs/contract.md, section 3."""
+        """Call IOMMU_IOAS_MAP_FILE. Returns the IOVA. Errors: docs/contract.md, section 3."""
         iova = self.new_iova(length) if iova is None else iova
         request = uapi.IoasMapFile(
             flags=flags | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
@@ -73,7 +73,7 @@ class Ioas(AddressSpace):
         return iova
 
     def copy(self, source: "Ioas", source_iova: int, length: int) -> int:
-        """IOMMU_IOAS_COPY from ``source`` to this one. Returns the IOVA."""
+        """Call IOMMU_IOAS_COPY from ``source`` to this one. Returns the IOVA."""
         iova = self.new_iova(length)
         request = uapi.IoasCopy(
             flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
@@ -87,13 +87,13 @@ class Ioas(AddressSpace):
         return iova
 
     def unmap(self, iova: int, length: int) -> int:
-        """IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
+        """Call IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
         request = uapi.IoasUnmap(ioas_id=self.number, iova=iova, length=length)
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_UNMAP, request)
         return int(request.length)
 
     def attach(self, device_fd: int) -> None:
-        """VFIO_DEVICE_ATTACH_IOMMUFD_PT. Replaces an earlier attachment of the device."""
+        """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT. Replaces an earlier attachment of the device."""
         attach(device_fd, self.number)
 
 
@@ -117,5 +117,5 @@ class Domain(Resource):
 
 
 def attach(device_fd: int, number: int) -> None:
-    """VFIO_DEVICE_ATTACH_IOMMUFD_PT of the page table or address space ``number``."""
+    """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT on the page table or address space ``number``."""
     ioctl(device_fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, vfio.IommufdPt(pt_id=number))

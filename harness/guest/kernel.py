@@ -35,17 +35,17 @@ class Ioctl(NamedTuple):
 
 
 def io(letter: str, number: int) -> int:
-    """``_IO``: no direction and no size (include/uapi/asm-generic/ioctl.h)."""
+    """Encode ``_IO``: no direction and no size (include/uapi/asm-generic/ioctl.h)."""
     return ord(letter) << 8 | number
 
 
 def iow(letter: str, number: int, size: int) -> int:
-    """``_IOW``: the kernel reads ``size`` bytes."""
+    """Encode ``_IOW``: the kernel reads ``size`` bytes."""
     return 1 << 30 | size << 16 | io(letter, number)
 
 
 def iowr(letter: str, number: int, size: int) -> int:
-    """``_IOWR``: the kernel reads and writes ``size`` bytes."""
+    """Encode ``_IOWR``: the kernel reads and writes ``size`` bytes."""
     return 3 << 30 | size << 16 | io(letter, number)
 
 

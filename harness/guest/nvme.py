@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A user-space NVMe driver over vfio. It queues commands and leaves it to the caller to ring their doorbells."""
+"""A user-space NVMe driver over vfio. It queues commands; the caller rings their doorbells."""
 
 import struct
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ def bind(bdf: str, name: str = VFIO_PCI) -> None:
 
 
 def translated(bdf: str) -> bool:
-    """Whether an IOMMU translates the driver's DMA addresses. False without an IOMMU, or with iommu=pt."""
+    """Return whether an IOMMU translates the driver's DMA addresses. False without an IOMMU, or with iommu=pt."""
     kind = DEVICES / bdf / "iommu_group" / "type"
     return kind.exists() and kind.read_text().startswith("DMA")
 
@@ -55,7 +55,7 @@ def reset(bdf: str) -> None:
 
 
 def suspended(bdf: str, seconds: float) -> bool:
-    """Whether runtime power management suspends the device within ``seconds``."""
+    """Return whether runtime power management suspends the device within ``seconds``."""
     status = DEVICES / bdf / "power" / "runtime_status"
     return poll(lambda: status.read_text().strip() == "suspended", seconds)
 
@@ -66,7 +66,7 @@ def power_state(bdf: str) -> str:
 
 
 def has_aer_service(bdf: str) -> bool:
-    """Whether the kernel, not the firmware, handles Advanced Error Reporting of a port."""
+    """Return whether the kernel, not the firmware, handles Advanced Error Reporting of a port."""
     return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
 
 

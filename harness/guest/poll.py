@@ -15,7 +15,7 @@ class Stuck(Exception):
 
 
 def poll(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether ``condition`` becomes true within ``seconds``. It is evaluated at least once."""
+    """Return whether ``condition`` becomes true within ``seconds``. It is evaluated at least once."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -50,37 +50,37 @@ class Device(Node):
         return self._regions[index]
 
     def region_info(self, index: int) -> dict[str, int]:
-        """VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, and ``offset`` in the device's fd."""
+        """Call VFIO_DEVICE_GET_REGION_INFO: ``size``, ``flags``, and ``offset`` in the device's fd."""
         return self._region(index).as_dict()
 
     def read(self, region: int, offset: int, length: int) -> bytes:
-        """pread of a region. vfio splits it into naturally aligned accesses of up to 8 bytes. EIO if MEM is clear."""
+        """Read a region by pread, which vfio splits into aligned accesses of up to 8 bytes. EIO if MEM is clear."""
         with named(f"read vfio region {region}"):
             return os.pread(self.fd, length, self._region(region).offset + offset)
 
     def write(self, region: int, offset: int, data: bytes) -> None:
-        """pwrite to a region. Naturally aligned 1, 2, 4 or 8 bytes are exactly one access."""
+        """Write a region by pwrite. Naturally aligned 1, 2, 4 or 8 bytes are exactly one access."""
         with named(f"write vfio region {region}"):
             os.pwrite(self.fd, data, self._region(region).offset + offset)
 
     def read32(self, region: int, offset: int) -> int:
-        """One 4-byte read."""
+        """Read 4 bytes in one access."""
         return int(struct.unpack("<I", self.read(region, offset, 4))[0])
 
     def write32(self, region: int, offset: int, value: int) -> None:
-        """One 4-byte write."""
+        """Write 4 bytes in one access."""
         self.write(region, offset, struct.pack("<I", value))
 
     def detach(self) -> None:
-        """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""
+        """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""
         ioctl(self.fd, uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
 
     def reset(self) -> None:
-        """VFIO_DEVICE_RESET. Blocks until every importer has unmapped."""
+        """Call VFIO_DEVICE_RESET. Blocks until every importer has unmapped."""
         ioctl(self.fd, uapi.VFIO_DEVICE_RESET)
 
     def hot_reset_info(self) -> list[dict[str, int]]:
-        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset resets."""
+        """Call VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a hot reset resets."""
         header, entry = ctypes.sizeof(uapi.HotReset), ctypes.sizeof(uapi.DependentDevice)
         buffer = bytearray(header + 64 * entry)
         buffer[:header] = bytes(uapi.HotReset(argsz=len(buffer)))
@@ -89,13 +89,13 @@ class Device(Node):
         return [uapi.DependentDevice.from_buffer_copy(buffer, header + i * entry).as_dict() for i in range(count)]
 
     def hot_reset(self) -> None:
-        """VFIO_DEVICE_PCI_HOT_RESET. The group's fd proves ownership; with iommufd no fd is passed."""
+        """Call VFIO_DEVICE_PCI_HOT_RESET. The group's fd proves ownership; with iommufd no fd is passed."""
         fds = [self.space.group.fd] if isinstance(self.space, Container) else []
         header = uapi.HotReset(argsz=ctypes.sizeof(uapi.HotReset) + 4 * len(fds), count=len(fds))
         ioctl(self.fd, uapi.VFIO_DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
-        """VFIO_DEVICE_FEATURE, raw. ``flags``: feature number, GET, SET, PROBE. Returns the value and the payload."""
+        """Call VFIO_DEVICE_FEATURE. ``flags``: feature number, GET, SET, PROBE. Returns the value and the payload."""
         header = uapi.Feature(flags=flags)
         size = ctypes.sizeof(header)
         header.argsz = size + len(payload) if argsz is None else argsz
@@ -103,15 +103,15 @@ class Device(Node):
         return ioctl(self.fd, uapi.VFIO_DEVICE_FEATURE, buffer), bytes(buffer[size:])
 
     def export(self, feature: int, payload: bytes) -> DmaBuf:
-        """VFIO_DEVICE_FEATURE GET of the dma-buf feature. Its number and payload depend on the kernel's version."""
+        """Call VFIO_DEVICE_FEATURE GET for the export. Its number and payload depend on the kernel's version."""
         return DmaBuf(self.feature(feature | uapi.VFIO_DEVICE_FEATURE_GET, payload)[0])
 
     def low_power_entry(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi.VFIO_DEVICE_FEATURE_SET)
 
     def low_power_entry_with_wakeup(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``."""
         if self._wakeup is None:
             self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._undo.callback(os.close, self._wakeup)
@@ -119,14 +119,14 @@ class Device(Node):
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.VFIO_DEVICE_FEATURE_SET, payload)
 
     def woken(self) -> bool:
-        """Whether the kernel has signalled a wake-up since the last call."""
+        """Return whether the kernel has signalled a wake-up since the last call."""
         try:
             return self._wakeup is not None and os.eventfd_read(self._wakeup) > 0
         except BlockingIOError:
             return False
 
     def enable_request_irq(self) -> None:
-        """VFIO_DEVICE_SET_IRQS: set the eventfd that ``release_requested`` waits for."""
+        """Call VFIO_DEVICE_SET_IRQS: set the eventfd that ``release_requested`` waits for."""
         self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._undo.callback(os.close, self._request)
         header = uapi.IrqSet(
@@ -138,12 +138,12 @@ class Device(Node):
         ioctl(self.fd, uapi.VFIO_DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
 
     def release_requested(self, seconds: float) -> bool:
-        """Whether the kernel signals the eventfd of ``enable_request_irq`` within ``seconds``."""
+        """Return whether the kernel signals the eventfd of ``enable_request_irq`` within ``seconds``."""
         assert self._request is not None
         return bool(select.select([self._request], [], [], seconds)[0])
 
     def low_power_exit(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | uapi.VFIO_DEVICE_FEATURE_SET)
 
     def command(self) -> int:
@@ -163,11 +163,11 @@ class Device(Node):
         self.config.set_power_state(state)
 
     def flr(self) -> None:
-        """Function level reset by the PCI Express capability in config space."""
+        """Reset the function by the PCI Express capability in config space."""
         self.config.flr()
 
     def af_flr(self) -> None:
-        """Function level reset by the Advanced Features capability in config space."""
+        """Reset the function by the Advanced Features capability in config space."""
         self.config.af_flr()
 
 

@@ -34,7 +34,7 @@ SILENCE_S = 900.0
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>"""
 
-# From the user's environment only this much: make's and Kbuild's own variables (MAKEFLAGS, ARCH, O, KCFLAGS...)
+# Only these variables of the user are kept: make's and Kbuild's own (MAKEFLAGS, ARCH, O, KCFLAGS...)
 # would change the build when the harness itself is run by make.
 _KEEP = ("PATH", "HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy")
 _KEEP_PREFIX = "CCACHE_"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the rest of the harness knows of a kernel under test."""
+"""Data about the kernel under test: its specification, features and changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class Kernel:
     release: str
     """As ``uname -r`` prints it."""
     origin: str
-    """Where the kernel comes from, for people: KERNEL=, a package's version or a commit."""
+    """Where the kernel comes from, for messages: KERNEL=, a package's version or a commit."""
     config: Mapping[str, str]
     """The options that are on, without CONFIG_, with their values as in .config."""
     config_hash: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From KERNEL= to a kernel that is ready to boot."""
+"""Obtain a kernel that is ready to boot from KERNEL=."""
 
 import fcntl
 import os
@@ -37,7 +37,7 @@ class _Record(Model):
 
 
 def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
-    """Fetch, configure and build the kernel of ``spec``, as far as that is not done yet.
+    """Fetch, configure and build the kernel of ``spec``, unless the cache has it.
 
     Raises UsageError (KERNEL= names no kernel), KernelBuildError (with the compiler's first error),
     KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""

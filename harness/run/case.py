@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One case: what it is before it runs, and its state while it runs."""
+"""One case: its identity, and its state while it runs."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ MAX_NOTE = 16 * 1024
 
 @dataclass(frozen=True)
 class Identity:
-    """What a case is; the names are those of CaseRecord."""
+    """The identity of a case; the fields have their names in CaseRecord."""
 
     id: str
     area: str
@@ -58,7 +58,7 @@ class Case:
     watch: Watch | None = None
     """The witnesses; None before the case has a session."""
     left_clean: bool = False
-    """The case is over, and nothing that it opened is left in its machine."""
+    """Whether the case has ended and left nothing open in its machine."""
     seed: int | None = None
     """The random seed, if the case uses one."""
     ran_in: str | None = None

@@ -43,7 +43,7 @@ def options_of(config: pytest.Config) -> Options:
 
 
 def terminal_of(config: pytest.Config) -> Terminal:
-    """Return the run's terminal; under plain pytest, one that writes lines between pytest's own."""
+    """Return the run's terminal; under plain pytest, its lines appear between pytest's own."""
     return config.stash.setdefault(TERMINAL, Terminal({}, Console(force_terminal=False, markup=False, highlight=False)))
 
 

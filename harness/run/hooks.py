@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the cases of this run, in their order; end the run if none is left."""
+    """Keep the cases of this run, in their order; end the run if there are none."""
     if config.option.collectonly or not items:
         return
     try:

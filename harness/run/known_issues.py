@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Known issues (vm-configs/known-issues.yaml): bugs that are live in released kernels, each shown by a case.
 
-A case that fails as an entry says becomes KNOWN; one that no longer fails becomes FIXED. A case that fails for any
-other reason keeps its verdict: an entry excuses one bug, not a case.
+A case that fails as an entry says becomes KNOWN. If the case passes, it becomes FIXED. Any other failure keeps its
+verdict: an entry excuses one bug, not a case.
 """
 
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,6 +19,8 @@ from harness.run.judge import Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 PATH = paths.VM_CONFIGS / "known-issues.yaml"
+WIDTH = 100
+"""Columns of the list."""
 
 
 def _kernels_fault(verdict: Verdict) -> Verdict:
@@ -82,11 +85,15 @@ def as_json(issues: list[KnownIssue]) -> str:
     return Catalogue(issues=issues).model_dump_json(indent=2)
 
 
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
 def as_text(issues: list[KnownIssue]) -> str:
     """Format the entries as a list."""
     return "\n\n".join(
         f"{issue.id} ({issue.kernels})\n  {issue.title}\n"
-        f"  shown by {', '.join(issue.cases)}\n  {' '.join(issue.evidence.split())}\n  {issue.link}"
+        f"  shown by {', '.join(issue.cases)}\n{_wrapped(issue.evidence)}\n  {issue.link}"
         for issue in issues
     )
 
@@ -107,7 +114,7 @@ class KnownIssues:
         self._issues = [issue for issue in issues if issue.is_in(release, machine)]
 
     def rule(self, case_id: str, judgement: Judgement) -> Ruling:
-        """Turn a failure that an entry explains into KNOWN, and a pass that an entry excludes into FIXED.
+        """Turn a failure that an entry explains into KNOWN, and a pass where an entry predicts a failure into FIXED.
 
         KNOWN keeps the reasons.
         """

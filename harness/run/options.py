@@ -142,12 +142,12 @@ class Option:
 
 
 def always(options: "Options") -> bool:
-    """The option is part of every "again:" line."""
+    """Put the option into every "again:" line."""
     return True
 
 
 def never(options: "Options") -> bool:
-    """The option is part of no "again:" line."""
+    """Put the option into no "again:" line."""
     return False
 
 
@@ -378,7 +378,7 @@ def takes_options(
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the options that were not given and have no default."""
+    """Return the options that were given or have a default."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -391,7 +391,7 @@ def _read_make_variables(ctx: click.Context, command: str, rows: Iterable[Option
 
 
 def check_make_variables(makeflags: str, command: str, taken: Iterable[str]) -> None:
-    """Refuse a variable of make's command line that means nothing, or nothing to this command.
+    """Refuse a variable of make's command line that is unknown, or that this command does not take.
 
     ``makeflags``: as make exports it, ``flags -- NAME=value ...`` with blanks in values escaped by a backslash.
     Raises UsageError with the nearest name.

@@ -59,7 +59,7 @@ class CommandLineRun:
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Share the cases among machines.
 
-        pytest's own loop runs a single case, and everything if gdb's one port is used.
+        pytest's own loop runs a single case. It also runs all cases with --gdb, which has only one port.
         """
         alone = self._options.gdb is not None or min(self._jobs, len(session.items)) == 1
         if alone or RUN not in session.config.stash:

@@ -32,7 +32,7 @@ from harness.vm import Qemu
 from harness.witness import Witnesses, prove
 
 MAX_BLIND_BOOTS = 2
-"""After so many boots in a row with a blind witness, the remaining cases fail without another boot."""
+"""After this many boots in a row with a blind witness, the remaining cases are ERROR without another boot."""
 
 
 class Run:
@@ -64,7 +64,7 @@ class Run:
         case.ran_in = session.machine.trace_path.parent.name
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, self._proven_witnesses(session)
-        case.began = time.monotonic()  # the time of a boot and of the witnesses' self-checks is not the case's
+        case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()
         session.agent.on_call = case.on_call
         return session

@@ -20,7 +20,7 @@ from harness.session import IMPORTERS
 
 @dataclass(frozen=True)
 class Candidate:
-    """A collected case, as far as the selection looks at it."""
+    """The properties of a collected case that decide whether it runs."""
 
     id: str
     machines: tuple[str, ...] = ()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs cases on several machines in parallel: one worker process for each machine.
 
-A worker is forked from the process that has collected the cases and prepared the setup, so it inherits both for free.
-(pytest-xdist's workers import and collect again, 1.3 s of processor each before the first boot. One in the middle of a
-case outlives its controller by the 5 s of execnet's WorkerGateway; the limit here is 3 s.)
-A worker gets its next case when it asks for one, so all are busy to the end.
+A worker is forked from the process that has collected the cases and prepared the setup, so it inherits both at no cost.
+(pytest-xdist's workers import and collect again, 1.3 s of processor each before the first boot. In the middle of a
+case they outlive their controller by 5 s, a limit of execnet's WorkerGateway; here it is 3 s.)
+A worker requests its next case when it is free, so all are busy to the end.
 """
 
 import multiprocessing
@@ -105,13 +105,13 @@ class _Worker:
     process: ForkProcess
     connection: Connection
     booted: bool = False
-    """It has asked for a case: its machine runs."""
+    """Whether it has requested a case, so its machine runs."""
     index: int | None = None
     """The case that it runs."""
     since: float = 0.0
     """When it got the case, on the monotonic clock."""
     leaving: bool = False
-    """There is no case left for it, and it ends."""
+    """Whether it ends because no case is left for it."""
 
     def how_it_ended(self) -> str:
         """Wait for its end; return the cause, e.g. ``killed by SIGKILL``."""
@@ -212,7 +212,7 @@ def _main(work: Callable[[WorkerPipe], None], near: Connection, far: Connection,
     except (KeyboardInterrupt, EOFError, BrokenPipeError):  # the last two: the parent is gone
         pass
     except HarnessError as error:
-        pipe.send(HarnessError(str(error), hint=error.hint))  # a class that unpickles from its text alone
+        pipe.send(HarnessError(str(error), hint=error.hint))  # a subclass may need more than its text to unpickle
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -63,11 +63,11 @@ class Attachment(Handle):
     """
 
     def map(self) -> None:
-        """dma_buf_map_attachment."""
+        """Call dma_buf_map_attachment."""
         self._call("map")
 
     def unmap(self) -> None:
-        """dma_buf_unmap_attachment."""
+        """Call dma_buf_unmap_attachment."""
         self._call("unmap")
 
     def cycle(self, count: int) -> None:
@@ -83,11 +83,11 @@ class Attachment(Handle):
         return [errno_name(-outcome) if outcome else "" for outcome in self._call("map_without_memory", times=times)]
 
     def pin(self) -> None:
-        """dma_buf_pin."""
+        """Call dma_buf_pin."""
         self._call("pin")
 
     def unpin(self) -> None:
-        """dma_buf_unpin."""
+        """Call dma_buf_unpin."""
         self._call("unpin")
 
     def detach(self) -> None:
@@ -112,7 +112,7 @@ class Attachment(Handle):
         return SgTable(found["nents"], found["orig_nents"], [SgEntry(**entry) for entry in found["entries"]])
 
     def mapped(self) -> bool:
-        """Whether there is a mapping."""
+        """Return whether there is a mapping."""
         return cast(bool, self._call("mapped"))
 
     def notifications(self) -> int:
@@ -124,6 +124,6 @@ class Attachment(Handle):
         return [AttachmentEvent(**event) for event in self._call("log")["events"]]
 
     def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
-        """Whether the callback has run ``count`` times in all within ``timeout`` seconds (for a slowdown of 1)."""
+        """Return whether the callback runs ``count`` times in all within ``timeout`` s (for a slowdown of 1)."""
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))

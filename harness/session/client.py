@@ -173,7 +173,7 @@ class Pending(Generic[T]):
             self._future.set_exception(exc)
 
     def done(self) -> bool:
-        """Whether the call has ended, with a result or an error."""
+        """Return whether the call has ended, with a result or an error."""
         return self._future.done()
 
     def result(self, timeout: float = CALL_SECONDS) -> T:

@@ -48,7 +48,7 @@ class DmaBuf(Handle):
         return cast(int, self._call("inode"))
 
     def cloexec(self) -> bool:
-        """Whether the fd is close-on-exec."""
+        """Return whether the fd is close-on-exec."""
         return cast(bool, self._call("cloexec"))
 
     def status_flags(self) -> int:
@@ -56,11 +56,11 @@ class DmaBuf(Handle):
         return cast(int, self._call("status_flags"))
 
     def sync(self, flags: int) -> None:
-        """DMA_BUF_IOCTL_SYNC with its ``flags``."""
+        """Call DMA_BUF_IOCTL_SYNC with its ``flags``."""
         self._call("sync", flags=flags)
 
     def mmap(self, length: int) -> None:
-        """mmap ``length`` bytes and unmap them. KernelErrno EINVAL if the exporter has no mmap."""
+        """Map ``length`` bytes with mmap, and unmap them. KernelErrno EINVAL if the exporter has no mmap."""
         self._call("mmap", length=length)
 
 
@@ -78,7 +78,7 @@ class Device(Handle):
         return DmaBuf(self.agent, self._call("export", feature=self.uapi.feature, payload=payload), region, ranges)
 
     def feature(self, flags: int, payload: bytes = b"", argsz: int | None = None) -> tuple[int, bytes]:
-        """VFIO_DEVICE_FEATURE, raw. Returns the ioctl's value and the payload after the call."""
+        """Call VFIO_DEVICE_FEATURE with raw arguments. Returns the ioctl's value and the payload after the call."""
         value, after = self._call("feature", flags=flags, payload=payload, argsz=argsz)
         return value, after
 
@@ -91,27 +91,27 @@ class Device(Handle):
         self._call("write", region=region, offset=offset, data=data)
 
     def detach(self) -> None:
-        """VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
+        """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
         self._call("detach")
 
     def reset(self) -> None:
-        """VFIO_DEVICE_RESET."""
+        """Call VFIO_DEVICE_RESET."""
         self._call("reset", timeout=RESET_SECONDS)
 
     def flr(self) -> None:
-        """Function level reset by the PCI Express capability in config space."""
+        """Reset the function by the PCI Express capability in config space."""
         self._call("flr", timeout=RESET_SECONDS)
 
     def af_flr(self) -> None:
-        """Function level reset by the Advanced Features capability in config space."""
+        """Reset the function by the Advanced Features capability in config space."""
         self._call("af_flr", timeout=RESET_SECONDS)
 
     def hot_reset(self) -> None:
-        """VFIO_DEVICE_PCI_HOT_RESET."""
+        """Call VFIO_DEVICE_PCI_HOT_RESET."""
         self._call("hot_reset", timeout=RESET_SECONDS)
 
     def hot_reset_info(self) -> list[dict[str, int]]:
-        """VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: ``id``, ``segment``, ``bus``, ``devfn`` of each device that it resets."""
+        """Call VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: ``id``, ``segment``, ``bus`` and ``devfn`` of each device."""
         return cast(list[dict[str, int]], self._call("hot_reset_info"))
 
     def command(self) -> int:
@@ -131,15 +131,15 @@ class Device(Handle):
         self._call("set_power_state", state=state)
 
     def low_power_entry(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self._call("low_power_entry")
 
     def low_power_entry_with_wakeup(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, with an eventfd that ``woken`` reads."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, with an eventfd that ``woken`` reads."""
         self._call("low_power_entry_with_wakeup")
 
     def woken(self) -> bool:
-        """Whether the kernel has signalled a wake-up from low power since the last call."""
+        """Return whether the kernel has signalled a wake-up from low power since the last call."""
         return cast(bool, self._call("woken"))
 
     def enable_request_irq(self) -> None:
@@ -147,10 +147,10 @@ class Device(Handle):
         self._call("enable_request_irq")
 
     def release_requested(self, timeout: float = 5.0) -> bool:
-        """Whether the kernel signals that eventfd within ``timeout`` seconds (for a slowdown of 1)."""
+        """Return whether the kernel signals that eventfd within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("release_requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
 
     def low_power_exit(self) -> None:
-        """VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
         self._call("low_power_exit")

@@ -95,7 +95,7 @@ class Importer(Handle):
         return Window(self, ref, dmabuf, start, length)
 
     def copy(self, dmabuf: DmaBuf, source: Ioas, iova: int | None) -> "Window":
-        """IOMMU_IOAS_COPY of the buffer from ``iova`` of ``source`` to the device's address space. iommufd only."""
+        """Call IOMMU_IOAS_COPY from ``iova`` of ``source`` to the device's address space. iommufd only."""
         length = dmabuf.size()
         return Window(self, self._call("copy", source=source, iova=iova, length=length), dmabuf, 0, length)
 

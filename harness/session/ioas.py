@@ -32,7 +32,7 @@ class Ioas(Handle):
         *,
         flags: int = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
     ) -> int:
-        """IOMMU_IOAS_MAP_FILE of ``length`` bytes (None: all) from ``start``. Returns the IOVA.
+        """Call IOMMU_IOAS_MAP_FILE for ``length`` bytes (None: all) from ``start``. Returns the IOVA.
 
         Errors: docs/contract.md, section 3.
         """
@@ -40,9 +40,9 @@ class Ioas(Handle):
         return cast(int, self._call("map_file", dmabuf=dmabuf, start=start, length=length, flags=flags))
 
     def copy(self, source: "Ioas", iova: int | None, length: int) -> int:
-        """IOMMU_IOAS_COPY of ``length`` bytes that ``source`` maps at ``iova``. Returns the IOVA here."""
+        """Call IOMMU_IOAS_COPY for ``length`` bytes that ``source`` maps at ``iova``. Returns the IOVA here."""
         return cast(int, self._call("copy", source=source, source_iova=iova, length=length))
 
     def unmap(self, iova: int, length: int) -> int:
-        """IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
+        """Call IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
         return cast(int, self._call("unmap", iova=iova, length=length))

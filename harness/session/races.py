@@ -81,7 +81,7 @@ class RaceResult:
     """The handles that the threads left open, in the order of the threads."""
 
     def held_of(self, kind: type[H]) -> list[H]:
-        """The open handles of one kind."""
+        """Return the open handles of one kind."""
         return [handle for handle in self.held if isinstance(handle, kind)]
 
     def __str__(self) -> str:

@@ -244,7 +244,7 @@ class Session:
         self.machine.wait_reset(lambda: self.machine.ssh().exec_command("reboot -f"), REBOOT_SECONDS)
 
     def suspended(self, device_id: str) -> bool:
-        """Whether the kernel suspends an idle device within ``SUSPEND_SECONDS``."""
+        """Return whether the kernel suspends an idle device within ``SUSPEND_SECONDS``."""
         seconds = SUSPEND_SECONDS * self.machine.slowdown
         return cast(bool, self.agent.call("pci", "suspended", bdf=self.bdf(device_id), seconds=seconds))
 
@@ -257,7 +257,7 @@ class Session:
         self.agent.call("pci", "reset", bdf=self.bdf(device_id))
 
     def has_native_aer(self, port_id: str) -> bool:
-        """Whether the kernel, not the firmware, handles PCIe errors of a root port."""
+        """Return whether the kernel, not the firmware, handles PCIe errors of a root port."""
         return cast(bool, self.agent.call("pci", "has_aer_service", bdf=self.bdf(port_id)))
 
     def recover_from_error(self, port_id: str) -> None:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 LISTENING = b"vfio-harness: listening"
 READY = b"vfio-harness: ready"
 INIT_FAILED = b"vfio-harness: init failed"
-"""Lines of the guest's init: SSH can be reached; all modules are loaded, too; it failed."""
+"""Lines of the guest's init: SSH can be reached; all modules are loaded as well; init has failed."""
 
 NOMINAL_S = 1.5
 """From QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host, where slowdown is 1."""
@@ -41,7 +41,7 @@ SSH_S = 15.0
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
 OOPS_S = 1.0
-"""A call that has not returned so long after an oops ran in that task, or waits for what the task held."""
+"""Seconds that a call may take after an oops. If it takes longer, its task oopsed, or waits for that task's lock."""
 LOOK_S = 0.2
 """Interval at which a wait for an event checks that the VM still runs."""
 
@@ -247,7 +247,7 @@ class Machine:
         return error
 
     def _on_event(self, event: Event) -> None:
-        self._exit_cause.on_event(event)  # first: after its event, a reset is no longer expected
+        self._exit_cause.on_event(event)  # first: once its event is added, no reset is expected any more
         self.events.add(event)
         if event.name == "STOP":
             self._instance.thread.submit(self._after_stop())

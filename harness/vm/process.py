@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run the QEMU process, and the thread that owns it.
 
-``harness.host.process.tied`` has the kernel kill QEMU when the *thread* that forked it ends. So a thread that lives as
-long as the machine forks it: the one that runs its QMP.
+``harness.host.process.tied`` has the kernel kill QEMU when the *thread* that forked it ends. So the thread that
+runs its QMP forks it: that thread lives as long as the machine.
 """
 
 import asyncio

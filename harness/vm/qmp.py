@@ -81,7 +81,7 @@ class Events:
 
 
 class _Listener(EventListener):
-    """Passes on each event while the reader still holds the link, so that none is late when the link ends."""
+    """Passes on each event before the reader releases the link, so that no event follows the end of the link."""
 
     def __init__(self, handle: Callable[[Event], None]) -> None:
         super().__init__()

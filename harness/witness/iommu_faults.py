@@ -56,7 +56,7 @@ def _virtio(match: re.Match[str], time: float | None) -> DmaFault:
 
 
 def _direction(flags: int) -> bool | None:
-    """virtio-iommu distinguishes read from write only where a mapping exists and forbids the access."""
+    """Return whether the access was a write; None if virtio-iommu does not say, e.g. without a mapping there."""
     return bool(flags & VIRTIO_F_WRITE) if flags & (VIRTIO_F_READ | VIRTIO_F_WRITE) else None
 
 

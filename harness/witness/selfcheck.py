@@ -5,7 +5,7 @@ A blind witness is worse than none: a case that expects a doorbell fails on a go
 passes on a broken one. So each check makes something happen and requires that the witness saw it, through the same
 parser as in a case. The checks come before the first case's marks, so no case sees them.
 
-``IommuMaps`` checks itself at its first use, for only what a case does maps anything. The witnesses inside the guest
+``IommuMaps`` checks itself at its first use, because nothing is mapped before a case. The witnesses inside the guest
 check each answer: harness/guest/dmabuf.py (bufinfo) and the cases about page tables.
 """
 
@@ -52,7 +52,7 @@ STDERR_LINE = "vfio-harness: self-check: Blocked re-entrant IO\n"
 
 
 class Stimuli(Protocol):
-    """What a self-check has the guest do."""
+    """The actions in the guest that a self-check triggers."""
 
     has_controller: bool
     has_iommu: bool
@@ -102,12 +102,12 @@ def prove(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> None:
 
 
 def _events(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
-    """QEMU starts stopped (-S): the harness's ``cont`` makes a RESUME event."""
+    """Look for the RESUME event of the harness's ``cont``: QEMU starts stopped (-S)."""
     return "" if any(event.name == "RESUME" for event in machine.events.since(0)) else "no RESUME event of the start"
 
 
 def _stderr(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
-    """A line through QEMU's own descriptor, in the words of a warning that invalidates a case."""
+    """Write a line through QEMU's own descriptor, in the words of a warning that invalidates a case."""
     mark = machine.stderr_path.stat().st_size
     with Path(f"/proc/{machine.pid}/fd/2").open("a", encoding="ascii") as stderr:
         stderr.write(STDERR_LINE)
@@ -141,7 +141,7 @@ def _faults(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
 
 
 def _trace_after(machine: Machine, mark: int) -> str:
-    """Quote the trace, for a reader who asks why nothing was found in it."""
+    """Quote the trace after ``mark``, to show why the parser found nothing in it."""
     if not machine.trace_path.exists():
         return "QEMU wrote no trace file"
     with machine.trace_path.open("rb") as trace:
@@ -167,8 +167,8 @@ def _always(stimuli: Stimuli) -> bool:
     return True
 
 
-# The console comes last: when its record is there, what the kernel logged about the refused DMA is there too, and no
-# case finds that in its own part of the console.
+# The console comes last: its record follows what the kernel logged about the refused DMA, so no case finds that in its
+# own part of the console.
 CHECKS = (
     Check("QMP events", _always, _events),
     Check("QEMU's stderr", _always, _stderr),

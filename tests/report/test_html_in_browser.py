@@ -68,7 +68,7 @@ def _load(page: str, directory: Path, *options: str) -> dict[str, object]:
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     assert policy in page
     file.write_text(page.replace(policy, f"{policy}; script-src 'unsafe-inline'").replace("</body>", f"{PROBE}</body>"))
-    # Chromium refuses to run as root with its sandbox. The page is our own.
+    # Chromium refuses to run as root with its sandbox. The page is trusted: the harness wrote it.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     profile = f"--user-data-dir={directory / 'profile'}"
     command = [chromium, "--headless=new", "--disable-gpu", *sandbox, profile, *options, "--dump-dom", file.as_uri()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A buffer of more than 4 GiB in a BAR of RAM, as a GPU's framebuffer is: every byte is in its place."""
+"""A buffer of more than 4 GiB in a BAR of RAM, like a GPU's framebuffer: every byte is in its place."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def memory(nvme: Nvme) -> Cmb:
 
 @pytest.fixture
 def big_buffer(nvme: Nvme, memory: Cmb) -> DmaBuf:
-    """6 GiB of it, from 1 GiB on."""
+    """Export 6 GiB of that BAR, from 1 GiB on."""
     return nvme.device.export(memory.region, [(START, SIZE)])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel drivers as importers: which may attach, and what a mapping is."""
+"""Kernel drivers as importers: which may attach, and what a mapping contains."""
 
 import pytest
 
@@ -20,7 +20,7 @@ MANY_CYCLES = 16384
 SPARE = 8
 """DMA addresses that a mapping of one page may use while the allocator's caches fill."""
 UNCACHED = 64 * PAGE
-"""Bytes of IOVA space that no cache keeps: freed, they are free (drivers/iommu/iova.c, iova_rcache_insert)."""
+"""Bytes of IOVA space that no cache keeps: once freed, they are free (drivers/iommu/iova.c, iova_rcache_insert)."""
 
 
 @importer_rules
@@ -102,7 +102,7 @@ def test_unmapping_gives_the_address_back(buffer: DmaBuf, attach: Attach) -> Non
 
 
 def address(attachment: Attachment) -> int:
-    """Map for a moment. Returns the DMA address, a new one if the last of that size was not freed."""
+    """Map and unmap. Returns the DMA address, a new one if the last of that size was not freed."""
     attachment.map()
     found = attachment.table().entries[0].address
     attachment.unmap()
@@ -110,7 +110,7 @@ def address(attachment: Attachment) -> int:
 
 
 def near(before: int, after: int) -> bool:
-    """Whether two addresses differ by no more than the allocator's caches explain."""
+    """Return whether two addresses differ by no more than the allocator's caches explain."""
     return abs(before - after) <= SPARE * PAGE
 
 
@@ -135,7 +135,7 @@ def test_a_refused_map_gives_the_address_back(nvme: Nvme, cmb: Cmb, attach: Atta
 @pytest.mark.needs("failslab")
 @rows("around.iova", "uapi.no-memory")
 def test_a_starved_map_gives_the_address_back(buffer: DmaBuf, attach: Attach) -> None:
-    """A map of which any allocation fails is refused with ENOMEM, and keeps no IOVA space."""
+    """If any allocation of a map fails, it is refused with ENOMEM, and keeps no IOVA space."""
     attachment = attach(buffer)
     attachment.map_without_memory(times=1)  # refused an address below 4 GiB, the device never asks for one again
     before = address(attachment)

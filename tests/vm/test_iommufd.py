@@ -60,7 +60,7 @@ OUTSIDE = [(0, (PAGES + 1) * PAGE), (PAGE, PAGES * PAGE), (PAGES * PAGE, PAGE), 
 
 @rows("importers.iommufd-bounds")
 def test_what_is_not_in_the_buffer_is_refused(cmb_buffer: DmaBuf, ioas: Ioas) -> None:
-    """MAP_FILE takes any part of a buffer, and refuses one that is empty or reaches beyond the buffer."""
+    """MAP_FILE takes any part of a buffer, and refuses an empty part or a part beyond the buffer."""
     for start, length in OUTSIDE:
         with must_fail("EINVAL", f"{length:#x} bytes from {start:#x} of {PAGES * PAGE:#x} cannot be mapped"):
             ioas.map_file(cmb_buffer, start, length)

@@ -200,7 +200,7 @@ def test_a_dead_mapping_can_be_unmapped(nvme: Nvme, buffer: DmaBuf, importer: Im
 @rows("lifecycle.hot-reset")
 @importers("rxe")
 def test_failed_hot_reset_unrevokes(session: Session, importer: Importer, watch: Watch) -> None:
-    """A hot reset that fails revokes like one that works, and un-revokes after it."""
+    """A hot reset revokes before it and un-revokes after it, even if it fails."""
     nvme = session.open_nvme("nvme1")
     buffer = nvme.export_doorbells()
     old = importer.attach(buffer)
@@ -253,7 +253,7 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
 @rows("lifecycle.low-power")
 @importers("iommufd+nvme")
 def test_waking_up_unrevokes(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
-    """A device that an access wakes, and that signals its eventfd, un-revokes its buffers without LOW_POWER_EXIT."""
+    """A wake-up by an access, which the eventfd signals, un-revokes buffers without LOW_POWER_EXIT."""
     nvme.device.low_power_entry_with_wakeup()
     if not session.suspended(UNDER_TEST):
         pytest.skip("the kernel does not suspend the device, so there is nothing to wake from")

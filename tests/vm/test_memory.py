@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""No memory is leaked, as kmemleak sees it, however an export, an import and a revoke end."""
+"""kmemleak finds no leak, however an export, an import and a revoke end."""
 
 import pytest
 

@@ -54,13 +54,13 @@ def finished(pending: Pending[None], *holders: Attachment) -> Iterator[None]:
 
 
 def waits(session: Session, pending: Pending[None], attachment: Attachment, seconds: float) -> bool:
-    """Whether ``pending`` waits for all of ``seconds``, in real time as a kernel that gives up counts it."""
+    """Return whether ``pending`` waits for all of ``seconds``, in real time as a kernel that gives up counts it."""
     attachment.wait_notified(attachment.notifications() + 1, seconds / session.machine.slowdown)
     return not pending.done()
 
 
 def must_end(session: Session, pending: Pending[None], what: str) -> None:
-    """Nothing holds ``pending`` up any more: it must return soon, before an importer's own delay ends."""
+    """State that ``pending`` returns soon, before an importer's own delay ends: nothing holds it up any more."""
     began = time.monotonic()
     pending.result()
     took, limit = time.monotonic() - began, min(PROMPT_S * session.machine.slowdown, HOLD_MS / 2000)
@@ -68,7 +68,7 @@ def must_end(session: Session, pending: Pending[None], what: str) -> None:
 
 
 def identified(session: Session, nvme: Nvme) -> bool:
-    """Whether a queued Identify runs. Judged by its data alone: a revoke holds the lock that guards the registers."""
+    """Return whether a queued Identify runs. Only its data can be read: a revoke holds the lock of the registers."""
     deadline = time.monotonic() + ANSWER_S * session.machine.slowdown
     while not any(nvme.data(4)):
         if time.monotonic() > deadline:
@@ -77,7 +77,7 @@ def identified(session: Session, nvme: Nvme) -> bool:
 
 
 def only_one_left(session: Session) -> bool:
-    """Whether all dma-bufs but one are released within the time limit."""
+    """Return whether all dma-bufs but one are released within the time limit."""
     deadline = time.monotonic() + PROMPT_S * session.machine.slowdown
     while len(session.bufinfo()) > 1:
         if time.monotonic() > deadline:
@@ -86,7 +86,7 @@ def only_one_left(session: Session) -> bool:
 
 
 def stays_listed(session: Session, inode: str, seconds: float) -> bool:
-    """Whether debugfs lists a buffer for all of ``seconds``. It does until the last reference is gone."""
+    """Return whether debugfs lists a buffer for all of ``seconds``. It does until the last reference is gone."""
     deadline = time.monotonic() + seconds * session.machine.slowdown
     while inode in {row["ino"] for row in session.bufinfo()}:
         if time.monotonic() > deadline:
@@ -234,7 +234,7 @@ def test_revoke_does_not_give_up(session: Session, nvme: Nvme, buffer: DmaBuf, a
 def test_a_buffer_may_go_during_a_revoke(
     session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach, trigger: str
 ) -> None:
-    """A buffer's last reference may go while a revoke runs."""
+    """A buffer's last reference may be dropped while a revoke runs."""
     holder = attach(buffer, delay_ms=HOLD_MS)
     holder.map()
     other = nvme.export_doorbells()

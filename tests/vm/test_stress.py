@@ -32,7 +32,7 @@ CLOSES = 20
 """Rounds of a race of one step, because a device is closed once."""
 SLOW_MS = 3
 RARE, USUAL = 1, 40
-"""Weights of a call that takes a tenth of a second, and of one that does not."""
+"""Weights of slow calls, which take a tenth of a second, and of fast calls."""
 KNOWN_LEAK = "dma_buf_phys_vec_to_sgt"
 """test_importer_rules::test_unmapping_gives_the_memory_back is about this leak."""
 
@@ -145,7 +145,7 @@ def arena(request: pytest.FixtureRequest, session: Session, importer: Importer, 
 @rows("lifecycle.last-reference", "lifecycle.reset", "lifecycle.command-mem")
 @importers("iommufd+nvme")
 def test_close_against_reset(arena: Arena, nvme: Nvme, attach: Attach) -> None:
-    """Buffers may be exported and closed while a reset runs, also one that a slow importer delays."""
+    """Buffers may be exported and closed while a reset runs, even if a slow importer delays it."""
     with arena.nothing_lost():
         buffer = nvme.export_doorbells()
         slow = attach(buffer, delay_ms=SLOW_MS)

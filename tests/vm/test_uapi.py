@@ -51,7 +51,7 @@ class Refusal:
 
     @property
     def request(self) -> FeatureRequest:
-        """The request, right but for the error."""
+        """The request, correct except for the error."""
         return FeatureRequest(**self.members)
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def both(first: Refusal, second: Refusal) -> FeatureRequest | None:
 
 
 def pairs() -> Iterator[tuple[Refusal, Refusal, FeatureRequest]]:
-    """Pairs of errors with the request that has both. Only pairs with different errnos, which show what won."""
+    """Pairs of errors with the request that has both. Only pairs with different errnos, which show which check won."""
     for first, second in combinations(REFUSALS, 2):
         if first.row != second.row and first.errno != second.errno and (request := both(first, second)):
             yield first, second, request
@@ -255,7 +255,7 @@ def test_bounds(session: Session) -> None:
 @many_ranges
 @rows("uapi.order")
 def test_earlier_check_wins(client: FeatureClient) -> None:
-    """Of two errors in a request, the one that is checked earlier decides the errno."""
+    """Of two errors in a request, the earlier check decides the errno."""
     must_refuse(
         client, [(f"with {second.what} as well, {first}", first.errno, request) for first, second, request in pairs()]
     )
@@ -305,7 +305,7 @@ def test_no_fd(session: Session, device_id: str, client: FeatureClient) -> None:
 @pytest.mark.needs("failslab")
 @rows("uapi.no-memory")
 def test_no_memory(session: Session, device_id: str, client: FeatureClient) -> None:
-    """An export of which any allocation fails is refused with ENOMEM and leaves nothing."""
+    """If any allocation of an export fails, it is refused with ENOMEM, and leaves nothing."""
     count = min(512, session.export_uapi.most_ranges)
     granted, refused = RequestOutcome(None, count * PAGE), RequestOutcome("ENOMEM")
     *starved, last = client.request_without_memory(FeatureRequest(ranges=((0, PAGE),) * count))

@@ -294,7 +294,7 @@ err_put:
 	return err;
 }
 
-/* Finds the first PCI ancestor of the netdev; for virtio-net that is the parent
+/* Find the first PCI ancestor of the netdev; for virtio-net that is the parent
  * of the virtio device. A registered netdev keeps its ancestors. While the mutex
  * is held, unregistration waits in rxe_dmabuf_netdev_gone().
  */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The workspace of changed kernels: a symlink tree of a source tree, and a copy of the tree's own build.
 
-Each tree and flavour has one workspace. It is brought from one change to the next, and only what a change touches is
+Each tree and flavour has one workspace. It moves from one change to the next, and only what a change touches is
 compiled. A changed file is the workspace's own; nothing outside the cache is written.
 """
 

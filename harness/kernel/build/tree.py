@@ -55,7 +55,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
     next_stamp.touch()  # before the tree is read: an edit during the build counts as later
     changed = changed_since(tree, stamp, step)
     top, links = tree.path, cache_path("farm", tree.key)
-    # A tree that was once built by links stays so: another path would rebuild everything.
+    # A tree once built through links is always built through them: another path would rebuild everything.
     if not tree.symlinked and (is_unclean(tree.path) or links.is_dir()):
         make_symlink_tree(tree.path, links, step)
         top = links

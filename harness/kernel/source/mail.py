@@ -2,7 +2,8 @@
 """Read the patches in a file: a diff, a mail of git format-patch, or the mbox of a thread from lore.kernel.org.
 
 Python's email package parses a mail. Its mailbox.mbox does not find the mails: it begins a new one at any line that
-starts with "From ", which the text of a patch may contain. b4 sorts a thread better, but only one that it can fetch."""
+starts with "From ", which the text of a patch may contain. b4 sorts a thread better, but only if it can fetch it.
+"""
 
 import gzip
 import re
@@ -40,7 +41,7 @@ class Patch:
 
     @property
     def name(self) -> str:
-        """Name the patch for people: ``3/7 vfio/pci: ...``."""
+        """Name the patch in messages: ``3/7 vfio/pci: ...``."""
         return f"{self.number[0]}/{self.number[1]} {self.subject}" if self.number else self.subject
 
 
@@ -101,7 +102,7 @@ def _from_mail(mail: EmailMessage) -> Patch | None:
 
 
 def _in_order(found: Sequence[Patch], path: Path) -> list[Patch]:
-    """Return the latest version's patches by number; without numbers, all patches as they are."""
+    """Return the latest version's patches by number; without numbers, all patches in file order."""
     if not any(patch.number for patch in found):
         return list(found)
     latest = max(patch.version for patch in found if patch.number)

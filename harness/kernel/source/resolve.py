@@ -24,7 +24,7 @@ class SourceTree:
     path: Path
     """Its directory."""
     origin: str
-    """Where it comes from, for people."""
+    """Where it comes from, for messages."""
     key: str
     """Names its build directory in the cache."""
     pristine: bool
@@ -40,7 +40,7 @@ class BuildDirectory:
     path: Path
     """Its directory."""
     origin: str
-    """Where it comes from, for people."""
+    """Where it comes from, for messages."""
     source: Path | None
     """The source that it was built from; None if it cannot be found."""
 

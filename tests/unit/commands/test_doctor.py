@@ -13,8 +13,8 @@ from harness.host.packages import Prerequisite
 from harness.run.options import Options
 
 GOOD = Finding("make")
-NEEDED = Finding("gcc", "missing", "apt-get install gcc")
-OPTIONAL = Finding("b4", "missing (optional: SERIES= by a message-id)", "apt-get install b4", optional=True)
+NEEDED = Finding("gcc", "not installed", "apt-get install gcc")
+OPTIONAL = Finding("b4", "not installed (optional: SERIES= by a message-id)", "apt-get install b4", optional=True)
 MISLEADING = Finding("x", "an option is not optional", None)
 
 
@@ -35,7 +35,7 @@ def test_only_what_is_needed_makes_the_host_bad(found: tuple[Finding, ...], code
 def test_what_is_missing_comes_with_its_fix() -> None:
     assert shown(GOOD, NEEDED)[1] == [
         "ok      make",
-        "missing gcc: missing",
+        "missing gcc: not installed",
         "        fix: apt-get install gcc",
     ]
 

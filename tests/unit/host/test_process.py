@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Host programs are followed, and none is left after an error, Ctrl-C, or SIGKILL of the harness."""
+"""Follow host programs. No program outlives an error, Ctrl-C, or SIGKILL of the harness."""
 
 import os
 import signal

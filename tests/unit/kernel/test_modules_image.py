@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.kernel.modules import image as modules
 
-# modules.dep of 7.2.12 with our configuration, shortened
+# modules.dep of 7.2.12 with the harness's configuration, shortened
 MODULES_DEP = """\
 kernel/drivers/iommu/iommufd/iommufd.ko:
 kernel/drivers/vfio/vfio.ko: kernel/drivers/iommu/iommufd/iommufd.ko

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A changed kernel's sources: the workspace owns only the files that a change touches, and the base stays as it is."""
+"""A changed kernel's sources: the workspace owns only the files that a change touches, and the base stays unchanged."""
 
 import os
 import shutil

@@ -120,7 +120,7 @@ def test_each_room_of_the_table_exists() -> None:
 
 
 def test_imports_run_downwards_only() -> None:
-    """Each import within harness/ is one that the table allows."""
+    """The table allows each import within harness/."""
     upward = []
     for room, file in room_files(RULE):
         for found in imports([file]):
