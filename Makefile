@@ -11,18 +11,7 @@
 #   make doctor         show every prerequisite, with the fix for the missing ones
 #   make man            write the man page, vfio-harness.1
 #
-#   Variables, each an option of `vfio-harness`:
-#   MACHINE=name        the machine to boot: a name in vm-configs/, or a YAML file
-#   KERNEL=path         the kernel: a source tree, a build directory or debian:VERSION
-#   FLAVOUR=flavour     release or debug
-#   ACCEL=accel         auto, kvm or tcg
-#   QEMU=path           QEMU's binary
-#   SERIES=patches      patches to apply first: an mbox, a directory, a patch or a message-id
-#   MUTATION=id         put this bug of vm-configs/bugs back
-#   K=expr              only the cases whose name matches, as with pytest's -k
-#   SUITE=name          a suite of vm-configs/suites.yaml
-#   SEED=number         the random seed of the stress suite
-#   JOBS=number         machines, or mutants, that run in parallel
+# `make help` also lists the variables, such as KERNEL= and K=: each is an option of `vfio-harness`.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -36,6 +25,8 @@ RUN := $(BIN)/vfio-harness run --from-make
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@test ! -x $(BIN)/vfio-harness || { echo; $(BIN)/vfio-harness make-variables; }
+	@test -x $(BIN)/vfio-harness || echo "(run make deps first; make help then lists the variables, too)"
 
 deps: $(VENV)/.ready
 	@sh harness/host/install-packages.sh

@@ -19,6 +19,7 @@ from harness.commands import (
     doctor,
     known,
     machines,
+    make_variables,
     man,
     mutants,
     new,
@@ -46,6 +47,7 @@ COMMANDS = (
     new.new,
     completion.completion,
     man.man,
+    make_variables.make_variables,
 )
 
 
