@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -51,7 +52,28 @@ COMMANDS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class BisectAware(click.Group):
+    """Sets the exit codes for git-bisect before it parses anything: wrong usage must not mark a commit."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the options before the command."""
+        if isinstance(codes := extra.get("obj"), ExitCodes):
+            codes.bisect = "--bisect" in args
+        return super().make_context(info_name, args, parent, **extra)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. Only ``run`` has ``--bisect``; an unknown command may be a mistyped ``run``."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(ctx.obj, ExitCodes):
+            ctx.obj.bisect = command is run.run and "--bisect" in rest
+        return name, command, rest
+
+
+@click.group(cls=BisectAware, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @click.option("-v", "--verbose", is_flag=True, help="Log host commands, QMP, SSH and cache hits to stderr.")
 def cli(verbose: bool) -> None:

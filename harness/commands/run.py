@@ -15,7 +15,6 @@ from harness.commands.children import error_written_to
 from harness.errors import UsageError
 from harness.report import Terminal
 from harness.report.compare import REPORT
-from harness.run.exit_codes import ExitCodes
 from harness.run.options import Options, given, takes_options
 from harness.run.parallel import CommandLineRun
 from harness.run.setup import Setup
@@ -30,19 +29,7 @@ class Cases(click.Path):
         return f"{click.Path(exists=True).convert(path, param, ctx)!s}{separator}{name}"
 
 
-class BisectAware(click.Command):
-    """Sets the exit codes for git-bisect before it parses the options: a wrong option must not mark a commit."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Parse the command's arguments."""
-        if parent and isinstance(parent.obj, ExitCodes):
-            parent.obj.bisect = "--bisect" in args
-        return super().make_context(info_name, args, parent, **extra)
-
-
-@click.command(cls=BisectAware)
+@click.command()
 @takes_options("run", from_make=True)
 @click.argument("cases", nargs=-1, type=Cases())
 def run(cases: tuple[str, ...], **values: Any) -> None:

@@ -76,6 +76,8 @@ def vfio_harness(*args: str) -> subprocess.CompletedProcess[str]:
         (["shell", "--machine", "intel-immu"], 2),
         (["run", "--bisect", "--no-such-option"], 130),
         (["run", "--bisect", "--show-command", "--machine", "intel-immu"], 130),
+        (["--no-such-option", "run", "--bisect"], 130),
+        (["rum", "--bisect"], 130),
         (["compare", "--bisect", "a"], 2),
         (["walk"], 2),
     ],
