@@ -85,9 +85,10 @@ lint: deps
 unit: deps
 	@$(BIN)/pytest -q tests/unit
 
+# Of the cases it runs the whole default suite: no variable narrows it.
 test: test-deps lint unit
 	@$(BIN)/pytest -q tests/report
-	@$(RUN)
+	@K= SUITE= SEED= $(RUN)
 	@$(BIN)/pytest -q tests/robustness
 
 clean:
