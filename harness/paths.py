@@ -6,6 +6,8 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.errors import HarnessError
+
 TOP = Path(__file__).resolve().parent.parent
 """The root of the checkout."""
 VM_CONFIGS = TOP / "vm-configs"
@@ -16,11 +18,16 @@ VM_CASES = TOP / "tests" / "vm"
 def cache_dir() -> Path:
     """Return the root of the cache, and create it: ``VFIO_HARNESS_CACHE``, or the user's cache directory.
 
-    It is safe to delete at any time.
+    It is safe to delete at any time. Raises HarnessError if it cannot be written.
     """
     root = os.environ.get("VFIO_HARNESS_CACHE")
     path = Path(root) if root else platformdirs.user_cache_path("vfio-harness")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(f"{path}: {error.strerror}", hint="set VFIO_HARNESS_CACHE to another directory") from None
+    if not os.access(path, os.W_OK):
+        raise HarnessError(f"{path}: cannot be written", hint="set VFIO_HARNESS_CACHE to another directory")
     return path
 
 

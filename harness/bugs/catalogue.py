@@ -106,7 +106,9 @@ class Bug(Model):
 
 
 def load_bugs() -> list[Bug]:
-    """Load all entries, sorted by id. Raises UsageError naming file, line and key."""
+    """Load all entries, sorted by id. Raises UsageError naming file, line and key, or the missing directory."""
+    if not paths.bugs_dir().is_dir():
+        raise UsageError(f"VFIO_HARNESS_BUGS={paths.bugs_dir()}: no such directory")
     found = [_read(path) for path in sorted(paths.bugs_dir().glob("*.yaml"))]
     return sorted(found, key=lambda bug: bug.id)
 

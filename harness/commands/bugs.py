@@ -54,7 +54,7 @@ def check(kernel: str | None, build: bool, names: tuple[str, ...]) -> None:
         for finding in check_entries(entries, kernel, build=build, emit=terminal.emit):
             terminal.emit(Note(str(finding)))
             bad += not finding.good
-        terminal.emit(Note(f"{len(entries)} entries, {bad} ERROR"))
+        terminal.emit(Note(f"{len(entries)} checked, {bad} ERROR"))
     sys.exit(HarnessError.exit_code if bad else 0)
 
 

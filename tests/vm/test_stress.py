@@ -29,7 +29,7 @@ rows = rows_in("stress")
 ROUNDS, STEPS = 6, 60
 """Rounds of a race, and steps of each thread in a round."""
 CLOSES = 20
-"""Rounds of a race of one step, because a device is closed once."""
+"""Rounds of the races that close the device. Each has one step, because a device is closed once."""
 SLOW_MS = 3
 RARE, USUAL = 1, 40
 """Weights of slow calls, which take a tenth of a second, and of fast calls."""
@@ -37,7 +37,7 @@ KNOWN_LEAK = "dma_buf_phys_vec_to_sgt"
 """test_importer_rules::test_unmapping_gives_the_memory_back is about this leak."""
 
 
-# What a thread does, and how it may end.
+# The calls of a thread, and the outcomes that each may have.
 
 
 def resets(device: Device) -> Operations:
@@ -76,13 +76,13 @@ def imports(importer: Importer, buffer: DmaBuf) -> Operations:
 
 
 def maps(attachment: Attachment) -> Operations:
-    """Map and unmap, either of which may already be done."""
+    """Map and unmap. Another thread may have done either before."""
     return [Operation(attachment, "map", may=("ENODEV", "EBUSY")), Operation(attachment, "unmap", may=("EBADFD",))]
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Where threads race, and what must hold there."""
+    """The session in which threads race, and the rules for the device after a race."""
 
     session: Session
     importers: list[Importer]
@@ -99,13 +99,13 @@ class Arena:
         return result
 
     def must_survive(self, nvme: Nvme, buffer: DmaBuf, attachment: Attachment, *others: Operations) -> None:
-        """Import ``buffer`` and map it by ``attachment`` while ``others`` run; then the device must be sound."""
+        """Import ``buffer`` and map it by ``attachment`` while ``others`` run. State that the device works after it."""
         result = self.race(*(imports(each, buffer) for each in self.importers), maps(attachment), *others)
         self.must_be_sound(nvme, buffer, stale=result.held_of(Window))
         must(not attachment.mapped(), "after a race a revoke leaves no mapping behind", attachment.notifications())
 
     def must_be_sound(self, nvme: Nvme, buffer: DmaBuf, stale: Sequence[Window] = ()) -> None:
-        """After one more revoke and un-revoke a new mapping must reach the device, and no ``stale`` one."""
+        """State that after one more revoke and un-revoke a new mapping is live and each ``stale`` one is dead."""
         nvme.device.set_power_state(PCI_D0)
         nvme.device.set_memory(False)
         nvme.device.set_memory(True)
@@ -117,13 +117,13 @@ class Arena:
         self.must_be_live(nvme, buffer)
 
     def must_be_live(self, nvme: Nvme, buffer: DmaBuf) -> None:
-        """A new mapping must reach the started controller."""
+        """State that a new mapping reaches the started controller."""
         with self.importers[0].attach(buffer) as window:
             must_arrive(ring(nvme, window, self.watch), "after a race a new mapping is live")
 
     @contextmanager
     def nothing_lost(self) -> Iterator[None]:
-        """What is allocated in the block must be freed at its end, if the kernel has kmemleak."""
+        """State that the block frees what it allocates, if the kernel has kmemleak."""
         if not self.sees_leaks:
             yield
             return

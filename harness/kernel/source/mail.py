@@ -51,7 +51,7 @@ def read_file(path: Path) -> list[Patch]:
     Raises UsageError if there is no patch, or one is missing."""
     found = _read(path)
     if not found:
-        raise UsageError(f"{path}: there is no patch in it")
+        raise UsageError(f"SERIES={path}: there is no patch in it")
     return _in_order(found, path)
 
 
@@ -60,7 +60,7 @@ def read_directory(path: Path) -> list[Patch]:
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
     found = [patch for file in files for patch in _read(file)]
     if not found:
-        raise UsageError(f"{path}: there is no patch in its {len(files)} files")
+        raise UsageError(f"SERIES={path}: there is no patch in its {len(files)} files")
     return found
 
 

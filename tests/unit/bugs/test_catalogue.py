@@ -13,6 +13,7 @@ from harness.bugs.mutation import changed_functions
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
 from harness.config import known_machines, load_machine
+from harness.errors import UsageError
 from harness.kernel.source.resolve import release_of
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -32,6 +33,12 @@ def entry(request: pytest.FixtureRequest) -> Bug:
 
 def test_every_file_is_an_entry() -> None:
     assert [entry.id for entry in load_bugs()] == [path.stem for path in FILES]
+
+
+def test_a_missing_catalogue_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_HARNESS_BUGS", str(tmp_path / "nosuch"))
+    with pytest.raises(UsageError, match=r"^VFIO_HARNESS_BUGS=.*/nosuch: no such directory$"):
+        load_bugs()
 
 
 def test_cases_exist_and_the_machine_runs_one(entry: Bug, cases: list[Collected]) -> None:

@@ -127,7 +127,7 @@ def test_the_reason_of_a_series_has_its_end() -> None:
 
 
 class StandIn:
-    """Stands in for controller, window and watch. ``on_ring`` says what a ring through the window does."""
+    """Stands in for controller, window and watch. ``on_ring`` is called for each ring through the window."""
 
     def __init__(self, on_ring: Callable[["StandIn"], None] = lambda it: None) -> None:
         self.on_ring = on_ring

@@ -9,9 +9,18 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.host import files
+from harness.paths import cache_dir
 from harness.progress import Event, Phase, silent
 
 STEP = Phase(silent, "test")
+
+
+def test_a_cache_that_cannot_be_created_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(HarnessError, match=r"file/cache: Not a directory") as caught:
+        cache_dir()
+    assert "VFIO_HARNESS_CACHE" in str(caught.value.hint)
 
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:

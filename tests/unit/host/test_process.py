@@ -111,7 +111,7 @@ def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tie", [lambda command: process.tied(command, signal.SIGKILL), process.tied_group])
 def test_a_program_whose_parent_has_already_ended_does_not_run(tmp_path: Path, tie: Tie) -> None:
-    """The shell in between is another parent, as init is after the harness was killed before the tie."""
+    """The shell in between is another parent, like init if the harness was killed before the tie."""
     touch = tie(["touch", tmp_path / "ran"])
     subprocess.run(touch, check=True)
     (tmp_path / "ran").unlink()

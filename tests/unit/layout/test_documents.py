@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the documents name exists: links, and in docs/design.md each file and each function."""
+"""The links of the documents lead somewhere, and each file and function in docs/design.md exists."""
 
 import ast
 import re

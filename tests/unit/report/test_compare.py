@@ -137,7 +137,7 @@ def test_renamed_case_is_compared_with_itself(reverse: bool) -> None:
 
 
 def test_old_record_against_a_current_one() -> None:
-    """A record of before the renames loads, and each of its cases meets itself under its current id."""
+    """A record from before the renames loads, and each of its cases is paired with its current id."""
     old = load(OLD_RECORD)
     names = renamed_cases()
     current = old.model_copy(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Test what a blind witness costs a run: two boots, and an ERROR for every case that follows."""
+"""Test a run with a blind witness: two boots, and an ERROR for every case that follows."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -34,7 +34,7 @@ class MoreOptions(Options):
 
 
 def parse(command: str, *args: str, options: type[Options] = Options, env: dict[str, str] | None = None) -> Options:
-    """What a click command of that name makes of its arguments."""
+    """Return the options that a click command of that name reads from its arguments."""
     found: list[Options] = []
 
     @click.command()

@@ -36,7 +36,7 @@ ISSUE = {
 
 
 class FakeWatch:
-    """Witnesses that have seen what a test says."""
+    """Witnesses with the observations that a test gives them."""
 
     def __init__(self, splats: Sequence[str] = (), evidence: Sequence[Evidence] = (), blind: str | None = None) -> None:
         self._splats = [Splat("WARNING", title, title, title) for title in splats]

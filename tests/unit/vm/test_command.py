@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Test the command line: it has what the machine description says, and opens no other way in or out."""
+"""Test the command line: it follows the machine description, and opens no other way in or out."""
 
 import shlex
 from pathlib import Path

@@ -66,7 +66,7 @@ class FakeMachine:
 
 
 class FakeGuest:
-    """Does what a self-check asks for; ``rung``, ``fault`` and ``printed`` are what the machine makes of it."""
+    """Performs the actions of a self-check; ``rung``, ``fault`` and ``printed`` are the machine's responses."""
 
     has_controller = True
     has_iommu = True
