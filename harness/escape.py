@@ -8,7 +8,7 @@ A guest under test may print anything: escape sequences, invalid UTF-8, a megaby
 def printable(text: str, limit: int | None = None) -> str:
     """Escape each character that is not printable, except newline and tab, as ``\\xNN``.
 
-    This covers what garbles a terminal or is not valid XML: C0 and C1 controls, surrogates, bidirectional marks.
+    Such characters garble a terminal, or are not valid XML: C0 and C1 controls, surrogates, bidirectional marks.
 
     Args:
         text: The text.

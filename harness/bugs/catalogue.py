@@ -40,7 +40,7 @@ class MutationData(Model):
 
 
 class Expectation(Model):
-    """What the cases report on a kernel that has the bug."""
+    """The verdict of the cases on a kernel that has the bug."""
 
     verdict: Verdict
     """The verdict of at least one of ``cases``. PASS: the bug was refuted, and the cases guard against it."""

@@ -93,7 +93,7 @@ class Result:
 
 
 def measure(setup: Setup, emit: Emit, rounds: int = ROUNDS) -> Result:
-    """Boot ``2 * rounds`` times. Raises what a boot raises."""
+    """Boot ``2 * rounds`` times. Raises the errors of a boot."""
     result = Result([], [], os.getloadavg()[0])
     with phase(emit, "bench", f"{rounds} rounds") as progress, tempfile.TemporaryDirectory() as top:
         for number in range(rounds):

@@ -103,7 +103,7 @@ class Reproduction:
         return found
 
     def _unclean(self) -> Iterator[CaseRecord]:
-        """Yield the control's cases that are bad, show this bug, or skip what shows it."""
+        """Yield the control's cases that are bad, show this bug, or are skipped where the other kernel shows it."""
         shown = self.shown_by.id if self.shown_by else ""
         for case in self.control.cases if self.control else ():
             skipped = case.verdict is Verdict.SKIP and case.id == shown

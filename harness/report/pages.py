@@ -56,7 +56,7 @@ def _environment() -> "Environment":
 
 
 def _printable(value: Any) -> Any:
-    """Make a value printable before it is escaped. What a macro returns is HTML already."""
+    """Make a value printable before it is escaped. A macro returns HTML already."""
     if hasattr(value, "__html__"):
         return value
     text = str(value)

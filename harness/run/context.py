@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the pytest hooks, the fixtures and the parallel runner share through pytest's config."""
+"""State that the pytest hooks, the fixtures and the parallel runner share through pytest's config."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

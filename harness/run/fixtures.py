@@ -20,7 +20,7 @@ from harness.witness import Watch
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A booted machine with its agent, and nothing open in it.
 
-    What the case leaves open is closed after it, and closing must succeed.
+    After the case, everything that it left open is closed. Closing must succeed.
     """
     run = request.config.stash[RUN]
     if reason := next(filter(None, map(run.setup.lacks, needed_capabilities(request.node))), ""):

@@ -190,7 +190,7 @@ _CATALOGUE = ("repro", "mutants")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. None means that the default is found later, e.g. the pinned kernel."""
+    """The user's choices. None means that the default is found later, e.g. the pinned kernel."""
 
     machine: str = option(
         DEFAULT_MACHINE,

@@ -56,7 +56,7 @@ class Run:
     def session_for(self, case: Case) -> Session:
         """Return a live session with nothing open in it, and start the witnesses of ``case``.
 
-        Raises what a boot raises, and BlindWitness if a witness does not see.
+        Raises the errors of a boot, and BlindWitness if a witness does not see.
         """
         if len(self._blind) == MAX_BLIND_BOOTS:
             raise BlindWitness(str(self._blind[-1]), hint=self._blind[-1].hint)

@@ -28,7 +28,7 @@ class SessionPool:
         self.current: Session | None = None
 
     def get(self) -> Session:
-        """Return the running session, or boot one. Raises what a boot raises."""
+        """Return the running session, or boot one. Raises the errors of a boot."""
         if self._boot_error:
             error, self._boot_error = self._boot_error, None
             raise error

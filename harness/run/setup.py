@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prepares what a run needs, once: machine description, QEMU, accelerator, kernel and guest image."""
+"""Prepares a run, once: machine description, QEMU, accelerator, kernel and guest image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Setup:
     """A kernel, an image and a machine description, from which machines and sessions are made."""
 
     options: Options
-    """What the user chose."""
+    """The user's choices."""
     machine: config.MachineConfig
     qemu: vm.Qemu
     accel: vm.Accel

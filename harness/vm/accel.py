@@ -39,7 +39,7 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Accel:
-    """What runs the guest's instructions."""
+    """The accelerator that runs the guest's instructions."""
 
     name: Literal["kvm", "tcg"]
     reason: str

@@ -14,7 +14,7 @@ from harness.escape import escaped
 from harness.vm.qmp import Event
 
 STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
-    "internal-error": GuestCrashed,  # KVM could not go on with what the guest did
+    "internal-error": GuestCrashed,  # KVM cannot continue the guest
     "io-error": QemuDied,  # the host could not read or write a drive
 }
 """Run states that come with a STOP event and from which nothing resumes; ``paused`` comes from a QMP stop."""

@@ -22,7 +22,7 @@ MAX_TEXT = 16 * 1024
 
 @dataclass(frozen=True)
 class Observed:
-    """What the witnesses saw during one case."""
+    """The witnesses' observations during one case."""
 
     doorbells: list[Doorbell]
     faults: list[DmaFault]

@@ -71,7 +71,7 @@ def closes(*handles: Handle) -> Operations:
 
 
 def imports(importer: Importer, buffer: DmaBuf) -> Operations:
-    """Import. The guest closes some of what is open."""
+    """Import. The guest closes some of the open windows."""
     return [attach_operation(importer, buffer, may=("ENODEV",))]
 
 

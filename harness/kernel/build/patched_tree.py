@@ -29,7 +29,7 @@ def workspace_of(base: SourceTree, flavour: Flavour) -> Path:
 def prepare(base: SourceTree, flavour: Flavour, change: SourceChange, step: Phase) -> tuple[SourceTree, Path]:
     """Bring the workspace's sources to ``base`` with ``change``; return them as a tree, and its build directory.
 
-    The caller holds the workspace's lock, here and during the build. Raises what ``change`` raises."""
+    The caller holds the workspace's lock, here and during the build. Raises the errors of ``change``."""
     workspace = workspace_of(base, flavour)
     top, build_dir = workspace / "source", workspace / "build"
     files = change.files(base.path)

@@ -124,7 +124,7 @@ def is_unclean(tree: Path) -> bool:
 
 
 def make_symlink_tree(tree: Path, links: Path, step: Phase) -> None:
-    """Make ``links`` show the tree's sources, one symbolic link per file, without what a build left in the tree.
+    """Make ``links`` show the tree's sources, one symbolic link per file, without the files that a build left there.
 
     Raises UsageError where sources and objects cannot be distinguished."""
     names = sources_of(tree)

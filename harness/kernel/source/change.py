@@ -28,7 +28,7 @@ class SourceChanges:
         return tuple(patch for part in self.parts for patch in part.patches)
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
-        """Return the changed files after the last part. Raises what the parts raise."""
+        """Return the changed files after the last part. Raises the errors of the parts."""
         changed: dict[str, bytes | None] = {}
         for part in self.parts:
             with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:

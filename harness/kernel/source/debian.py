@@ -195,7 +195,7 @@ def _fetch(package: Package, source: Path, emit: Emit) -> None:
 
 
 def _unpack(deb: Path, into: Path, step: Phase) -> None:
-    """Unpack the whole tree. Leaving out what a build never reads saves 8 s, but a series may touch it."""
+    """Unpack the whole tree. A build never reads some files, which cost 8 s, but a series may touch them."""
     work = deb.parent
     process.check(["dpkg-deb", "-x", deb, work], cwd=work)
     deb.unlink()
