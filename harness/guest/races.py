@@ -83,8 +83,8 @@ class _RaceThread(threading.Thread):
 def run(threads: list[list[dict[str, Any]]], seed: str, steps: int) -> list[dict[str, Any]]:
     """Run each list of operations on a thread of its own for ``steps`` steps.
 
-    In a step each thread makes a burst of calls, each one of its operations or the close of a resource that one
-    opened. All threads begin a step together, give or take START_DELAYS_S. An operation is given as the arguments of
+    In a step each thread makes a burst of calls. A call is one of its operations, or closes a resource that one of
+    them opened. All threads begin a step within START_DELAYS_S. An operation is given as the arguments of
     ``Operation``.
 
     Returns for each thread ``outcomes``, rows of name, "ok" or errno, and count; and ``held``, rows of the number of

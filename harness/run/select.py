@@ -53,16 +53,16 @@ def select(candidates: Sequence[Candidate], options: Options) -> list[int]:
     kept = [index for index, suite in enumerate(suite_of) if suite == options.suite]
     if not kept:
         others = ", ".join(sorted(set(suite_of)))
-        raise UsageError(f"no such case is in the suite {options.suite}, but in {others}: choose with --suite")
+        raise UsageError(f"these cases are in the suite {others}, not in {options.suite}", hint="choose with --suite")
     named = ", ".join(sorted(set(chain(*(candidates[index].machines for index in kept)))))
     kept = [index for index in kept if _can_show(options.machine, candidates[index])]
     if not kept:
-        raise UsageError(f"no such case is for {options.machine}, but for {named}: choose with --machine")
+        raise UsageError(f"these cases are for {named}, not for {options.machine}", hint="choose with --machine")
     if options.focus and (focus := load_machine(options.machine).focus):
         kept = [i for i in kept if candidates[i].machines or candidates[i].covers & {*focus}]
         if not kept:
             raise UsageError(
-                f"no such case is in the focus of {options.machine}, {', '.join(focus)}: leave --focus out"
+                f"these cases are not in the focus of {options.machine}: {', '.join(focus)}", hint="leave --focus out"
             )
     if options.mutation:
         with suppress(UsageError):  # an unknown bug: Setup.prepare reports it

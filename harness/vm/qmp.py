@@ -68,16 +68,16 @@ class Events:
 
         Raises TimeoutError after ``timeout`` seconds.
         """
-        found: list[Event] = []
 
-        def arrived() -> bool:
-            found[:] = [each for each in self.since(since) if each.name == name and data.items() <= each.data.items()]
-            return bool(found)
+        def first() -> Event | None:
+            matching = (e for e in self.since(since) if e.name == name and data.items() <= e.data.items())
+            return next(matching, None)
 
         with self._arrived:
-            if not self._arrived.wait_for(arrived, timeout):
-                raise TimeoutError(f"no {name} event within {timeout:g} s")
-        return found[0]
+            found = self._arrived.wait_for(first, timeout)
+        if found is None:
+            raise TimeoutError(f"no {name} event within {timeout:g} s")
+        return found
 
 
 class _Listener(EventListener):

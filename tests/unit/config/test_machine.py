@@ -188,7 +188,7 @@ def test_extending_machine_changes_devices_by_id(tmp_path: Path) -> None:
         ("devices:\n  - {type: edu, id: edu9}\n  - {type: edu, id: x, typ: y}\n", [":5: devices[1].typ", "'type'"]),
         ("devices: [{type: edu, id: nvme0}]\n", ["device id 'nvme0' is taken"]),
         ("without: [rp-edu9]\n", ["child.yaml: without: ", "has no device 'rp-edu9'"]),
-        ("lacks: {iomufd: none}\n", ["child.yaml:3: lacks.iomufd", "'iommufd'"]),
+        ("lacks: {iomufd: none}\n", ["child.yaml:3: lacks.iomufd", "the key should be", "'iommufd'"]),
     ],
 )
 def test_mistake_of_an_extending_machine_is_its_own(tmp_path: Path, text: str, wanted: list[str]) -> None:
