@@ -188,8 +188,9 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
 
 
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have the tests' background job ignore it
 sys.path.insert(0, {directory!r})
 from test_children import Ends, program
 from harness.commands.children import run_all
