@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Read vm-configs/kernel-path.yaml: the kernel functions that export, attach, map, revoke, un-revoke and release."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from harness import paths
+from harness.config import Model, Releases, includes, load
+from harness.errors import UsageError
+
+PATH = paths.VM_CONFIGS / "kernel-path.yaml"
+
+Functions = Annotated[list[str], Field(min_length=1)]
+
+
+class KernelPath(Model):
+    """The path of a range of kernel releases."""
+
+    kernels: Releases
+    files: dict[str, Functions]
+    """Functions by source file, relative to the source tree. A uverbs handler goes by its method's name."""
+
+
+class _File(Model):
+    paths: list[KernelPath]
+
+
+def kernel_path(release: str) -> KernelPath:
+    """Return the path of a kernel release.
+
+    Raises UsageError if the file names no range that includes the release, or is wrong."""
+    for each in load(PATH, _File).paths:
+        if includes(each.kernels, release):
+            return each
+    raise UsageError(f"{PATH}: no path for Linux {release}")
