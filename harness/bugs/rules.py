@@ -5,6 +5,7 @@ Each rule yields edits of one source file. An edit never changes the number of l
 tables stay the same, and an object file differs only where the code does.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -248,7 +249,7 @@ def _wrong_operand(node: Node) -> Iterator[Change]:
     """Two neighbouring arguments of a call change places."""
     arguments = node.child_by_field_name("arguments") if node.type == "call_expression" else None
     operands = arguments.named_children if arguments is not None else []
-    for first, second in zip(operands, operands[1:], strict=False):
+    for first, second in itertools.pairwise(operands):
         gap = b", " + b"\n" * (second.start_point[0] - first.end_point[0])
         yield (first.start_byte, second.end_byte), _bytes(second) + gap + _bytes(first)
 

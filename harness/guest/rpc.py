@@ -42,6 +42,7 @@ SERVICES = (
     "importer",
     "noiommu",
     "feature_request",
+    "gcov",
     "teardown",
     "races",
     "leaks",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-Flavour = Literal["release", "debug"]
+Flavour = Literal["release", "debug", "coverage"]
 
 
 class SourceChange(Protocol):

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.config.kernel_path import profiled_objects
 from harness.host import process
 from harness.host.files import disk_full_reported, require_free_space, write_atomically
 from harness.host.packages import require_build_tools
+from harness.kernel.build import kconfig
 from harness.kernel.build.diagnose import build_failure
 from harness.progress import Phase
 
@@ -100,11 +102,20 @@ def build(source: Path, build_dir: Path, step: Phase) -> None:
     steps = build_dir / _STEPS_FILE
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
-    args = [f"O={build_dir}", "bzImage", "modules"]
+    args = [f"O={build_dir}", *_profiled(build_dir), "bzImage", "modules"]
     log = build_dir / "harness-build.log"
     done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:
         write_atomically(steps, str(done))
+
+
+def _profiled(build_dir: Path) -> list[str]:
+    """Ask Kbuild for gcov's instrumentation of the objects on the path, where the configuration has gcov.
+
+    A variable on make's command line reaches every directory (scripts/Makefile.lib, ``GCOV_PROFILE_obj.o``)."""
+    if "GCOV_KERNEL" not in kconfig.read(build_dir / ".config"):
+        return []
+    return [f"GCOV_PROFILE_{name}=y" for name in profiled_objects()]
 
 
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:

@@ -18,6 +18,7 @@ REQUIREMENTS = DATA / "requirements.yaml"
 _FRAGMENTS: Mapping[Flavour, tuple[str, ...]] = {
     "release": ("base.config",),
     "debug": ("base.config", "debug.config"),
+    "coverage": ("base.config", "coverage.config"),
 }
 _SET = re.compile(r"CONFIG_(\w+)=(.+)$")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set$")

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from harness import paths
-from harness.config import Model, Releases, includes, load
+from harness.config.loader import Model, load
+from harness.config.releases import Releases, includes
 from harness.errors import UsageError
 
 PATH = paths.VM_CONFIGS / "kernel-path.yaml"
@@ -34,3 +35,9 @@ def kernel_path(release: str) -> KernelPath:
         if includes(each.kernels, release):
             return each
     raise UsageError(f"{PATH}: no path for Linux {release}")
+
+
+def profiled_objects() -> list[str]:
+    """Return the object files of every path, as Kbuild's ``GCOV_PROFILE_<object>`` names them."""
+    files = {name for each in load(PATH, _File).paths for name in each.files}
+    return sorted(f"{name.rpartition('/')[2].removesuffix('.c')}.o" for name in files)

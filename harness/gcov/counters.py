@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Keep the counters that the kernel hands out after each case, and what it takes to read them later.
+
+A run on a kernel of FLAVOUR=coverage has a directory ``coverage/``: ``notes.zip`` with gcov's notes (.gcno) and the
+source of each file on the path, and one archive of counters (.gcda) per case. So a run can be read after its kernel's
+build is gone.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.config.kernel_path import KernelPath
+from harness.errors import HarnessError
+
+DIRECTORY = "coverage"
+NOTES = "notes.zip"
+CASE_ID = "case"
+"""The member of a case's archive that holds the case's id."""
+
+
+def save_notes(run: Path, path: KernelPath, build_dir: Path, source_dir: Path) -> None:
+    """Copy notes and source of each file on the path into ``run``. A file that this kernel does not build is left out.
+
+    Raises HarnessError if the build has no notes at all."""
+    directory = run / DIRECTORY
+    directory.mkdir(exist_ok=True)
+    found = 0
+    with zipfile.ZipFile(directory / NOTES, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in path.files:
+            notes = build_dir / _sibling(name, ".gcno")
+            if notes.is_file() and (source_dir / name).is_file():
+                archive.write(notes, _sibling(name, ".gcno"))
+                archive.write(source_dir / name, name)
+                found += 1
+    if not found:
+        raise HarnessError(f"{build_dir} has no .gcno file of the kernel's export path: not a coverage build?")
+
+
+def save_case(run: Path, case_id: str, counters: Mapping[str, bytes], path: KernelPath) -> None:
+    """Keep one case's counters. ``counters``: .gcda by path, as the guest's debugfs names them."""
+    wanted = [_sibling(name, ".gcda") for name in path.files]
+    digest = hashlib.sha256(case_id.encode()).hexdigest()[:16]
+    with zipfile.ZipFile(run / DIRECTORY / f"{digest}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(CASE_ID, case_id)
+        for name in wanted:
+            data = next((data for full, data in counters.items() if full.endswith(f"/{name}")), None)
+            if data is not None:
+                archive.writestr(name, data)
+
+
+def cases(run: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each case's id and its archive."""
+    for path in sorted((run / DIRECTORY).glob("*.zip")):
+        if path.name != NOTES:
+            with zipfile.ZipFile(path) as archive:
+                yield archive.read(CASE_ID).decode(), path
+
+
+def _sibling(source: str, suffix: str) -> str:
+    return source.removesuffix(".c") + suffix

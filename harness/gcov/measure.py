@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From counters to lines and branches, by the compiler's own gcov."""
+
+import json
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.config.kernel_path import KernelPath
+from harness.errors import HarnessError, MissingPrerequisite, UsageError
+from harness.gcov.counters import DIRECTORY, NOTES, cases
+
+HANDLER_PREFIX = "ib_uverbs_handler_"
+"""What UVERBS_HANDLER puts before a method's name (include/rdma/uverbs_named_ioctl.h)."""
+GCOV_TIMEOUT_S = 60.0
+
+Branch = tuple[int, int]
+"""A line, and the number of the branch on it."""
+
+
+@dataclass
+class FunctionCoverage:
+    """One function of the path. Each line and branch has the cases that reached it."""
+
+    file: str
+    name: str
+    lines: dict[int, set[str]] = field(default_factory=dict)
+    branches: dict[Branch, set[str]] = field(default_factory=dict)
+
+    @property
+    def line_count(self) -> tuple[int, int]:
+        """Lines reached, and lines."""
+        return sum(map(bool, self.lines.values())), len(self.lines)
+
+    @property
+    def branch_count(self) -> tuple[int, int]:
+        """Branches reached, and branches."""
+        return sum(map(bool, self.branches.values())), len(self.branches)
+
+
+@dataclass
+class KernelCoverage:
+    """The path of one kernel, over one run or several. ``sources``: each file's lines."""
+
+    functions: dict[tuple[str, str], FunctionCoverage] = field(default_factory=dict)
+    sources: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, case: str, path: KernelPath, found: Mapping[str, Any]) -> None:
+        """Add what gcov says of one case. ``found``: gcov's JSON of one object."""
+        for file in found["files"]:
+            names = path.files.get(file["file"], [])
+            for line in file["lines"]:
+                name = str(line.get("function_name", "")).removeprefix(HANDLER_PREFIX)
+                # GCC gives clones names of their own: function.part.0, function.isra.0.
+                name = name.partition(".")[0]
+                if name in names:
+                    self._count(case, file["file"], name, line)
+
+    def _count(self, case: str, file: str, name: str, line: Mapping[str, Any]) -> None:
+        function = self.functions.setdefault((file, name), FunctionCoverage(file, name))
+        number = int(line["line_number"])
+        reached = function.lines.setdefault(number, set())
+        if line["count"]:
+            reached.add(case)
+        for index, branch in enumerate(line["branches"]):
+            taken = function.branches.setdefault((number, index), set())
+            if branch["count"]:
+                taken.add(case)
+
+
+def measure(runs: Iterable[Path], path: KernelPath) -> KernelCoverage:
+    """Read the counters of ``runs``.
+
+    Raises UsageError for a run without counters, or of another source than the first; MissingPrerequisite without
+    gcov; HarnessError where gcov fails."""
+    coverage = KernelCoverage()
+    for run in runs:
+        notes = run / DIRECTORY / NOTES
+        if not notes.is_file():
+            raise UsageError(f"{run} has no kernel coverage", hint="make vm-test FLAVOUR=coverage")
+        with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
+            _read_run(run, notes, Path(tmp), path, coverage)
+    return coverage
+
+
+def _read_run(run: Path, notes: Path, tmp: Path, path: KernelPath, coverage: KernelCoverage) -> None:
+    with zipfile.ZipFile(notes) as archive:
+        archive.extractall(tmp)
+    for name in path.files:
+        if (tmp / name).is_file():
+            lines = (tmp / name).read_text(errors="replace").splitlines()
+            if coverage.sources.setdefault(name, lines) != lines:
+                raise UsageError(f"{run}: {name} differs from that of the runs before it")
+    for case, archive_path in cases(run):
+        for found in _gcov(archive_path, tmp):
+            coverage.add(case, path, found)
+
+
+def _gcov(archive_path: Path, tmp: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield gcov's JSON, one for each object. ``tmp`` has the notes."""
+    with zipfile.ZipFile(archive_path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".gcda")]
+        for name in names:
+            archive.extract(name, tmp)
+    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *names]
+    try:
+        ended = subprocess.run(command, cwd=tmp, capture_output=True, check=False, timeout=GCOV_TIMEOUT_S)
+    except FileNotFoundError:
+        raise MissingPrerequisite("no gcov in PATH", hint="apt-get install gcc") from None
+    finally:
+        for name in names:
+            (tmp / name).unlink()
+    if ended.returncode:
+        raise HarnessError(f"gcov failed: {ended.stderr.decode(errors='replace').strip()[:400]}")
+    for line in ended.stdout.splitlines():
+        yield json.loads(line)
