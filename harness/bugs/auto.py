@@ -25,13 +25,6 @@ class AutoMutant:
     description: str
     """What stood there, and what stands there now."""
 
-    def patch(self, source: bytes) -> str:
-        """Return a unified diff of its file, which ``run --series`` takes."""
-        before = source.decode(errors="surrogateescape").splitlines(keepends=True)
-        after = self.edit.apply(source).decode(errors="surrogateescape").splitlines(keepends=True)
-        lines = difflib.unified_diff(before, after, f"a/{self.file}", f"b/{self.file}")
-        return f"{self.id}\n\n{''.join(lines)}"
-
 
 def mutants_of(source: Path, path: KernelPath, functions: Collection[str] = ()) -> list[AutoMutant]:
     """Return every mutant of the path's functions, or of those in ``functions``, in the order of the sources.
@@ -119,10 +112,21 @@ def _independent(mutant: AutoMutant, group: Sequence[AutoMutant]) -> bool:
     return all((mutant.file, mutant.edit.function) != (other.file, other.edit.function) for other in group)
 
 
-def combined(group: Sequence[AutoMutant], source: Path) -> Mapping[str, bytes]:
-    """Return what the files become with all mutants of a group."""
+def combined(group: Sequence[AutoMutant], sources: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what the files become with all mutants of a group. ``sources``: the files as they are."""
     made: dict[str, bytes] = {}
     for mutant in sorted(group, key=lambda each: each.edit.start, reverse=True):
-        text = made.get(mutant.file) or (source / mutant.file).read_bytes()
-        made[mutant.file] = mutant.edit.apply(text)
+        made[mutant.file] = mutant.edit.apply(made.get(mutant.file, sources[mutant.file]))
     return made
+
+
+def patch_of(group: Sequence[AutoMutant], sources: Mapping[str, bytes]) -> str:
+    """Return a unified diff with all mutants of a group, which ``run --series`` takes."""
+    diffs = []
+    for file, text in combined(group, sources).items():
+        before, after = (each.decode(errors="surrogateescape") for each in (sources[file], text))
+        lines = difflib.unified_diff(
+            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{file}", f"b/{file}"
+        )
+        diffs.append("".join(lines))
+    return f"{', '.join(mutant.id for mutant in group)}\n\n{''.join(diffs)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bugs.auto import combined, groups, mutants_of, sample
+from harness.bugs.auto import combined, groups, mutants_of, patch_of, sample
 from harness.config.kernel_path import KernelPath
 from harness.errors import UsageError
 
@@ -64,12 +64,18 @@ def test_a_kernel_is_shared_by_mutants_of_different_functions(source: Path) -> N
 
 def test_a_group_is_all_of_its_mutants(source: Path) -> None:
     (group, *_) = groups(mutants_of(source, PATH), size=2)
-    made = combined(group, source)[FILE]
+    made = combined(group, {FILE: TEXT})[FILE]
     assert sum(a != b for a, b in zip(made.splitlines(), TEXT.splitlines(), strict=True)) == 2
 
 
 def test_a_mutant_is_a_patch(source: Path) -> None:
     for mutant in mutants_of(source, PATH):
         (source / FILE).write_bytes(TEXT)
-        subprocess.run(["patch", "-p1"], cwd=source, input=mutant.patch(TEXT).encode(), check=True, capture_output=True)
+        subprocess.run(
+            ["patch", "-p1"],
+            cwd=source,
+            input=patch_of([mutant], {FILE: TEXT}).encode(),
+            check=True,
+            capture_output=True,
+        )
         assert (source / FILE).read_bytes() == mutant.edit.apply(TEXT)

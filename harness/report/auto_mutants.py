@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The record of ``vfio-harness mutants --auto`` (``auto-mutants.json``) and its page: which faults the cases notice."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from itertools import groupby
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.errors import HarnessError
+from harness.report import pages
+from harness.report.record import RunDirectory, write_report
+from harness.report.text import one_line
+from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
+
+SCHEMA = "vfio-harness/auto-mutants/1"
+LATEST = "latest-auto-mutants"
+CONTEXT = 3
+"""Source lines that the page shows above and below a surviving mutant."""
+
+
+class AutoOutcome(StrEnum):
+    """Whether the cases noticed a mutant."""
+
+    CAUGHT = "caught"
+    SURVIVED = "SURVIVED"
+    EQUIVALENT = "equivalent"
+    """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
+    ERROR = "ERROR"
+    """Not tested: the kernel does not link or boot for a reason of ours, or the harness or the host failed."""
+
+
+_COLOURS: dict[AutoOutcome, Verdict] = {
+    AutoOutcome.CAUGHT: Verdict.PASS,
+    AutoOutcome.SURVIVED: Verdict.FAIL,
+    AutoOutcome.EQUIVALENT: Verdict.SKIP,
+    AutoOutcome.ERROR: Verdict.ERROR,
+}
+"""The page shows an outcome in the colour of this verdict."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class AutoMutantRecord(_Record):
+    """One mutant."""
+
+    id: str
+    """Function, line, rule and a number."""
+    file: str
+    """The file, relative to the source tree."""
+    function: str
+    """The function that it changes."""
+    line: int
+    """The first line that it changes."""
+    rule: str
+    """The rule that made it: harness/bugs/rules.py."""
+    description: str
+    """What stood there, and what stands there now."""
+    outcome: AutoOutcome
+    """Whether the cases noticed it."""
+    case: str | None = None
+    """The first case whose verdict differs from the control's."""
+    was: Verdict | None = None
+    """The control's verdict of that case."""
+    verdict: Verdict | None = None
+    """Its verdict with the mutant."""
+    reason: str = ""
+    """The reason of that verdict, of an equivalent mutant, or of an error."""
+    results: str = ""
+    """The directory of the run that decided, next to the record."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        change = f"{self.was} -> {self.verdict} by {self.case}: " if self.case else ""
+        return f"{self.outcome:<10} {self.id} ({self.description}) {change}{one_line(self.reason)}".rstrip()
+
+
+class AutoMutantsRecord(_Record):
+    """``auto-mutants.json``."""
+
+    schema_: str = Field(SCHEMA, alias="schema")
+    """The version of the record."""
+    run_id: str
+    """The name of the directory of the run."""
+    started: str
+    """When the run started: ISO 8601, UTC."""
+    duration_s: float
+    """How long it took, in seconds."""
+    harness: str
+    """The version of vfio-harness."""
+    kernel: KernelRecord
+    """The kernel that the mutants were made of."""
+    seed: int
+    """The seed of the sample."""
+    candidates: int
+    """How many mutants the rules find in the functions that were asked for."""
+    refused: int
+    """How many of those drawn do not compile without a warning; they were replaced."""
+    same: int
+    """How many of those drawn compile to the original's object code; they were replaced."""
+    control: dict[str, int]
+    """How many cases got each verdict without a mutant."""
+    mutants: list[AutoMutantRecord]
+    """The mutants, in the order of the source."""
+
+    @property
+    def score(self) -> float | None:
+        """The share of the mutants that were caught, of those that a case could notice; None without any."""
+        caught = self.count(AutoOutcome.CAUGHT)
+        total = caught + self.count(AutoOutcome.SURVIVED)
+        return caught / total if total else None
+
+    def count(self, outcome: AutoOutcome) -> int:
+        """Return how many mutants had an outcome."""
+        return sum(mutant.outcome is outcome for mutant in self.mutants)
+
+    def tally(self) -> str:
+        """Return the counts and the score."""
+        counts = [f"{self.count(outcome)} {outcome}" for outcome in AutoOutcome if self.count(outcome)]
+        score = "no score" if self.score is None else f"score {self.score:.0%}"
+        return f"{', '.join(counts) or 'no mutant'}; {score}"
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every mutant was judged, else 3. A low score is a finding, not a failure."""
+        return HarnessError.exit_code if self.count(AutoOutcome.ERROR) else 0
+
+
+def changed_case(control: RunRecord, mutated: RunRecord) -> tuple[CaseRecord, CaseRecord] | None:
+    """Return the first case whose verdict is another one than in the control, as it was and as it is.
+
+    Good news counts: a KNOWN that becomes FIXED shows that the kernel behaves differently. ERROR does not count."""
+    before = {case.id: case for case in control.cases}
+    for case in mutated.cases:
+        was = before.get(case.id)
+        if was is None or Verdict.ERROR in (was.verdict, case.verdict):
+            continue
+        if (was.verdict, was.known_issue) != (case.verdict, case.known_issue):
+            return was, case
+    return None
+
+
+def write(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]], directory: RunDirectory) -> None:
+    """Write ``auto-mutants.json`` and ``auto-mutants.html``; point ``latest-auto-mutants`` at their directory."""
+    write_report(directory.path / "auto-mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
+    write_report(directory.path / "auto-mutants.html", render(record, sources))
+    directory.link_as(LATEST)
+
+
+def render(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]]) -> str:
+    """Render the page. ``sources``: the lines of each file that a mutant changes."""
+    survivors = [mutant for mutant in record.mutants if mutant.outcome is AutoOutcome.SURVIVED]
+    by_function = groupby(survivors, key=lambda mutant: (mutant.file, mutant.function))
+    return pages.render(
+        "auto-mutants.html",
+        title=f"vfio-harness: {len(record.mutants)} automatic mutants of {record.kernel.release}",
+        record=record,
+        known={
+            "run": f"{record.run_id}, {record.started}, vfio-harness {record.harness}",
+            "kernel": f"{record.kernel.release} from {record.kernel.origin}",
+            "sample": f"seed {record.seed}, {len(record.mutants)} of {record.candidates}; {record.refused} did not"
+            f" compile without a warning, {record.same} changed no code",
+        },
+        survivors=[
+            (file, function, [(mutant, excerpt(sources[file], mutant.line)) for mutant in mutants])
+            for (file, function), mutants in by_function
+        ],
+        COLOURS=_COLOURS,
+    )
+
+
+def excerpt(lines: Sequence[str], line: int) -> list[tuple[int, str, bool]]:
+    """Return the lines around a line: number from 1, text, and whether it is the one."""
+    first, last = max(1, line - CONTEXT), min(len(lines), line + CONTEXT)
+    return [(number, lines[number - 1], number == line) for number in range(first, last + 1)]
