@@ -74,7 +74,8 @@ def run_auto_mutants(
     """Draw the mutants, run them, and return the record and its directory.
 
     ``coverage_runs``: runs of FLAVOUR=coverage, which say what cases reach a line.
-    Raises UsageError for an unknown function or a kernel without source, and what a kernel's build raises."""
+    Raises UsageError for an unknown function or a kernel without source, and what a kernel's build raises.
+    """
     built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour, options.change(emit)), emit)
     if built.source_dir is None:
         raise UsageError(f"{built.origin} has no source to make mutants of")
@@ -90,7 +91,7 @@ def run_auto_mutants(
         )
     sources = {mutant.file: (built.source_dir / mutant.file).read_bytes() for mutant in drawn.mutants}
     directory = RunDirectory(paths.results_dir())
-    work = _Work(options, drawn, sources, reached, directory.path, emit)
+    work = _Work(options, drawn, sources, reached, directory=directory.path, emit=emit)
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
         control = work.run_control()
@@ -124,6 +125,7 @@ class _Work:
         drawn: Sample,
         sources: dict[str, bytes],
         reached: KernelCoverage,
+        *,
         directory: Path,
         emit: Emit,
     ) -> None:

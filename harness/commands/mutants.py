@@ -18,6 +18,7 @@ import click
 from harness import __version__, kernel, paths
 from harness.bugs import Bug, load_bug, load_bugs
 from harness.cases.collect import Collected, collect
+from harness.commands.auto_mutants import Selection, run_auto_mutants
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all
 from harness.config import DEFAULT_MACHINE, includes, load_machine
@@ -47,15 +48,41 @@ USUAL_S = 20.0
 
 @click.command()
 @click.option("--only", multiple=True, metavar="ID", help="Test only this bug; may be given more than once.")
+@click.option("--auto", is_flag=True, help="Test small faults that rules find in the export path, not the catalogue.")
+@click.option("--functions", multiple=True, metavar="NAME", help="With --auto: only in this function; repeatable.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="With --auto: draw N mutants.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="With --auto: the seed of the drawing.")
+@click.option(
+    "--coverage",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="With --auto: a run with --flavour coverage; its cases that reach a mutant's line run first.",
+)
 @takes_options("mutants", from_make=True)
-def mutants(only: tuple[str, ...], jobs: int, **values: Any) -> None:
+def mutants(
+    only: tuple[str, ...],
+    jobs: int,
+    auto: bool,
+    **values: Any,
+) -> None:
     """Put every bug of the catalogue back, one at a time, and check that the suite catches it.
 
     The exit code is 0 if every bug is caught with the verdict of its entry and a clean kernel passes. It is 1 if a bug
     survives or shows otherwise, or if the clean kernel does not pass; 2 for wrong usage; 3 if the harness, the host or
     a mutation failed.
+
+    With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
+    each mutant was judged, whatever the score, else 3.
     """
+    selection = Selection(values.pop("functions"), values.pop("sample"), values.pop("seed"))
+    coverage = values.pop("coverage")
     chosen = given(values)
+    if auto:
+        with Terminal({}) as terminal:
+            record, where = run_auto_mutants(Options(**chosen), selection, coverage, jobs, terminal.emit)
+        click.echo(f"{record.tally()}; {where / 'auto-mutants.html'}")
+        sys.exit(record.exit_code)
     flavour = chosen.pop("flavour", None)
     entries = [load_bug(name) for name in dict.fromkeys(only)] or load_bugs()
     entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]

@@ -13,6 +13,7 @@ from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
 from harness.report.record import RunDirectory
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
+from harness.run.coverage import CaseCoverage
 from harness.run.judge import judge
 from harness.run.known_issues import KnownIssues, catalogue
 from harness.run.options import Options
@@ -47,6 +48,8 @@ class Run:
         self._witnesses: tuple[Session, Witnesses] | None = None
         self._blind: list[BlindWitness] = []
         self._known = KnownIssues(catalogue(), setup.kernel.release, setup.machine.name)
+        measured = "GCOV_KERNEL" in setup.kernel.config
+        self._coverage = CaseCoverage(setup.kernel, directory.path) if measured else None
         self._began = time.monotonic()
 
     def warm(self) -> None:
@@ -64,6 +67,8 @@ class Run:
         case.ran_in = session.machine.trace_path.parent.name
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, self._proven_witnesses(session)
+        if self._coverage:
+            self._coverage.start(session)
         case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()
         session.agent.on_call = case.on_call
@@ -101,6 +106,8 @@ class Run:
             ran_in=case.ran_in,
             evidence=sorted(evidence, key=lambda item: item.t),
         )
+        if self._coverage and case.watch and self._pool.current:
+            self._coverage.finish(case.identity.id, self._pool.current)
         if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
             self._pool.discard()
         return record

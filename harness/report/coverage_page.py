@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page of the kernel's coverage: the annotated source of the export path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.gcov.measure import KernelCoverage
+from harness.gcov.reasons import Gaps
+from harness.report import pages
+
+MAX_CASES = 12
+"""Cases that a line names; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the annotated source."""
+
+    number: int
+    text: str
+    state: str
+    """The page's colour: good, warn (branches missed), bad, info (unreached, with a reason), or none: no code."""
+    note: str
+    """How many cases reach it, and which; or why none does."""
+
+
+def render(found: KernelCoverage, gaps: Gaps, release: str, runs: Sequence[str]) -> str:
+    """Render the page."""
+    by_line = {(gap.file, gap.line): gap for gap in gaps.found}
+    functions = []
+    for function in found.functions.values():
+        source = found.sources[function.file]
+        rows = []
+        for number in range(min(function.lines), max(function.lines) + 1):
+            cases = function.lines.get(number)
+            gap = by_line.get((function.file, number))
+            if cases is None:
+                rows.append(Line(number, source[number - 1], "", ""))
+                continue
+            state = "good" if gap is None else "info" if gap.reason else "warn" if cases else "bad"
+            missed = f"{gap.branches} branches not taken; " if gap and gap.branches else ""
+            note = gap.reason if gap and gap.reason else f"{missed}{_named(sorted(cases))}"
+            rows.append(Line(number, source[number - 1], state, note))
+        functions.append((function, rows))
+    return pages.render(
+        "kernel-coverage.html",
+        title=f"vfio-harness: the export path of Linux {release}, and what the cases reach",
+        runs=runs,
+        functions=functions,
+        unexplained=gaps.unexplained,
+    )
+
+
+def _named(cases: Sequence[str]) -> str:
+    if not cases:
+        return "no case"
+    more = f" and {len(cases) - MAX_CASES} more" if len(cases) > MAX_CASES else ""
+    return f"{len(cases)} cases: {', '.join(cases[:MAX_CASES])}{more}"

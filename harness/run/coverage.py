@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Keep the kernel's gcov counters of each case, on a kernel of FLAVOUR=coverage."""
+
+import logging
+from pathlib import Path
+
+from harness.config.kernel_path import kernel_path
+from harness.errors import GuestLost, HarnessError
+from harness.gcov.counters import save_case, save_notes
+from harness.kernel import Kernel
+from harness.session import Session
+from harness.session.gcov import read_counters, reset_counters
+
+log = logging.getLogger(__name__)
+
+
+class CaseCoverage:
+    """The counters of one run's cases, below ``directory``."""
+
+    def __init__(self, kernel: Kernel, directory: Path) -> None:
+        """Copy the notes of the build. Raises HarnessError for a build without notes, UsageError for a kernel without
+        a path."""
+        self._path = kernel_path(kernel.release)
+        self._directory = directory
+        if kernel.source_dir is None:
+            raise HarnessError(f"{kernel.origin}: the source is missing, so coverage cannot be shown")
+        save_notes(directory, self._path, kernel.build_dir, kernel.source_dir)
+
+    @staticmethod
+    def start(session: Session) -> None:
+        """Begin a case."""
+        reset_counters(session)
+
+    def finish(self, case_id: str, session: Session) -> None:
+        """End a case. A guest that is lost has lost its counters, too."""
+        try:
+            counters = read_counters(session)
+        except (GuestLost, HarnessError) as error:
+            log.debug("no counters of %s: %s", case_id, error)
+            return
+        save_case(self._directory, case_id, counters, self._path)
