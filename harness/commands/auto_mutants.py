@@ -18,7 +18,7 @@ from harness.bugs.equivalent import equivalents
 from harness.cases.collect import collect
 from harness.commands.children import Ended, Task, run_all
 from harness.config.kernel_path import KernelPath, kernel_path
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.gcov.measure import KernelCoverage, measure
 from harness.kernel.build.compile import ObjectCompiler
 from harness.progress import Emit, Note, phase
@@ -26,7 +26,7 @@ from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, AutoOutcome, changed_case, write
 from harness.report.text import summarise, tally
 from harness.run.options import Options
-from harness.verdict import KernelRecord, RunRecord
+from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
 
 CONTROL = "control"
 GROUP = 8
@@ -206,17 +206,17 @@ class _Work:
         elif changed:
             self._judge(mutants[0], AutoOutcome.CAUGHT, task, changed)
         else:
-            self._judge(mutants[0], AutoOutcome.ERROR, task, error=end.error)
+            self._judge(mutants[0], AutoOutcome.ERROR, task, reason=_why_incomplete(end))
 
     def _judge(
         self,
         mutant: AutoMutant,
         outcome: AutoOutcome,
         task: Task,
-        changed: tuple[object, object] | None = None,
-        error: HarnessError | None = None,
+        changed: tuple[CaseRecord, CaseRecord] | None = None,
+        *,
+        reason: str = "",
     ) -> None:
-        was, case = changed or (None, None)
         record = AutoMutantRecord(
             id=mutant.id,
             file=mutant.file,
@@ -225,12 +225,13 @@ class _Work:
             rule=mutant.edit.rule,
             description=mutant.description,
             outcome=outcome,
-            case=getattr(case, "id", None),
-            was=getattr(was, "verdict", None),
-            verdict=getattr(case, "verdict", None),
-            reason=str(error or getattr(case, "reason", "")),
+            reason=reason,
             results=task.name,
         )
+        if changed:
+            was, case = changed
+            decided = {"case": case.id, "was": was.verdict, "verdict": case.verdict, "reason": case.reason}
+            record = record.model_copy(update=decided)
         self._judged[mutant.id] = record
         self._emit(Note(str(record)))
 
@@ -250,3 +251,9 @@ class _Work:
             for record in self._judged.values()
         ]
         return sorted(records, key=lambda record: (order[record.file, record.function], record.line, record.id))
+
+
+def _why_incomplete(end: Ended) -> str:
+    """Return what ended a run before its last case."""
+    failed = next((case for case in end.record.cases if case.verdict is Verdict.ERROR), None) if end.record else None
+    return failed.reason if failed else str(end.error or f"the run ended early, with exit code {end.code}")

@@ -42,10 +42,11 @@ def totals(found: KernelCoverage) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (reached, total) of lines and of branches."""
     lines = [function.line_count for function in found.functions.values()]
     branches = [function.branch_count for function in found.functions.values()]
-    return (sum(a for a, _ in lines), sum(b for _, b in lines)), (
-        sum(a for a, _ in branches),
-        sum(b for _, b in branches),
-    )
+    return _added(lines), _added(branches)
+
+
+def _added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return sum(reached for reached, _ in counts), sum(total for _, total in counts)
 
 
 def summary(found: KernelCoverage, gaps: Gaps) -> dict[str, object]:

@@ -17,7 +17,7 @@ static int helper(struct thing *a, int b)
 	a->name = NULL;
 	for (i = 0; i < b + 1; i++)
 		add(a,
-		    i);
+			i);
 	if (b == 3)
 		goto out;
 	use(a, true);
