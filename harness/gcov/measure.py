@@ -52,13 +52,14 @@ class KernelCoverage:
     def add(self, case: str, path: KernelPath, found: Mapping[str, Any]) -> None:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""
         for file in found["files"]:
-            names = path.files.get(file["file"], [])
+            source = next((name for name in path.files if f"/{file['file']}".endswith(f"/{name}")), "")
+            names = path.files.get(source, [])
             for line in file["lines"]:
                 name = str(line.get("function_name", "")).removeprefix(HANDLER_PREFIX)
                 # GCC gives clones names of their own: function.part.0, function.isra.0.
                 name = name.partition(".")[0]
                 if name in names:
-                    self._count(case, file["file"], name, line)
+                    self._count(case, source, name, line)
 
     def _count(self, case: str, file: str, name: str, line: Mapping[str, Any]) -> None:
         function = self.functions.setdefault((file, name), FunctionCoverage(file, name))

@@ -211,7 +211,7 @@ class Options:
     )
     flavour: Flavour = option(
         "release",
-        "The kernel's configuration: release, or debug with KASAN and lockdep.",
+        "The kernel's configuration: release, debug with KASAN and lockdep, or coverage with gcov.",
         takes(*_BOOT, "bisect", repro=Use(default_from="the entry's"), mutants=Use(default_from="the entries'")),
         make="FLAVOUR",
     )

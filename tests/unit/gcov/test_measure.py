@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Coverage from real counters: a small program, the host's gcc and the host's gcov."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.config.kernel_path import KernelPath
+from harness.errors import HarnessError, UsageError
+from harness.gcov.counters import cases, save_case, save_notes
+from harness.gcov.measure import measure
+from harness.gcov.reasons import Reason, find_gaps
+
+FILE = "drivers/x.c"
+SOURCE = """int path(int a)
+{
+	if (a > 1 && a < 9)
+		return 1;
+	return 0;
+}
+
+int other(int a)
+{
+	return a;
+}
+
+int main(int argc, char **argv)
+{
+	return path(argc) + other(0) - path(argc);
+}
+"""
+PATH = KernelPath(kernels=">=7", files={FILE: ["path"], "drivers/absent.c": ["f"]})
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A build directory with notes, and a program that writes counters."""
+    top = tmp_path / "build"
+    (top / "drivers").mkdir(parents=True)
+    (top / FILE).write_text(SOURCE)
+    subprocess.run(["gcc", "--coverage", "-c", FILE, "-o", "drivers/x.o"], cwd=top, check=True)
+    subprocess.run(["gcc", "--coverage", "drivers/x.o", "-o", "program"], cwd=top, check=True)
+    return top
+
+
+@pytest.fixture
+def run(build: Path, tmp_path: Path) -> Path:
+    """A run of two cases: ``one`` calls with 1, ``two`` with 2."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    save_notes(directory, PATH, build, build)
+    counters = build / "drivers" / "x.gcda"
+    for case, arguments in (("test_x::one", []), ("test_x::two", ["a"])):
+        counters.unlink(missing_ok=True)
+        subprocess.run([build / "program", *arguments], check=True)
+        save_case(directory, case, {str(counters): counters.read_bytes(), "/elsewhere/y.gcda": b"?"}, PATH)
+    return directory
+
+
+def test_each_case_has_the_lines_that_it_reaches(run: Path) -> None:
+    assert {case for case, _ in cases(run)} == {"test_x::one", "test_x::two"}
+    (function,) = measure([run], PATH).functions.values()
+    assert (function.file, function.name) == (FILE, "path")
+    assert function.lines[3] == {"test_x::one", "test_x::two"}
+    assert function.lines[4] == {"test_x::two"}
+    assert function.lines[5] == {"test_x::one"}
+    assert function.line_count[0] == function.line_count[1]
+    taken, branches = function.branch_count
+    assert taken == branches - 1, "no case has an argument of 9 or more"
+
+
+def test_runs_are_merged(run: Path) -> None:
+    (once,), (twice,) = measure([run], PATH).functions.values(), measure([run, run], PATH).functions.values()
+    assert once == twice
+
+
+def test_a_gap_has_its_reason_or_counts_as_unexplained(run: Path) -> None:
+    found = measure([run], PATH)
+    gaps = find_gaps(found, [])
+    assert [(gap.line, gap.branches) for gap in gaps.found] == [(3, 1)]
+    assert gaps.unexplained == 1
+    why = Reason(kernels=">=7", file=FILE, function="path", code=["if (a > 1 && a < 9)"], reason="no such argument")
+    gaps = find_gaps(found, [why])
+    assert gaps.unexplained == 0
+    assert not gaps.stale
+
+
+def test_a_reason_for_what_is_reached_is_stale(run: Path) -> None:
+    wrong = Reason(kernels=">=7", file=FILE, function="path", code=["return 0;"], reason="never")
+    assert find_gaps(measure([run], PATH), [wrong]).stale == [wrong]
+
+
+def test_another_source_is_refused(run: Path, build: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (build / FILE).write_text(SOURCE + "\n")
+    save_notes(other, PATH, build, build)
+    with pytest.raises(UsageError, match="differs from that of the runs before it"):
+        measure([run, other], PATH)
+
+
+def test_a_run_without_counters_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no kernel coverage"):
+        measure([tmp_path], PATH)
+
+
+def test_a_build_without_notes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="not a coverage build"):
+        save_notes(tmp_path, PATH, tmp_path, tmp_path)
