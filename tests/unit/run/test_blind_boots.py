@@ -48,7 +48,9 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 @pytest.fixture
 def run(blind: list[bool], tmp_path: Path) -> Run:
-    setup = SimpleNamespace(kernel=SimpleNamespace(release="7.2.12"), machine=SimpleNamespace(name="intel-iommu"))
+    setup = SimpleNamespace(
+        kernel=SimpleNamespace(release="7.2.12", config={}), machine=SimpleNamespace(name="intel-iommu")
+    )
     return Run(cast(Any, setup), cast(RunDirectory, SimpleNamespace(path=tmp_path)))
 
 
