@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import click
 import pytest
 
-from harness.bugs import Mutation, load_bug
+from harness.bugs import Fixes, Mutation, load_bug
 from harness.cases.suites import DEFAULT_SUITE
 from harness.config import DEFAULT_MACHINE
 from harness.errors import UsageError
@@ -240,6 +240,11 @@ class Options:
         metavar="ID",
         make="MUTATION",
     )
+    fixed: bool = option(
+        False,
+        "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
+        takes(*_BOOT, "mutants"),
+    )
     gdb: int | None = option(
         None,
         "Open QEMU's gdb stub on 127.0.0.1:PORT.",
@@ -312,11 +317,12 @@ class Options:
     )
 
     def change(self, emit: Emit) -> SourceChange | None:
-        """Load the change of the kernel's source: the series, then the mutation; None without either.
+        """Load the change of the kernel's source: the fixes, the series, then the mutation; None without any.
 
         Raises what ``Series.load`` and the catalogue raise.
         """
-        parts: list[SourceChange] = [Series.load(self.series, emit)] if self.series else []
+        parts: list[SourceChange] = [Fixes(emit)] if self.fixed else []
+        parts += [Series.load(self.series, emit)] if self.series else []
         parts += [Mutation.of(load_bug(self.mutation))] if self.mutation else []
         return SourceChanges(parts) if len(parts) > 1 else next(iter(parts), None)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import __version__, paths
+from harness.bugs import fixable
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
 from harness.report.record import RunDirectory
 from harness.report.text import summarise
@@ -47,7 +48,10 @@ class Run:
         self._pool = SessionPool(setup, directory.path)
         self._witnesses: tuple[Session, Witnesses] | None = None
         self._blind: list[BlindWitness] = []
-        self._known = KnownIssues(catalogue(), setup.kernel.release, setup.machine.name)
+        release = setup.kernel.release
+        fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
+        issues = [issue for issue in catalogue() if issue.id not in fixed]
+        self._known = KnownIssues(issues, release, setup.machine.name)
         measured = "GCOV_KERNEL" in setup.kernel.config
         self._coverage = CaseCoverage(setup.kernel, directory.path) if measured else None
         self._began = time.monotonic()

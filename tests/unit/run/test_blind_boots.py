@@ -11,6 +11,7 @@ from harness.errors import BlindWitness
 from harness.report.record import RunDirectory
 from harness.run import run_record
 from harness.run.case import Case, Identity
+from harness.run.options import Options
 from harness.run.run_record import MAX_BLIND_BOOTS, Run
 
 
@@ -48,9 +49,8 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 @pytest.fixture
 def run(blind: list[bool], tmp_path: Path) -> Run:
-    setup = SimpleNamespace(
-        kernel=SimpleNamespace(release="7.2.12", config={}), machine=SimpleNamespace(name="intel-iommu")
-    )
+    kernel, machine = SimpleNamespace(release="7.2.12", config={}), SimpleNamespace(name="intel-iommu")
+    setup = SimpleNamespace(kernel=kernel, machine=machine, options=Options())
     return Run(cast(Any, setup), cast(RunDirectory, SimpleNamespace(path=tmp_path)))
 
 
