@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Automatic mutants: what counts as noticed, the score, and the page."""
+
+import pytest
+
+from harness.report.auto_mutants import (
+    AutoMutantRecord,
+    AutoMutantsRecord,
+    AutoOutcome,
+    changed_case,
+    excerpt,
+    render,
+)
+from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+
+KERNEL = KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0")
+
+
+def run(**verdicts: Verdict) -> RunRecord:
+    cases = [
+        CaseRecord(
+            id=name,
+            area="a",
+            title="t",
+            verdict=verdict,
+            reason="r",
+            duration_s=1.0,
+            known_issue="bug" if verdict in (Verdict.KNOWN, Verdict.FIXED) else None,
+        )
+        for name, verdict in verdicts.items()
+    ]
+    return RunRecord(
+        run_id="1",
+        started="2026-11-28T00:00:00+00:00",
+        duration_s=1.0,
+        harness="0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
+        kernel=KERNEL,
+        machine="intel-iommu",
+        summary={},
+        cases=cases,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "noticed"),
+    [
+        (Verdict.PASS, Verdict.FAIL, True),
+        (Verdict.PASS, Verdict.SKIP, True),
+        (Verdict.KNOWN, Verdict.FIXED, True),
+        (Verdict.KNOWN, Verdict.KNOWN, False),
+        (Verdict.PASS, Verdict.PASS, False),
+        (Verdict.PASS, Verdict.ERROR, False),
+        (Verdict.ERROR, Verdict.PASS, False),
+    ],
+)
+def test_any_other_verdict_is_noticed_but_never_an_error_of_ours(
+    before: Verdict, after: Verdict, noticed: bool
+) -> None:
+    found = changed_case(run(one=Verdict.PASS, two=before), run(one=Verdict.PASS, two=after))
+    assert bool(found) is noticed
+    if found:
+        assert [case.verdict for case in found] == [before, after]
+
+
+def test_a_case_that_did_not_run_says_nothing() -> None:
+    assert changed_case(run(one=Verdict.PASS), run(two=Verdict.FAIL)) is None
+
+
+def mutant(outcome: AutoOutcome, **more: object) -> AutoMutantRecord:
+    values = {"id": "f-2-drop-call", "file": "x.c", "function": "f", "line": 2, "rule": "drop-call"}
+    return AutoMutantRecord(**values, description="g(); -> { }", outcome=outcome, **more)
+
+
+def record(*outcomes: AutoOutcome) -> AutoMutantsRecord:
+    return AutoMutantsRecord(
+        run_id="1",
+        started="2026-11-28T00:00:00+00:00",
+        duration_s=1.0,
+        harness="0",
+        kernel=KERNEL,
+        seed=1,
+        candidates=9,
+        refused=1,
+        same=2,
+        control={"PASS": 1},
+        mutants=[mutant(outcome, reason="<script>") for outcome in outcomes],
+    )
+
+
+def test_the_score_leaves_out_what_nothing_can_notice_and_what_was_not_tested() -> None:
+    found = record(*[AutoOutcome.CAUGHT] * 3, AutoOutcome.SURVIVED, AutoOutcome.EQUIVALENT, AutoOutcome.ERROR)
+    assert found.score == 0.75
+    assert found.tally() == "3 caught, 1 SURVIVED, 1 equivalent, 1 ERROR; score 75%"
+    assert found.exit_code == 3
+    assert record(AutoOutcome.SURVIVED).exit_code == 0
+    assert record().score is None
+
+
+def test_the_page_shows_survivors_in_their_source_and_escapes_text() -> None:
+    page = render(record(AutoOutcome.SURVIVED, AutoOutcome.CAUGHT), {"x.c": ["int f()", "\tg(a < b);", "}"]})
+    assert "g(a &lt; b);" in page
+    assert "<script>" not in page
+
+
+def test_an_excerpt_stays_within_the_file() -> None:
+    assert excerpt(["a", "b"], 1) == [(1, "a", True), (2, "b", False)]
