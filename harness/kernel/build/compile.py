@@ -30,7 +30,7 @@ class ObjectCompiler:
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             source, output = Path(tmp, Path(name).name), Path(tmp, "object.o")
             source.write_bytes(text)
-            # __FILE__ must not tell one temporary directory from another.
+            # __FILE__ must not depend on the temporary directory.
             extra = ["-Werror", f"-fmacro-prefix-map={tmp}/="]
             command = [*self._command(name), *extra, "-c", "-o", str(output), str(source)]
             ended = subprocess.run(
