@@ -73,7 +73,7 @@ def mutants(
     a mutation failed.
 
     With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
-    each mutant was judged, whatever the score, else 3.
+    each mutant was judged, else 3. The score does not change it.
     """
     selection = Selection(values.pop("functions"), values.pop("sample"), values.pop("seed"))
     coverage = values.pop("coverage")
