@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness mutants --auto``: do the cases notice small faults in the kernel's export path?
 
-First each mutant runs by itself on a few cheap cases that reach its line, if a coverage run is at hand. Those that no
-case noticed then share kernels, several in one, and run the whole suite. A kernel in which something was noticed is
-split, until each of its mutants is judged: so a survivor costs a fraction of a run.
+First each mutant runs by itself on a few cases that reach its line, if a coverage run is at hand. Those that no case
+noticed then share kernels, several in one, and run the whole suite: so a survivor costs a fraction of a run. Where a
+case noticed something, each mutant of that kernel runs by itself on the cases that noticed and reach its line.
 """
 
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness import __version__, kernel, paths
 from harness.bugs.auto import AutoMutant, Sample, groups, mutants_of, patch_of, sample
 from harness.bugs.equivalent import equivalents
-from harness.cases.collect import collect
+from harness.cases.collect import Collected, collect
 from harness.commands.children import Ended, Task, run_all
 from harness.config.kernel_path import KernelPath, kernel_path
 from harness.errors import UsageError
@@ -23,16 +24,23 @@ from harness.gcov.measure import KernelCoverage, measure
 from harness.kernel.build.compile import ObjectCompiler
 from harness.progress import Emit, Note, phase
 from harness.report import RunDirectory
-from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, AutoOutcome, changed_case, write
+from harness.report.auto_mutants import (
+    AutoMutantRecord,
+    AutoMutantsRecord,
+    AutoOutcome,
+    changed_cases,
+    untested_cases,
+    write,
+)
 from harness.report.text import summarise, tally
 from harness.run.options import Options
-from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, KernelRecord, RunRecord
 
 CONTROL = "control"
 GROUP = 8
 """The most mutants that share a kernel."""
-CHEAP_CASES = 10
-"""The most cases of a mutant's first run."""
+ALONE_S = 12.0
+"""What the cases of a mutant's first run may take together, in seconds of the control's run."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +53,6 @@ class Selection:
     """How many are drawn; None: all."""
     seed: int = 0
     """The seed of the drawing."""
-
-
-class _Queue:
-    """The runs that wait. ``run_all`` asks again after each end, so a run may add others."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[Task, list[AutoMutant]]] = deque()
-        self.mutants: dict[str, list[AutoMutant]] = {}
-
-    def add(self, task: Task, mutants: list[AutoMutant]) -> None:
-        self._waiting.append((task, mutants))
-
-    def __iter__(self) -> Iterator[Task]:
-        return self
-
-    def __next__(self) -> Task:
-        if not self._waiting:
-            raise StopIteration
-        task, mutants = self._waiting.popleft()
-        self.mutants[task.name] = mutants
-        return task
 
 
 def run_auto_mutants(
@@ -96,8 +83,9 @@ def run_auto_mutants(
     with phase(emit, "mutants", directory.run_id) as step:
         control = work.run_control()
         emit(Note(f"control: {tally(control.summary)}"))
-        run_all(work.first_runs(), jobs, work.ended_alone, lambda running: step.progress(work.progress(running)))
-        run_all(work.shared_runs(), jobs, work.ended_shared, lambda running: step.progress(work.progress(running)))
+        for tasks, ended in work.stages():
+            run_all(tasks, jobs, ended, lambda running: step.progress(work.progress(running)))
+        work.judge_survivors()
         record = AutoMutantsRecord(
             run_id=directory.run_id,
             started=directory.started,
@@ -114,6 +102,16 @@ def run_auto_mutants(
         write(record, {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}, directory)
         step.result = record.tally()
     return record, directory.path
+
+
+@dataclass
+class _Group:
+    """Mutants that share a kernel, and what the whole suite showed on it."""
+
+    mutants: list[AutoMutant]
+    task: Task
+    noticed: list[str] = field(default_factory=list)
+    """The ids of the cases whose verdict differs from the control's, or that could not be tested."""
 
 
 class _Work:
@@ -136,9 +134,14 @@ class _Work:
         self._directory = directory
         self._emit = emit
         self._judged: dict[str, AutoMutantRecord] = {}
-        self._queue = _Queue()
+        self._alone: dict[str, AutoMutant] = {}
+        """The mutant of each run that has one, by the run's name."""
+        self._ran_alone: dict[str, set[str]] = {}
+        """The cases that did not notice a mutant in a run of its own, by its id."""
+        self._groups: dict[str, _Group] = {}
+        self._shared: list[_Group] = []
         self._control: RunRecord | None = None
-        self._nodes: dict[str, str] = {case.id: str(paths.TOP / case.where) for case in collect()}
+        self._cases: dict[str, Collected] = {case.id: case for case in collect()}
         self._number = 0
 
     def run_control(self) -> RunRecord:
@@ -155,58 +158,116 @@ class _Work:
         assert self._control is not None, "the control runs first"
         return self._control
 
-    def first_runs(self) -> Iterator[Task]:
-        """Queue a run for each mutant whose line some case reaches, on the cheapest of those cases."""
-        seconds = {case.id: case.duration_s for case in self.control.cases}
-        for mutant in self._mutants:
-            function = self._reached.functions.get((mutant.file, mutant.edit.function))
-            reaching = function.lines.get(mutant.edit.line, set()) if function else set()
-            known = sorted(
-                (case for case in reaching if case in self._nodes and case in seconds), key=seconds.__getitem__
-            )
-            if known:
-                self._add([mutant], [self._nodes[case] for case in known[:CHEAP_CASES]])
-        return iter(self._queue)
+    def stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
+        """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
+        yield self._first_runs(), self._ended_alone
+        waiting = groups(self._left(), GROUP)
+        while waiting:
+            yield map(self._in_group, waiting), self._ended_shared
+            waiting = self._halves()
+        yield self._suspects(), self._ended_alone
+        yield self._unexplained(), self._ended_alone
 
-    def shared_runs(self) -> Iterator[Task]:
-        """Queue the kernels that several of the remaining mutants share."""
-        for group in groups([mutant for mutant in self._mutants if mutant.id not in self._judged], GROUP):
-            self._add(group)
-        return iter(self._queue)
+    def _left(self) -> list[AutoMutant]:
+        return [mutant for mutant in self._mutants if mutant.id not in self._judged]
 
-    def _add(self, mutants: list[AutoMutant], cases: Sequence[str] = ()) -> None:
+    def _first_runs(self) -> Iterator[Task]:
+        """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
+        for mutant in sorted(self._mutants, key=lambda each: (each.file, each.edit.start)):
+            chosen = spread(self._reaching(mutant), self._seconds, ALONE_S)
+            if chosen:
+                yield self._by_itself(mutant, chosen)
+
+    def _suspects(self) -> Iterator[Task]:
+        """Run each mutant of a kernel in which cases noticed something on those of them that reach its line."""
+        for group in self._shared:
+            for mutant in group.mutants:
+                reaching = self._reaching(mutant) or set(self._cases)
+                if chosen := self._not_yet(mutant, [case for case in group.noticed if case in reaching]):
+                    yield self._by_itself(mutant, chosen)
+
+    def _unexplained(self) -> Iterator[Task]:
+        """Run each mutant on every case that noticed something, where no mutant of the kernel explains it so far."""
+        for group in self._shared:
+            if group.noticed and all(mutant.id not in self._judged for mutant in group.mutants):
+                for mutant in group.mutants:
+                    if chosen := self._not_yet(mutant, group.noticed):
+                        yield self._by_itself(mutant, chosen)
+
+    def _reaching(self, mutant: AutoMutant) -> set[str]:
+        """Return the cases that reach a mutant's line and that the control ran."""
+        function = self._reached.functions.get((mutant.file, mutant.edit.function))
+        found = function.lines.get(mutant.edit.line, set()) if function else set()
+        return {case for case in found if case in self._cases and case in self._seconds}
+
+    @cached_property
+    def _seconds(self) -> dict[str, float]:
+        return {case.id: case.duration_s for case in self.control.cases}
+
+    def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
+        ran = self._ran_alone.get(mutant.id, set())
+        return sorted((case for case in cases if case not in ran), key=self._seconds.__getitem__)
+
+    def _by_itself(self, mutant: AutoMutant, cases: Sequence[str]) -> Task:
+        task = self._task([mutant], [str(paths.TOP / self._cases[case].where) for case in cases])
+        self._alone[task.name] = mutant
+        return task
+
+    def _in_group(self, mutants: list[AutoMutant]) -> Task:
+        task = self._task(mutants)
+        self._groups[task.name] = _Group(mutants, task)
+        return task
+
+    def _task(self, mutants: Sequence[AutoMutant], cases: Sequence[str] = ()) -> Task:
         self._number += 1
         name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
         directory = self._directory / name
         directory.mkdir(parents=True)
         patch = directory / "mutants.patch"
         patch.write_text(patch_of(mutants, self._sources), encoding="utf-8", errors="surrogateescape")
-        options = replace(self._options, series=str(patch), fail_fast=True)
-        self._queue.add(Task(name, options, directory, cases), mutants)
+        return Task(name, replace(self._options, series=str(patch), fail_fast=bool(cases)), directory, cases)
 
-    def ended_alone(self, task: Task, end: Ended) -> None:
-        """Judge a mutant that ran by itself on a few cases: it is caught, or waits for the whole suite."""
-        (mutant,) = self._queue.mutants[task.name]
-        changed = changed_case(self.control, end.record) if end.record else None
-        if changed:
-            self._judge(mutant, AutoOutcome.CAUGHT, task, changed)
-
-    def ended_shared(self, task: Task, end: Ended) -> None:
-        """Judge the mutants of one kernel after the whole suite: none was noticed, or the kernel is split."""
-        mutants = self._queue.mutants[task.name]
-        changed = changed_case(self.control, end.record) if end.record else None
-        complete = end.record is not None and len(end.record.cases) >= len(self.control.cases)
-        if changed is None and complete:
-            for mutant in mutants:
-                self._judge(mutant, AutoOutcome.SURVIVED, task)
-        elif len(mutants) > 1:
-            middle = len(mutants) // 2
-            self._add(mutants[:middle])
-            self._add(mutants[middle:])
-        elif changed:
-            self._judge(mutants[0], AutoOutcome.CAUGHT, task, changed)
+    def _ended_alone(self, task: Task, end: Ended) -> None:
+        """Judge a mutant that ran by itself on some cases: it is caught, or stays."""
+        mutant = self._alone[task.name]
+        if end.record is None:
+            self._judge(mutant, AutoOutcome.ERROR, task, reason=str(end.error))
+        elif changed := changed_cases(self.control, end.record):
+            self._judge(mutant, AutoOutcome.CAUGHT, task, changed[0])
+        elif untested := untested_cases(self.control, end.record):
+            self._judge(mutant, AutoOutcome.ERROR, task, reason=untested[0].reason)
         else:
-            self._judge(mutants[0], AutoOutcome.ERROR, task, reason=_why_incomplete(end))
+            self._ran_alone.setdefault(mutant.id, set()).update(case.id for case in end.record.cases)
+
+    def _ended_shared(self, task: Task, end: Ended) -> None:
+        """Keep what the whole suite showed on a kernel that mutants share."""
+        group = self._groups[task.name]
+        if end.record is None:
+            if len(group.mutants) == 1:
+                self._judge(group.mutants[0], AutoOutcome.ERROR, task, reason=str(end.error))
+            return
+        changed = [case.id for _, case in changed_cases(self.control, end.record)]
+        group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
+        self._shared.append(group)
+
+    def _halves(self) -> list[list[AutoMutant]]:
+        """Return each half of the groups whose run ended without a record: they do not build together, for example."""
+        done = [group.task.name for group in self._shared]
+        failed = [group.mutants for name, group in self._groups.items() if name not in done]
+        self._groups = {name: group for name, group in self._groups.items() if name in done}
+        return [
+            half
+            for mutants in failed
+            if len(mutants) > 1
+            for half in (mutants[: len(mutants) // 2], mutants[len(mutants) // 2 :])
+        ]
+
+    def judge_survivors(self) -> None:
+        """Judge those that nothing noticed."""
+        for group in self._shared:
+            for mutant in group.mutants:
+                if mutant.id not in self._judged:
+                    self._judge(mutant, AutoOutcome.SURVIVED, group.task)
 
     def _judge(
         self,
@@ -253,7 +314,20 @@ class _Work:
         return sorted(records, key=lambda record: (order[record.file, record.function], record.line, record.id))
 
 
-def _why_incomplete(end: Ended) -> str:
-    """Return what ended a run before its last case."""
-    failed = next((case for case in end.record.cases if case.verdict is Verdict.ERROR), None) if end.record else None
-    return failed.reason if failed else str(end.error or f"the run ended early, with exit code {end.code}")
+def spread(cases: Collection[str], seconds: Mapping[str, float], budget: float) -> list[str]:
+    """Choose cases that take ``budget`` seconds together, at least one: the cheapest of each test function first.
+
+    ``seconds``: what each case takes."""
+    ranked: list[tuple[int, float, str]] = []
+    seen: Counter[str] = Counter()
+    for case in sorted(cases, key=lambda case: (seconds[case], case)):
+        function = case.partition("[")[0]
+        ranked.append((seen[function], seconds[case], case))
+        seen[function] += 1
+    chosen: list[str] = []
+    for _, takes, case in sorted(ranked):
+        budget -= takes
+        if chosen and budget < 0:
+            break
+        chosen.append(case)
+    return chosen

@@ -128,18 +128,28 @@ class AutoMutantsRecord(_Record):
         return HarnessError.exit_code if self.count(AutoOutcome.ERROR) else 0
 
 
-def changed_case(control: RunRecord, mutated: RunRecord) -> tuple[CaseRecord, CaseRecord] | None:
-    """Return the first case whose verdict is another one than in the control, as it was and as it is.
+def changed_cases(control: RunRecord, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
+    """Return each case whose verdict is another one than in the control, as it was and as it is.
 
     Good news counts: a KNOWN that becomes FIXED shows that the kernel behaves differently. ERROR does not count."""
     before = {case.id: case for case in control.cases}
-    for case in mutated.cases:
-        was = before.get(case.id)
-        if was is None or Verdict.ERROR in (was.verdict, case.verdict):
-            continue
-        if (was.verdict, was.known_issue) != (case.verdict, case.known_issue):
-            return was, case
-    return None
+    pairs = [(before[case.id], case) for case in mutated.cases if case.id in before]
+    return [
+        (was, case)
+        for was, case in pairs
+        if Verdict.ERROR not in (was.verdict, case.verdict)
+        and (was.verdict, was.known_issue) != (case.verdict, case.known_issue)
+    ]
+
+
+def untested_cases(control: RunRecord, mutated: RunRecord) -> list[CaseRecord]:
+    """Return each case that is ERROR and was not in the control."""
+    before = {case.id: case.verdict for case in control.cases}
+    return [
+        case
+        for case in mutated.cases
+        if case.verdict is Verdict.ERROR and before.get(case.id, Verdict.ERROR) is not Verdict.ERROR
+    ]
 
 
 def write(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]], directory: RunDirectory) -> None:

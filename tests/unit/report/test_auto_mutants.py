@@ -7,9 +7,10 @@ from harness.report.auto_mutants import (
     AutoMutantRecord,
     AutoMutantsRecord,
     AutoOutcome,
-    changed_case,
+    changed_cases,
     excerpt,
     render,
+    untested_cases,
 )
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
@@ -57,14 +58,18 @@ def run(**verdicts: Verdict) -> RunRecord:
 def test_any_other_verdict_is_noticed_but_never_an_error_of_ours(
     before: Verdict, after: Verdict, noticed: bool
 ) -> None:
-    found = changed_case(run(one=Verdict.PASS, two=before), run(one=Verdict.PASS, two=after))
-    assert bool(found) is noticed
-    if found:
-        assert [case.verdict for case in found] == [before, after]
+    found = changed_cases(run(one=Verdict.PASS, two=before), run(one=Verdict.PASS, two=after))
+    assert [[was.verdict, case.verdict] for was, case in found] == ([[before, after]] if noticed else [])
 
 
 def test_a_case_that_did_not_run_says_nothing() -> None:
-    assert changed_case(run(one=Verdict.PASS), run(two=Verdict.FAIL)) is None
+    assert changed_cases(run(one=Verdict.PASS), run(two=Verdict.FAIL)) == []
+
+
+def test_a_case_that_became_an_error_is_untested_and_not_noticed() -> None:
+    control = run(one=Verdict.PASS, two=Verdict.ERROR)
+    found = untested_cases(control, run(one=Verdict.ERROR, two=Verdict.ERROR, three=Verdict.ERROR))
+    assert [case.id for case in found] == ["one"]
 
 
 def mutant(outcome: AutoOutcome, **more: object) -> AutoMutantRecord:
