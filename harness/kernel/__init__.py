@@ -2,7 +2,7 @@
 """Fetch, patch, configure and build the kernel under test; detect its features; build its modules."""
 
 from harness.kernel.build.features import lacking
-from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
+from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange, has_gcov
 from harness.kernel.obtain import obtain
 from harness.kernel.source.change import SourceChanges
 from harness.kernel.source.series import Series
@@ -15,6 +15,7 @@ __all__ = [
     "Series",
     "SourceChange",
     "SourceChanges",
+    "has_gcov",
     "lacking",
     "obtain",
 ]

@@ -9,6 +9,11 @@ from typing import Literal, Protocol
 Flavour = Literal["release", "debug", "coverage"]
 
 
+def has_gcov(config: Mapping[str, str]) -> bool:
+    """Return whether a kernel with these options counts the lines that run (FLAVOUR=coverage)."""
+    return "GCOV_KERNEL" in config
+
+
 class SourceChange(Protocol):
     """A change to a kernel's source: a series of patches, or a bug put back by a mutation."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import __version__, paths
 from harness.bugs import fixable
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
+from harness.kernel import has_gcov
 from harness.report.record import RunDirectory
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
@@ -52,8 +53,7 @@ class Run:
         fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
         issues = [issue for issue in catalogue() if issue.id not in fixed]
         self._known = KnownIssues(issues, release, setup.machine.name)
-        measured = "GCOV_KERNEL" in setup.kernel.config
-        self._coverage = CaseCoverage(setup.kernel, directory.path) if measured else None
+        self._coverage = CaseCoverage(setup.kernel, directory.path) if has_gcov(setup.kernel.config) else None
         self._began = time.monotonic()
 
     def warm(self) -> None:

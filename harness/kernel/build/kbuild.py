@@ -13,6 +13,7 @@ from harness.host.files import disk_full_reported, require_free_space, write_ato
 from harness.host.packages import require_build_tools
 from harness.kernel.build import kconfig
 from harness.kernel.build.diagnose import build_failure
+from harness.kernel.model import has_gcov
 from harness.progress import Phase
 
 RELEASE = "include/config/kernel.release"
@@ -113,7 +114,7 @@ def _profiled(build_dir: Path) -> list[str]:
     """Ask Kbuild for gcov's instrumentation of the objects on the path, where the configuration has gcov.
 
     A variable on make's command line reaches every directory (scripts/Makefile.lib, ``GCOV_PROFILE_obj.o``)."""
-    if "GCOV_KERNEL" not in kconfig.read(build_dir / ".config"):
+    if not has_gcov(kconfig.read(build_dir / ".config")):
         return []
     return [f"GCOV_PROFILE_{name}=y" for name in profiled_objects()]
 

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import KernelLacksFeature, UsageError
 from harness.kernel.build import features, kconfig
 from harness.kernel.build.kconfig import Requirement
-from harness.kernel.model import Flavour, RxeSupport
+from harness.kernel.model import Flavour, RxeSupport, has_gcov
 from harness.kernel.source.uapi import parse_export
 
 # include/uapi/linux/vfio.h of 7.2.12, shortened
@@ -162,3 +162,8 @@ def test_features(source: Path) -> None:
     assert not found["rxe"]
     assert not found["test_importer"]
     assert not found["dmabuf_export"]
+
+
+def test_only_a_kernel_with_gcov_is_measured() -> None:
+    assert has_gcov({"PCI": "y", "GCOV_KERNEL": "y"})
+    assert not has_gcov({"PCI": "y"})
