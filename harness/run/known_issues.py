@@ -2,16 +2,17 @@
 """Known issues (vm-configs/known-issues.yaml): bugs that are live in released kernels, each shown by a case.
 
 A case that fails as an entry says becomes KNOWN. If the case passes, it becomes FIXED. Any other failure keeps its
-verdict: an entry excuses one bug, not a case.
+verdict: an entry excuses one bug, not a case. A number in a reason, such as the bytes leaked, has limits, so that a
+second bug in the same sentence is not excused.
 """
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from harness import paths
 from harness.config import Model, Releases, includes, load, matches
@@ -35,11 +36,35 @@ class Symptom(Model):
     verdicts: Annotated[list[Annotated[Verdict, AfterValidator(_kernels_fault)]], Field(min_length=1)]
     """The case ends with one of these."""
     reason: re.Pattern[str]
-    """Each reason of the verdict matches this pattern."""
+    """Each reason of the verdict matches this pattern, from its first to its last character."""
+    limits: Mapping[str, tuple[int, int]] = Field(default={}, validate_default=True)
+    """The least and the most of each number ``(?P<name>[0-9]+)`` that the pattern finds in a reason."""
+
+    @field_validator("limits")
+    @classmethod
+    def _of_the_pattern(cls, limits: Mapping[str, tuple[int, int]], info: ValidationInfo) -> Mapping[str, object]:
+        reason: re.Pattern[str] | None = info.data.get("reason")
+        if reason is None:  # not a pattern, which is reported
+            return limits
+        for name, (least, most) in limits.items():
+            if f"(?P<{name}>[0-9]+)" not in reason.pattern:
+                raise ValueError(f"{name!r} is not a number of the pattern: it has no (?P<{name}>[0-9]+)")
+            if least > most:
+                raise ValueError(f"{name!r}: the least, {least}, is more than the most, {most}")
+        if missing := ", ".join(reason.groupindex.keys() - limits.keys()):
+            raise ValueError(f"the pattern has a number without limits: {missing}")
+        return limits
 
     def explains(self, judgement: Judgement) -> bool:
         """Return whether the bug explains the verdict and every reason."""
-        return judgement.verdict in self.verdicts and all(map(self.reason.search, judgement.reasons))
+        return judgement.verdict in self.verdicts and all(map(self._explains_reason, judgement.reasons))
+
+    def _explains_reason(self, reason: str) -> bool:
+        found = self.reason.fullmatch(reason)
+        if found is None:
+            return False
+        numbers = {name: int(text) for name, text in found.groupdict().items() if text is not None}
+        return all(least <= numbers[name] <= most for name, (least, most) in self.limits.items() if name in numbers)
 
 
 class KnownIssue(Model):

@@ -2,6 +2,7 @@
 """Kernel memory that a case leaked, parsed from kmemleak's report. Pure functions on the guest's text."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from harness.errors import BlindWitness
@@ -26,6 +27,29 @@ class LeakedObject:
     def __str__(self) -> str:
         """Return one line for the evidence."""
         return f"{self.size} bytes leaked by {self.task}, allocated in {' < '.join(self.frames[:6])}"
+
+
+@dataclass(frozen=True)
+class KnownLeak:
+    """A leak that a released kernel has, told from others by its size and by functions of its call trace."""
+
+    size: int
+    """In bytes."""
+    frames: frozenset[str]
+    """Functions that are all in the call trace."""
+
+    def is_seen_in(self, leak: LeakedObject) -> bool:
+        """Return whether the object is of this leak."""
+        return leak.size == self.size and self.frames <= set(leak.frames)
+
+
+def beyond(leaks: Iterable[LeakedObject], known: KnownLeak, most: int) -> list[LeakedObject]:
+    """Return the leaks that are not the known one, and those of the known one after the first ``most``."""
+    others: list[LeakedObject] = []
+    excused: list[LeakedObject] = []
+    for leak in leaks:
+        (excused if known.is_seen_in(leak) else others).append(leak)
+    return [*others, *excused[most:]]
 
 
 _OBJECT = re.compile(rf"unreferenced object 0x{_HEX} \(size (?P<size>{_DEC})\):")

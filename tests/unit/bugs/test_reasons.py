@@ -58,6 +58,8 @@ def test_no_pattern_matches_an_unrelated_reason(pattern: str, cases: list[str]) 
             "an unmap (frees a list; seen: [0-9]+ bytes|gives back [^;]*)",
             ["an unmap frees a list", "an unmap gives back "],
         ),
+        ("broken: frees a list; seen: (?P<bytes>[0-9]+) bytes|broken: frees all", ["frees a list", "frees all"]),
+        ("the kernel refused: (A|B) gave ENODEV", ["A", "B"]),
         ("gave ENODEV", []),
     ],
 )
@@ -96,6 +98,8 @@ def alternatives(pattern: str) -> list[str]:
 
     What was seen is left out, and so is the errno of a refused call, since the kernel decides both.
     """
+    pattern = re.sub(r"broken: |the kernel refused: ", "", pattern)  # from must() and judge()
+    pattern = re.sub(r"\(\?P<\w+>\[0-9\]\+\)", HOLE, pattern)
     parts = re.split(r"\(([^()]*)\)(\??)", re.sub(r"\.\*|\[[^]]*\][+*]", HOLE, pattern))
     choices = [[parts[0]]]
     for group, optional, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Test the parsers of kmemleak's report and of QEMU's warnings."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import BlindWitness
-from harness.witness.leaks import parse_kmemleak, parse_report
+from harness.witness.leaks import KnownLeak, LeakedObject, beyond, parse_kmemleak, parse_report
 from harness.witness.qemu_stderr import added, parse_stderr
 
 KMEMLEAK = """unreferenced object 0xffff888100a1b200 (size 128):
@@ -56,3 +58,12 @@ def test_no_text_raises(one: str, other: str) -> None:
         parse_kmemleak(text)
         parse_stderr(text)
     assert (one + other).endswith(added(one, one + other))
+
+
+def test_a_known_leak_is_excused_up_to_a_number() -> None:
+    known = KnownLeak(32, frozenset({"sg_kmalloc", "map"}))
+    one = LeakedObject(32, "t", ("kmalloc", "sg_kmalloc", "map"))
+    bigger, elsewhere = replace(one, size=64), replace(one, frames=("kmalloc", "map"))
+    assert beyond([one] * 3, known, 3) == []
+    assert beyond([one] * 3, known, 2) == [one]
+    assert beyond([one, bigger, elsewhere], known, 3) == [bigger, elsewhere]
