@@ -105,6 +105,15 @@ class KernelRecord(_Record):
     """Each optional capability, and whether the kernel has it."""
 
 
+class NoLongerSeen(_Record):
+    """A known issue that a case does not show on a changed kernel."""
+
+    issue: str
+    """The id of the known-issues entry."""
+    case: str
+    """The id of the case, whose verdict is FIXED."""
+
+
 class RunRecord(_Record):
     """A run: the content of ``report.json``."""
 
@@ -128,6 +137,8 @@ class RunRecord(_Record):
     """The name of the machine."""
     summary: dict[str, int]
     """How many cases got each verdict."""
+    no_longer_seen: list[NoLongerSeen] = Field(default_factory=list)
+    """If SERIES= or MUTATION= changed the kernel: the cases that are FIXED."""
     cases: list[CaseRecord]
     """The cases, in the order of collection."""
 

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from harness.report import pages
-from harness.report.text import by_area
+from harness.report.text import by_area, changes
 from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict
 
 _OPEN = KERNEL_AT_FAULT | {Verdict.ERROR}
@@ -19,6 +19,7 @@ def render(record: RunRecord, settings: Mapping[str, str]) -> str:
         record=record,
         known=_facts(record),
         areas=by_area(record.cases),
+        changes=changes(record),
         settings=settings,
         OPEN=_OPEN,
         MACHINE_FILES=_MACHINE_FILES,

@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.errors import HarnessError
 from harness.escape import printable
 from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
-from harness.report.text import key_evidence, one_line, repeat_command, tally
+from harness.report.text import changes, key_evidence, one_line, repeat_command, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 log = logging.getLogger(__name__)
@@ -101,11 +101,12 @@ class Terminal:
 
         A bad case also gets its last observations and the command that repeats it."""
         self._end(_case(slot))
-        importer = f" [{case.importer}]" if case.importer else ""
+        parameters = ", ".join(filter(None, (case.importer, case.trigger)))
+        given = f" [{one_line(parameters)}]" if parameters else ""
         seed = "" if case.seed is None else f" (seed {case.seed})"
         self._console.print(
             _verdict(case, width=5),
-            f"{case.duration_s:6.2f} s  {one_line(case.area)}: {one_line(case.title)}{importer}{seed}",
+            f"{case.duration_s:6.2f} s  {one_line(case.area)}: {one_line(case.title)}{given}{seed}",
         )
         if case.verdict is Verdict.PASS:
             return
@@ -126,7 +127,7 @@ class Terminal:
             self._print(f"  fix: {printable(error.hint, 2000)}")
 
     def finish(self, run: RunRecord, directory: Path) -> None:
-        """Print the table of verdicts and times, and the path of the report."""
+        """Print the table of verdicts and times, what a change has fixed, and the path of the report."""
         self._stop()
         table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("verdict", no_wrap=True)
@@ -135,6 +136,8 @@ class Terminal:
         for case in run.cases:
             table.add_row(_verdict(case), Text(one_line(case.id)), f"{case.duration_s:.2f} s")
         self._console.print(table, soft_wrap=False)
+        for line in changes(run):
+            self._print(one_line(line))
         self._print(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
 
     @contextmanager

@@ -5,12 +5,14 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from harness.escape import printable
-from harness.verdict import CaseRecord, Evidence, Verdict
+from harness.verdict import CaseRecord, Evidence, RunRecord, Verdict
 
 MAX_LINE = 200
 """Characters."""
 KEY_EVIDENCE = 5
 """Observations of a bad case that terminal and KTAP show. report.html has all."""
+
+CHANGES_HINT = "If the change does not claim this fix, look at it: it may hide the bug."
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
@@ -42,6 +44,15 @@ def by_area(cases: Iterable[CaseRecord]) -> dict[str, list[CaseRecord]]:
 def tally(summary: Mapping[str, int]) -> str:
     """Return the verdicts that occurred, e.g. ``41 PASS, 2 FAIL``."""
     return ", ".join(f"{count} {verdict}" for verdict, count in summary.items() if count) or "no case ran"
+
+
+def changes(run: RunRecord) -> list[str]:
+    """Return a line for each known issue that a changed kernel no longer shows, then a hint; empty without any."""
+    lines = [
+        f"changed: known issue {seen.issue} is no longer seen in case {seen.case} ({Verdict.FIXED})"
+        for seen in run.no_longer_seen
+    ]
+    return [*lines, CHANGES_HINT] if lines else []
 
 
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:

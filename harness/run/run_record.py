@@ -27,6 +27,7 @@ from harness.verdict import (
     CaseRecord,
     HostRecord,
     KernelRecord,
+    NoLongerSeen,
     RunRecord,
     Verdict,
     exit_code,
@@ -160,10 +161,21 @@ class Run:
             ),
             machine=setup.machine.name,
             summary=summarise(self.records),
+            no_longer_seen=no_longer_seen(self.records, setup.options),
             cases=self.records,
         )
         self.directory.write(record, setup.options.make_variables())
         return record
+
+
+def no_longer_seen(cases: Iterable[CaseRecord], options: Options) -> list[NoLongerSeen]:
+    """List the cases that are FIXED on a kernel that a series or a mutation changed.
+
+    ``--fixed`` alone changes nothing that is worth a look: it applies the catalogue's own fixes.
+    """
+    if not (options.series or options.mutation):
+        return []
+    return [NoLongerSeen(issue=case.known_issue or "", case=case.id) for case in cases if case.verdict is Verdict.FIXED]
 
 
 def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacksFeature) -> Path:

@@ -15,7 +15,7 @@ from harness.errors import HarnessError, UsageError
 from harness.escape import printable
 from harness.report import RunDirectory, html, junit, ktap, load, repeat_command, summarise, to_json
 from harness.report.record import write_report
-from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, NoLongerSeen, RunRecord, Verdict
 
 HOSTILE = "<script>alert(1)</script> # ]]> & \x1b[31m\x00\x85\u202e\ud800 [/red] 'quoted'"
 
@@ -60,7 +60,7 @@ EVIL = run(
 
 def test_schema_is_the_documented_one() -> None:
     top = json.loads(to_json(EVERY))
-    assert " ".join(top) == "schema run_id started duration_s harness host kernel machine summary cases"
+    assert " ".join(top) == "schema run_id started duration_s harness host kernel machine summary no_longer_seen cases"
     assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
     assert " ".join(top["kernel"]) == "release origin config_hash patches features"
     assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
@@ -119,6 +119,14 @@ def test_html_counts_the_verdicts_of_each_area() -> None:
     page = html.render(run(case(), case(), case(Verdict.FAIL, area="revoke")), {})
     assert '<h2>doorbell <span class="counts"><span class="good">2 PASS</span></span></h2>' in page
     assert '<h2>revoke <span class="counts"><span class="bad">1 FAIL</span></span></h2>' in page
+
+
+def test_html_lists_the_known_issues_that_a_change_no_longer_shows() -> None:
+    fixed = case(Verdict.FIXED, known_issue="leak")
+    record = run(fixed).model_copy(update={"no_longer_seen": [NoLongerSeen(issue="leak", case=fixed.id)]})
+    line = f"changed: known issue leak is no longer seen in case {fixed.id} (FIXED)"
+    assert line in html.render(record, {})
+    assert "changed:" not in html.render(run(fixed), {})
 
 
 def test_html_has_no_markup_from_the_guest() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.errors import KernelLacksFeature
 from harness.progress import Note, phase
 from harness.report import Terminal, summarise
-from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, NoLongerSeen, RunRecord, Verdict
 
 HOSTILE = "\x1b[2J\x07[bold]x[/bold]\u202e:smile:"
 SHOWN = "\\x1b[2J\\x07[bold]x[/bold]\\u202e:smile:"
@@ -74,6 +74,15 @@ def test_pass_is_one_line() -> None:
     assert out.getvalue() == "PASS    0.50 s  doorbell: rings [edu]\n"
 
 
+def test_the_line_of_a_case_names_its_trigger() -> None:
+    terminal, out = log()
+    terminal.case_done(case(Verdict.PASS, importer="edu", trigger="flr", seed=7))
+    terminal.case_done(case(Verdict.PASS, trigger="flr"))
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("rings [edu, flr] (seed 7)")
+    assert second.endswith("rings [flr]")
+
+
 def test_fail_shows_reason_evidence_and_repeat_command() -> None:
     terminal, out = log()
     seen = [Evidence(t=number, source="trace", text=f"doorbell {number}") for number in range(9)]
@@ -90,26 +99,43 @@ def test_skip_shows_its_reason() -> None:
     assert out.getvalue().splitlines()[1].strip() == "one NVMe only"
 
 
+def run(cases: list[CaseRecord], **more: object) -> RunRecord:
+    values: dict[str, object] = {
+        "schema": "vfio-harness/report/1",
+        "run_id": "r",
+        "started": "2026-11-20T20:00:00+00:00",
+        "duration_s": 40,
+        "harness": "0.1.0",
+        "host": HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
+        "kernel": KernelRecord(release="7.2.12", origin="", config_hash=""),
+        "machine": "m",
+        "summary": summarise(cases),
+        "cases": cases,
+    }
+    return RunRecord.model_validate(values | more)
+
+
 def test_table_has_every_case_and_the_tally() -> None:
     terminal, out = log()
     cases = [case(Verdict.PASS), case(Verdict.HANG, id="t.py::test_b[rxe]", duration_s=31)]
-    run = RunRecord(
-        schema="vfio-harness/report/1",
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=40,
-        harness="0.1.0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="", config_hash=""),
-        machine="m",
-        summary=summarise(cases),
-        cases=cases,
-    )
-    terminal.finish(run, Path("results/latest"))
+    terminal.finish(run(cases), Path("results/latest"))
     text = out.getvalue()
     assert re.search(r"PASS +t\.py::test_a\[edu\] +0\.50 s", text)
     assert re.search(r"HANG +t\.py::test_b\[rxe\] +31\.00 s", text)
+    assert "changed:" not in text
     assert text.splitlines()[-1] == "1 PASS, 1 HANG in 40.0 s; results/latest/report.html"
+
+
+def test_known_issues_that_a_change_no_longer_shows_are_listed_at_the_end() -> None:
+    terminal, out = log()
+    fixed = case(Verdict.FIXED, known_issue="leak")
+    seen = NoLongerSeen(issue="leak", case=fixed.id)
+    terminal.finish(run([fixed], no_longer_seen=[seen]), Path("results/latest"))
+    assert out.getvalue().splitlines()[-3:] == [
+        "changed: known issue leak is no longer seen in case t.py::test_a[edu] (FIXED)",
+        "If the change does not claim this fix, look at it: it may hide the bug.",
+        "1 FIXED in 40.0 s; results/latest/report.html",
+    ]
 
 
 def test_hostile_text_is_escaped() -> None:

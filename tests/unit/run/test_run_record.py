@@ -19,7 +19,7 @@ from harness.run.known_issues import KnownIssue
 from harness.run.options import Options
 from harness.run.run_record import Run
 from harness.run.setup import Setup
-from harness.verdict import CaseRecord, Evidence, Verdict
+from harness.verdict import CaseRecord, Evidence, NoLongerSeen, Verdict
 from harness.witness import Splat, Watch
 from harness.witness.watch import Observed
 
@@ -29,7 +29,7 @@ ISSUE = {
     "title": "a mapping stays live",
     "cases": ["test_a::test_x*"],
     "kernels": ">=7",
-    "symptom": {"verdicts": ["FAIL"], "reason": "live"},
+    "symptom": {"verdicts": ["FAIL"], "reason": "broken: dead; seen: live"},
     "evidence": "seen",
     "link": "a.c:1",
 }
@@ -166,3 +166,21 @@ def test_fail_fast_stops_at_the_first_bad_verdict(
         run.add(result("it", verdict))
         bad = verdict in {Verdict.FAIL, Verdict.SPLAT, Verdict.HANG, Verdict.CRASH, Verdict.ERROR}
         assert run.stops == (fail_fast and bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    [
+        (Options(series="a.patch"), True),
+        (Options(mutation="a-bug"), True),
+        (Options(series="a.patch", fixed=True), True),
+        (Options(fixed=True), False),
+        (Options(kernel="~/linux"), False),
+    ],
+)
+def test_what_a_changed_kernel_has_fixed_is_listed(options: Options, listed: bool) -> None:
+    def record(verdict: Verdict) -> CaseRecord:
+        return CaseRecord(id=verdict, area="a", title="t", verdict=verdict, duration_s=1, known_issue="live")
+
+    found = run_record.no_longer_seen([*map(record, Verdict)], options)
+    assert found == ([NoLongerSeen(issue="live", case="FIXED")] if listed else [])
