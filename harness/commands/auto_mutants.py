@@ -24,14 +24,8 @@ from harness.gcov.measure import KernelCoverage, measure
 from harness.kernel.build.compile import ObjectCompiler
 from harness.progress import Emit, Note, phase
 from harness.report import RunDirectory
-from harness.report.auto_mutants import (
-    AutoMutantRecord,
-    AutoMutantsRecord,
-    AutoOutcome,
-    changed_cases,
-    untested_cases,
-    write,
-)
+from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
+from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
 from harness.report.text import summarise, tally
 from harness.run.options import Options
 from harness.verdict import CaseRecord, KernelRecord, RunRecord
@@ -231,11 +225,11 @@ class _Work:
         """Judge a mutant that ran by itself on some cases: it is caught, or stays."""
         mutant = self._alone[task.name]
         if end.record is None:
-            self._judge(mutant, AutoOutcome.ERROR, task, reason=str(end.error))
+            self._judge(mutant, MutantOutcome.ERROR, task, reason=str(end.error))
         elif changed := changed_cases(self.control, end.record):
-            self._judge(mutant, AutoOutcome.CAUGHT, task, changed[0])
+            self._judge(mutant, MutantOutcome.CAUGHT, task, changed[0])
         elif untested := untested_cases(self.control, end.record):
-            self._judge(mutant, AutoOutcome.ERROR, task, reason=untested[0].reason)
+            self._judge(mutant, MutantOutcome.ERROR, task, reason=untested[0].reason)
         else:
             self._ran_alone.setdefault(mutant.id, set()).update(case.id for case in end.record.cases)
 
@@ -244,7 +238,7 @@ class _Work:
         group = self._groups[task.name]
         if end.record is None:
             if len(group.mutants) == 1:
-                self._judge(group.mutants[0], AutoOutcome.ERROR, task, reason=str(end.error))
+                self._judge(group.mutants[0], MutantOutcome.ERROR, task, reason=str(end.error))
             return
         changed = [case.id for _, case in changed_cases(self.control, end.record)]
         group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
@@ -267,12 +261,12 @@ class _Work:
         for group in self._shared:
             for mutant in group.mutants:
                 if mutant.id not in self._judged:
-                    self._judge(mutant, AutoOutcome.SURVIVED, group.task)
+                    self._judge(mutant, MutantOutcome.SURVIVED, group.task)
 
     def _judge(
         self,
         mutant: AutoMutant,
-        outcome: AutoOutcome,
+        outcome: MutantOutcome,
         task: Task,
         changed: tuple[CaseRecord, CaseRecord] | None = None,
         *,
@@ -305,8 +299,8 @@ class _Work:
         known = equivalents()
         order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
         records = [
-            record.model_copy(update={"outcome": AutoOutcome.EQUIVALENT, "reason": reason})
-            if record.outcome is AutoOutcome.SURVIVED
+            record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
+            if record.outcome is MutantOutcome.SURVIVED
             and (reason := known.get((record.file, record.function, record.rule, record.description)))
             else record
             for record in self._judged.values()

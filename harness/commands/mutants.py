@@ -2,7 +2,8 @@
 """``vfio-harness mutants``: the test of the suite itself. It must catch each bug of the catalogue.
 
 Each mutant is a ``vfio-harness run`` of the whole suite that stops at the first case that blames the kernel; the cases
-that its entry names run first. The control runs the same cases on a kernel without a bug.
+that its entry names run first. The control runs the same cases on a kernel without a bug. A mutant is judged when its
+control has ended too: a verdict that differs from the control's is noticed, even if it is better.
 """
 
 import sys
@@ -30,13 +31,14 @@ from harness.report import RunDirectory, Terminal
 from harness.report.mutants import (
     BadCase,
     ControlRecord,
-    MutantOutcome,
+    Decision,
     MutantRecord,
     MutantsRecord,
     bad_cases,
     judge_mutant,
     write,
 )
+from harness.report.outcomes import MutantOutcome
 from harness.report.text import tally
 from harness.run.options import Options, given, takes_options
 from harness.verdict import KernelRecord, Verdict
@@ -70,7 +72,8 @@ def mutants(
 
     The exit code is 0 if every bug is caught with the verdict of its entry and a clean kernel passes. It is 1 if a bug
     survives or shows otherwise, or if the clean kernel does not pass; 2 for wrong usage; 3 if the harness, the host or
-    a mutation failed.
+    a mutation failed. A bug is CHANGED if no case blames the kernel, but one has another verdict than on the clean
+    kernel, e.g. FIXED where KNOWN was.
 
     With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
     each mutant was judged, else 3. The score does not change it.
@@ -162,6 +165,8 @@ class _Work:
         self._jobs = jobs
         self.mutants: list[MutantRecord] = []
         self.controls: list[ControlRecord] = []
+        self._control_ends: dict[tuple[str, Flavour], Ended] = {}
+        self._waiting: list[tuple[Bug, Ended]] = []
         self._began = time.monotonic()
 
     def elapsed(self) -> float:
@@ -187,14 +192,20 @@ class _Work:
         return sorted({node for entry in group for node in node_ids(entry, self._cases, load_machine(entry.machine))})
 
     def ended(self, task: Task, end: Ended) -> None:
-        """Judge a run that has ended, and show the result."""
+        """Record a run that has ended, then judge and show each mutant whose control has ended too."""
         if task.name in self._controls:
+            machine, flavour, _ = self._controls[task.name]
+            self._control_ends[machine, flavour] = end
             self.controls.append(control := self._control(task.name, end))
             summary = f"{control.machine}, {control.flavour}: {tally(control.summary)}"
             for line in [f"{'control':<10} {end.seconds:6.1f} s  {summary}", *map(str, control.bad)]:
                 self._emit(Note(line))
         else:
-            self.mutants.append(mutant := self._mutant(self._entries[task.name], end))
+            self._waiting.append((self._entries[task.name], end))
+        ready = [waiting for waiting in self._waiting if _control_key(waiting[0]) in self._control_ends]
+        for entry, mutant_end in ready:
+            self._waiting.remove((entry, mutant_end))
+            self.mutants.append(mutant := self._mutant(entry, mutant_end))
             self._emit(Note(str(mutant)))
 
     def _control(self, name: str, end: Ended) -> ControlRecord:
@@ -206,27 +217,30 @@ class _Work:
         )
 
     def _mutant(self, entry: Bug, end: Ended) -> MutantRecord:
-        outcome, case = MutantOutcome.ERROR, None
+        found = Decision(MutantOutcome.ERROR)
         if end.record:
-            outcome, case = judge_mutant(end.record.cases, entry.expects.verdict)
+            control = self._control_ends[_control_key(entry)].record
+            found = judge_mutant(end.record, entry.expects.verdict, control)
         return MutantRecord(
             id=entry.id,
             title=entry.title,
             machine=entry.machine,
             flavour=entry.flavour,
             expected=entry.expects.verdict,
-            outcome=outcome,
-            verdict=case.verdict if case else None,
-            case=case.id if case else None,
-            reason=case.reason if case else str(end.error or ""),
+            outcome=found.outcome,
+            verdict=found.case.verdict if found.case else None,
+            case=found.case.id if found.case else None,
+            was=found.was.verdict if found.was else None,
+            reason=found.case.reason if found.case else str(end.error or ""),
             seconds=round(end.seconds, 1),
             results=entry.id,
         )
 
     def show_progress(self, step: Phase, running: Sequence[Task]) -> None:
         """Show how many mutants have ended, and an estimate of the time left."""
-        done, total = len(self.mutants), len(self._entries)
-        each = sum(mutant.seconds for mutant in self.mutants) / done if done else USUAL_S
+        seconds = [*(mutant.seconds for mutant in self.mutants), *(end.seconds for _, end in self._waiting)]
+        done, total = len(seconds), len(self._entries)
+        each = sum(seconds) / done if done else USUAL_S
         minutes = each * (total - done) / self._jobs / 60
         step.progress(f"{done} of {total}, about {minutes:.0f} min left; {'; '.join(map(str, running))}", done / total)
 

@@ -2,16 +2,16 @@
 """The record of ``vfio-harness mutants --auto`` (``auto-mutants.json``) and its page: which faults the cases notice."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.report import pages
+from harness.report.outcomes import COLOURS, MutantOutcome, Record
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
-from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import KernelRecord, Verdict
 
 SCHEMA = "vfio-harness/auto-mutants/1"
 LATEST = "latest-auto-mutants"
@@ -19,31 +19,7 @@ CONTEXT = 3
 """Source lines that the page shows above and below a surviving mutant."""
 
 
-class AutoOutcome(StrEnum):
-    """Whether the cases noticed a mutant."""
-
-    CAUGHT = "caught"
-    SURVIVED = "SURVIVED"
-    EQUIVALENT = "equivalent"
-    """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
-    ERROR = "ERROR"
-    """Not tested: the kernel does not link or boot for a reason of ours, or the harness or the host failed."""
-
-
-_COLOURS: dict[AutoOutcome, Verdict] = {
-    AutoOutcome.CAUGHT: Verdict.PASS,
-    AutoOutcome.SURVIVED: Verdict.FAIL,
-    AutoOutcome.EQUIVALENT: Verdict.SKIP,
-    AutoOutcome.ERROR: Verdict.ERROR,
-}
-"""The page shows an outcome in the colour of this verdict."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class AutoMutantRecord(_Record):
+class AutoMutantRecord(Record):
     """One mutant."""
 
     id: str
@@ -58,7 +34,7 @@ class AutoMutantRecord(_Record):
     """The rule that made it: harness/bugs/rules.py."""
     description: str
     """What stood there, and what stands there now."""
-    outcome: AutoOutcome
+    outcome: MutantOutcome
     """Whether the cases noticed it."""
     case: str | None = None
     """The first case whose verdict differs from the control's."""
@@ -77,7 +53,7 @@ class AutoMutantRecord(_Record):
         return f"{self.outcome:<10} {self.id} ({self.description}) {change}{one_line(self.reason)}".rstrip()
 
 
-class AutoMutantsRecord(_Record):
+class AutoMutantsRecord(Record):
     """``auto-mutants.json``."""
 
     schema_: str = Field(SCHEMA, alias="schema")
@@ -108,48 +84,24 @@ class AutoMutantsRecord(_Record):
     @property
     def score(self) -> float | None:
         """The share of the mutants that were caught, of those that a case could notice; None without any."""
-        caught = self.count(AutoOutcome.CAUGHT)
-        total = caught + self.count(AutoOutcome.SURVIVED)
+        caught = self.count(MutantOutcome.CAUGHT)
+        total = caught + self.count(MutantOutcome.SURVIVED)
         return caught / total if total else None
 
-    def count(self, outcome: AutoOutcome) -> int:
+    def count(self, outcome: MutantOutcome) -> int:
         """Return how many mutants had an outcome."""
         return sum(mutant.outcome is outcome for mutant in self.mutants)
 
     def tally(self) -> str:
         """Return the counts and the score."""
-        counts = [f"{self.count(outcome)} {outcome}" for outcome in AutoOutcome if self.count(outcome)]
+        counts = [f"{self.count(outcome)} {outcome}" for outcome in MutantOutcome if self.count(outcome)]
         score = "no score" if self.score is None else f"score {self.score:.0%}"
         return f"{', '.join(counts) or 'no mutant'}; {score}"
 
     @property
     def exit_code(self) -> int:
         """0 if every mutant was judged, else 3. A low score is a finding, not a failure."""
-        return HarnessError.exit_code if self.count(AutoOutcome.ERROR) else 0
-
-
-def changed_cases(control: RunRecord, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
-    """Return each case whose verdict is another one than in the control, as it was and as it is.
-
-    Good news counts: a KNOWN that becomes FIXED shows that the kernel behaves differently. ERROR does not count."""
-    before = {case.id: case for case in control.cases}
-    pairs = [(before[case.id], case) for case in mutated.cases if case.id in before]
-    return [
-        (was, case)
-        for was, case in pairs
-        if Verdict.ERROR not in (was.verdict, case.verdict)
-        and (was.verdict, was.known_issue) != (case.verdict, case.known_issue)
-    ]
-
-
-def untested_cases(control: RunRecord, mutated: RunRecord) -> list[CaseRecord]:
-    """Return each case that is ERROR and was not in the control."""
-    before = {case.id: case.verdict for case in control.cases}
-    return [
-        case
-        for case in mutated.cases
-        if case.verdict is Verdict.ERROR and before.get(case.id, Verdict.ERROR) is not Verdict.ERROR
-    ]
+        return HarnessError.exit_code if self.count(MutantOutcome.ERROR) else 0
 
 
 def write(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]], directory: RunDirectory) -> None:
@@ -161,7 +113,7 @@ def write(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]], direc
 
 def render(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]]) -> str:
     """Render the page. ``sources``: the lines of each file that a mutant changes."""
-    survivors = [mutant for mutant in record.mutants if mutant.outcome is AutoOutcome.SURVIVED]
+    survivors = [mutant for mutant in record.mutants if mutant.outcome is MutantOutcome.SURVIVED]
     by_function = groupby(survivors, key=lambda mutant: (mutant.file, mutant.function))
     return pages.render(
         "auto-mutants.html",
@@ -177,7 +129,7 @@ def render(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]]) -> s
             (file, function, [(mutant, excerpt(sources[file], mutant.line)) for mutant in mutants])
             for (file, function), mutants in by_function
         ],
-        COLOURS=_COLOURS,
+        COLOURS=COLOURS,
     )
 
 

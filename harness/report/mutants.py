@@ -1,49 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The record of ``vfio-harness mutants`` (``mutants.json``) and its page: which known bugs the cases catch."""
 
-from collections.abc import Sequence
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.report import pages
+from harness.report.outcomes import COLOURS, MutantOutcome, Record, changed_cases
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
-SCHEMA = "vfio-harness/mutants/2"
-"""2: ``bad`` of a control has an object per case. It was a string."""
+SCHEMA = "vfio-harness/mutants/3"
+"""2: ``bad`` of a control has an object per case. It was a string. 3: the outcome CHANGED, and ``was``."""
 LATEST = "latest-mutants"
 
 
-class MutantOutcome(StrEnum):
-    """Whether the cases caught a bug that was put back."""
-
-    CAUGHT = "caught"
-    UNEXPECTED = "UNEXPECTED"
-    """Caught, but not with the verdict that its entry expects."""
-    SURVIVED = "SURVIVED"
-    ERROR = "ERROR"
-    """Not tested: the mutation does not apply to the kernel, or the harness or the host failed."""
-
-
-_COLOURS: dict[MutantOutcome, Verdict] = {
-    MutantOutcome.CAUGHT: Verdict.PASS,
-    MutantOutcome.UNEXPECTED: Verdict.KNOWN,
-    MutantOutcome.SURVIVED: Verdict.FAIL,
-    MutantOutcome.ERROR: Verdict.ERROR,
-}
-"""The page shows an outcome in the colour of this verdict."""
 _BAD = KERNEL_AT_FAULT | {Verdict.ERROR}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class MutantRecord(_Record):
+class MutantRecord(Record):
     """The run of the cases on a kernel with one bug put back."""
 
     id: str
@@ -62,6 +40,8 @@ class MutantRecord(_Record):
     """The verdict of ``case``."""
     case: str | None = None
     """The id of the case that decided the outcome, if one did."""
+    was: Verdict | None = None
+    """The control's verdict of that case, if the control ran it."""
     reason: str = ""
     """The reason of that verdict, or the error that ended the run."""
     seconds: float
@@ -73,7 +53,7 @@ class MutantRecord(_Record):
         """Return one line."""
         words = [
             f"{self.id}:" if self.verdict or self.reason else self.id,
-            self.verdict,
+            f"{self.was} -> {self.verdict}" if self.outcome is MutantOutcome.CHANGED else self.verdict,
             f"and not {self.expected}" if self.outcome is MutantOutcome.UNEXPECTED else "",
             f"by {self.case}:" if self.case else "",
             one_line(self.reason),
@@ -81,7 +61,7 @@ class MutantRecord(_Record):
         return f"{self.outcome:<10} {self.seconds:6.1f} s  {' '.join(filter(None, words))}"
 
 
-class BadCase(_Record):
+class BadCase(Record):
     """A case of a control that failed, or the error that ended the control."""
 
     verdict: Verdict
@@ -96,7 +76,7 @@ class BadCase(_Record):
         return f"{self.verdict} {self.case}: {self.reason}" if self.case else f"{self.verdict}: {self.reason}"
 
 
-class ControlRecord(_Record):
+class ControlRecord(Record):
     """The run of the cases on a kernel without a bug put back."""
 
     machine: str
@@ -113,7 +93,7 @@ class ControlRecord(_Record):
     """The directory of the run, next to the record."""
 
 
-class MutantsRecord(_Record):
+class MutantsRecord(Record):
     """``mutants.json``."""
 
     schema_: str = Field(SCHEMA, alias="schema")
@@ -139,13 +119,14 @@ class MutantsRecord(_Record):
 
     @property
     def exit_code(self) -> int:
-        """0 if all bugs are caught as expected and the controls pass, else 1.
+        """0 if all bugs are caught as expected and the controls pass, else 1. CHANGED is not as expected.
 
         3 if the only trouble is that the harness, the host or the catalogue failed, so that something was not tested.
         """
         bad = [case for run in self.controls for case in run.bad]
         control_failed = any(case.verdict in KERNEL_AT_FAULT for case in bad)
-        if self.summary[MutantOutcome.SURVIVED] or self.summary[MutantOutcome.UNEXPECTED] or control_failed:
+        missed = (MutantOutcome.SURVIVED, MutantOutcome.UNEXPECTED, MutantOutcome.CHANGED)
+        if control_failed or any(self.summary[outcome] for outcome in missed):
             return 1
         return HarnessError.exit_code if bad or self.summary[MutantOutcome.ERROR] else 0
 
@@ -156,18 +137,36 @@ class MutantsRecord(_Record):
         return f"{', '.join(counts) or 'no mutant'}; control: {f'{bad} bad' if bad else 'pass'}"
 
 
-def judge_mutant(cases: Sequence[CaseRecord], expected: Verdict) -> tuple[MutantOutcome, CaseRecord | None]:
-    """Judge the cases of a run with a bug put back. Returns the outcome and the case that decided it, if one did.
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a mutant, and what decided it."""
 
-    The first case with the expected verdict decides, else the first that blames the kernel. KNOWN does not count: the
-    kernel fails that case without the bug too."""
-    blaming = [case for case in cases if case.verdict in KERNEL_AT_FAULT]
+    outcome: MutantOutcome
+    case: CaseRecord | None = None
+    """The case that decided, if one did."""
+    was: CaseRecord | None = None
+    """The same case in the control, if the control ran it."""
+
+
+def judge_mutant(run: RunRecord, expected: Verdict, control: RunRecord | None) -> Decision:
+    """Judge the run with a bug put back.
+
+    The first case with the expected verdict decides, else the first that blames the kernel, else the first whose
+    verdict the bug has changed. KNOWN as in the control does not count: the kernel fails that case without the bug too.
+
+    ``control``: the same machine and flavour without the bug, perhaps with fewer cases; None if it has no record.
+    """
+    before = {case.id: case for case in control.cases} if control else {}
+    blaming = [case for case in run.cases if case.verdict in KERNEL_AT_FAULT]
     if found := next((case for case in blaming if case.verdict is expected), None):
-        return MutantOutcome.CAUGHT, found
+        return Decision(MutantOutcome.CAUGHT, found, before.get(found.id))
     if blaming:
-        return MutantOutcome.UNEXPECTED, blaming[0]
-    failed = next((case for case in cases if case.verdict is Verdict.ERROR), None)
-    return (MutantOutcome.ERROR, failed) if failed else (MutantOutcome.SURVIVED, None)
+        return Decision(MutantOutcome.UNEXPECTED, blaming[0], before.get(blaming[0].id))
+    if control and (changed := changed_cases(control, run)):
+        was, case = changed[0]
+        return Decision(MutantOutcome.CHANGED, case, was)
+    failed = next((case for case in run.cases if case.verdict is Verdict.ERROR), None)
+    return Decision(MutantOutcome.ERROR, failed) if failed else Decision(MutantOutcome.SURVIVED)
 
 
 def bad_cases(run: RunRecord) -> list[BadCase]:
@@ -197,5 +196,5 @@ def render(record: MutantsRecord) -> str:
             "kernel": f"{record.kernel.release} from {record.kernel.origin}",
             "for other kernels": ", ".join(record.left_out),
         },
-        COLOURS=_COLOURS,
+        COLOURS=COLOURS,
     )

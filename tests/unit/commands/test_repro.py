@@ -15,12 +15,13 @@ from harness.report import summarise
 from harness.report.mutants import (
     BadCase,
     ControlRecord,
-    MutantOutcome,
+    Decision,
     MutantRecord,
     MutantsRecord,
     judge_mutant,
     render,
 )
+from harness.report.outcomes import MutantOutcome
 from harness.run.options import Options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
@@ -120,12 +121,43 @@ def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: Case
 
 @given(st.lists(st.sampled_from(Verdict)), st.sampled_from(sorted(KERNEL_AT_FAULT)))
 def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
-    outcome, found = judge_mutant([case(verdict) for verdict in verdicts], expected)
+    run = record(*(case(verdict, name=f"test_a::test_{number}") for number, verdict in enumerate(verdicts)))
     blaming = [verdict for verdict in verdicts if verdict in KERNEL_AT_FAULT]
-    assert (outcome is MutantOutcome.CAUGHT) == (expected in verdicts)
-    assert (outcome is MutantOutcome.UNEXPECTED) == (bool(blaming) and expected not in verdicts)
-    assert (outcome is MutantOutcome.ERROR) == (not blaming and Verdict.ERROR in verdicts)
-    assert (found is None) == (outcome is MutantOutcome.SURVIVED)
+    for control in (None, run):
+        found = judge_mutant(run, expected, control)
+        assert (found.outcome is MutantOutcome.CAUGHT) == (expected in verdicts)
+        assert (found.outcome is MutantOutcome.UNEXPECTED) == (bool(blaming) and expected not in verdicts)
+        assert (found.outcome is MutantOutcome.ERROR) == (not blaming and Verdict.ERROR in verdicts)
+        assert (found.case is None) == (found.outcome is MutantOutcome.SURVIVED)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (case(Verdict.KNOWN, known_issue="one"), case(Verdict.FIXED, known_issue="one")),
+        (case(Verdict.PASS), case(Verdict.KNOWN, known_issue="one")),
+        (case(Verdict.KNOWN, known_issue="one"), case(Verdict.KNOWN, known_issue="another")),
+        (case(Verdict.PASS), case(Verdict.SKIP)),
+    ],
+)
+def test_a_verdict_that_differs_from_the_control_is_noticed_and_named(was: CaseRecord, now: CaseRecord) -> None:
+    same = case(Verdict.PASS, name="test_a::test_same")
+    found = judge_mutant(record(same, now), Verdict.FAIL, record(was, same))
+    assert found == Decision(MutantOutcome.CHANGED, now, was)
+    assert judge_mutant(record(same, was), Verdict.FAIL, record(was, same)).outcome is MutantOutcome.SURVIVED
+
+
+def test_a_failure_decides_before_a_changed_verdict() -> None:
+    better = case(Verdict.FIXED, known_issue="one")
+    known, passed = case(Verdict.KNOWN, known_issue="one"), case(Verdict.PASS, name="test_a::test_y")
+    failed = case(Verdict.FAIL, name="test_a::test_y")
+    found = judge_mutant(record(better, failed), Verdict.FAIL, record(known, passed))
+    assert found == Decision(MutantOutcome.CAUGHT, failed, passed)
+
+
+def test_a_case_that_the_control_did_not_run_says_nothing() -> None:
+    found = judge_mutant(record(case(Verdict.FIXED, known_issue="one")), Verdict.FAIL, record())
+    assert found == Decision(MutantOutcome.SURVIVED)
 
 
 def mutants(*outcomes: MutantOutcome, bad: Verdict | None = None, text: str = "text") -> MutantsRecord:
@@ -157,6 +189,7 @@ def mutants(*outcomes: MutantOutcome, bad: Verdict | None = None, text: str = "t
         (mutants(MutantOutcome.CAUGHT), 0),
         (mutants(MutantOutcome.CAUGHT, MutantOutcome.SURVIVED), 1),
         (mutants(MutantOutcome.UNEXPECTED), 1),
+        (mutants(MutantOutcome.CAUGHT, MutantOutcome.CHANGED), 1),
         (mutants(MutantOutcome.CAUGHT, MutantOutcome.ERROR), 3),
         (mutants(MutantOutcome.ERROR, MutantOutcome.SURVIVED), 1),
         (

@@ -6,12 +6,10 @@ import pytest
 from harness.report.auto_mutants import (
     AutoMutantRecord,
     AutoMutantsRecord,
-    AutoOutcome,
-    changed_cases,
     excerpt,
     render,
-    untested_cases,
 )
+from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
 KERNEL = KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0")
@@ -72,12 +70,12 @@ def test_a_case_that_became_an_error_is_untested_and_not_noticed() -> None:
     assert [case.id for case in found] == ["one"]
 
 
-def mutant(outcome: AutoOutcome, **more: object) -> AutoMutantRecord:
+def mutant(outcome: MutantOutcome, **more: object) -> AutoMutantRecord:
     values = {"id": "f-2-drop-call", "file": "x.c", "function": "f", "line": 2, "rule": "drop-call"}
     return AutoMutantRecord(**values, description="g(); -> { }", outcome=outcome, **more)
 
 
-def record(*outcomes: AutoOutcome) -> AutoMutantsRecord:
+def record(*outcomes: MutantOutcome) -> AutoMutantsRecord:
     return AutoMutantsRecord(
         run_id="1",
         started="2026-11-28T00:00:00+00:00",
@@ -94,16 +92,16 @@ def record(*outcomes: AutoOutcome) -> AutoMutantsRecord:
 
 
 def test_the_score_leaves_out_what_nothing_can_notice_and_what_was_not_tested() -> None:
-    found = record(*[AutoOutcome.CAUGHT] * 3, AutoOutcome.SURVIVED, AutoOutcome.EQUIVALENT, AutoOutcome.ERROR)
+    found = record(*[MutantOutcome.CAUGHT] * 3, MutantOutcome.SURVIVED, MutantOutcome.EQUIVALENT, MutantOutcome.ERROR)
     assert found.score == 0.75
     assert found.tally() == "3 caught, 1 SURVIVED, 1 equivalent, 1 ERROR; score 75%"
     assert found.exit_code == 3
-    assert record(AutoOutcome.SURVIVED).exit_code == 0
+    assert record(MutantOutcome.SURVIVED).exit_code == 0
     assert record().score is None
 
 
 def test_the_page_shows_survivors_in_their_source_and_escapes_text() -> None:
-    page = render(record(AutoOutcome.SURVIVED, AutoOutcome.CAUGHT), {"x.c": ["int f()", "\tg(a < b);", "}"]})
+    page = render(record(MutantOutcome.SURVIVED, MutantOutcome.CAUGHT), {"x.c": ["int f()", "\tg(a < b);", "}"]})
     assert "g(a &lt; b);" in page
     assert "<script>" not in page
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The outcomes of mutants, of the catalogue's and of those made by rule, and the case whose verdict decides one."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.verdict import CaseRecord, RunRecord, Verdict
+
+
+class MutantOutcome(StrEnum):
+    """Whether the cases noticed a fault in the kernel."""
+
+    CAUGHT = "caught"
+    UNEXPECTED = "UNEXPECTED"
+    """A case blames the kernel, but not with the verdict that the entry of the bug expects."""
+    CHANGED = "CHANGED"
+    """No case blames the kernel, but one has another verdict than in the control, e.g. FIXED where KNOWN was."""
+    SURVIVED = "SURVIVED"
+    EQUIVALENT = "equivalent"
+    """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
+    ERROR = "ERROR"
+    """Not tested: the kernel does not build or boot for a reason of ours, or the harness or the host failed."""
+
+
+COLOURS: dict[MutantOutcome, Verdict] = {
+    MutantOutcome.CAUGHT: Verdict.PASS,
+    MutantOutcome.UNEXPECTED: Verdict.KNOWN,
+    MutantOutcome.CHANGED: Verdict.KNOWN,
+    MutantOutcome.SURVIVED: Verdict.FAIL,
+    MutantOutcome.EQUIVALENT: Verdict.SKIP,
+    MutantOutcome.ERROR: Verdict.ERROR,
+}
+"""The pages show an outcome in the colour of this verdict."""
+
+
+class Record(BaseModel):
+    """A part of a record of mutants."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def changed_cases(control: RunRecord, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
+    """Return each case whose verdict is another one than in the control, as it was and as it is.
+
+    Good news counts: a KNOWN that becomes FIXED shows that the kernel behaves differently. So does a KNOWN of another
+    issue. ERROR does not count, nor does a case that only one of the runs has."""
+    before = {case.id: case for case in control.cases}
+    pairs = [(before[case.id], case) for case in mutated.cases if case.id in before]
+    return [
+        (was, case)
+        for was, case in pairs
+        if Verdict.ERROR not in (was.verdict, case.verdict)
+        and (was.verdict, was.known_issue) != (case.verdict, case.known_issue)
+    ]
+
+
+def untested_cases(control: RunRecord, mutated: RunRecord) -> list[CaseRecord]:
+    """Return each case that is ERROR and was not in the control."""
+    before = {case.id: case.verdict for case in control.cases}
+    return [
+        case
+        for case in mutated.cases
+        if case.verdict is Verdict.ERROR and before.get(case.id, Verdict.ERROR) is not Verdict.ERROR
+    ]

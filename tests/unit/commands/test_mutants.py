@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``mutants``: a mutant is judged against its control, whichever of the two ends first."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.bugs import Bug
+from harness.commands.children import Ended, Task
+from harness.commands.mutants import _Work
+from harness.progress import Event
+from harness.report import summarise
+from harness.report.outcomes import MutantOutcome
+from harness.run.options import Options
+from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+
+CONTROL = "control-intel-iommu-release"
+OTHER_CONTROL = "control-aer-release"
+
+
+def bug(name: str, machine: str = "intel-iommu") -> Bug:
+    texts = dict.fromkeys(("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger"), "-")
+    data = {"id": name, **texts, "date": "2026", "machine": machine}
+    expects = {"verdict": "FAIL", "cases": ["test_a::*"], "reason": "broken"}
+    mutation = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
+    return Bug.model_validate_json(json.dumps({**data, "expects": expects, "mutation": mutation}))
+
+
+def ended(*verdicts: Verdict) -> Ended:
+    cases = [
+        CaseRecord(id=f"test_a::test_{number}", area="a", title="t", verdict=verdict, duration_s=1)
+        for number, verdict in enumerate(verdicts)
+    ]
+    record = RunRecord(
+        run_id="r",
+        started="2026-11-20T20:00:00+00:00",
+        duration_s=1,
+        harness="0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
+        kernel=KernelRecord(release="7.2.12", origin="", config_hash=""),
+        machine="m",
+        summary=summarise(cases),
+        cases=cases,
+    )
+    return Ended(0, 1.0, record)
+
+
+@pytest.fixture
+def emitted() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def work(tmp_path: Path, emitted: list[Event]) -> _Work:
+    return _Work([bug("one"), bug("two", "aer")], [], Options(), tmp_path, jobs=2, emit=emitted.append)
+
+
+def end(work: _Work, name: str, run: Ended) -> None:
+    work.ended(Task(name, Options(), Path(name)), run)
+
+
+def test_a_mutant_waits_for_its_control(work: _Work, emitted: list[Event]) -> None:
+    end(work, "one", ended(Verdict.PASS, Verdict.FIXED))
+    end(work, OTHER_CONTROL, ended(Verdict.PASS))
+    assert not work.mutants
+    end(work, CONTROL, ended(Verdict.PASS, Verdict.KNOWN))
+    (mutant,) = work.mutants
+    decided = (mutant.outcome, mutant.case, mutant.was, mutant.verdict)
+    assert decided == (MutantOutcome.CHANGED, "test_a::test_1", Verdict.KNOWN, Verdict.FIXED)
+    assert "one: KNOWN -> FIXED by test_a::test_1" in str(emitted[-1])
+
+
+def test_a_mutant_is_judged_at_once_if_its_control_has_ended(work: _Work) -> None:
+    end(work, OTHER_CONTROL, ended(Verdict.PASS))
+    end(work, "two", ended(Verdict.PASS, Verdict.FIXED))
+    assert [mutant.outcome for mutant in work.mutants] == [MutantOutcome.SURVIVED], "the control did not run that case"
+
+
+def test_a_control_without_a_record_leaves_only_blame(work: _Work) -> None:
+    end(work, CONTROL, Ended(3, 1.0, None))
+    end(work, "one", ended(Verdict.FAIL))
+    assert [(mutant.outcome, mutant.was) for mutant in work.mutants] == [(MutantOutcome.CAUGHT, None)]
