@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import HarnessError
 from harness.report.record import write_report
 from harness.report.renamed import RenamedCases, renamed_cases
-from harness.report.text import one_line, tally
+from harness.report.text import CHANGES_HINT, one_line, tally
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 SCHEMA = "vfio-harness/compare/1"
@@ -114,6 +114,8 @@ class Comparison(_Data):
                 lines.append(f"  {difference.id}: {difference.before or 'not run'} -> {difference.after or 'not run'}")
                 if difference.reason:
                     lines.append(f"      {one_line(difference.reason)}")
+            if any(difference.after is Verdict.FIXED for difference in found):
+                lines.append(f"  {CHANGES_HINT}")
         return "\n".join([*lines, "", f"still: {tally(self.still)}"])
 
 

@@ -11,7 +11,7 @@ from harness.config import matches
 from harness.report import load
 from harness.report.compare import REPORT, VerdictChange, compare
 from harness.report.renamed import RenamedCases, renamed_cases
-from harness.report.text import summarise
+from harness.report.text import CHANGES_HINT, summarise
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
 OLD_RECORD = Path(__file__).parent.parent / "data" / "reports" / "before-renames.json"
@@ -80,6 +80,11 @@ def test_every_pair_of_verdicts_can_be_compared() -> None:
     for before in Verdict:
         for after in Verdict:
             compare(run(it=before), run(it=after))
+
+
+def test_a_known_issue_that_is_no_longer_seen_gets_a_hint() -> None:
+    assert CHANGES_HINT in str(compare(run(case="KNOWN"), run(case="FIXED")))
+    assert CHANGES_HINT not in str(compare(run(case="FAIL"), run(case="PASS")))
 
 
 def test_case_that_only_one_run_has() -> None:
