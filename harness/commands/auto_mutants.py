@@ -192,7 +192,7 @@ class _Work:
         """Return the cases that reach a mutant's line and that the control ran."""
         function = self._reached.functions.get((mutant.file, mutant.edit.function))
         found = function.lines.get(mutant.edit.line, set()) if function else set()
-        return {case for case in found if case in self._cases and case in self._seconds}
+        return {case.id for case in found if case.machine == self.control.machine and case.id in self._seconds}
 
     @cached_property
     def _seconds(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ import click
 from harness.config.kernel_path import kernel_path
 from harness.errors import UsageError
 from harness.gcov.measure import KernelCoverage, measure
-from harness.gcov.reasons import Gaps, find_gaps, load_reasons
+from harness.gcov.reasons import PATH, Gaps, Kind, find_gaps, load_reasons
 from harness.report import load
 from harness.report.coverage_page import render
 from harness.report.record import write_report
@@ -56,6 +56,7 @@ def summary(found: KernelCoverage, gaps: Gaps) -> dict[str, object]:
         "lines": lines,
         "branches": branches,
         "unexplained": gaps.unexplained,
+        "explained": {kind: gaps.count(kind) for kind in Kind},
         "functions": {
             f"{function.file}:{function.name}": {"lines": function.line_count, "branches": function.branch_count}
             for function in found.functions.values()
@@ -73,7 +74,11 @@ def as_text(found: KernelCoverage, gaps: Gaps) -> str:
         if not gap.reason:
             what = f"{gap.branches} branches not taken" if gap.branches else "not reached"
             rows.append(f"{gap.file}:{gap.line}: {what}: {gap.text}")
-    rows += [f"no longer unreached: {entry.file}: {entry.function}: {entry.code}" for entry in gaps.stale]
+    rows += [
+        f"reached or gone, but {PATH.name} has a reason: {stale.entry.function}: {stale.pattern}"
+        for stale in gaps.stale
+    ]
+    rows.append("unreached, with a reason: " + ", ".join(f"{gaps.count(kind)} {kind}" for kind in Kind))
     (reached, lines), (taken, branches) = totals(found)
     rows.append(
         f"{reached} of {lines} lines ({reached / max(lines, 1):.1%}), {taken} of {branches} branches "

@@ -10,14 +10,24 @@ import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError
 
 DIRECTORY = "coverage"
 NOTES = "notes.zip"
-CASE_ID = "case"
-"""The member of a case's archive that holds the case's id."""
+CASE_ID, MACHINE = "case", "machine"
+"""The members of a case's archive that hold the case's id and its machine."""
+
+
+class Reached(NamedTuple):
+    """A case on a machine."""
+
+    id: str
+    """The id of the case."""
+    machine: str
+    """The machine's name."""
 
 
 def save_notes(run: Path, path: KernelPath, build_dir: Path, source_dir: Path) -> None:
@@ -38,24 +48,26 @@ def save_notes(run: Path, path: KernelPath, build_dir: Path, source_dir: Path) -
         raise HarnessError(f"{build_dir} has no .gcno file of the kernel's export path: not a coverage build?")
 
 
-def save_case(run: Path, case_id: str, counters: Mapping[str, bytes], path: KernelPath) -> None:
+def save_case(run: Path, case: Reached, counters: Mapping[str, bytes], path: KernelPath) -> None:
     """Keep one case's counters. ``counters``: .gcda by path, as the guest's debugfs names them."""
     wanted = [_sibling(name, ".gcda") for name in path.files]
-    digest = hashlib.sha256(case_id.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(case.id.encode()).hexdigest()[:16]
     with zipfile.ZipFile(run / DIRECTORY / f"{digest}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(CASE_ID, case_id)
+        archive.writestr(CASE_ID, case.id)
+        archive.writestr(MACHINE, case.machine)
         for name in wanted:
             data = next((data for full, data in counters.items() if full.endswith(f"/{name}")), None)
             if data is not None:
                 archive.writestr(name, data)
 
 
-def cases(run: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each case's id and its archive."""
+def cases(run: Path) -> Iterator[tuple[Reached, Path]]:
+    """Yield each case and its archive."""
     for path in sorted((run / DIRECTORY).glob("*.zip")):
         if path.name != NOTES:
             with zipfile.ZipFile(path) as archive:
-                yield archive.read(CASE_ID).decode(), path
+                case = Reached(archive.read(CASE_ID).decode(), archive.read(MACHINE).decode())
+            yield case, path
 
 
 def _sibling(source: str, suffix: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
-from harness.gcov.counters import DIRECTORY, NOTES, cases
+from harness.gcov.counters import DIRECTORY, NOTES, Reached, cases
 
 HANDLER_PREFIX = "ib_uverbs_handler_"
 """What UVERBS_HANDLER puts before a method's name (include/rdma/uverbs_named_ioctl.h)."""
@@ -28,8 +28,8 @@ class FunctionCoverage:
 
     file: str
     name: str
-    lines: dict[int, set[str]] = field(default_factory=dict)
-    branches: dict[Branch, set[str]] = field(default_factory=dict)
+    lines: dict[int, set[Reached]] = field(default_factory=dict)
+    branches: dict[Branch, set[Reached]] = field(default_factory=dict)
 
     @property
     def line_count(self) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class KernelCoverage:
     functions: dict[tuple[str, str], FunctionCoverage] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, case: str, path: KernelPath, found: Mapping[str, Any]) -> None:
+    def add(self, case: Reached, path: KernelPath, found: Mapping[str, Any]) -> None:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""
         for file in found["files"]:
             source = next((name for name in path.files if f"/{file['file']}".endswith(f"/{name}")), "")
@@ -61,7 +61,7 @@ class KernelCoverage:
                 if name in names:
                     self._count(case, source, name, line)
 
-    def _count(self, case: str, file: str, name: str, line: Mapping[str, Any]) -> None:
+    def _count(self, case: Reached, file: str, name: str, line: Mapping[str, Any]) -> None:
         function = self.functions.setdefault((file, name), FunctionCoverage(file, name))
         number = int(line["line_number"])
         reached = function.lines.setdefault(number, set())

@@ -1,37 +1,60 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read vm-configs/unreached.yaml: why no case reaches a line or a branch of the kernel's export path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from harness import paths
-from harness.config import Model, Releases, includes, load
+from harness.config import Model, Releases, includes, load, matches
 from harness.gcov.measure import FunctionCoverage, KernelCoverage
 
 PATH = paths.VM_CONFIGS / "unreached.yaml"
 
 
+class Kind(StrEnum):
+    """What would have to change for a case to reach a line."""
+
+    IMPOSSIBLE = "impossible"
+    """The callers, or the compiler, leave no way to it."""
+    ASSERTION = "assertion"
+    """Only a bug of the kernel reaches it; a splat then shows it."""
+    ALLOCATION = "allocation"
+    """Only a kernel short of memory reaches it: FLAVOUR=debug, with failslab."""
+    ELSEWHERE = "elsewhere"
+    """Another machine, kernel configuration or driver than the suite has reaches it."""
+    OPEN = "open"
+    """A case could reach it, and none does so far."""
+
+
 class Reason(Model):
-    """Why nothing reaches some lines of a function, or some of their branches."""
+    """Why nothing reaches some lines of a function, or some of their branches. ``*`` matches any text in each key."""
 
     kernels: Releases
     """The releases that this holds for."""
     file: str
     """The file, relative to the source tree."""
-    function: str
+    function: str = "*"
     """The function."""
     code: Annotated[list[str], Field(min_length=1)]
-    """The lines as they stand in the source, without indentation. ``*`` is every line of the function."""
+    """The lines as they stand in the source, without indentation."""
+    kind: Kind
+    """What would have to change."""
     reason: str
     """What makes them unreachable, or which machine or kernel reaches them."""
 
-    def covers(self, function: FunctionCoverage, text: str) -> bool:
-        """Return whether it speaks of a line of a function."""
-        here = (self.file, self.function) == (function.file, function.name)
-        return here and ("*" in self.code or text in self.code)
+    def speaks_of(self, function: FunctionCoverage) -> bool:
+        """Return whether it is about lines of a function."""
+        return matches([self.file], function.file) and matches([self.function], function.name)
+
+    def pattern_for(self, function: FunctionCoverage, text: str) -> str | None:
+        """Return the pattern of ``code`` that matches a line of a function; None if none does."""
+        if not self.speaks_of(function):
+            return None
+        return next((pattern for pattern in self.code if matches([pattern], text)), None)
 
 
 class _File(Model):
@@ -53,8 +76,16 @@ class Gap:
     text: str
     branches: int
     """How many of its branches are not taken; 0 if the line itself is not reached."""
-    reason: str
-    """Why; empty if no entry says so."""
+    reason: Reason | None
+    """The entry that says why; None if none does."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A pattern that matches nothing that is unreached."""
+
+    entry: Reason
+    pattern: str
 
 
 @dataclass(frozen=True)
@@ -62,32 +93,48 @@ class Gaps:
     """What is not reached, and the reasons that are no longer true."""
 
     found: list[Gap]
-    stale: list[Reason]
-    """Entries that speak of nothing that is unreached."""
+    stale: list[Stale]
 
     @property
     def unexplained(self) -> int:
         """Lines and branches without a reason."""
         return sum(max(gap.branches, 1) for gap in self.found if not gap.reason)
 
+    def count(self, kind: Kind) -> int:
+        """Lines and branches with a reason of this kind."""
+        return sum(max(gap.branches, 1) for gap in self.found if gap.reason and gap.reason.kind is kind)
+
 
 def find_gaps(coverage: KernelCoverage, reasons: Iterable[Reason]) -> Gaps:
-    """Return every line and branch that no case reaches, with its reason."""
+    """Return every line and branch that no case reaches, with its reason. An entry before another is preferred."""
     entries = list(reasons)
-    used: set[int] = set()
+    used: set[tuple[int, str]] = set()
     found = []
+    for function, number, missed in _unreached(coverage):
+        text = coverage.sources[function.file][number - 1].strip()
+        reason = None
+        for index, entry in enumerate(entries):
+            if pattern := entry.pattern_for(function, text):
+                used.add((index, pattern))
+                reason = entry
+                break
+        found.append(Gap(function.file, function.name, number, text, missed, reason))
+    stale = [
+        Stale(entry, pattern)
+        for index, entry in enumerate(entries)
+        if any(map(entry.speaks_of, coverage.functions.values()))
+        for pattern in entry.code
+        if (index, pattern) not in used
+    ]
+    return Gaps(found, stale)
+
+
+def _unreached(coverage: KernelCoverage) -> Iterator[tuple[FunctionCoverage, int, int]]:
+    """Yield function and line of each gap, and how many branches it misses; 0: the line itself is not reached."""
     for function in coverage.functions.values():
-        lines = coverage.sources[function.file]
         for number, cases in sorted(function.lines.items()):
             missed = sum(1 for (line, _), taken in function.branches.items() if line == number and not taken)
-            if cases and not missed:
-                continue
-            text = lines[number - 1].strip()
-            index = next((at for at, entry in enumerate(entries) if entry.covers(function, text)), None)
-            if index is not None:
-                used.add(index)
-            reason = entries[index].reason if index is not None else ""
-            found.append(Gap(function.file, function.name, number, text, missed if cases else 0, reason))
-    present = {(function.file, function.name) for function in coverage.functions.values()}
-    stale = [entry for at, entry in enumerate(entries) if at not in used and (entry.file, entry.function) in present]
-    return Gaps(found, stale)
+            if not cases:
+                yield function, number, 0
+            elif missed:
+                yield function, number, missed

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The page of the kernel's coverage: the annotated source of the export path."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from harness.gcov.counters import Reached
 from harness.gcov.measure import KernelCoverage
 from harness.gcov.reasons import Gaps
 from harness.report import pages
@@ -39,7 +40,7 @@ def render(found: KernelCoverage, gaps: Gaps, release: str, runs: Sequence[str])
                 continue
             state = "good" if gap is None else "info" if gap.reason else "warn" if cases else "bad"
             missed = f"{gap.branches} branches not taken; " if gap and gap.branches else ""
-            note = gap.reason if gap and gap.reason else f"{missed}{_named(sorted(cases))}"
+            note = gap.reason.reason if gap and gap.reason else f"{missed}{_named(cases)}"
             rows.append(Line(number, source[number - 1], state, note))
         functions.append((function, rows))
     return pages.render(
@@ -51,8 +52,12 @@ def render(found: KernelCoverage, gaps: Gaps, release: str, runs: Sequence[str])
     )
 
 
-def _named(cases: Sequence[str]) -> str:
-    if not cases:
+def _named(reached: Collection[Reached]) -> str:
+    if not reached:
         return "no case"
-    more = f" and {len(cases) - MAX_CASES} more" if len(cases) > MAX_CASES else ""
-    return f"{len(cases)} cases: {', '.join(cases[:MAX_CASES])}{more}"
+    machines: dict[str, list[str]] = {}
+    for case, machine in sorted(reached):
+        machines.setdefault(case, []).append(machine)
+    named = [f"{case} ({', '.join(found)})" for case, found in machines.items()]
+    more = f" and {len(named) - MAX_CASES} more" if len(named) > MAX_CASES else ""
+    return f"{len(named)} cases: {', '.join(named[:MAX_CASES])}{more}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.config.kernel_path import kernel_path
 from harness.errors import GuestLost, HarnessError
-from harness.gcov.counters import save_case, save_notes
+from harness.gcov.counters import Reached, save_case, save_notes
 from harness.kernel import Kernel
 from harness.session import Session
 from harness.session.gcov import read_counters, reset_counters
@@ -17,10 +17,11 @@ log = logging.getLogger(__name__)
 class CaseCoverage:
     """The counters of one run's cases, below ``directory``."""
 
-    def __init__(self, kernel: Kernel, directory: Path) -> None:
+    def __init__(self, kernel: Kernel, machine: str, directory: Path) -> None:
         """Copy the notes of the build. Raises HarnessError for a build without notes, UsageError for a kernel without
         a path."""
         self._path = kernel_path(kernel.release)
+        self._machine = machine
         self._directory = directory
         if kernel.source_dir is None:
             raise HarnessError(f"{kernel.origin}: the source is missing, so coverage cannot be shown")
@@ -38,4 +39,4 @@ class CaseCoverage:
         except (GuestLost, HarnessError) as error:
             log.debug("no counters of %s: %s", case_id, error)
             return
-        save_case(self._directory, case_id, counters, self._path)
+        save_case(self._directory, Reached(case_id, self._machine), counters, self._path)

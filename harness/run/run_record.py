@@ -54,7 +54,8 @@ class Run:
         fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
         issues = [issue for issue in catalogue() if issue.id not in fixed]
         self._known = KnownIssues(issues, release, setup.machine.name)
-        self._coverage = CaseCoverage(setup.kernel, directory.path) if has_gcov(setup.kernel.config) else None
+        gcov = has_gcov(setup.kernel.config)
+        self._coverage = CaseCoverage(setup.kernel, setup.machine.name, directory.path) if gcov else None
         self._began = time.monotonic()
 
     def warm(self) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError, UsageError
-from harness.gcov.counters import cases, save_case, save_notes
+from harness.gcov.counters import Reached, cases, save_case, save_notes
 from harness.gcov.measure import measure
-from harness.gcov.reasons import Reason, find_gaps
+from harness.gcov.reasons import Kind, Reason, Stale, find_gaps
 
 FILE = "drivers/x.c"
 SOURCE = """int path(int a)
@@ -30,6 +30,7 @@ int main(int argc, char **argv)
 	return path(argc) + other(0) - path(argc);
 }
 """
+ONE, TWO = Reached("test_x::one", "m"), Reached("test_x::two", "m")
 PATH = KernelPath(kernels=">=7", files={FILE: ["path"], "drivers/absent.c": ["f"]})
 
 
@@ -54,17 +55,19 @@ def run(build: Path, tmp_path: Path) -> Path:
     for case, arguments in (("test_x::one", []), ("test_x::two", ["a"])):
         counters.unlink(missing_ok=True)
         subprocess.run([build / "program", *arguments], check=True)
-        save_case(directory, case, {str(counters): counters.read_bytes(), "/elsewhere/y.gcda": b"?"}, PATH)
+        save_case(
+            directory, Reached(case, "m"), {str(counters): counters.read_bytes(), "/elsewhere/y.gcda": b"?"}, PATH
+        )
     return directory
 
 
 def test_each_case_has_the_lines_that_it_reaches(run: Path) -> None:
-    assert {case for case, _ in cases(run)} == {"test_x::one", "test_x::two"}
+    assert {case for case, _ in cases(run)} == {ONE, TWO}
     (function,) = measure([run], PATH).functions.values()
     assert (function.file, function.name) == (FILE, "path")
-    assert function.lines[3] == {"test_x::one", "test_x::two"}
-    assert function.lines[4] == {"test_x::two"}
-    assert function.lines[5] == {"test_x::one"}
+    assert function.lines[3] == {ONE, TWO}
+    assert function.lines[4] == {TWO}
+    assert function.lines[5] == {ONE}
     assert function.line_count[0] == function.line_count[1]
     taken, branches = function.branch_count
     assert taken == branches - 1, "no case has an argument of 9 or more"
@@ -75,20 +78,32 @@ def test_runs_are_merged(run: Path) -> None:
     assert once == twice
 
 
+def reason(*code: str, function: str = "*") -> Reason:
+    return Reason(
+        kernels=">=7", file=FILE, function=function, code=list(code), kind=Kind.OPEN, reason="no such argument"
+    )
+
+
 def test_a_gap_has_its_reason_or_counts_as_unexplained(run: Path) -> None:
     found = measure([run], PATH)
     gaps = find_gaps(found, [])
     assert [(gap.line, gap.branches) for gap in gaps.found] == [(3, 1)]
     assert gaps.unexplained == 1
-    why = Reason(kernels=">=7", file=FILE, function="path", code=["if (a > 1 && a < 9)"], reason="no such argument")
-    gaps = find_gaps(found, [why])
+    gaps = find_gaps(found, [reason("if (a > 1*")])
     assert gaps.unexplained == 0
+    assert gaps.count(Kind.OPEN) == 1
     assert not gaps.stale
 
 
 def test_a_reason_for_what_is_reached_is_stale(run: Path) -> None:
-    wrong = Reason(kernels=">=7", file=FILE, function="path", code=["return 0;"], reason="never")
-    assert find_gaps(measure([run], PATH), [wrong]).stale == [wrong]
+    partly = reason("if (a > 1*", "return 0;")
+    assert find_gaps(measure([run], PATH), [partly]).stale == [Stale(partly, "return 0;")]
+
+
+def test_a_reason_for_another_function_is_no_reason_and_not_stale(run: Path) -> None:
+    gaps = find_gaps(measure([run], PATH), [reason("*", function="another")])
+    assert gaps.unexplained == 1
+    assert not gaps.stale
 
 
 def test_another_source_is_refused(run: Path, build: Path, tmp_path: Path) -> None:

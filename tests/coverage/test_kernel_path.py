@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each line and branch of the kernel's export path has a case that reaches it, or a reason (``make kernel-coverage``).
+
+Runs the cases on every machine, on a kernel of FLAVOUR=coverage with the fixes of known bugs, which hide code. The
+runs, and the page of the merged coverage, stay in results/.
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from harness import paths
+from harness.commands.children import Ended, Task, run_all
+from harness.config import known_machines
+from harness.config.kernel_path import kernel_path
+from harness.gcov.measure import KernelCoverage, measure
+from harness.gcov.reasons import Gaps, find_gaps, load_reasons
+from harness.report import RunDirectory
+from harness.report.coverage_page import render
+from harness.report.record import write_report
+from harness.run.options import Options
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[KernelCoverage, Gaps]:
+    """What the runs on all machines reach together, and what they do not."""
+    directory = RunDirectory(paths.results_dir())
+    options = Options(flavour="coverage", fixed=True, kernel=os.environ.get("KERNEL", Options().kernel))
+    tasks = [Task(name, replace(options, machine=name), directory.path / name) for name in known_machines()]
+    ended: dict[str, Ended] = {}
+    run_all(tasks, os.cpu_count() or 1, lambda task, end: ended.update({task.name: end}))
+    records = [end.require() for end in ended.values()]
+    release = records[0].kernel.release
+    found = measure([directory.path / name / "latest" for name in ended], kernel_path(release))
+    gaps = find_gaps(found, load_reasons(release))
+    write_report(
+        directory.path / "kernel-coverage.html", render(found, gaps, release, [record.run_id for record in records])
+    )
+    return found, gaps
+
+
+def test_a_line_or_branch_has_a_case_or_a_reason(measured: tuple[KernelCoverage, Gaps]) -> None:
+    _, gaps = measured
+    assert [f"{gap.file}:{gap.line}: {gap.text}" for gap in gaps.found if not gap.reason] == []
+
+
+def test_a_line_or_branch_with_a_reason_is_not_reached(measured: tuple[KernelCoverage, Gaps]) -> None:
+    _, gaps = measured
+    assert [f"{stale.entry.function}: {stale.pattern}" for stale in gaps.stale] == []
