@@ -80,17 +80,77 @@ def _collect(node: Node, found: dict[str, Node]) -> None:
         _collect(child, found)
 
 
-def _name(definition: Node) -> str:
+def _declarators(definition: Node) -> list[Node]:
+    """Return a definition's declarators, outermost first; the last is the identifier."""
+    found = []
     node = definition.child_by_field_name("declarator")
-    outer = node
-    while node is not None and node.type != "identifier":
-        outer, node = node, node.child_by_field_name("declarator")
-    name = _text(node) if node is not None else ""
-    if name == HANDLER and outer is not None:
+    while node is not None:
+        found.append(node)
+        inner = node.named_children[0] if node.type == "parenthesized_declarator" else None
+        node = inner or node.child_by_field_name("declarator")
+    return found
+
+
+def _name(definition: Node) -> str:
+    declarators = _declarators(definition)
+    name = _text(declarators[-1]) if declarators else ""
+    if name == HANDLER:
         # UVERBS_HANDLER(METHOD)(arguments): the inner declarator's parameter is the method.
-        parameters = outer.child_by_field_name("parameters")
+        parameters = declarators[-2].child_by_field_name("parameters")
         name = _text(parameters).strip("()") if parameters is not None else name
     return name
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Where a function's definition stands in a file, in bytes, and how it is called."""
+
+    name: str
+    start: int
+    end: int
+    """The definition is ``[start, end)``."""
+    body: int
+    """Where its body starts."""
+    name_start: int
+    name_end: int
+    """The name is ``[name_start, name_end)``."""
+    arguments: tuple[str, ...]
+    """The names of its parameters."""
+    returns: bool
+    """Whether it returns a value."""
+
+    def copy(self, suffix: object) -> str:
+        """Name a copy of the function."""
+        return f"vfio_harness_{self.name.lower()}_{suffix}"
+
+    def call(self, copy: str) -> str:
+        """Return the statement that ends the function by a call of a copy."""
+        call = f"{copy}({', '.join(self.arguments)});"
+        return f"return {call}" if self.returns else f"{{ {call} return; }}"
+
+
+def signature(source: bytes, function: str) -> Signature:
+    """Return the signature of a function that the file defines. KeyError if it does not."""
+    definition = functions(source)[function]
+    declarators = _declarators(definition)
+    functional = [node for node in declarators if node.type == "function_declarator"]
+    # The name of UVERBS_HANDLER(METHOD)(arguments) is the inner declarator.
+    name = functional[1] if len(functional) > 1 else declarators[-1]
+    parameters = functional[0].child_by_field_name("parameters")
+    names = [_declarators(node) for node in parameters.named_children] if parameters is not None else []
+    body, result = definition.child_by_field_name("body"), definition.child_by_field_name("type")
+    assert body is not None, "a definition has a body"
+    pointer = any(node.type == "pointer_declarator" for node in declarators)
+    return Signature(
+        name=function,
+        start=definition.start_byte,
+        end=definition.end_byte,
+        body=body.start_byte,
+        name_start=name.start_byte,
+        name_end=name.end_byte,
+        arguments=tuple(_text(each[-1]) for each in names if each),
+        returns=pointer or result is None or _text(result) != "void",
+    )
 
 
 def edits(source: bytes, function: str) -> list[Edit]:

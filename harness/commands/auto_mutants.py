@@ -1,36 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness mutants --auto``: do the cases notice small faults in the kernel's export path?
 
-First each mutant runs by itself on a few cases that reach its line, if a coverage run is at hand. Those that no case
-noticed then share kernels, several in one, and run the whole suite: so a survivor costs a fraction of a run. Where a
-case noticed something, each mutant of that kernel runs by itself on the cases that noticed and reach its line.
+One kernel has them all, and a boot parameter turns some on. First each mutant runs by itself on a few cases that reach
+its line, if a coverage run is at hand. Those that no case noticed are then turned on several at a time, for the whole
+suite: so a survivor costs a fraction of a run. Where a case noticed something, each of those mutants runs by itself on
+the cases that noticed and reach its line.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from harness import __version__, kernel, paths
 from harness.bugs.auto import AutoMutant, Sample, groups, mutants_of, patch_of, sample
 from harness.bugs.equivalent import equivalents
+from harness.bugs.switched import SwitchedMutants, kernel_argument
 from harness.cases.collect import Collected, collect
 from harness.commands.children import Ended, Task, run_all
+from harness.config import load_machine
 from harness.config.kernel_path import KernelPath, kernel_path
 from harness.errors import UsageError
 from harness.gcov.measure import KernelCoverage, measure
+from harness.kernel import SourceChange, SourceChanges
 from harness.kernel.build.compile import ObjectCompiler
+from harness.kernel.cache import cache_path, locked
 from harness.progress import Emit, Note, phase
 from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
 from harness.report.text import summarise, tally
 from harness.run.options import Options
-from harness.verdict import CaseRecord, KernelRecord, RunRecord
+from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
 
-CONTROL = "control"
+CONTROLS = ("control-1", "control-2")
+"""Runs of the whole suite without a mutant. A case on which they disagree says nothing about a mutant."""
+WORKSPACE = "mutants"
 GROUP = 8
 """The most mutants that share a kernel."""
 ALONE_S = 12.0
@@ -54,29 +64,58 @@ def run_auto_mutants(
 ) -> tuple[AutoMutantsRecord, Path]:
     """Draw the mutants, run them, and return the record and its directory.
 
-    ``coverage_runs``: runs of FLAVOUR=coverage, which say what cases reach a line.
-    Raises UsageError for an unknown function or a kernel without source, and what a kernel's build raises.
+    ``coverage_runs``: runs of FLAVOUR=coverage, which say what cases reach a line. They are of the same source.
+    Raises UsageError for an unknown function, a kernel without source or coverage of another source, and what a
+    kernel's build raises.
     """
-    built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour, options.change(emit)), emit)
-    if built.source_dir is None:
-        raise UsageError(f"{built.origin} has no source to make mutants of")
-    path = kernel_path(built.release)
+    lock = cache_path("changed", WORKSPACE)
+    with phase(emit, "mutants", "workspace") as step:
+        held = ExitStack()
+        held.enter_context(locked(lock, step))
+    with held:
+        return _run(options, selection, coverage_runs, jobs, emit)
+
+
+def _obtain(options: Options, parts: Sequence[SourceChange], emit: Emit) -> kernel.Kernel:
+    """Build in a workspace that no other run changes: every mutant's run boots from it."""
+    spec = kernel.KernelSpec(options.kernel, options.flavour, SourceChanges(parts), WORKSPACE)
+    return kernel.obtain(spec, emit)
+
+
+def _check_same_source(reached: KernelCoverage, sources: Mapping[str, bytes]) -> None:
+    for file, text in sources.items():
+        if reached.sources.get(file, lines := text.decode(errors="replace").splitlines()) != lines:
+            raise UsageError(
+                f"the coverage is of another {file} than the kernel's", hint="run it with the same SERIES= and FIXED="
+            )
+
+
+def _run(
+    options: Options, selection: Selection, coverage_runs: Sequence[Path], jobs: int, emit: Emit
+) -> tuple[AutoMutantsRecord, Path]:
+    change = options.change(emit)
+    parts = [change] if change else []
+    base = _obtain(options, parts, emit)
+    assert base.source_dir is not None, "a changed kernel has a source"
+    path = kernel_path(base.release)
     reached = measure(coverage_runs, path) if coverage_runs else KernelCoverage()
-    candidates = mutants_of(built.source_dir, path, selection.functions)
+    candidates = mutants_of(base.source_dir, path, selection.functions)
     with phase(emit, "sample", f"seed {selection.seed}") as step:
-        compiler = ObjectCompiler(built.build_dir)
-        drawn = sample(candidates, built.source_dir, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
+        compiler = ObjectCompiler(base.build_dir)
+        drawn = sample(candidates, base.source_dir, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
         step.result = (
             f"{len(drawn.mutants)} of {len(candidates)} mutants; {drawn.refused} do not compile without a warning, "
             f"{drawn.same} change no code"
         )
-    sources = {mutant.file: (built.source_dir / mutant.file).read_bytes() for mutant in drawn.mutants}
+    sources = {mutant.file: (base.source_dir / mutant.file).read_bytes() for mutant in drawn.mutants}
+    _check_same_source(reached, sources)
+    switched = _obtain(options, [*parts, SwitchedMutants(drawn.mutants)], emit)
     directory = RunDirectory(paths.results_dir())
+    options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
     work = _Work(options, drawn, sources, reached, directory=directory.path, emit=emit)
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
-        control = work.run_control()
-        emit(Note(f"control: {tally(control.summary)}"))
+        work.run_controls(jobs)
         for tasks, ended in work.stages():
             run_all(tasks, jobs, ended, lambda running: step.progress(work.progress(running)))
         work.judge_survivors()
@@ -85,12 +124,13 @@ def run_auto_mutants(
             started=directory.started,
             duration_s=round(time.monotonic() - began, 1),
             harness=__version__,
-            kernel=KernelRecord(release=built.release, origin=built.origin, config_hash=built.config_hash),
+            kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
             seed=selection.seed,
             candidates=len(candidates),
             refused=drawn.refused,
             same=drawn.same,
-            control=summarise(control.cases),
+            control=summarise(work.control.cases),
+            unstable=sorted(work.unstable),
             mutants=work.records(path),
         )
         write(record, {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}, directory)
@@ -123,6 +163,7 @@ class _Work:
     ) -> None:
         self._options = options
         self._mutants = drawn.mutants
+        self._numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
         self._sources = sources
         self._reached = reached
         self._directory = directory
@@ -134,23 +175,30 @@ class _Work:
         """The cases that did not notice a mutant in a run of its own, by its id."""
         self._groups: dict[str, _Group] = {}
         self._shared: list[_Group] = []
-        self._control: RunRecord | None = None
+        self._controls: list[RunRecord] = []
+        self.unstable: set[str] = set()
+        """The cases on which the controls disagree."""
         self._cases: dict[str, Collected] = {case.id: case for case in collect()}
         self._number = 0
 
-    def run_control(self) -> RunRecord:
+    def run_controls(self, jobs: int) -> None:
         """Run the whole suite without a mutant. Raises HarnessError if it ends without a record."""
-        ended: list[Ended] = []
-        task = Task(CONTROL, self._options, self._directory / CONTROL)
-        run_all([task], 1, lambda task, end: ended.append(end))
-        self._control = ended[0].require()
-        return self._control
+        tasks = [Task(name, self._options, self._directory / name) for name in CONTROLS]
+        run_all(tasks, jobs, lambda task, end: self._controls.append(end.require()))
+        for control in self._controls:
+            self._emit(Note(f"control: {tally(control.summary)}"))
+            self.unstable |= {case.id for _, case in changed_cases(self.control, control)}
+            self.unstable |= {case.id for case in control.cases if case.verdict is Verdict.ERROR}
+        for case in sorted(self.unstable):
+            self._emit(Note(f"left out, since the controls disagree: {case}"))
 
     @property
     def control(self) -> RunRecord:
-        """The run without a mutant."""
-        assert self._control is not None, "the control runs first"
-        return self._control
+        """A run without a mutant."""
+        return self._controls[0]
+
+    def _changed(self, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
+        return [pair for pair in changed_cases(self.control, mutated) if pair[1].id not in self.unstable]
 
     def stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
         """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
@@ -217,16 +265,20 @@ class _Work:
         name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
         directory = self._directory / name
         directory.mkdir(parents=True)
+        # For whoever wants to see a mutant by itself: vfio-harness run --series FILE.
         patch = directory / "mutants.patch"
         patch.write_text(patch_of(mutants, self._sources), encoding="utf-8", errors="surrogateescape")
-        return Task(name, replace(self._options, series=str(patch), fail_fast=bool(cases)), directory, cases)
+        machine = write_machine(
+            directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
+        )
+        return Task(name, replace(self._options, machine=str(machine), fail_fast=bool(cases)), directory, cases)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:
         """Judge a mutant that ran by itself on some cases: it is caught, or stays."""
         mutant = self._alone[task.name]
         if end.record is None:
             self._judge(mutant, MutantOutcome.ERROR, task, reason=str(end.error))
-        elif changed := changed_cases(self.control, end.record):
+        elif changed := self._changed(end.record):
             self._judge(mutant, MutantOutcome.CAUGHT, task, changed[0])
         elif untested := untested_cases(self.control, end.record):
             self._judge(mutant, MutantOutcome.ERROR, task, reason=untested[0].reason)
@@ -240,7 +292,7 @@ class _Work:
             if len(group.mutants) == 1:
                 self._judge(group.mutants[0], MutantOutcome.ERROR, task, reason=str(end.error))
             return
-        changed = [case.id for _, case in changed_cases(self.control, end.record)]
+        changed = [case.id for _, case in self._changed(end.record)]
         group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
         self._shared.append(group)
 
@@ -325,3 +377,13 @@ def spread(cases: Collection[str], seconds: Mapping[str, float], budget: float) 
             break
         chosen.append(case)
     return chosen
+
+
+def write_machine(directory: Path, machine: str, argument: str) -> Path:
+    """Write a machine file of the same name that boots with one more kernel argument; return its path."""
+    base = load_machine(machine)
+    path = directory / base.path.name
+    args = [*base.kernel_args, argument]
+    extended = {"purpose": base.purpose, "extends": str(base.path), "kernel_args": args}
+    path.write_text(yaml.safe_dump(extended), encoding="utf-8")
+    return path

@@ -41,6 +41,8 @@ class KernelSpec:
     """FLAVOUR=; without effect on a build directory, which is used as is."""
     change: SourceChange | None = None
     """SERIES= and MUTATION=, applied to a copy of the source."""
+    workspace: str = ""
+    """Names a workspace for changed kernels that only this caller uses; empty: the one that all runs share."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
     KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""
     found = resolve_kernel(spec.kernel, emit)
     if spec.change is not None:
-        return _obtain_changed(found, spec.flavour, spec.change, emit)
+        return _obtain_changed(found, spec.flavour, spec.change, spec.workspace, emit)
     build_dir = found.path if isinstance(found, BuildDirectory) else tree.build_dir_of(found, spec.flavour)
     with phase(emit, "kernel", found.origin) as step, tree.lock_build(build_dir, step), disk_full_reported():
         top: Path | None
@@ -57,15 +57,17 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
         return _in_use(kernel)
 
 
-def _obtain_changed(found: SourceTree | BuildDirectory, flavour: Flavour, change: SourceChange, emit: Emit) -> Kernel:
+def _obtain_changed(
+    found: SourceTree | BuildDirectory, flavour: Flavour, change: SourceChange, name: str, emit: Emit
+) -> Kernel:
     if isinstance(found, BuildDirectory):
         raise UsageError(
             f"{found.origin} is a build directory, which is used as is: {change.name} needs a source",
             hint="KERNEL= the source tree that it was built from" + (f": {found.source}" if found.source else ""),
         )
-    workspace = patched_tree.workspace_of(found, flavour)
+    workspace = patched_tree.workspace_of(found, flavour, name)
     with phase(emit, "kernel", change.name) as step, locked(workspace, step), disk_full_reported():
-        changed, build_dir = patched_tree.prepare(found, flavour, change, step)
+        changed, build_dir = patched_tree.prepare(found, flavour, change, workspace, step)
         top = tree.build(changed, flavour, build_dir, step)
         kernel = _bootable(changed.origin, build_dir, top, step)
         for entry in kernel.image.parent.parent.glob(f"{_owner(build_dir)}-*"):

@@ -78,6 +78,8 @@ class AutoMutantsRecord(Record):
     """How many of those drawn compile to the original's object code; they were replaced."""
     control: dict[str, int]
     """How many cases got each verdict without a mutant."""
+    unstable: list[str]
+    """The cases that were left out, because they had another verdict in a second run without a mutant."""
     mutants: list[AutoMutantRecord]
     """The mutants, in the order of the source."""
 
@@ -124,6 +126,7 @@ def render(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]]) -> s
             "kernel": f"{record.kernel.release} from {record.kernel.origin}",
             "sample": f"seed {record.seed}, {len(record.mutants)} of {record.candidates}; {record.refused} did not"
             f" compile without a warning, {record.same} changed no code",
+            "left out": ", ".join(record.unstable),
         },
         survivors=[
             (file, function, [(mutant, excerpt(sources[file], mutant.line)) for mutant in mutants])

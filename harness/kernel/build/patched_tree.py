@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The workspace of changed kernels: a symlink tree of a source tree, and a copy of the tree's own build.
 
-Each tree and flavour has one workspace. It moves from one change to the next, and only what a change touches is
-compiled. A changed file is the workspace's own; nothing outside the cache is written.
+Each tree and flavour has one workspace that runs share, and others that have a name. A workspace moves from one change
+to the next, and only what a change touches is compiled. A changed file is the workspace's own; nothing outside the
+cache is written.
 """
 
 import os
@@ -21,16 +22,17 @@ from harness.progress import Phase
 _OWN_LIST = "harness-own-files"
 
 
-def workspace_of(base: SourceTree, flavour: Flavour) -> Path:
-    """Return the workspace's directory, with ``source`` and ``build`` in it."""
-    return cache_path("changed", tree.build_dir_of(base, flavour).name)
+def workspace_of(base: SourceTree, flavour: Flavour, name: str) -> Path:
+    """Return a workspace's directory, with ``source`` and ``build`` in it. ``name``: empty for the shared one."""
+    return cache_path("changed", "-".join(filter(None, [tree.build_dir_of(base, flavour).name, name])))
 
 
-def prepare(base: SourceTree, flavour: Flavour, change: SourceChange, step: Phase) -> tuple[SourceTree, Path]:
-    """Bring the workspace's sources to ``base`` with ``change``; return them as a tree, and its build directory.
+def prepare(
+    base: SourceTree, flavour: Flavour, change: SourceChange, workspace: Path, step: Phase
+) -> tuple[SourceTree, Path]:
+    """Bring a workspace's sources to ``base`` with ``change``; return them as a tree, and its build directory.
 
     The caller holds the workspace's lock, here and during the build. Raises the errors of ``change``."""
-    workspace = workspace_of(base, flavour)
     top, build_dir = workspace / "source", workspace / "build"
     files = change.files(base.path)
     workspace.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ class SourceChanges:
     @property
     def name(self) -> str:
         """Join the names of the parts."""
-        return " + ".join(part.name for part in self.parts)
+        return " + ".join(part.name for part in self.parts) or "no change"
 
     @property
     def patches(self) -> tuple[str, ...]:

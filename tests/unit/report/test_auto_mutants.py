@@ -87,6 +87,7 @@ def record(*outcomes: MutantOutcome) -> AutoMutantsRecord:
         refused=1,
         same=2,
         control={"PASS": 1},
+        unstable=[],
         mutants=[mutant(outcome, reason="<script>") for outcome in outcomes],
     )
 
