@@ -42,8 +42,9 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SourceTree:
     return found
 
 
-def _prepare(base: SourceTree, changed: Mapping[str, bytes | None]) -> Path:
-    return patched_tree.prepare(base, "release", Rewrite(changed), STEP)[0].path
+def _prepare(base: SourceTree, changed: Mapping[str, bytes | None], name: str = "") -> Path:
+    workspace = patched_tree.workspace_of(base, "release", name)
+    return patched_tree.prepare(base, "release", Rewrite(changed), workspace, STEP)[0].path
 
 
 def test_a_change_is_the_workspaces_own_file(base: SourceTree) -> None:
@@ -52,6 +53,12 @@ def test_a_change_is_the_workspaces_own_file(base: SourceTree) -> None:
     assert not (top / LOCK).is_symlink()
     assert (base.path / LOCK).read_text() == f"{LOCK}\n"
     assert (top / MAIN).resolve() == base.path / MAIN
+
+
+def test_a_named_workspace_is_left_alone_by_the_shared_one(base: SourceTree) -> None:
+    top = _prepare(base, {LOCK: b"broken\n"}, "mutants")
+    assert _prepare(base, {}) != top
+    assert (top / LOCK).read_bytes() == b"broken\n"
 
 
 def test_a_file_that_changes_back_gets_a_new_date(base: SourceTree) -> None:
@@ -98,7 +105,8 @@ def test_objects_start_as_a_copy_of_the_base_build(base: SourceTree) -> None:
     (made / "Makefile").write_text(f"include {base.path}/Makefile\n")
     (made / ".main.o.cmd").write_text(f"gcc -I{base.path}/include -o {made}/main.o\n")
     tree.stamp_of(made).touch()
-    changed, build_dir = patched_tree.prepare(base, "release", Rewrite({LOCK: b"broken\n"}), STEP)
+    workspace = patched_tree.workspace_of(base, "release", "")
+    changed, build_dir = patched_tree.prepare(base, "release", Rewrite({LOCK: b"broken\n"}), workspace, STEP)
     assert (build_dir / ".main.o.cmd").read_text() == f"gcc -I{changed.path}/include -o {build_dir}/main.o\n"
     assert (build_dir / ".main.o.cmd").stat().st_mtime_ns == (made / ".main.o.cmd").stat().st_mtime_ns
     assert (build_dir / "Makefile").read_text() == f"include {changed.path}/Makefile\n"
