@@ -44,6 +44,8 @@ MANY = 127
 """Ranges. A scatter list of 128 entries or more takes whole pages, which are not in the slab."""
 WARM_UP, TIMES = 128, 128
 """Maps. Until the caches of IOVAs and of the slab are full, each map takes memory."""
+ROUNDS = 3
+"""The rest of the kernel takes memory, too, but not in each of three rounds. A leak grows in each."""
 
 
 @rows("around.memory")
@@ -53,9 +55,12 @@ def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, cmb: Cmb, impor
     buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in range(0, 2 * MANY, 2)])
     for _ in range(WARM_UP):
         importer.attach(buffer).detach()
-    before = session.slab()
-    for _ in range(TIMES):
-        importer.attach(buffer).detach()
-    grown = session.slab() - before
-    limit = TIMES * MANY * SCATTERLIST / 2
-    must(grown < limit, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")
+    for _ in range(ROUNDS):
+        before = session.slab()
+        for _ in range(TIMES):
+            importer.attach(buffer).detach()
+        grown = session.slab() - before
+        if grown < TIMES * MANY * SCATTERLIST / 2:
+            break
+    else:
+        must(False, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")
