@@ -95,6 +95,10 @@ int importer_fence_add(struct importer *imp, unsigned long usage);
 void importer_fence_signal(struct importer *imp);
 void importer_fence_timeout(struct work_struct *work);
 
+void importer_counts_init(void);
+void importer_counts_exit(void);
+void importer_counts(struct importer_counts *counts);
+
 int importer_edu(const struct importer_edu *req);
 
 #endif

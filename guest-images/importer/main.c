@@ -92,6 +92,7 @@ static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	struct importer *imp = file->private_data;
 	void __user *argp = (void __user *)arg;
 	struct importer_edu edu;
+	struct importer_counts counts;
 	struct importer_log log;
 	long ret;
 
@@ -114,6 +115,9 @@ static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 		if (copy_from_user(&edu, argp, sizeof(edu)))
 			return -EFAULT;
 		return importer_edu(&edu);
+	case IMPORTER_COUNTS:
+		importer_counts(&counts);
+		return copy_to_user(argp, &counts, sizeof(counts)) ? -EFAULT : 0;
 	}
 
 	if (mutex_lock_interruptible(&imp->lock))
@@ -168,6 +172,7 @@ static int __init importer_module_init(void)
 	ret = misc_register(&importer_misc);
 	if (ret)
 		goto err_device;
+	importer_counts_init();
 	return 0;
 
 err_device:
@@ -184,6 +189,7 @@ module_init(importer_module_init);
 
 static void __exit importer_module_exit(void)
 {
+	importer_counts_exit();
 	misc_deregister(&importer_misc);
 	platform_device_unregister(importer_not_pci);
 	pci_unregister_driver(&importer_edu_driver);

@@ -164,6 +164,26 @@ struct importer_edu {
 	__u64 data;
 };
 
+/* importer_counts.flags */
+#define IMPORTER_COUNTS_IOVAS	0x01	/* iovas, iova_pages and missed are valid */
+
+/**
+ * struct importer_counts - argument of IMPORTER_COUNTS
+ * @iovas: calls of alloc_iova_fast() that succeeded minus calls of
+ *	free_iova_fast(), since the module was loaded; may be negative
+ * @iova_pages: the same, in pages of the IOVA domain
+ * @registrations: users of all vfio devices: opens, and buffers they export
+ * @flags: IMPORTER_COUNTS_IOVAS
+ * @missed: calls of these functions that were not counted
+ */
+struct importer_counts {
+	__s64 iovas;
+	__s64 iova_pages;
+	__u32 registrations;
+	__u32 flags;
+	__u64 missed;
+};
+
 #define IMPORTER_ATTACH		_IOW('V', 0, struct importer_attach)
 #define IMPORTER_DETACH		_IO('V', 1)
 #define IMPORTER_MAP		_IO('V', 2)	/* argument: enum dma_data_direction */
@@ -176,5 +196,6 @@ struct importer_edu {
 #define IMPORTER_FENCE		_IO('V', 9)	/* adds a fence; argument: enum dma_resv_usage */
 #define IMPORTER_SIGNAL		_IO('V', 10)	/* signals that fence */
 #define IMPORTER_EDU		_IOW('V', 11, struct importer_edu)
+#define IMPORTER_COUNTS		_IOR('V', 12, struct importer_counts)
 
 #endif

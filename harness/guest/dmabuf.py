@@ -4,6 +4,7 @@
 import fcntl
 import mmap
 import os
+import re
 from pathlib import Path
 
 from .kernel import ioctl, load_module, named, open_file
@@ -81,10 +82,24 @@ def udmabuf(length: int) -> DmaBuf:
 
 def bufinfo() -> list[dict[str, str]]:
     """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
-    text = BUFINFO.read_text()
+    return parse_bufinfo(BUFINFO.read_text())[0]
+
+
+def count() -> tuple[int, int]:
+    """Count all dma-bufs, and the attachments to them."""
+    buffers, attachments = parse_bufinfo(BUFINFO.read_text())
+    return len(buffers), sum(attachments)
+
+
+def parse_bufinfo(text: str) -> tuple[list[dict[str, str]], list[int]]:
+    """Parse debugfs ``bufinfo``: the rows of ``bufinfo``, and each buffer's number of attachments.
+
+    Raises ValueError for another layout, in which every leak would be invisible.
+    """
     rows = [line.split("\t", 6) for line in text.splitlines()]
     # A buffer's row is: size flags mode count exp_name ino name. The heading has no number.
     found = [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]
-    if f"\nTotal {len(found)} objects, " not in text:  # another layout would make every leak invisible
+    attachments = [int(count) for count in re.findall(r"^Total (\d+) devices attached$", text, re.MULTILINE)]
+    if f"\nTotal {len(found)} objects, " not in text or len(attachments) != len(found):
         raise ValueError(f"{BUFINFO}: {len(found)} buffers found, but it ends with {text[-80:]!r}")
-    return found
+    return found, attachments

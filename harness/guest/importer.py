@@ -29,7 +29,7 @@ USAGES = {
 KINDS = {uapi.IMPORTER_NOTIFIED: "notified", uapi.IMPORTER_MAPPED: "mapped", uapi.IMPORTER_UNMAPPED: "unmapped"}
 
 
-def _open() -> int:
+def open_node() -> int:
     """Open the importer's device node; load the module first if needed."""
     if not os.path.exists(NODE):  # noqa: PTH110
         load_module(MODULE)
@@ -62,7 +62,7 @@ class Attachment(Resource):
         rdma: bool = False,
     ) -> None:
         super().__init__()
-        self.fd = _open()
+        self.fd = open_node()
         self._undo.callback(self._leave)
         if static:
             flags = uapi.IMPORTER_STATIC
@@ -191,11 +191,12 @@ class DmaApiEdu(Edu):
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
-        self.fd = _open()
+        self.fd = open_node()
         self._undo.callback(os.close, self.fd)
         self.bdf = bdf
         self.windows: list[DmaApiWindow] = []
         pci.bind(bdf, DRIVER)
+        self._undo.callback(pci.unbind, bdf)  # the driver holds a DMA buffer
         self.translated = pci.translated(bdf)
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "DmaApiWindow":

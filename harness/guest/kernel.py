@@ -39,6 +39,11 @@ def io(letter: str, number: int) -> int:
     return ord(letter) << 8 | number
 
 
+def ior(letter: str, number: int, size: int) -> int:
+    """Encode ``_IOR``: the kernel writes ``size`` bytes."""
+    return 2 << 30 | size << 16 | io(letter, number)
+
+
 def iow(letter: str, number: int, size: int) -> int:
     """Encode ``_IOW``: the kernel reads ``size`` bytes."""
     return 1 << 30 | size << 16 | io(letter, number)

@@ -47,6 +47,7 @@ SERVICES = (
     "races",
     "leaks",
     "page_table",
+    "references",
     "stimuli",
     "verbs",
 )

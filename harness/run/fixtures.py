@@ -20,7 +20,7 @@ from harness.witness import Watch
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A booted machine with its agent, and nothing open in it.
 
-    After the case, everything that it left open is closed. Closing must succeed.
+    After the case, everything that it left open is closed. Closing must succeed and leave no reference behind.
     """
     run = request.config.stash[RUN]
     if reason := next(filter(None, map(run.setup.lacks, needed_capabilities(request.node))), ""):
@@ -30,7 +30,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     yield session
     if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
         must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
-        must(not (left := session.bufinfo()), "no dma-buf outlives its last user", left)
+        must(not (left := session.references.left()), "a case leaves no reference", "; ".join(left))
         case.left_clean = True
 
 

@@ -75,6 +75,7 @@ class Run:
             self._witnesses = session, self._proven_witnesses(session)
         if self._coverage:
             self._coverage.start(session)
+        session.references.start()
         case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()
         session.agent.on_call = case.on_call

@@ -64,7 +64,12 @@ class Setup:
     def session_on(self, machine: vm.Machine) -> Session:
         """Make a session that uses the kernel's own uAPI: iommufd with cdevs, or the group interface."""
         cdev = self.kernel.features["vfio_cdev"]
-        return Session(machine, export_uapi=self.export_uapi(), interface=None if cdev else "group")
+        return Session(
+            machine,
+            export_uapi=self.export_uapi(),
+            interface=None if cdev else "group",
+            test_importer=self.kernel.features["test_importer"],
+        )
 
     def export_uapi(self) -> ExportUapi:
         """Return the export uAPI of the kernel's header, or mainline's if the kernel has no header."""

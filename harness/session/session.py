@@ -2,6 +2,7 @@
 """A session: one booted machine and its guest agent."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +17,7 @@ from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
 from harness.session.nvme import REGISTERS, Nvme
+from harness.session.references import References
 from harness.session.wire import Ref
 from harness.vm import Machine
 
@@ -35,6 +37,8 @@ class _ReadyImporter:
     importer: Importer
     device_id: str
     refs: list[Ref]
+    held: Counter[str]
+    """The references that it holds while it is ready."""
 
 
 class Session:
@@ -42,14 +46,21 @@ class Session:
 
     Handles belong to one case. ``reset`` closes them after the case, except importers, which stay ready for the next.
     ``export_uapi``: the kernel's. ``interface``: how devices are opened; None for the machine's own choice.
+    ``test_importer``: whether the kernel has the test importer.
     """
 
     def __init__(
-        self, machine: Machine, *, export_uapi: ExportUapi = MAINLINE, interface: Interface | None = None
+        self,
+        machine: Machine,
+        *,
+        export_uapi: ExportUapi = MAINLINE,
+        interface: Interface | None = None,
+        test_importer: bool = False,
     ) -> None:
         self.machine = machine
         self.export_uapi = export_uapi
         self.interface = interface or machine.config.interface
+        self._test_importer = test_importer
         self._importers: dict[str, _ReadyImporter] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
@@ -62,6 +73,7 @@ class Session:
 
     def _start_agent(self) -> None:
         self.agent = Agent(self.machine)
+        self.references = References(self.agent, test_importer=self._test_importer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -232,6 +244,7 @@ class Session:
         for name, ready in list(self._importers.items()):
             if ready.device_id == device_id:
                 del self._importers[name]
+                self.references.release(ready.held)
                 for ref in reversed(ready.refs):
                     self.agent.call(ref, "close")
 
@@ -291,14 +304,15 @@ class Session:
     def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
         device_id = self._device_for(kind)
         self.release_device(device_id)
-        if kind.driver == "its own":
-            bdf = self.bdf(device_id)
-            ref = self.agent.call(*kind.engine, bdf=bdf)
-            return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref])
-        device, refs = self._open(device_id, "cdev")
-        ref = self.agent.call(*kind.engine, device=device)
-        importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
-        return _ReadyImporter(importer, device_id, [*refs, ref])
+        with self.references.kept() as held:
+            if kind.driver == "its own":
+                bdf = self.bdf(device_id)
+                ref = self.agent.call(*kind.engine, bdf=bdf)
+                return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref], held)
+            device, refs = self._open(device_id, "cdev")
+            ref = self.agent.call(*kind.engine, device=device)
+            importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
+            return _ReadyImporter(importer, device_id, [*refs, ref], held)
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):

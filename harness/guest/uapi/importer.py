@@ -2,12 +2,13 @@
 """guest-images/importer/uapi.h"""
 
 from ctypes import c_int32 as s32
+from ctypes import c_int64 as s64
 from ctypes import c_uint32 as u32
 from ctypes import c_uint64 as u64
 from ctypes import sizeof
 from typing import ClassVar
 
-from ..kernel import Ioctl, Struct, io, iow, iowr
+from ..kernel import Ioctl, Struct, io, ior, iow, iowr
 
 IMPORTER_STATIC = 0x01
 IMPORTER_PEER2PEER = 0x02
@@ -27,6 +28,7 @@ IMPORTER_EDU_STORE = 1
 IMPORTER_EDU_WRITE = 2
 IMPORTER_EDU_READ = 3
 IMPORTER_EDU_SIZE = 4088
+IMPORTER_COUNTS_IOVAS = 0x01
 
 # include/linux/dma-direction.h
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = range(3)
@@ -72,6 +74,14 @@ class Edu(Struct):
     _fields_: ClassVar = [("device", u32), ("op", u32), ("offset", u32), ("length", u32), ("data", u64)]
 
 
+class Counts(Struct):
+    """``importer_counts``"""
+
+    _fields_: ClassVar = [
+        ("iovas", s64), ("iova_pages", s64), ("registrations", u32), ("flags", u32), ("missed", u64),
+    ]  # fmt: skip
+
+
 # An ioctl that wraps one function of the dma-buf core carries the function's name in its errors.
 IMPORTER_ATTACH = Ioctl("dma_buf_dynamic_attach", iow("V", 0, sizeof(Attach)))
 IMPORTER_DETACH = Ioctl("dma_buf_detach", io("V", 1))
@@ -85,3 +95,4 @@ IMPORTER_LOG = Ioctl("IMPORTER_LOG", iowr("V", 8, sizeof(Log)))
 IMPORTER_FENCE = Ioctl("IMPORTER_FENCE", io("V", 9))
 IMPORTER_SIGNAL = Ioctl("IMPORTER_SIGNAL", io("V", 10))
 IMPORTER_EDU = Ioctl("IMPORTER_EDU", iow("V", 11, sizeof(Edu)))
+IMPORTER_COUNTS = Ioctl("IMPORTER_COUNTS", ior("V", 12, sizeof(Counts)))

@@ -203,9 +203,18 @@ def test_bufinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bufinfo").write_text(BUFINFO)
     monkeypatch.setattr(dmabuf, "BUFINFO", tmp_path / "bufinfo")
     assert dmabuf.bufinfo() == [{"size": "04294967296", "exp_name": "vfio_pci_core", "ino": "00000012"}]
+    assert dmabuf.count() == (1, 1)
 
 
-@pytest.mark.parametrize("layout", [BUFINFO.replace("\t<none>", ""), BUFINFO.replace("Total 1 obj", "Total 2 obj"), ""])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        BUFINFO.replace("\t<none>", ""),
+        BUFINFO.replace("Total 1 obj", "Total 2 obj"),
+        BUFINFO.replace(" attached", ""),
+        "",
+    ],
+)
 def test_bufinfo_in_another_layout_is_no_empty_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:

@@ -23,6 +23,7 @@ from harness.paths import GUEST_IMAGES
         (uapi.IMPORTER_LOG, 0xC0185608),
         (uapi.IMPORTER_SIGNAL, 0x560A),
         (uapi.IMPORTER_EDU, 0x4018560B),
+        (uapi.IMPORTER_COUNTS, 0x8020560C),
     ],
     ids=lambda value: value.name if isinstance(value, Ioctl) else "",
 )
@@ -40,13 +41,13 @@ def test_constants_equal_those_of_the_header() -> None:
     header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
     found = re.findall(r"^(?:#define|\t)\s*(IMPORTER_\w+)\s+(?:= )?(0x[0-9a-f]+|\d+)\b", header, re.M)
     values = {name: int(value, 0) for name, value in found if name != "IMPORTER_FLAGS"}
-    assert len(values) == 18
+    assert len(values) == 19
     assert {name: getattr(uapi, name) for name in values} == values
 
 
 def test_structures_have_the_members_of_the_header() -> None:
     header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
-    widths = {"__u32": 4, "__s32": 4, "__u64": 8}
+    widths = {"__u32": 4, "__s32": 4, "__u64": 8, "__s64": 8}
     for struct, name in (
         (uapi.Attach, "importer_attach"),
         (uapi.SgEntry, "importer_sg_entry"),
@@ -54,6 +55,7 @@ def test_structures_have_the_members_of_the_header() -> None:
         (uapi.AttachmentEvent, "importer_event"),
         (uapi.Log, "importer_log"),
         (uapi.Edu, "importer_edu"),
+        (uapi.Counts, "importer_counts"),
     ):
         body = header.split(f"struct {name} {{\n")[1].split("}")[0]
         members = [(member, widths[kind]) for kind, member in re.findall(r"(__[us]\d+) (\w+);", body)]

@@ -24,7 +24,11 @@ class FakePool:
     def get(self) -> Any:
         self.boots += 1
         trace = Path(f"machine-{self.boots}/trace.log")
-        return SimpleNamespace(machine=SimpleNamespace(trace_path=trace), agent=SimpleNamespace(on_call=None))
+        return SimpleNamespace(
+            machine=SimpleNamespace(trace_path=trace),
+            agent=SimpleNamespace(on_call=None),
+            references=SimpleNamespace(start=lambda: None),
+        )
 
 
 def case() -> Case:
