@@ -17,5 +17,5 @@ def make_variables() -> None:
 
 def _assignment(row: Option) -> str:
     """Write a variable with what it takes: ``KERNEL=text``, ``JOBS=N``."""
-    value = "|".join(row.choices) or row.metavar or {int: "number", str: "text"}.get(row.kind, "path")
+    value = "|".join(row.choices) or row.metavar or {int: "number", str: "text", bool: "1"}.get(row.kind, "path")
     return f"{row.make}={value}"

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from .kernel import ioctl, load_module, named, open_file
+from .kernel import close_file, ioctl, load_module, named, open_file
 from .resource import Resource
 from .uapi import dmabuf as uapi
 from .uapi import udmabuf as udmabuf_uapi
@@ -22,7 +22,7 @@ class DmaBuf(Resource):
     def __init__(self, fd: int) -> None:
         super().__init__()
         self.fd = fd
-        self._undo.callback(os.close, fd)
+        self._undo.callback(close_file, fd, "dma-buf")
 
     def size(self) -> int:
         """Return the size in bytes, by lseek."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .failslab import each_failing
+from .fail_nth import each_failing
 from .kernel import forbid, ioctl_at, load_module
 from .pci import DEVICES, bind
 from .uapi import vfio as uapi

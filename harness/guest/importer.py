@@ -10,8 +10,8 @@ from . import pci
 from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Window
-from .failslab import each_failing
-from .kernel import ioctl, load_module, open_file
+from .fail_nth import each_failing
+from .kernel import close_file, ioctl, load_module, open_file
 from .poll import poll
 from .resource import Resource
 from .rpc import Refused
@@ -80,7 +80,7 @@ class Attachment(Resource):
 
     def _leave(self) -> None:
         fd, self.fd = self.fd, -1
-        os.close(fd)
+        close_file(fd, "importer")
 
     def map(self, direction: int = uapi.DMA_BIDIRECTIONAL) -> None:
         """Call dma_buf_map_attachment."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from .fail_nth import acting
+
 LOAD_SECONDS = 20
 
 
@@ -66,7 +68,7 @@ def named(call: str) -> Iterator[None]:
 def ioctl(fd: int, request: Ioctl, arg: Struct | bytearray | int = 0) -> int:
     """Call an ioctl. Returns its value and updates ``arg`` in place. Other threads run while it blocks."""
     with named(request.name):
-        return fcntl.ioctl(fd, request.number, arg)
+        return acting(request.name, lambda: fcntl.ioctl(fd, request.number, arg))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -92,6 +94,11 @@ def load_module(name: str) -> None:
     done = subprocess.run(["modprobe", name], capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
     if done.returncode:
         raise LookupError(f"modprobe {name}: {done.stderr.strip()}")
+
+
+def close_file(fd: int, what: str) -> None:
+    """Close an fd whose last close acts. ``what`` names its kind, e.g. ``dma-buf``."""
+    acting(f"close {what}", lambda: os.close(fd))
 
 
 def open_file(path: str, flags: int = os.O_RDWR) -> int:

@@ -43,6 +43,7 @@ SERVICES = (
     "noiommu",
     "feature_request",
     "gcov",
+    "fail_nth",
     "teardown",
     "races",
     "leaks",

@@ -9,8 +9,9 @@ import struct
 from .config_space import ConfigSpace
 from .container import Container
 from .dmabuf import DmaBuf
+from .fail_nth import acting
 from .iommufd import Iommufd
-from .kernel import ioctl, named, open_file
+from .kernel import close_file, ioctl, named, open_file
 from .memory import AddressSpace
 from .pci import DEVICES
 from .resource import Resource
@@ -23,7 +24,7 @@ class Node(Resource):
     def __init__(self, fd: int) -> None:
         super().__init__()
         self.fd = fd
-        self._undo.callback(os.close, fd)
+        self._undo.callback(close_file, fd, "vfio device")
 
 
 class Device(Node):
@@ -60,8 +61,9 @@ class Device(Node):
 
     def write(self, region: int, offset: int, data: bytes) -> None:
         """Write a region by pwrite. Naturally aligned 1, 2, 4 or 8 bytes are exactly one access."""
-        with named(f"write vfio region {region}"):
-            os.pwrite(self.fd, data, self._region(region).offset + offset)
+        at = self._region(region).offset + offset
+        with named(call := f"write vfio region {region}"):
+            acting(call, lambda: os.pwrite(self.fd, data, at))
 
     def read32(self, region: int, offset: int) -> int:
         """Read 4 bytes in one access."""

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from harness.run.fail_nth import FailNth
+from harness.session import Session
+from harness.session.fail_nth import FailurePass
 from harness.verdict import Evidence
 from harness.witness import Watch
 
@@ -65,6 +68,26 @@ class Case:
     """The directory of its machine, as in CaseRecord."""
     calls: list[Evidence] = field(default_factory=list)
     """The latest calls into the guest."""
+    fail_nth: FailNth | None = None
+    """The failures of its calls, with ``--fail-nth``."""
+    earlier_s: float = 0.0
+    """How long its earlier passes took."""
+
+    def begin_again(self) -> None:
+        """Begin another pass of a case that has ended well."""
+        self.earlier_s += self.elapsed()
+        self.left_clean = False
+        self.calls.clear()
+
+    def end_failures(self, session: Session) -> FailurePass | None:
+        """End a pass with failures, and add them to the evidence; None without ``--fail-nth``."""
+        if self.fail_nth is None:
+            return None
+        done = self.fail_nth.end(session)
+        for failure in done.survived:
+            self.on_call(f"fail-nth: {failure} failed, and the case went on")
+        self.on_call(str(self.fail_nth))
+        return done
 
     def on_call(self, call: str) -> None:
         """Keep a call into the guest as evidence."""

@@ -27,10 +27,16 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         pytest.skip(reason)
     case: Case = request.node.stash[CASE]
     session = run.session_for(case)
+    if case.fail_nth:
+        case.fail_nth.begin(session)
     yield session
     if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
-        must(not (refused := session.reset()), "everything that a case opened can be closed", refused)
+        refused = session.reset()
+        failures = case.end_failures(session)
+        must(not refused, "everything that a case opened can be closed", refused)
         must(not (left := session.references.left()), "a case leaves no reference", "; ".join(left))
+        if case.fail_nth and failures:
+            case.fail_nth.judge(session, failures)
         case.left_clean = True
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Generator
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from harness import paths
 from harness.errors import HarnessError, KernelLacksFeature, UsageError
@@ -13,6 +14,7 @@ from harness.report.record import RunDirectory
 from harness.run import exit_codes, fixtures
 from harness.run.case import Case, identify, is_vm_case
 from harness.run.context import CASE, RUN, end_run, options_of, reporter_of, terminal_of, uncaptured
+from harness.run.fail_nth import FailNth
 from harness.run.judge import Skipped
 from harness.run.options import add_pytest_options
 from harness.run.run_record import Run, save_skipped
@@ -96,20 +98,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run one case: start its clock, judge it, and stop the run if ``--fail-fast`` says so."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Run one case: start its clock, judge it, and stop the run if ``--fail-fast`` says so.
+
+    With ``--fail-nth`` it runs until no failure is left to try. pytest allows that (_pytest/runner.py).
+    """
     if not is_vm_case(item):
         return (yield)
     case = item.stash[CASE] = Case(identify(item))
+    if options_of(item.config).fail_nth:
+        case.fail_nth = FailNth()
     log.debug("case %s begins", case.identity.id)
     with uncaptured(item.config):
         reporter_of(item.config).case_started(case.identity.title)
+    run = item.config.stash[RUN]
     try:
         done = yield
+        while run.repeats(case):
+            runtestprotocol(item, log=False, nextitem=nextitem)
     except BaseException as interrupt:  # Ctrl-C: no verdict, and the fixtures leave the machine alone
         case.raised.append(interrupt)
         raise
-    run = item.config.stash[RUN]
     record = run.conclude(case)
     run.add(record)
     with uncaptured(item.config):

@@ -72,7 +72,7 @@ class Option:
     """As the user types them, e.g. ``-x`` and ``--fail-fast``."""
     metavar: str | None
     make: str | None
-    """The Makefile's variable; a flag has none."""
+    """The Makefile's variable. That of a flag is 1."""
     again: "Callable[[Options], bool]"
     """Whether the "again:" line of a run names it."""
     draw: Callable[[], Any] | None
@@ -245,6 +245,12 @@ class Options:
         "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
         takes(*_BOOT, "mutants"),
     )
+    fail_nth: bool = option(
+        False,
+        "Run each case with every memory allocation of its calls failing in turn. Needs --flavour debug.",
+        takes("run", PYTEST),
+        make="FAIL_NTH",
+    )
     gdb: int | None = option(
         None,
         "Open QEMU's gdb stub on 127.0.0.1:PORT.",
@@ -335,7 +341,7 @@ class Options:
         """Return the variables of ``make vm-test`` that repeat this run; defaults are left out."""
         rows = (row for row in table(type(self)) if row.make and row.again(self))
         chosen = {row.make: getattr(self, row.name) for row in rows if getattr(self, row.name) != row.default}
-        return {str(name): str(value) for name, value in chosen.items()}
+        return {str(name): "1" if value is True else str(value) for name, value in chosen.items()}
 
 
 def table(options: type[Options] = Options) -> list[Option]:

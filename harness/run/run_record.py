@@ -92,6 +92,17 @@ class Run:
         self._blind.clear()
         return witnesses
 
+    def repeats(self, case: Case) -> bool:
+        """Return whether a case that has ended runs again, with other failures. Prepares it then."""
+        if case.fail_nth is None or case.fail_nth.finished or case.raised or not case.left_clean:
+            return False
+        assert case.watch is not None, "it had a session"
+        observed = case.watch.collect()
+        if observed.splats or observed.invalid:
+            return False
+        case.begin_again()
+        return True
+
     def conclude(self, case: Case) -> CaseRecord:
         """Judge a case that has ended.
 
@@ -108,7 +119,7 @@ class Run:
             verdict=ruling.judgement.verdict,
             reason=ruling.judgement.reason,
             known_issue=ruling.issue,
-            duration_s=round(case.elapsed(), 3),
+            duration_s=round(case.earlier_s + case.elapsed(), 3),
             seed=case.seed,
             ran_in=case.ran_in,
             evidence=sorted(evidence, key=lambda item: item.t),

@@ -8,6 +8,7 @@ from typing import cast, get_args
 from harness import config, image, kernel, vm
 from harness.errors import UsageError
 from harness.progress import Emit, Note
+from harness.run import fail_nth
 from harness.run.options import Options
 from harness.session import MAINLINE, ExportUapi, Session
 
@@ -37,6 +38,8 @@ class Setup:
         vm.settle(machine, qemu)  # raises its errors before the build
         spec = kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour, change=options.change(emit))
         built = kernel.obtain(spec, emit)
+        if options.fail_nth:
+            fail_nth.require(built)
         guest = image.obtain(emit)
         accel = vm.choose_accel(options.accel, qemu, built.image, emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))

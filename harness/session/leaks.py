@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from harness.session.session import Session
 from harness.witness.leaks import LeakedObject, parse_report
@@ -21,10 +22,20 @@ def leaks(session: Session) -> Iterator[list[LeakedObject]]:
     Takes about 15 s under emulation.
     """
     found: list[LeakedObject] = []
-    began: int = session.agent.call("leaks", "forget", timeout=SCAN_SECONDS)
+    began = forget_leaks(session)
     yield found
+    found += leaks_since(session, began)
+
+
+def forget_leaks(session: Session) -> int:
+    """Clear the present reports. Returns the time in jiffies, for ``leaks_since``."""
+    return cast(int, session.agent.call("leaks", "forget", timeout=SCAN_SECONDS))
+
+
+def leaks_since(session: Session, began: int) -> list[LeakedObject]:
+    """Return the leaks of memory that was allocated after ``began``."""
     lost = parse_report(session.agent.call("leaks", "scan", timeout=SCAN_SECONDS))
-    found += (leak for leak in lost if leak.born is None or leak.born >= began)
+    return [leak for leak in lost if leak.born is None or leak.born >= began]
 
 
 def summarize(lost: Iterable[LeakedObject]) -> str:

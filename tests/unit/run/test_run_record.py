@@ -14,6 +14,7 @@ from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestOopsed, Harn
 from harness.report.record import RunDirectory
 from harness.run import run_record
 from harness.run.case import Case, Identity
+from harness.run.fail_nth import FailNth
 from harness.run.judge import Skipped
 from harness.run.known_issues import KnownIssue
 from harness.run.options import Options
@@ -102,6 +103,29 @@ def test_a_machine_is_discarded_after_a_verdict_that_may_have_damaged_it(
 def test_a_machine_is_discarded_if_something_was_left_open(run: RunWithoutMachines) -> None:
     assert run.conclude(case(clean=False)).verdict is Verdict.PASS
     assert run.discards == 1
+
+
+@pytest.mark.parametrize(
+    ("ended", "again"),
+    [
+        (case(), True),
+        (case(ContractBroken("broken: x")), False),
+        (case(watch=FakeWatch(splats=["WARNING in x"])), False),
+        (case(watch=FakeWatch(blind="the trace is cut")), False),
+        (case(clean=False), False),
+    ],
+)
+def test_only_a_good_pass_with_failures_left_is_followed_by_another(
+    run: RunWithoutMachines, ended: Case, again: bool
+) -> None:
+    assert not run.repeats(ended)
+    ended.fail_nth = cast(FailNth, SimpleNamespace(finished=True))
+    assert not run.repeats(ended)
+    ended.fail_nth = cast(FailNth, SimpleNamespace(finished=False))
+    ended.on_call("Device.reset()")
+    assert run.repeats(ended) is again
+    assert bool(ended.calls) is not again
+    assert not (again and ended.left_clean)
 
 
 def test_a_case_that_had_no_machine_discards_none(run: RunWithoutMachines) -> None:
