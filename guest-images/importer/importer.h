@@ -16,11 +16,12 @@
 
 /**
  * struct importer - an open file
- * @lock: protects @attach, @rdma, @dev and @pinned
+ * @lock: protects @attach, @rdma, @dev, @pinned and @pause
  * @node: entry of the list of attached files; protected by importers_lock
  * @attach: the attachment, or NULL
  * @ops: the importer's operations, if it is dynamic
  * @rdma: the RDMA core's buffer, used in place of @attach with IMPORTER_RDMA
+ * @pause: the pause that this file has armed, or NULL
  * @dev: the attached device, with a reference held
  * @pinned: whether this file pins the buffer
  * @flags: importer_attach.flags
@@ -51,6 +52,7 @@ struct importer {
 	struct dma_buf_attachment *attach;
 	struct dma_buf_attach_ops ops;
 	struct importer_rdma *rdma;
+	struct importer_pause *pause;
 	struct device *dev;
 	bool pinned;
 	u32 flags;
@@ -98,6 +100,11 @@ void importer_fence_timeout(struct work_struct *work);
 void importer_counts_init(void);
 void importer_counts_exit(void);
 void importer_counts(struct importer_counts *counts);
+
+int importer_pause_arm(struct importer *imp, const struct importer_pause_request *req);
+int importer_pause_state(struct importer *imp);
+int importer_pause_end(struct importer *imp);
+void importer_pause_free(struct importer *imp);
 
 int importer_edu(const struct importer_edu *req);
 

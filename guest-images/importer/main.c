@@ -36,11 +36,12 @@ static int importer_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
-/* Signal the fence first: a revoke that waits for it holds dma_resv, which the rest needs. */
+/* Signal the fence early: a revoke that waits for it holds dma_resv, which the rest needs. */
 static int importer_close(struct inode *inode, struct file *file)
 {
 	struct importer *imp = file->private_data;
 
+	importer_pause_free(imp);
 	importer_fence_signal(imp);
 	cancel_delayed_work_sync(&imp->signal);
 	if (imp->attach || imp->rdma)
@@ -56,6 +57,7 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 	union {
 		struct importer_attach attach;
 		struct importer_sg_table table;
+		struct importer_pause_request pause;
 	} req;
 	int ret;
 
@@ -82,6 +84,14 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 		return ret;
 	case IMPORTER_FENCE:
 		return importer_fence_add(imp, arg);
+	case IMPORTER_PAUSE:
+		if (copy_from_user(&req.pause, argp, sizeof(req.pause)))
+			return -EFAULT;
+		return importer_pause_arm(imp, &req.pause);
+	case IMPORTER_PAUSE_STATE:
+		return importer_pause_state(imp);
+	case IMPORTER_RESUME:
+		return importer_pause_end(imp);
 	default:
 		return -ENOTTY;
 	}

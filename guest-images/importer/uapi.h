@@ -184,6 +184,55 @@ struct importer_counts {
 	__u64 missed;
 };
 
+/* Upper limit of a pause. The thread spins, so it is far below the soft lockup detector's 20 s. */
+#define IMPORTER_MAX_PAUSE_MS	2000
+
+/**
+ * enum importer_pause_point - the function at whose return a thread pauses
+ * @IMPORTER_PAUSE_ATTACH: vfio_pci_dma_buf_attach(): the buffer was checked, and
+ *	the attachment is not on its list yet
+ * @IMPORTER_PAUSE_MAP: dma_buf_phys_vec_to_sgt(): the buffer was checked, and the
+ *	mapping is not counted yet
+ * @IMPORTER_PAUSE_EXPORT: __vfio_pci_memory_enabled(): memory was checked, and the
+ *	buffer is not on the device's list yet
+ * @IMPORTER_PAUSE_CLOSE: dma_buf_file_release(): the file has no reference, and
+ *	the buffer is still on the device's list
+ */
+enum importer_pause_point {
+	IMPORTER_PAUSE_ATTACH = 0,
+	IMPORTER_PAUSE_MAP = 1,
+	IMPORTER_PAUSE_EXPORT = 2,
+	IMPORTER_PAUSE_CLOSE = 3,
+};
+
+/**
+ * enum importer_pause_state - the value of IMPORTER_PAUSE_STATE
+ * @IMPORTER_PAUSE_ARMED: no thread has come yet
+ * @IMPORTER_PAUSE_ON: a thread is paused
+ * @IMPORTER_PAUSE_OVER: IMPORTER_RESUME ended the pause
+ * @IMPORTER_PAUSE_EXPIRED: its limit did
+ */
+enum importer_pause_state {
+	IMPORTER_PAUSE_ARMED = 0,
+	IMPORTER_PAUSE_ON = 1,
+	IMPORTER_PAUSE_OVER = 2,
+	IMPORTER_PAUSE_EXPIRED = 3,
+};
+
+/**
+ * struct importer_pause_request - argument of IMPORTER_PAUSE
+ * @point: enum importer_pause_point
+ * @limit_ms: the longest pause; at most IMPORTER_MAX_PAUSE_MS
+ *
+ * The next thread of the caller's process that returns from the function
+ * pauses, once. It keeps its locks and its processor. Closing the file ends the
+ * pause. EOPNOTSUPP without CONFIG_KRETPROBES.
+ */
+struct importer_pause_request {
+	__u32 point;
+	__u32 limit_ms;
+};
+
 #define IMPORTER_ATTACH		_IOW('V', 0, struct importer_attach)
 #define IMPORTER_DETACH		_IO('V', 1)
 #define IMPORTER_MAP		_IO('V', 2)	/* argument: enum dma_data_direction */
@@ -197,5 +246,8 @@ struct importer_counts {
 #define IMPORTER_SIGNAL		_IO('V', 10)	/* signals that fence */
 #define IMPORTER_EDU		_IOW('V', 11, struct importer_edu)
 #define IMPORTER_COUNTS		_IOR('V', 12, struct importer_counts)
+#define IMPORTER_PAUSE		_IOW('V', 13, struct importer_pause_request)
+#define IMPORTER_PAUSE_STATE	_IO('V', 14)	/* returns enum importer_pause_state */
+#define IMPORTER_RESUME		_IO('V', 15)	/* ends the pause */
 
 #endif

@@ -44,6 +44,7 @@ SERVICES = (
     "feature_request",
     "gcov",
     "fail_nth",
+    "pause",
     "teardown",
     "races",
     "leaks",

@@ -29,6 +29,9 @@ IMPORTER_EDU_WRITE = 2
 IMPORTER_EDU_READ = 3
 IMPORTER_EDU_SIZE = 4088
 IMPORTER_COUNTS_IOVAS = 0x01
+IMPORTER_MAX_PAUSE_MS = 2000
+IMPORTER_PAUSE_ATTACH, IMPORTER_PAUSE_MAP, IMPORTER_PAUSE_EXPORT, IMPORTER_PAUSE_CLOSE = range(4)
+IMPORTER_PAUSE_ARMED, IMPORTER_PAUSE_ON, IMPORTER_PAUSE_OVER, IMPORTER_PAUSE_EXPIRED = range(4)
 
 # include/linux/dma-direction.h
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = range(3)
@@ -82,6 +85,12 @@ class Counts(Struct):
     ]  # fmt: skip
 
 
+class PauseRequest(Struct):
+    """``importer_pause_request``"""
+
+    _fields_: ClassVar = [("point", u32), ("limit_ms", u32)]
+
+
 # An ioctl that wraps one function of the dma-buf core carries the function's name in its errors.
 IMPORTER_ATTACH = Ioctl("dma_buf_dynamic_attach", iow("V", 0, sizeof(Attach)))
 IMPORTER_DETACH = Ioctl("dma_buf_detach", io("V", 1))
@@ -96,3 +105,6 @@ IMPORTER_FENCE = Ioctl("IMPORTER_FENCE", io("V", 9))
 IMPORTER_SIGNAL = Ioctl("IMPORTER_SIGNAL", io("V", 10))
 IMPORTER_EDU = Ioctl("IMPORTER_EDU", iow("V", 11, sizeof(Edu)))
 IMPORTER_COUNTS = Ioctl("IMPORTER_COUNTS", ior("V", 12, sizeof(Counts)))
+IMPORTER_PAUSE = Ioctl("IMPORTER_PAUSE", iow("V", 13, sizeof(PauseRequest)))
+IMPORTER_PAUSE_STATE = Ioctl("IMPORTER_PAUSE_STATE", io("V", 14))
+IMPORTER_RESUME = Ioctl("IMPORTER_RESUME", io("V", 15))

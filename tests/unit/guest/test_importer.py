@@ -24,6 +24,8 @@ from harness.paths import GUEST_IMAGES
         (uapi.IMPORTER_SIGNAL, 0x560A),
         (uapi.IMPORTER_EDU, 0x4018560B),
         (uapi.IMPORTER_COUNTS, 0x8020560C),
+        (uapi.IMPORTER_PAUSE, 0x4008560D),
+        (uapi.IMPORTER_RESUME, 0x560F),
     ],
     ids=lambda value: value.name if isinstance(value, Ioctl) else "",
 )
@@ -41,7 +43,7 @@ def test_constants_equal_those_of_the_header() -> None:
     header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
     found = re.findall(r"^(?:#define|\t)\s*(IMPORTER_\w+)\s+(?:= )?(0x[0-9a-f]+|\d+)\b", header, re.M)
     values = {name: int(value, 0) for name, value in found if name != "IMPORTER_FLAGS"}
-    assert len(values) == 19
+    assert len(values) == 28
     assert {name: getattr(uapi, name) for name in values} == values
 
 
@@ -56,6 +58,7 @@ def test_structures_have_the_members_of_the_header() -> None:
         (uapi.Log, "importer_log"),
         (uapi.Edu, "importer_edu"),
         (uapi.Counts, "importer_counts"),
+        (uapi.PauseRequest, "importer_pause_request"),
     ):
         body = header.split(f"struct {name} {{\n")[1].split("}")[0]
         members = [(member, widths[kind]) for kind, member in re.findall(r"(__[us]\d+) (\w+);", body)]
