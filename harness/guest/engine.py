@@ -3,6 +3,7 @@
 
 import struct
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from .dmabuf import DmaBuf
 from .iommufd import Ioas
@@ -62,6 +63,10 @@ class IoasEngine(Engine):
         """Call IOMMU_IOAS_COPY for ``length`` bytes that ``source`` maps at ``iova``."""
         return IovaWindow(self, self.space.copy(source, iova, length), length)
 
+    def area(self, iova: int, length: int) -> "AreaWindow":
+        """Return a window on the area of ``length`` bytes that the address space already has at ``iova``."""
+        return AreaWindow(self, iova, length)
+
 
 class IovaWindow(Window):
     """A window through an iommufd IO address space, which maps ``length`` bytes at ``base``. ``close`` unmaps."""
@@ -87,3 +92,11 @@ class IovaWindow(Window):
 
     def read(self, offset: int, length: int) -> bytes:
         return self._engine.dma_read(self.base + offset, length)
+
+
+class AreaWindow(IovaWindow):
+    """A window on an area that others may unmap too. ``close`` unmaps it unless it is gone."""
+
+    def _unmap(self, length: int) -> None:
+        with suppress(FileNotFoundError):  # ENOENT
+            super()._unmap(length)

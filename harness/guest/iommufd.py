@@ -33,6 +33,10 @@ class Iommufd(Resource):
         """Call IOMMU_DESTROY on the object ``number``."""
         ioctl(self.fd, uapi.IOMMU_DESTROY, uapi.Destroy(id=number))
 
+    def change_process(self) -> None:
+        """Call IOMMU_IOAS_CHANGE_PROCESS: move the accounting of every file map in the context to this process."""
+        ioctl(self.fd, uapi.IOMMU_IOAS_CHANGE_PROCESS, uapi.ChangeProcess())
+
 
 class Ioas(AddressSpace):
     """An IO address space. Methods have the names and ``flags`` of the ioctls."""
@@ -57,34 +61,56 @@ class Ioas(AddressSpace):
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_MAP, request)
 
     def map_file(
-        self, dmabuf: DmaBuf, start: int, length: int, iova: int | None = None, flags: int = READ_WRITE
+        self,
+        dmabuf: DmaBuf,
+        start: int,
+        length: int,
+        iova: int | None = None,
+        flags: int = READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
     ) -> int:
-        """Call IOMMU_IOAS_MAP_FILE. Returns the IOVA. Errors: docs/contract.md, section 3."""
-        iova = self.new_iova(length) if iova is None else iova
+        """Call IOMMU_IOAS_MAP_FILE, at an unused IOVA unless ``iova`` is given. Returns the IOVA.
+
+        Errors: docs/contract.md, section 3.
+        """
         request = uapi.IoasMapFile(
-            flags=flags | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
+            flags=flags,
             ioas_id=self.number,
             fd=dmabuf.fd,
             start=start,
             length=length,
-            iova=iova,
+            iova=self._iova(iova, length, flags),
         )
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_MAP_FILE, request)
-        return iova
+        return int(request.iova)
 
-    def copy(self, source: "Ioas", source_iova: int, length: int) -> int:
-        """Call IOMMU_IOAS_COPY from ``source`` to this one. Returns the IOVA."""
-        iova = self.new_iova(length)
+    def copy(
+        self,
+        source: "Ioas",
+        source_iova: int,
+        length: int,
+        iova: int | None = None,
+        flags: int = READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
+    ) -> int:
+        """Call IOMMU_IOAS_COPY from ``source`` to this one, at an unused IOVA unless ``iova`` is given.
+
+        Returns the IOVA. Errors: docs/contract.md, section 3.
+        """
         request = uapi.IoasCopy(
-            flags=READ_WRITE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA,
+            flags=flags,
             dst_ioas_id=self.number,
             src_ioas_id=source.number,
             length=length,
-            dst_iova=iova,
+            dst_iova=self._iova(iova, length, flags),
             src_iova=source_iova,
         )
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_COPY, request)
-        return iova
+        return int(request.dst_iova)
+
+    def _iova(self, iova: int | None, length: int, flags: int) -> int:
+        """Return the IOVA to request. Without IOMMU_IOAS_MAP_FIXED_IOVA the kernel ignores it and chooses one."""
+        if iova is None and flags & uapi.IOMMU_IOAS_MAP_FIXED_IOVA:
+            return self.new_iova(length)
+        return iova or 0
 
     def unmap(self, iova: int, length: int) -> int:
         """Call IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
@@ -92,22 +118,43 @@ class Ioas(AddressSpace):
         ioctl(self.iommufd.fd, uapi.IOMMU_IOAS_UNMAP, request)
         return int(request.length)
 
+    def set_huge_pages(self, on: bool) -> None:
+        """Set IOMMU_OPTION_HUGE_PAGES: whether the page tables may have larger pages than PAGE_SIZE."""
+        request = uapi.Option(
+            option_id=uapi.IOMMU_OPTION_HUGE_PAGES, op=uapi.IOMMU_OPTION_OP_SET, object_id=self.number, val64=on
+        )
+        ioctl(self.iommufd.fd, uapi.IOMMU_OPTION, request)
+
+    def unmap_as_type1(self, iova: int, length: int) -> int:
+        """Call VFIO_IOMMU_UNMAP_DMA through iommufd's compatibility layer (vfio_compat.c). Returns the bytes unmapped.
+
+        Without huge pages it may unmap parts of an area, as VFIO_TYPE1_IOMMU does.
+        """
+        compat = uapi.VfioIoas(ioas_id=self.number, op=uapi.IOMMU_VFIO_IOAS_SET)
+        ioctl(self.iommufd.fd, uapi.IOMMU_VFIO_IOAS, compat)
+        request = vfio.DmaUnmap(iova=iova, size=length)
+        ioctl(self.iommufd.fd, vfio.VFIO_IOMMU_UNMAP_DMA, request)
+        return int(request.size)
+
     def attach(self, device_fd: int) -> None:
         """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT. Replaces an earlier attachment of the device."""
         attach(device_fd, self.number)
 
 
 class Domain(Resource):
-    """Another domain over a device's address space (IOMMU_HWPT_ALLOC). ``close`` moves the device back out of it."""
+    """Another domain over ``space``, by default a device's own address space (IOMMU_HWPT_ALLOC).
 
-    def __init__(self, device: "Device") -> None:
+    ``close`` moves the device back to its own address space.
+    """
+
+    def __init__(self, device: "Device", space: Ioas | None = None) -> None:
         super().__init__()
-        space = device.space
-        assert isinstance(space, Ioas)
-        request = uapi.HwptAlloc(dev_id=device.number, pt_id=space.number)
-        ioctl(space.iommufd.fd, uapi.IOMMU_HWPT_ALLOC, request)
-        self._undo.callback(space.iommufd.destroy, request.out_hwpt_id)
-        self._undo.callback(space.attach, device.fd)
+        home = device.space
+        assert isinstance(home, Ioas)
+        request = uapi.HwptAlloc(dev_id=device.number, pt_id=(space or home).number)
+        ioctl(home.iommufd.fd, uapi.IOMMU_HWPT_ALLOC, request)
+        self._undo.callback(home.iommufd.destroy, request.out_hwpt_id)
+        self._undo.callback(home.attach, device.fd)
         self._device = device
         self._number: int = request.out_hwpt_id
 

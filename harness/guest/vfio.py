@@ -77,6 +77,10 @@ class Device(Node):
         """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""
         ioctl(self.fd, uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, uapi.IommufdDetach())
 
+    def attach(self) -> None:
+        """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT: enter the address space again."""
+        self.space.attach(self.fd)
+
     def reset(self) -> None:
         """Call VFIO_DEVICE_RESET. Blocks until every importer has unmapped."""
         ioctl(self.fd, uapi.VFIO_DEVICE_RESET)
@@ -188,10 +192,14 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
     """Open the character device of the device at ``bdf``, bind it to ``iommufd`` and attach it to ``space``."""
     device = Device(bdf, open_file(_node(bdf)), space)
     request = uapi.BindIommufd(iommufd=iommufd.fd)
-    ioctl(device.fd, uapi.VFIO_DEVICE_BIND_IOMMUFD, request)
-    device.number = request.out_devid
-    space.attach(device.fd)
-    device.set_master(True)
+    try:
+        ioctl(device.fd, uapi.VFIO_DEVICE_BIND_IOMMUFD, request)
+        device.number = request.out_devid
+        space.attach(device.fd)
+        device.set_master(True)
+    except BaseException:
+        device.close()
+        raise
     return device
 
 

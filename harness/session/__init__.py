@@ -6,8 +6,9 @@ from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
-from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, Ioas
+from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, READ_WRITE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
+from harness.session.page_table import PageTableEntry
 from harness.session.session import Session
 from harness.session.stimuli import Stimuli
 
@@ -17,6 +18,7 @@ __all__ = [
     "IOMMU_IOAS_MAP_READABLE",
     "IOMMU_IOAS_MAP_WRITEABLE",
     "MAINLINE",
+    "READ_WRITE",
     "Agent",
     "Attachment",
     "Cmb",
@@ -29,6 +31,7 @@ __all__ = [
     "ImporterKind",
     "Ioas",
     "Nvme",
+    "PageTableEntry",
     "Pending",
     "QueuedCommand",
     "Session",

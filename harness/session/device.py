@@ -94,6 +94,10 @@ class Device(Handle):
         """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
         self._call("detach")
 
+    def attach(self) -> None:
+        """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT: enter the address space again."""
+        self._call("attach")
+
     def reset(self) -> None:
         """Call VFIO_DEVICE_RESET."""
         self._call("reset", timeout=RESET_SECONDS)

@@ -99,6 +99,15 @@ class Importer(Handle):
         length = dmabuf.size()
         return Window(self, self._call("copy", source=source, iova=iova, length=length), dmabuf, 0, length)
 
+    def area(self, dmabuf: DmaBuf, iova: int, start: int = 0, length: int | None = None) -> "Window":
+        """Make a window of an area that the device's address space has at ``iova``. iommufd only.
+
+        The area maps ``length`` bytes (None: all) of the buffer from ``start``. ``detach`` unmaps it, and returns None
+        if it was gone.
+        """
+        length = dmabuf.size() - start if length is None else length
+        return Window(self, self._call("area", iova=iova, length=length), dmabuf, start, length)
+
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """Make a window of the mapping of ``attachment``, which must be of this device. ``dma-api+edu`` only."""
         length = dmabuf.size()

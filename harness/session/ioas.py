@@ -8,8 +8,9 @@ from harness.session.device import DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
 
-IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE = 2, 4
-"""IOMMU_IOAS_MAP_WRITEABLE and _READABLE (include/uapi/linux/iommufd.h)."""
+IOMMU_IOAS_MAP_FIXED_IOVA, IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_READABLE = 1, 2, 4
+"""``enum iommufd_ioas_map_flags`` (include/uapi/linux/iommufd.h)."""
+READ_WRITE = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE
 
 
 class Ioas(Handle):
@@ -18,11 +19,11 @@ class Ioas(Handle):
     def __init__(self, agent: Agent, iommufd: Ref, ref: Ref | None = None) -> None:
         """Wrap the address space ``ref`` of the context ``iommufd``, or make a new one."""
         super().__init__(agent, ref or agent.call(iommufd, "ioas"))
-        self._iommufd = iommufd
+        self.iommufd = iommufd
 
     def sibling(self) -> "Ioas":
         """Make a new address space in the same context, with no device in it."""
-        return Ioas(self.agent, self._iommufd)
+        return Ioas(self.agent, self.iommufd)
 
     def map_file(
         self,
@@ -30,19 +31,55 @@ class Ioas(Handle):
         start: int = 0,
         length: int | None = None,
         *,
-        flags: int = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+        at: int | None = None,
+        flags: int = READ_WRITE,
+        fixed: bool = True,
     ) -> int:
         """Call IOMMU_IOAS_MAP_FILE for ``length`` bytes (None: all) from ``start``. Returns the IOVA.
 
-        Errors: docs/contract.md, section 3.
+        ``at``: the IOVA; None for an unused one. ``fixed``: with IOMMU_IOAS_MAP_FIXED_IOVA; otherwise the kernel
+        chooses. Errors: docs/contract.md, section 3.
         """
         length = dmabuf.size() - start if length is None else length
-        return cast(int, self._call("map_file", dmabuf=dmabuf, start=start, length=length, flags=flags))
+        flags |= IOMMU_IOAS_MAP_FIXED_IOVA if fixed else 0
+        return cast(int, self._call("map_file", dmabuf=dmabuf, start=start, length=length, iova=at, flags=flags))
 
-    def copy(self, source: "Ioas", iova: int | None, length: int) -> int:
-        """Call IOMMU_IOAS_COPY for ``length`` bytes that ``source`` maps at ``iova``. Returns the IOVA here."""
-        return cast(int, self._call("copy", source=source, source_iova=iova, length=length))
+    def copy(
+        self,
+        source: "Ioas",
+        iova: int | None,
+        length: int,
+        *,
+        at: int | None = None,
+        flags: int = READ_WRITE,
+        fixed: bool = True,
+    ) -> int:
+        """Call IOMMU_IOAS_COPY for ``length`` bytes that ``source`` maps at ``iova``. Returns the IOVA here.
+
+        ``at`` and ``fixed``: as ``map_file`` takes them.
+        """
+        flags |= IOMMU_IOAS_MAP_FIXED_IOVA if fixed else 0
+        return cast(int, self._call("copy", source=source, source_iova=iova, length=length, iova=at, flags=flags))
 
     def unmap(self, iova: int, length: int) -> int:
         """Call IOMMU_IOAS_UNMAP. Returns the bytes unmapped."""
         return cast(int, self._call("unmap", iova=iova, length=length))
+
+    def unmap_all(self) -> int:
+        """Call IOMMU_IOAS_UNMAP for 0 to U64_MAX. Returns the bytes unmapped."""
+        return self.unmap(0, (1 << 64) - 1)
+
+    def unmap_as_type1(self, iova: int, length: int) -> int:
+        """Call VFIO_IOMMU_UNMAP_DMA of iommufd's compatibility layer. Returns the bytes unmapped.
+
+        Unlike IOMMU_IOAS_UNMAP it splits areas if the address space has no huge pages.
+        """
+        return cast(int, self._call("unmap_as_type1", iova=iova, length=length))
+
+    def set_huge_pages(self, on: bool) -> None:
+        """Set IOMMU_OPTION_HUGE_PAGES. KernelErrno EINVAL if a domain already has areas."""
+        self._call("set_huge_pages", on=on)
+
+    def change_process(self) -> None:
+        """Call IOMMU_IOAS_CHANGE_PROCESS for the whole context."""
+        self.agent.call(self.iommufd, "change_process")

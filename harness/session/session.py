@@ -14,9 +14,11 @@ from harness.session.attachment import Attachment
 from harness.session.client import Agent, Pending
 from harness.session.device import Device, DmaBuf
 from harness.session.export import MAINLINE, ExportUapi, Range
+from harness.session.handle import Handle
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
 from harness.session.nvme import REGISTERS, Nvme
+from harness.session.page_table import PageTableEntry
 from harness.session.references import References
 from harness.session.wire import Ref
 from harness.vm import Machine
@@ -38,7 +40,9 @@ class _ReadyImporter:
     device_id: str
     refs: list[Ref]
     held: Counter[str]
-    """The references that it holds while it is ready."""
+    """The references that it holds while it is ready. Empty for one that the case ends."""
+    kept: bool = True
+    """Whether it stays ready from case to case."""
 
 
 class Session:
@@ -85,6 +89,7 @@ class Session:
 
         Returns the errors of the closes.
         """
+        self._importers = {name: ready for name, ready in self._importers.items() if ready.kept}
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
         refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
         for device_id, mark in list(self._unplugged.items()):
@@ -130,6 +135,12 @@ class Session:
             self._importers[name] = self._make_importer(IMPORTERS[name])
         return self._importers[name].importer
 
+    def importer_in(self, ioas: Ioas, name: str) -> Importer:
+        """Make an iommufd importer whose device enters ``ioas``, an address space of this case. The case ends it."""
+        kind = IMPORTERS[name]
+        self._importers[name] = made = self._make_importer(kind, ioas)
+        return made.importer
+
     def attach(
         self,
         buffer: DmaBuf,
@@ -164,10 +175,13 @@ class Session:
         )
         return Attachment(self.agent, ref)
 
-    def new_domain(self, importer: Importer) -> Domain:
-        """Make another domain over the address space of an iommufd importer, whose device stays in its own."""
+    def new_domain(self, importer: Importer, ioas: Ioas | None = None) -> Domain:
+        """Make another domain over an address space, by default that of an iommufd importer.
+
+        ``ioas``: another address space of its context. The importer's device stays in its own.
+        """
         device = self._importers[importer.kind.name].refs[-2]
-        return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device))
+        return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device, space=ioas))
 
     def ioas(self, importer: Importer | None = None) -> Ioas:
         """Return a new IO address space without devices, or that of an iommufd importer."""
@@ -193,16 +207,25 @@ class Session:
         number = self.export_uapi.feature
         self.agent.call("teardown", "kill_after", bdf=bdf, feature=number, payload=payload, closes=list(closes))
 
+    def import_in_process(self, importer: Importer, buffer: DmaBuf) -> Handle:
+        """Map a buffer for the device of an iommufd importer in a process of its own. ``close`` kills the process.
+
+        The process opens the device and makes an address space for it. The importer itself is closed.
+        """
+        self.release_device(importer.device_id)
+        self.bind(importer.device_id)
+        return Handle(self.agent, self.agent.call("teardown", "ImporterProcess", bdf=importer.bdf, dmabuf=buffer))
+
     def bufinfo(self) -> list[dict[str, str]]:
         """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
 
-    def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> int | None:
-        """Count the IOMMU page table entries of an importer's device that point into the buffer.
+    def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> list[PageTableEntry] | None:
+        """List the IOMMU page table entries of an importer's device, open or not, that point into the buffer.
 
         None if the kernel does not dump the table.
         """
-        count = self.agent.call(
+        found = self.agent.call(
             "page_table",
             "entries",
             bdf=importer.bdf,
@@ -210,7 +233,7 @@ class Session:
             region=buffer.region,
             ranges=buffer.ranges,
         )
-        return cast(int | None, count)
+        return None if found is None else [PageTableEntry.of(*each) for each in found]
 
     def slab(self) -> int:
         """Return the kernel's unreclaimable slab memory in bytes (``SUnreclaim``)."""
@@ -280,7 +303,9 @@ class Session:
         self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
-    def _open(self, device_id: str, via: Interface, same_ioas_as: Device | None = None) -> tuple[Device, list[Ref]]:
+    def _open(
+        self, device_id: str, via: Interface, same_ioas_as: Device | None = None, ioas: Ioas | None = None
+    ) -> tuple[Device, list[Ref]]:
         """Open a device. Returns it and its objects in the agent in the order of their creation."""
         bdf = self.bdf(device_id)
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
@@ -294,6 +319,8 @@ class Session:
             return Device(self.agent, ref, bdf, self.export_uapi), [container, ref]
         if same_ioas_as:
             iommufd, space = self._spaces[same_ioas_as.ref]
+        elif ioas:
+            iommufd, space = ioas.iommufd, ioas.ref
         else:
             iommufd = self.agent.call("iommufd", "Iommufd")
             space = self.agent.call(iommufd, "ioas")
@@ -301,18 +328,25 @@ class Session:
         self._spaces[ref] = iommufd, space
         return Device(self.agent, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
-    def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
+    def _make_importer(self, kind: ImporterKind, ioas: Ioas | None = None) -> _ReadyImporter:
         device_id = self._device_for(kind)
         self.release_device(device_id)
+        if ioas:
+            return self._open_importer(kind, device_id, ioas, Counter())
         with self.references.kept() as held:
-            if kind.driver == "its own":
-                bdf = self.bdf(device_id)
-                ref = self.agent.call(*kind.engine, bdf=bdf)
-                return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref], held)
-            device, refs = self._open(device_id, "cdev")
-            ref = self.agent.call(*kind.engine, device=device)
-            importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
-            return _ReadyImporter(importer, device_id, [*refs, ref], held)
+            return self._open_importer(kind, device_id, None, held)
+
+    def _open_importer(
+        self, kind: ImporterKind, device_id: str, ioas: Ioas | None, held: Counter[str]
+    ) -> _ReadyImporter:
+        if kind.driver == "its own":
+            bdf = self.bdf(device_id)
+            ref = self.agent.call(*kind.engine, bdf=bdf)
+            return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref], held)
+        device, refs = self._open(device_id, "cdev", ioas=ioas)
+        ref = self.agent.call(*kind.engine, device=device)
+        importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
+        return _ReadyImporter(importer, device_id, [*refs, ref], held, kept=ioas is None)
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):

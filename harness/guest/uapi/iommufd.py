@@ -2,6 +2,7 @@
 """include/uapi/linux/iommufd.h"""
 
 from ctypes import c_int32 as s32
+from ctypes import c_uint16 as u16
 from ctypes import c_uint32 as u32
 from ctypes import c_uint64 as u64
 from typing import ClassVar
@@ -11,6 +12,9 @@ from ..kernel import Ioctl, Struct, io
 IOMMU_IOAS_MAP_FIXED_IOVA = 1
 IOMMU_IOAS_MAP_WRITEABLE = 2
 IOMMU_IOAS_MAP_READABLE = 4
+IOMMU_OPTION_HUGE_PAGES = 1
+IOMMU_OPTION_OP_SET = 0
+IOMMU_VFIO_IOAS_SET = 1
 
 
 def _iommufd(name: str, number: int) -> Ioctl:
@@ -22,8 +26,11 @@ IOMMU_IOAS_ALLOC = _iommufd("IOMMU_IOAS_ALLOC", 0x81)
 IOMMU_IOAS_COPY = _iommufd("IOMMU_IOAS_COPY", 0x83)
 IOMMU_IOAS_MAP = _iommufd("IOMMU_IOAS_MAP", 0x85)
 IOMMU_IOAS_UNMAP = _iommufd("IOMMU_IOAS_UNMAP", 0x86)
+IOMMU_OPTION = _iommufd("IOMMU_OPTION", 0x87)
+IOMMU_VFIO_IOAS = _iommufd("IOMMU_VFIO_IOAS", 0x88)
 IOMMU_HWPT_ALLOC = _iommufd("IOMMU_HWPT_ALLOC", 0x89)
 IOMMU_IOAS_MAP_FILE = _iommufd("IOMMU_IOAS_MAP_FILE", 0x8F)
+IOMMU_IOAS_CHANGE_PROCESS = _iommufd("IOMMU_IOAS_CHANGE_PROCESS", 0x92)
 
 
 class _Sized(Struct):
@@ -81,3 +88,23 @@ class IoasUnmap(_Sized):
     """``iommu_ioas_unmap``"""
 
     _fields_: ClassVar = [("size", u32), ("ioas_id", u32), ("iova", u64), ("length", u64)]
+
+
+class Option(_Sized):
+    """``iommu_option``"""
+
+    _fields_: ClassVar = [
+        ("size", u32), ("option_id", u32), ("op", u16), ("_reserved", u16), ("object_id", u32), ("val64", u64),
+    ]  # fmt: skip
+
+
+class VfioIoas(_Sized):
+    """``iommu_vfio_ioas``"""
+
+    _fields_: ClassVar = [("size", u32), ("ioas_id", u32), ("op", u16), ("_reserved", u16)]
+
+
+class ChangeProcess(_Sized):
+    """``iommu_ioas_change_process``"""
+
+    _fields_: ClassVar = [("size", u32), ("_reserved", u32)]

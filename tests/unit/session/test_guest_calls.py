@@ -38,6 +38,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "DmaBuf": ("DmaBuf",),
     "Domain": ("Domain",),
     "Importer": ENGINES,
+    "Importer.area": ("EduEngine", "NvmeEngine"),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
     "Importer.window": ("DmaApiEdu",),
     "Ioas": ("Ioas",),
@@ -47,7 +48,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Window.local": ("MrWindow",),
 }
 """The guest classes behind each handle, or behind one method of it that not all of them have."""
-VARIABLES = {"iommufd": "Iommufd", "ref": "Resource"}
+VARIABLES = {"iommufd": "Iommufd", "self.iommufd": "Iommufd", "ref": "Resource"}
 """The guest classes behind the references that the host calls without a handle, by the variable's name."""
 SERVICE_CLIENTS = {"FeatureClient": ("feature_request", "device")}
 """Host classes whose ``_call`` is a call of a service, and the argument that it adds."""
