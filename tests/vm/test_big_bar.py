@@ -3,12 +3,13 @@
 
 import pytest
 
+from harness.cases.areas import Areas
 from harness.cases.constants import PAGE
 from harness.cases.marks import importers
 from harness.cases.must import must
 from harness.cases.types import Attach
 from harness.errors import ImporterRefused
-from harness.session import Cmb, DmaBuf, Importer, Nvme
+from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
 pytestmark = [pytest.mark.machine("big-bar"), pytest.mark.contract("big-bar", "importers.large")]
@@ -27,6 +28,8 @@ PLACES = {
 }
 """Offsets in the buffer."""
 LENGTH = 61
+HIGH_IOVA = 512 * GIB
+"""An IOVA that nothing uses, at which pages of 1 GiB fit."""
 
 
 @pytest.fixture
@@ -104,6 +107,31 @@ def test_entries_are_whole_pages(big_buffer: DmaBuf, attach: Attach) -> None:
     ends = [entry.address + entry.length for entry in table.entries]
     must([entry.address for entry in table.entries[1:]] == ends[:-1], "SG entries follow each other", table)
     must(sum(entry.length for entry in table.entries) == SIZE, "SG entries cover a large buffer", table)
+
+
+@pytest.mark.contract("big-bar", "importers.iommufd-huge-pages", "importers.iommufd-domain")
+@importers("iommufd+nvme")
+def test_huge_pages_of_a_big_buffer(
+    session: Session, nvme: Nvme, big_buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """A large mapping has pages of 1 GiB in each domain, so has a copy of a part of it, and a reset revokes all."""
+    space, areas = session.ioas(importer), Areas(session, importer, nvme.device, big_buffer, watch)
+    windows = {"a map": importer.area(big_buffer, space.map_file(big_buffer, at=HIGH_IOVA))}
+    copied = space.copy(space, HIGH_IOVA + GIB, 2 * GIB, at=2 * HIGH_IOVA)
+    windows["a copy of a part"] = importer.area(big_buffer, copied, GIB, 2 * GIB)
+    domain = session.new_domain(importer)
+    for each in (None, domain):
+        if each:
+            each.enter()
+        for name, window in windows.items():
+            areas.must_be_live(window, f"{name} of a large buffer has pages of 1 GiB in each domain", size=GIB)
+    nvme.device.reset()
+    nvme.start()
+    nvme.pmr()
+    for move in (domain.enter, domain.close):
+        move()
+        for name, window in windows.items():
+            areas.must_be_dead(window, f"a reset revokes {name} of a large buffer in each domain")
 
 
 STRIDE = 8 * GIB // 512

@@ -42,6 +42,17 @@ def test_mapped_as_mmio(
 
 
 @importers("iommufd+nvme")
+def test_copy_as_mmio(
+    session: Session, buffer: DmaBuf, importer: Importer, watch: Watch, doorbells: tuple[int, int]
+) -> None:
+    """A copy of a mapping also maps the BAR as MMIO."""
+    origin = importer.attach(buffer)
+    mark = watch.mark()
+    importer.copy(buffer, session.ioas(importer), origin.iova())
+    must_be_mmio(watch.maps(*doorbells, mark), "a BAR is mapped as MMIO, not as memory, in a copy")
+
+
+@importers("iommufd+nvme")
 def test_second_domain_as_mmio(
     session: Session, buffer: DmaBuf, importer: Importer, watch: Watch, doorbells: tuple[int, int]
 ) -> None:
