@@ -73,6 +73,10 @@ class AgentLost(HarnessError):
     """The SSH connection or the agent process ended, but the guest is alive."""
 
 
+class ProcessEnded(HarnessError):
+    """A process that the case forked in the guest ended before it answered."""
+
+
 class AgentError(HarnessError):
     """The agent raised an exception other than the errno of a kernel call: a defect of the agent.
 

@@ -55,6 +55,32 @@ class ConfigSpace:
             raise LookupError(f"the device has no PCI capability {number:#x}")
         return offset
 
+    def register(self, name: str) -> int:
+        """Return the offset of ``COMMAND``, ``PMCSR`` or ``DEVCTL``."""
+        match name:
+            case "COMMAND":
+                return COMMAND
+            case "PMCSR":
+                return self.need(CAP_PM) + PM_CTRL
+            case "DEVCTL":
+                return self.need(CAP_EXP) + EXP_DEVCTL
+        raise LookupError(f"no register {name}")
+
+    def modify(self, name: str, before: int, length: int, clear: int, value: int) -> None:
+        """Clear and set bits of a 16-bit register, by one write of ``length`` bytes.
+
+        The write begins ``before`` bytes before the register, or behind its start if negative. Its other bytes keep
+        their value; bits of the register outside the write are not changed.
+        """
+        register = self.register(name)
+        start = register - before
+        data = bytearray(self._read(start, length))
+        changed = (self.word(register) & ~clear | value).to_bytes(2, "little")
+        for at in (0, 1):
+            if 0 <= before + at < length:
+                data[before + at] = changed[at]
+        self._write(start, bytes(data))
+
     def set_memory(self, on: bool) -> None:
         """Set or clear COMMAND.MEM."""
         self.set_word(COMMAND, COMMAND_MEMORY, COMMAND_MEMORY if on else 0)

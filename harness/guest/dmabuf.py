@@ -5,10 +5,12 @@ import fcntl
 import mmap
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from .kernel import close_file, ioctl, load_module, named, open_file
-from .resource import Resource
+from .kernel import ioctl, load_module, named, open_file
+from .resource import File, Resource
+from .sync import SyncFile, ready
 from .uapi import dmabuf as uapi
 from .uapi import udmabuf as udmabuf_uapi
 
@@ -16,13 +18,10 @@ BUFINFO = Path("/sys/kernel/debug/dma_buf/bufinfo")
 UDMABUF = Path("/dev/udmabuf")
 
 
-class DmaBuf(Resource):
-    """An open dma-buf; owns its fd."""
+class DmaBuf(File):
+    """An open dma-buf."""
 
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self.fd = fd
-        self._undo.callback(close_file, fd, "dma-buf")
+    KIND = "dma-buf"
 
     def size(self) -> int:
         """Return the size in bytes, by lseek."""
@@ -49,6 +48,29 @@ class DmaBuf(Resource):
     def sync(self, flags: int) -> None:
         """Call DMA_BUF_IOCTL_SYNC."""
         ioctl(self.fd, uapi.DMA_BUF_IOCTL_SYNC, uapi.Sync(flags=flags))
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Call lseek. Returns the position."""
+        with named("lseek dma-buf"):
+            return os.lseek(self.fd, offset, whence)
+
+    def set_name(self, name: bytes) -> None:
+        """Call DMA_BUF_SET_NAME."""
+        ioctl(self.fd, uapi.DMA_BUF_SET_NAME_B, bytearray(name + b"\0"))
+
+    def poll(self, events: int, milliseconds: int = 0) -> int:
+        """Return the ``events`` (``select.POLLIN``, ``POLLOUT``) that poll(2) reports; 0 if none."""
+        return ready(self.fd, events, milliseconds)
+
+    def export_sync_file(self, flags: int) -> SyncFile:
+        """Call DMA_BUF_IOCTL_EXPORT_SYNC_FILE."""
+        request = uapi.SyncFile(flags=flags)
+        ioctl(self.fd, uapi.DMA_BUF_IOCTL_EXPORT_SYNC_FILE, request)
+        return SyncFile(request.fd)
+
+    def import_sync_file(self, flags: int, file: File) -> None:
+        """Call DMA_BUF_IOCTL_IMPORT_SYNC_FILE."""
+        ioctl(self.fd, uapi.DMA_BUF_IOCTL_IMPORT_SYNC_FILE, uapi.SyncFile(flags=flags, fd=file.fd))
 
     def mmap(self, length: int) -> None:
         """Map it with mmap, shared and writeable, and unmap it. EINVAL if the exporter has no mmap."""
@@ -80,8 +102,33 @@ def udmabuf(length: int) -> DmaBuf:
         os.close(file)
 
 
+class OtherFile(File):
+    """A file that is no dma-buf. ``kind``: a key of ``OPENERS``, or ``none`` for fd -1."""
+
+    def __init__(self, kind: str) -> None:
+        if kind == "none":
+            Resource.__init__(self)
+            self.fd = -1
+        else:
+            super().__init__(OPENERS[kind]())
+
+
+def _memfd() -> int:
+    file = os.memfd_create("vfio-harness", os.MFD_CLOEXEC)
+    os.truncate(file, mmap.PAGESIZE)
+    return file
+
+
+OPENERS: dict[str, Callable[[], int]] = {
+    "memfd": _memfd,
+    "eventfd": lambda: os.eventfd(0, os.EFD_CLOEXEC),
+    "directory": lambda: open_file("/", os.O_RDONLY),
+    "device": lambda: open_file("/dev/null"),
+}
+
+
 def bufinfo() -> list[dict[str, str]]:
-    """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
+    """List the guest's dma-bufs from debugfs: ``size``, ``exp_name``, ``ino`` and ``name`` of each."""
     return parse_bufinfo(BUFINFO.read_text())[0]
 
 
@@ -98,7 +145,11 @@ def parse_bufinfo(text: str) -> tuple[list[dict[str, str]], list[int]]:
     """
     rows = [line.split("\t", 6) for line in text.splitlines()]
     # A buffer's row is: size flags mode count exp_name ino name. The heading has no number.
-    found = [{"size": row[0], "exp_name": row[4], "ino": row[5]} for row in rows if len(row) == 7 and row[0].isdigit()]
+    found = [
+        {"size": row[0], "exp_name": row[4], "ino": row[5], "name": row[6].strip()}
+        for row in rows
+        if len(row) == 7 and row[0].isdigit()
+    ]
     attachments = [int(count) for count in re.findall(r"^Total (\d+) devices attached$", text, re.MULTILINE)]
     if f"\nTotal {len(found)} objects, " not in text or len(attachments) != len(found):
         raise ValueError(f"{BUFINFO}: {len(found)} buffers found, but it ends with {text[-80:]!r}")

@@ -167,6 +167,19 @@ class Attachment(Resource):
         return log
 
 
+def attach_repeatedly(bdf: str, dmabuf: DmaBuf, times: int, *, static: bool, peer2peer: bool) -> list[int]:
+    """Attach and close ``times`` times. Returns the different errnos; 0 for success."""
+    outcomes = set()
+    for _ in range(times):
+        try:
+            Attachment(bdf, dmabuf, static=static, peer2peer=peer2peer).close()
+        except OSError as refusal:
+            outcomes.add(refusal.errno or 0)
+        else:
+            outcomes.add(0)
+    return sorted(outcomes)
+
+
 def _dynamic_flags(*, peer2peer: bool, callback: bool, remap: bool, pci: bool) -> int:
     flags = 0
     if peer2peer:

@@ -54,6 +54,11 @@ def reset(bdf: str) -> None:
     _write(DEVICES / bdf / "reset", "1")
 
 
+def set_reset_methods(bdf: str, methods: str) -> None:
+    """Choose the methods that reset the device: ``flr``, ``bus``...; ``default`` for all that work, "" for none."""
+    _write(DEVICES / bdf / "reset_method", methods + "\n")
+
+
 def suspended(bdf: str, seconds: float) -> bool:
     """Return whether runtime power management suspends the device within ``seconds``."""
     status = DEVICES / bdf / "power" / "runtime_status"

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TypeVar
 
+from .kernel import close_file
+
 _live: list["Resource"] = []
 R = TypeVar("R", bound="Resource")
 
@@ -30,6 +32,17 @@ class Resource:
         _live.remove(part)
         self._undo.callback(part.close)
         return part
+
+
+class File(Resource):
+    """An open file; owns its fd. ``KIND``: what it is, in an error of its close."""
+
+    KIND = "file"
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.fd = fd
+        self._undo.callback(close_file, fd, self.KIND)
 
 
 def close_all(keep: Iterable[Resource] = ()) -> list[str]:

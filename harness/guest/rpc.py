@@ -24,6 +24,7 @@ import traceback
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from .processes import Process
 from .resource import Resource, close_all
 
 LINE_LIMIT = 4 << 20
@@ -47,6 +48,9 @@ SERVICES = (
     "pause",
     "teardown",
     "races",
+    "processes",
+    "sync",
+    "repeat",
     "leaks",
     "page_table",
     "references",
@@ -74,13 +78,16 @@ class Server:
         """Send the hello, then answer requests. At the end close everything, so that no device stays open."""
         self._send({"hello": {"pid": os.getpid(), "python": sys.version.split()[0], "release": os.uname().release}})
         self._import_while_idle()
+        self._answer_all()
+        close_all()
+
+    def _answer_all(self) -> None:
         while line := self._requests.readline(LINE_LIMIT):
             request = json.loads(line, object_hook=self._decode)
             if request.get("thread"):
                 threading.Thread(target=self._answer, args=(request,), daemon=True).start()
             else:
                 self._answer(request)
-        close_all()
 
     def _import_while_idle(self) -> None:
         for service in SERVICES:
@@ -115,6 +122,15 @@ class Server:
         if on not in SERVICES:
             raise ValueError(f"no service {on}; there are {', '.join(SERVICES)}")
         return getattr(importlib.import_module(f".{on}", __package__), do)(**args)
+
+    def fork(self) -> Process:
+        """Fork a process that answers requests about this agent's objects, which have the same numbers there."""
+        return Process(self._serve_copy)
+
+    def _serve_copy(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        copy = Server(requests, replies)
+        copy._objects, copy._names, copy._numbers = self._objects, self._names, self._numbers
+        copy._answer_all()
 
     def reset_all(self, keep: list[Resource]) -> list[str]:
         """Close every object except ``keep``. Returns the errors."""

@@ -11,20 +11,17 @@ from .container import Container
 from .dmabuf import DmaBuf
 from .fail_nth import acting
 from .iommufd import Iommufd
-from .kernel import close_file, ioctl, named, open_file
+from .kernel import ioctl, named, open_file
 from .memory import AddressSpace
 from .pci import DEVICES
-from .resource import Resource
+from .resource import File
 from .uapi import vfio as uapi
 
 
-class Node(Resource):
+class Node(File):
     """A vfio device's fd. The fd of a character device refuses every call until it is bound to an iommufd."""
 
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self.fd = fd
-        self._undo.callback(close_file, fd, "vfio device")
+    KIND = "vfio device"
 
 
 class Device(Node):
@@ -72,6 +69,15 @@ class Device(Node):
     def write32(self, region: int, offset: int, value: int) -> None:
         """Write 4 bytes in one access."""
         self.write(region, offset, struct.pack("<I", value))
+
+    def duplicate(self) -> Node:
+        """Duplicate the fd (dup)."""
+        return Node(os.dup(self.fd))
+
+    def open_again(self) -> Node:
+        """Open the device once more through its group (VFIO_GROUP_GET_DEVICE_FD)."""
+        assert isinstance(self.space, Container)
+        return Node(self.space.group.device(self.bdf))
 
     def detach(self) -> None:
         """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's DMA."""
@@ -167,6 +173,10 @@ class Device(Node):
     def set_power_state(self, state: int) -> None:
         """Write PMCSR: 0 for D0 to 3 for D3hot."""
         self.config.set_power_state(state)
+
+    def modify_config(self, register: str, before: int, length: int, clear: int, value: int) -> None:
+        """Change a 16-bit register by one write that begins ``before`` bytes before it. See ``ConfigSpace.modify``."""
+        self.config.modify(register, before, length, clear, value)
 
     def flr(self) -> None:
         """Reset the function by the PCI Express capability in config space."""

@@ -2,13 +2,14 @@
 """A booted machine with its guest agent, and typed handles on the objects in the guest."""
 
 from harness.session.attachment import HOLD_MS, Attachment, FenceUsage
-from harness.session.client import Agent, Pending
-from harness.session.device import Device, DmaBuf
+from harness.session.client import Agent, Caller, Pending
+from harness.session.device import Device, DmaBuf, SyncFile, Timeline
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
 from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, READ_WRITE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.page_table import PageTableEntry
+from harness.session.process import Process
 from harness.session.session import Session
 from harness.session.stimuli import Stimuli
 
@@ -21,6 +22,7 @@ __all__ = [
     "READ_WRITE",
     "Agent",
     "Attachment",
+    "Caller",
     "Cmb",
     "Completion",
     "Device",
@@ -33,8 +35,11 @@ __all__ = [
     "Nvme",
     "PageTableEntry",
     "Pending",
+    "Process",
     "QueuedCommand",
     "Session",
     "Stimuli",
+    "SyncFile",
+    "Timeline",
     "Window",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import paramiko
 
@@ -30,6 +30,20 @@ CALL_SECONDS = 20.0
 """Default deadline of a call. A call takes milliseconds unless the kernel is stuck."""
 
 _own_thread: ContextVar[bool] = ContextVar("own_thread", default=False)
+
+
+class Caller(Protocol):
+    """Makes calls in a process of the guest: the agent, or a process forked from it."""
+
+    def call(self, on: str | Ref, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
+        """Call ``do`` of a service or an object in the process. Returns its result. Errors: ``Agent.call``."""
+
+    def set_name(self, ref: Ref, name: str) -> None:
+        """Set the name that evidence uses for an object in the process."""
+
+    @property
+    def slowdown(self) -> float:
+        """The machine's factor for deadlines, for those that the guest keeps."""
 
 
 class Agent:

@@ -3,13 +3,15 @@
 
 import os
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
-from harness.session.client import CALL_SECONDS, Agent
+from harness.session.client import CALL_SECONDS, Caller
 from harness.session.export import ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.wire import Ref
 
+Register = Literal["COMMAND", "PMCSR", "DEVCTL"]
+"""A register of config space that revokes: of the header, the Power Management and the PCI Express capability."""
 RESET_SECONDS = 20.0
 OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
 """``open_flags`` of an export unless a case chooses others."""
@@ -21,7 +23,7 @@ class DmaBuf(Handle):
     ``region`` and ``ranges``: the part of the device that it exports; -1 and none for another exporter than vfio.
     """
 
-    def __init__(self, agent: Agent, ref: Ref, region: int, ranges: Sequence[Range]) -> None:
+    def __init__(self, agent: Caller, ref: Ref, region: int, ranges: Sequence[Range]) -> None:
         super().__init__(agent, ref)
         self.region = region
         self.ranges = tuple(ranges)
@@ -59,15 +61,55 @@ class DmaBuf(Handle):
         """Call DMA_BUF_IOCTL_SYNC with its ``flags``."""
         self._call("sync", flags=flags)
 
+    def seek(self, offset: int, whence: int) -> int:
+        """Call lseek; ``whence``: ``os.SEEK_SET``... Returns the position."""
+        return cast(int, self._call("seek", offset=offset, whence=whence))
+
+    def set_name(self, name: str) -> None:
+        """Call DMA_BUF_SET_NAME."""
+        self._call("set_name", name=name.encode())
+
+    def poll(self, events: int) -> int:
+        """Return those of ``events`` (``select.POLLIN``, ``POLLOUT``) that poll(2) reports at once."""
+        return cast(int, self._call("poll", events=events))
+
+    def export_sync_file(self, flags: int) -> "SyncFile":
+        """Call DMA_BUF_IOCTL_EXPORT_SYNC_FILE."""
+        return SyncFile(self.agent, self._call("export_sync_file", flags=flags))
+
+    def import_sync_file(self, flags: int, file: "Handle") -> None:
+        """Call DMA_BUF_IOCTL_IMPORT_SYNC_FILE."""
+        self._call("import_sync_file", flags=flags, file=file)
+
     def mmap(self, length: int) -> None:
         """Map ``length`` bytes with mmap, and unmap them. KernelErrno EINVAL if the exporter has no mmap."""
         self._call("mmap", length=length)
 
 
+class SyncFile(Handle):
+    """A sync file: fences in user space (drivers/dma-buf/sync_file.c)."""
+
+    def signalled(self) -> bool:
+        """Return whether all its fences are signalled."""
+        return cast(bool, self._call("signalled"))
+
+
+class Timeline(Handle):
+    """A counter of sw_sync, which makes fences and signals them. Needs the kernel's feature ``sw_sync``."""
+
+    def fence(self) -> SyncFile:
+        """Make a fence that the next ``advance`` signals."""
+        return SyncFile(self.agent, self._call("fence"))
+
+    def advance(self) -> None:
+        """Signal the fence."""
+        self._call("advance")
+
+
 class Device(Handle):
     """An open vfio-pci device, attached to an address space, with bus mastering on. Regions 0 to 5 are its BARs."""
 
-    def __init__(self, agent: Agent, ref: Ref, bdf: str, uapi: ExportUapi) -> None:
+    def __init__(self, agent: Caller, ref: Ref, bdf: str, uapi: ExportUapi) -> None:
         super().__init__(agent, ref)
         self.bdf = bdf
         self.uapi = uapi
@@ -89,6 +131,14 @@ class Device(Handle):
     def write(self, region: int, offset: int, data: bytes) -> None:
         """Write a region through vfio."""
         self._call("write", region=region, offset=offset, data=data)
+
+    def duplicate(self) -> Handle:
+        """Duplicate the device's fd (dup)."""
+        return Handle(self.agent, self._call("duplicate"))
+
+    def open_again(self) -> Handle:
+        """Open a device of a group once more (VFIO_GROUP_GET_DEVICE_FD)."""
+        return Handle(self.agent, self._call("open_again"))
 
     def detach(self) -> None:
         """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: leave the address space. The IOMMU then blocks the device's own DMA."""
@@ -121,6 +171,22 @@ class Device(Handle):
     def command(self) -> int:
         """Read the PCI COMMAND register, as vfio shows it."""
         return cast(int, self._call("command"))
+
+    def modify_config(self, register: Register, before: int, length: int, clear: int, value: int) -> None:
+        """Clear the bits ``clear`` of a 16-bit register of config space and set ``value``, by one write.
+
+        The write has ``length`` bytes and begins ``before`` bytes before the register, or behind its start if negative.
+        Its other bytes keep their value.
+        """
+        self._call(
+            "modify_config",
+            register=register,
+            before=before,
+            length=length,
+            clear=clear,
+            value=value,
+            timeout=RESET_SECONDS,
+        )
 
     def set_memory(self, on: bool) -> None:
         """Write COMMAND.MEM."""

@@ -3,7 +3,7 @@
 
 from typing import Any, Self
 
-from harness.session.client import CALL_SECONDS, Agent
+from harness.session.client import CALL_SECONDS, Caller
 from harness.session.wire import Ref
 
 
@@ -13,7 +13,7 @@ class Handle:
     Every method may raise KernelErrno, AgentError, AgentLost, or the error that ended the VM.
     """
 
-    def __init__(self, agent: Agent, ref: Ref) -> None:
+    def __init__(self, agent: Caller, ref: Ref) -> None:
         self.agent = agent
         self.ref = ref
         agent.set_name(ref, type(self).__name__)

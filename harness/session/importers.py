@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from harness.config import Capability, Role
 from harness.session.attachment import Attachment
-from harness.session.client import Agent
+from harness.session.client import Caller
 from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.ioas import Ioas
@@ -77,7 +77,7 @@ class Importer(Handle):
     """
 
     def __init__(
-        self, agent: Agent, ref: Ref, kind: ImporterKind, bdf: str, *, device_id: str, device: Device | None = None
+        self, agent: Caller, ref: Ref, kind: ImporterKind, bdf: str, *, device_id: str, device: Device | None = None
     ) -> None:
         super().__init__(agent, ref)
         self.kind = kind

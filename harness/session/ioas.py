@@ -3,7 +3,7 @@
 
 from typing import cast
 
-from harness.session.client import Agent
+from harness.session.client import Caller
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
@@ -16,7 +16,7 @@ READ_WRITE = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE
 class Ioas(Handle):
     """An IO address space. The agent chooses the IOVAs and uses none twice."""
 
-    def __init__(self, agent: Agent, iommufd: Ref, ref: Ref | None = None) -> None:
+    def __init__(self, agent: Caller, iommufd: Ref, ref: Ref | None = None) -> None:
         """Wrap the address space ``ref`` of the context ``iommufd``, or make a new one."""
         super().__init__(agent, ref or agent.call(iommufd, "ioas"))
         self.iommufd = iommufd

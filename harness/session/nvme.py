@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from harness.session.client import CALL_SECONDS, Agent
+from harness.session.client import CALL_SECONDS, Caller
 from harness.session.device import Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
@@ -53,7 +53,7 @@ class Cmb:
 class Nvme(Handle):
     """A controller with an admin queue of 64 entries and up to 6 I/O queues. After a reset, call ``start`` again."""
 
-    def __init__(self, agent: Agent, ref: Ref, device: Device) -> None:
+    def __init__(self, agent: Caller, ref: Ref, device: Device) -> None:
         super().__init__(agent, ref)
         self.device = device
 

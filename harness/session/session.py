@@ -2,23 +2,26 @@
 """A session: one booted machine and its guest agent."""
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from harness.config import Interface
-from harness.errors import UsageError
+from harness.errors import UsageError, errno_name
 from harness.session.attachment import Attachment
-from harness.session.client import Agent, Pending
-from harness.session.device import Device, DmaBuf
+from harness.session.client import Agent, Caller, Pending
+from harness.session.device import Device, DmaBuf, Timeline
 from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
 from harness.session.nvme import REGISTERS, Nvme
 from harness.session.page_table import PageTableEntry
+from harness.session.process import Process
 from harness.session.references import References
 from harness.session.wire import Ref
 from harness.vm import Machine
@@ -107,22 +110,34 @@ class Session:
         return self.machine.pci_address(device_id)
 
     def open_device(
-        self, device_id: str, via: Interface | None = None, *, same_ioas_as: Device | None = None
+        self,
+        device_id: str,
+        via: Interface | None = None,
+        *,
+        same_ioas_as: Device | None = None,
+        process: Process | None = None,
     ) -> Device:
         """Bind a device to vfio-pci and open it by ``via``, or as the machine says. Closes an importer that uses it.
 
         ``same_ioas_as``: attach it to the address space of that device, as two devices of one IOMMU group need.
+        ``process``: open it in that process.
         """
         self.release_device(device_id)
-        device, _ = self._open(device_id, via or self.interface, same_ioas_as)
+        device, _ = self._open(device_id, via or self.interface, self._caller(process), same_ioas_as=same_ioas_as)
         return device
 
     def open_nvme(
-        self, device_id: str = "nvme0", via: Interface | None = None, *, same_ioas_as: Device | None = None
+        self,
+        device_id: str = "nvme0",
+        via: Interface | None = None,
+        *,
+        same_ioas_as: Device | None = None,
+        process: Process | None = None,
     ) -> Nvme:
         """Open an NVMe controller, like ``open_device``, and start it."""
-        device = self.open_device(device_id, via, same_ioas_as=same_ioas_as)
-        nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
+        device = self.open_device(device_id, via, same_ioas_as=same_ioas_as, process=process)
+        caller = self._caller(process)
+        nvme = Nvme(caller, caller.call("nvme", "Controller", device=device), device)
         nvme.start()
         return nvme
 
@@ -140,6 +155,17 @@ class Session:
         kind = IMPORTERS[name]
         self._importers[name] = made = self._make_importer(kind, ioas)
         return made.importer
+
+    def forked_importer(self, process: Process, name: str) -> Importer:
+        """Return the importer of that name, like ``importer``, but in a forked process and for this case only."""
+        return self._open_importer(IMPORTERS[name], process.inside)[0]
+
+    def fork(self) -> Process:
+        """Fork a process with a copy of each fd that is open. ``reset`` kills it."""
+        return Process(self.agent)
+
+    def _caller(self, process: Process | None) -> Caller:
+        return process.inside if process else self.agent
 
     def attach(
         self,
@@ -194,6 +220,45 @@ class Session:
         """Make a dma-buf of ``length`` bytes of RAM, by another exporter than vfio (drivers/dma-buf/udmabuf.c)."""
         return DmaBuf(self.agent, self.agent.call("dmabuf", "udmabuf", length=length), region=-1, ranges=[])
 
+    def other_file(self, kind: str) -> DmaBuf:
+        """Open a file that is no dma-buf, to be used like one.
+
+        ``kind``: ``memfd`` (one page of memory), ``eventfd``, ``directory``, ``device``, or ``none`` for fd -1.
+        """
+        return DmaBuf(self.agent, self.agent.call("dmabuf", "OtherFile", kind=kind), region=-1, ranges=[])
+
+    def timeline(self) -> Timeline:
+        """Make a timeline of fences that user space signals. Needs the kernel's feature ``sw_sync``."""
+        return Timeline(self.agent, self.agent.call("sync", "Timeline"))
+
+    def open_unbound(self, device_id: str) -> Handle:
+        """Open the character device of a device once more, without binding it to an iommufd."""
+        return Handle(self.agent, self.agent.call("vfio", "open_node", bdf=self.bdf(device_id)))
+
+    def attach_repeatedly(
+        self, buffer: DmaBuf, *, device_id: str, times: int, static: bool = False, peer2peer: bool = True
+    ) -> list[str]:
+        """Attach to a buffer and detach, like ``attach``, many times. Returns the different errnos; "" for success."""
+        outcomes = self.agent.call(
+            "importer",
+            "attach_repeatedly",
+            bdf=self.bdf(device_id),
+            dmabuf=buffer,
+            times=times,
+            static=static,
+            peer2peer=peer2peer,
+        )
+        return [errno_name(outcome) if outcome else "" for outcome in outcomes]
+
+    @contextmanager
+    def without_reset_methods(self, device_id: str) -> Iterator[None]:
+        """Forbid, within the block, each way to reset a device, as an administrator can (sysfs ``reset_method``)."""
+        self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods="")
+        try:
+            yield
+        finally:
+            self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods="default")
+
     def kill_with_open(self, device_id: str, ranges: Sequence[Range], closes: Sequence[str]) -> None:
         """Kill a process that has a device, an export of it, and a mapping of that export open.
 
@@ -217,8 +282,16 @@ class Session:
         return Handle(self.agent, self.agent.call("teardown", "ImporterProcess", bdf=importer.bdf, dmabuf=buffer))
 
     def bufinfo(self) -> list[dict[str, str]]:
-        """List the guest's dma-bufs from debugfs: ``size``, ``exp_name`` and ``ino`` of each."""
+        """List the guest's dma-bufs from debugfs: ``size``, ``exp_name``, ``ino`` and ``name`` of each."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
+
+    def wait_bufinfo(self, count: int, timeout: float) -> bool:
+        """Return whether the guest has exactly ``count`` dma-bufs within ``timeout`` s (for a slowdown of 1)."""
+        deadline = time.monotonic() + timeout * self.machine.slowdown
+        while len(self.bufinfo()) != count:
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> list[PageTableEntry] | None:
         """List the IOMMU page table entries of an importer's device, open or not, that point into the buffer.
@@ -304,49 +377,59 @@ class Session:
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
     def _open(
-        self, device_id: str, via: Interface, same_ioas_as: Device | None = None, ioas: Ioas | None = None
+        self,
+        device_id: str,
+        via: Interface,
+        caller: Caller,
+        *,
+        same_ioas_as: Device | None = None,
+        ioas: Ioas | None = None,
     ) -> tuple[Device, list[Ref]]:
-        """Open a device. Returns it and its objects in the agent in the order of their creation."""
+        """Open a device. Returns it and its objects behind ``caller`` in the order of their creation."""
         bdf = self.bdf(device_id)
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
             self.bind(each)
         if via == "group":
             if self.machine.config.iommu:
-                container = self.agent.call("container", "Container", bdf=bdf)
+                container = caller.call("container", "Container", bdf=bdf)
             else:
-                container = self.agent.call("noiommu", "NoIommu", bdf=bdf)
-            ref = self.agent.call("vfio", "open_group", bdf=bdf, container=container)
-            return Device(self.agent, ref, bdf, self.export_uapi), [container, ref]
+                container = caller.call("noiommu", "NoIommu", bdf=bdf)
+            ref = caller.call("vfio", "open_group", bdf=bdf, container=container)
+            return Device(caller, ref, bdf, self.export_uapi), [container, ref]
         if same_ioas_as:
             iommufd, space = self._spaces[same_ioas_as.ref]
         elif ioas:
             iommufd, space = ioas.iommufd, ioas.ref
         else:
-            iommufd = self.agent.call("iommufd", "Iommufd")
-            space = self.agent.call(iommufd, "ioas")
-        ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
-        self._spaces[ref] = iommufd, space
-        return Device(self.agent, ref, bdf, self.export_uapi), [iommufd, space, ref]
+            iommufd = caller.call("iommufd", "Iommufd")
+            space = caller.call(iommufd, "ioas")
+        ref = caller.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
+        if caller is self.agent:
+            self._spaces[ref] = iommufd, space
+        return Device(caller, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
     def _make_importer(self, kind: ImporterKind, ioas: Ioas | None = None) -> _ReadyImporter:
-        device_id = self._device_for(kind)
-        self.release_device(device_id)
+        self.release_device(self._device_for(kind))
         if ioas:
-            return self._open_importer(kind, device_id, ioas, Counter())
+            importer, refs = self._open_importer(kind, self.agent, ioas)
+            return _ReadyImporter(importer, importer.device_id, refs, Counter(), kept=False)
         with self.references.kept() as held:
-            return self._open_importer(kind, device_id, None, held)
+            importer, refs = self._open_importer(kind, self.agent)
+            return _ReadyImporter(importer, importer.device_id, refs, held)
 
     def _open_importer(
-        self, kind: ImporterKind, device_id: str, ioas: Ioas | None, held: Counter[str]
-    ) -> _ReadyImporter:
+        self, kind: ImporterKind, caller: Caller, ioas: Ioas | None = None
+    ) -> tuple[Importer, list[Ref]]:
+        """Make an importer. Returns it and its objects behind ``caller`` in the order of their creation."""
+        device_id = self._device_for(kind)
+        self.release_device(device_id)
         if kind.driver == "its own":
             bdf = self.bdf(device_id)
-            ref = self.agent.call(*kind.engine, bdf=bdf)
-            return _ReadyImporter(Importer(self.agent, ref, kind, bdf, device_id=device_id), device_id, [ref], held)
-        device, refs = self._open(device_id, "cdev", ioas=ioas)
-        ref = self.agent.call(*kind.engine, device=device)
-        importer = Importer(self.agent, ref, kind, device.bdf, device_id=device_id, device=device)
-        return _ReadyImporter(importer, device_id, [*refs, ref], held, kept=ioas is None)
+            ref = caller.call(*kind.engine, bdf=bdf)
+            return Importer(caller, ref, kind, bdf, device_id=device_id), [ref]
+        device, refs = self._open(device_id, "cdev", caller, ioas=ioas)
+        ref = caller.call(*kind.engine, device=device)
+        return Importer(caller, ref, kind, device.bdf, device_id=device_id, device=device), [*refs, ref]
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):

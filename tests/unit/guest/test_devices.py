@@ -202,7 +202,9 @@ Total 1 objects, 4294967296 bytes
 def test_bufinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bufinfo").write_text(BUFINFO)
     monkeypatch.setattr(dmabuf, "BUFINFO", tmp_path / "bufinfo")
-    assert dmabuf.bufinfo() == [{"size": "04294967296", "exp_name": "vfio_pci_core", "ino": "00000012"}]
+    assert dmabuf.bufinfo() == [
+        {"size": "04294967296", "exp_name": "vfio_pci_core", "ino": "00000012", "name": "<none>"}
+    ]
     assert dmabuf.count() == (1, 1)
 
 
