@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Buffers of several ranges: the importer sees one contiguous space, in the order of the export."""
 
+import sys
+
 import pytest
 
 from harness.cases.constants import PAGE, SCATTERLIST
@@ -45,7 +47,7 @@ MANY = 127
 WARM_UP, TIMES = 128, 128
 """Maps. Until the caches of IOVAs and of the slab are full, each map takes memory."""
 ROUNDS = 3
-"""The rest of the kernel takes memory, too, but not in each of three rounds. A leak grows in each."""
+"""The rest of the kernel takes memory, too, but not in each of three rounds. A leak takes it in each."""
 
 
 @rows("around.memory")
@@ -55,12 +57,13 @@ def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, cmb: Cmb, impor
     buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in range(0, 2 * MANY, 2)])
     for _ in range(WARM_UP):
         importer.attach(buffer).detach()
+    limit = TIMES * MANY * SCATTERLIST // 2
+    least = sys.maxsize
     for _ in range(ROUNDS):
         before = session.slab()
         for _ in range(TIMES):
             importer.attach(buffer).detach()
-        grown = session.slab() - before
-        if grown < TIMES * MANY * SCATTERLIST / 2:
+        least = min(least, session.slab() - before)
+        if least < limit:
             break
-    else:
-        must(False, "an unmap frees the scatter list", f"{grown} bytes more after {TIMES} maps")
+    must(least < limit, "an unmap frees the scatter list", f"{least} bytes more after {TIMES} maps")
