@@ -42,7 +42,9 @@ CONTROLS = ("control-1", "control-2")
 """Runs of the whole suite without a mutant. A case on which they disagree says nothing about a mutant."""
 WORKSPACE = "mutants"
 GROUP = 8
-"""The most mutants that share a kernel."""
+"""The most mutants that are on together."""
+UNREACHED_GROUP = 40
+"""The same for those that no case reaches: only a change outside the cases, as at boot, could be noticed."""
 ALONE_S = 12.0
 """What the cases of a mutant's first run may take together, in seconds of the control's run."""
 
@@ -203,7 +205,9 @@ class _Work:
     def stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
         """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
         yield self._first_runs(), self._ended_alone
-        waiting = groups(self._left(), GROUP)
+        reached = [mutant for mutant in self._left() if not self._reached.functions or self._reaching(mutant)]
+        unreached = [mutant for mutant in self._left() if mutant not in reached]
+        waiting = groups(reached, GROUP) + groups(unreached, UNREACHED_GROUP)
         while waiting:
             yield map(self._in_group, waiting), self._ended_shared
             waiting = self._halves()
