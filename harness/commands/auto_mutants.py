@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +46,8 @@ GROUP = 8
 """The most mutants that are on together."""
 UNREACHED_GROUP = 40
 """The same for those that no case reaches: only a change outside the cases, as at boot, could be noticed."""
+GROUP_STOPS = 6
+"""A run of several mutants ends after this many bad cases: one mutant may break every case."""
 ALONE_S = 12.0
 """What the cases of a mutant's first run may take together, in seconds of the control's run."""
 
@@ -120,7 +123,6 @@ def _run(
         work.run_controls(jobs)
         for tasks, ended in work.stages():
             run_all(tasks, jobs, ended, lambda running: step.progress(work.progress(running)))
-        work.judge_survivors()
         record = AutoMutantsRecord(
             run_id=directory.run_id,
             started=directory.started,
@@ -148,6 +150,8 @@ class _Group:
     task: Task
     noticed: list[str] = field(default_factory=list)
     """The ids of the cases whose verdict differs from the control's, or that could not be tested."""
+    complete: bool = False
+    """Whether every case ran."""
 
 
 class _Work:
@@ -176,7 +180,6 @@ class _Work:
         self._ran_alone: dict[str, set[str]] = {}
         """The cases that did not notice a mutant in a run of its own, by its id."""
         self._groups: dict[str, _Group] = {}
-        self._shared: list[_Group] = []
         self._controls: list[RunRecord] = []
         self.unstable: set[str] = set()
         """The cases on which the controls disagree."""
@@ -209,13 +212,17 @@ class _Work:
         unreached = [mutant for mutant in self._left() if mutant not in reached]
         waiting = groups(reached, GROUP) + groups(unreached, UNREACHED_GROUP)
         while waiting:
+            self._groups.clear()
             yield map(self._in_group, waiting), self._ended_shared
-            waiting = self._halves()
-        yield self._suspects(), self._ended_alone
-        yield self._unexplained(), self._ended_alone
+            yield self._suspects(), self._ended_alone
+            yield self._unexplained(), self._ended_alone
+            waiting = self._again()
 
     def _left(self) -> list[AutoMutant]:
         return [mutant for mutant in self._mutants if mutant.id not in self._judged]
+
+    def _left_of(self, group: _Group) -> list[AutoMutant]:
+        return [mutant for mutant in group.mutants if mutant.id not in self._judged]
 
     def _first_runs(self) -> Iterator[Task]:
         """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
@@ -226,16 +233,16 @@ class _Work:
 
     def _suspects(self) -> Iterator[Task]:
         """Run each mutant of a kernel in which cases noticed something on those of them that reach its line."""
-        for group in self._shared:
-            for mutant in group.mutants:
+        for group in self._groups.values():
+            for mutant in self._left_of(group):
                 reaching = self._reaching(mutant) or set(self._cases)
                 if chosen := self._not_yet(mutant, [case for case in group.noticed if case in reaching]):
                     yield self._by_itself(mutant, chosen)
 
     def _unexplained(self) -> Iterator[Task]:
         """Run each mutant on every case that noticed something, where no mutant of the kernel explains it so far."""
-        for group in self._shared:
-            if group.noticed and all(mutant.id not in self._judged for mutant in group.mutants):
+        for group in self._groups.values():
+            if self._left_of(group) == group.mutants:
                 for mutant in group.mutants:
                     if chosen := self._not_yet(mutant, group.noticed):
                         yield self._by_itself(mutant, chosen)
@@ -275,7 +282,8 @@ class _Work:
         machine = write_machine(
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )
-        return Task(name, replace(self._options, machine=str(machine), fail_fast=bool(cases)), directory, cases)
+        stops: dict[str, Any] = {"fail_fast": True} if cases else {"fail_after": GROUP_STOPS}
+        return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:
         """Judge a mutant that ran by itself on some cases: it is caught, or stays."""
@@ -290,34 +298,38 @@ class _Work:
             self._ran_alone.setdefault(mutant.id, set()).update(case.id for case in end.record.cases)
 
     def _ended_shared(self, task: Task, end: Ended) -> None:
-        """Keep what the whole suite showed on a kernel that mutants share."""
+        """Keep what the whole suite showed on a kernel with several mutants."""
         group = self._groups[task.name]
-        if end.record is None:
-            if len(group.mutants) == 1:
-                self._judge(group.mutants[0], MutantOutcome.ERROR, task, reason=str(end.error))
-            return
-        changed = [case.id for _, case in self._changed(end.record)]
-        group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
-        self._shared.append(group)
+        if len(group.mutants) == 1:
+            self._ended_by_itself(group, end)
+        elif end.record is not None:
+            changed = [case.id for _, case in self._changed(end.record)]
+            group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
+            group.complete = len(end.record.cases) >= len(self.control.cases)
 
-    def _halves(self) -> list[list[AutoMutant]]:
-        """Return each half of the groups whose run ended without a record: they do not build together, for example."""
-        done = [group.task.name for group in self._shared]
-        failed = [group.mutants for name, group in self._groups.items() if name not in done]
-        self._groups = {name: group for name, group in self._groups.items() if name in done}
-        return [
-            half
-            for mutants in failed
-            if len(mutants) > 1
-            for half in (mutants[: len(mutants) // 2], mutants[len(mutants) // 2 :])
-        ]
+    def _ended_by_itself(self, group: _Group, end: Ended) -> None:
+        (mutant,) = group.mutants
+        self._alone[group.task.name] = mutant
+        self._ended_alone(group.task, end)
+        group.complete = True
 
-    def judge_survivors(self) -> None:
-        """Judge those that nothing noticed."""
-        for group in self._shared:
-            for mutant in group.mutants:
-                if mutant.id not in self._judged:
+    def _again(self) -> list[list[AutoMutant]]:
+        """Judge the survivors of the runs that had every case; return the groups of the others for the next runs.
+
+        A group in which no mutant was found is split: the whole suite then runs on fewer."""
+        split: list[list[AutoMutant]] = []
+        left: list[AutoMutant] = []
+        for group in self._groups.values():
+            mutants = self._left_of(group)
+            if group.complete:
+                for mutant in mutants:
                     self._judge(mutant, MutantOutcome.SURVIVED, group.task)
+            elif mutants == group.mutants:
+                middle = len(mutants) // 2
+                split += [mutants[:middle], mutants[middle:]]
+            else:
+                left += mutants
+        return split + groups(left, GROUP)
 
     def _judge(
         self,

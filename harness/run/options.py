@@ -315,6 +315,13 @@ class Options:
         "Print QEMU's command line and exit.",
         takes("run"),
     )
+    fail_after: int | None = option(
+        None,
+        "Stop after this many cases with FAIL, SPLAT, HANG, CRASH or ERROR.",
+        takes("run"),
+        metavar="N",
+        hidden=True,
+    )
     error_file: Path | None = option(
         None,
         "If an error ends the run before its first case, write it to this file as JSON.",

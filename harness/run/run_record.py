@@ -139,8 +139,11 @@ class Run:
 
     @property
     def stops(self) -> bool:
-        """Whether ``--fail-fast`` ends the run here."""
-        return self.setup.options.fail_fast and exit_code([record.verdict for record in self.records]) != 0
+        """Whether ``--fail-fast`` or ``--fail-after`` ends the run here."""
+        options = self.setup.options
+        limit = 1 if options.fail_fast else options.fail_after
+        bad = sum(exit_code([record.verdict]) != 0 for record in self.records)
+        return limit is not None and bad >= limit
 
     def close(self) -> None:
         """End the machine."""
