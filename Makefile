@@ -4,6 +4,7 @@
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
 #   make mutants        put every reported bug back, and check that the suite catches it
+#   make kernel-coverage  check that each line of the kernel's export path has a case that reaches it, or a reason
 #   make test           everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps           only set up the virtual environment and the Debian packages
 #   make shell          boot the machine and open a shell in the guest
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants kernel-coverage test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +65,10 @@ repro: bug-deps
 
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make
+
+# Long: a kernel of its own, and cases on each machine.
+kernel-coverage: bug-deps
+	@$(BIN)/python -m pytest tests/coverage
 
 shell: deps
 	@$(BIN)/vfio-harness shell --from-make
