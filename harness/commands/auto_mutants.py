@@ -44,8 +44,6 @@ CONTROLS = ("control-1", "control-2")
 WORKSPACE = "mutants"
 GROUP = 8
 """The most mutants that are on together."""
-UNREACHED_GROUP = 40
-"""The same for those that no case reaches: only a change outside the cases, as at boot, could be noticed."""
 GROUP_STOPS = 6
 """A run of several mutants ends after this many bad cases: one mutant may break every case."""
 ALONE_S = 12.0
@@ -208,15 +206,20 @@ class _Work:
     def stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
         """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
         yield self._first_runs(), self._ended_alone
-        reached = [mutant for mutant in self._left() if not self._reached.functions or self._reaching(mutant)]
-        unreached = [mutant for mutant in self._left() if mutant not in reached]
-        waiting = groups(reached, GROUP) + groups(unreached, UNREACHED_GROUP)
+        self._judge_unreached()
+        waiting = groups(self._left(), GROUP)
         while waiting:
             self._groups.clear()
             yield map(self._in_group, waiting), self._ended_shared
             yield self._suspects(), self._ended_alone
             yield self._unexplained(), self._ended_alone
             waiting = self._again()
+
+    def _judge_unreached(self) -> None:
+        """Judge the mutants whose line no case reaches: nothing can notice them. Without coverage runs, all may be."""
+        for mutant in self._left() if self._reached.functions else []:
+            if not self._reaching(mutant):
+                self._judge(mutant, MutantOutcome.SURVIVED, reason="no case reaches its line")
 
     def _left(self) -> list[AutoMutant]:
         return [mutant for mutant in self._mutants if mutant.id not in self._judged]
@@ -335,7 +338,7 @@ class _Work:
         self,
         mutant: AutoMutant,
         outcome: MutantOutcome,
-        task: Task,
+        task: Task | None = None,
         changed: tuple[CaseRecord, CaseRecord] | None = None,
         *,
         reason: str = "",
@@ -349,7 +352,7 @@ class _Work:
             description=mutant.description,
             outcome=outcome,
             reason=reason,
-            results=task.name,
+            results=task.name if task else "",
         )
         if changed:
             was, case = changed
