@@ -20,14 +20,16 @@ from harness.session import client
 from harness.session.client import Agent, Pending
 from harness.vm import Machine
 
-LOADER = """
-import os, sys, tempfile, zipimport
-application = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
-with tempfile.NamedTemporaryFile(suffix=".zip") as file:
-    file.write(application)
-    file.flush()
-    sys.path.insert(0, file.name)
-    exec(zipimport.zipimporter(file.name).get_code("__main__"), {"__name__": "__main__"})
+READ = "import sys; application = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))\n"
+"""Read the application, which is larger than a pipe: whoever sends it would wait for ever."""
+# In memory, since a process that is killed removes no file.
+LOADER = f"""{READ}
+import os, zipimport
+file = os.memfd_create("agent")
+os.write(file, application)
+path = f"/proc/self/fd/{{file}}"
+sys.path.insert(0, path)
+exec(zipimport.zipimporter(path).get_code("__main__"), {{"__name__": "__main__"}})
 """
 
 
@@ -167,25 +169,27 @@ def test_the_error_has_the_agents_status_and_stderr(ends_unread: bool) -> None:
     "output", ["'garbage'", "'[1]'", "'{\"id\": 77}'", "'x' * (9 << 20)"], ids=["text", "list", "stranger", "endless"]
 )
 def test_a_guest_that_breaks_the_protocol_is_lost(output: str) -> None:
-    with pytest.raises(AgentLost, match="protocol"), started(f"print({output}, flush=True); input()"):
+    with pytest.raises(AgentLost, match="protocol"), started(f"{READ}print({output}, flush=True); input()"):
         pass
 
 
 def test_silence_is_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "END_SECONDS", 0.01)
-    with pytest.raises(GuestHung, match="hello"), started("import signal; signal.pause()", patience=0.01):
+    with pytest.raises(GuestHung, match="hello"), started(f"{READ}import signal; signal.pause()", patience=0.01):
         pass
 
 
-ECHO = """
-import json, sys
-sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+ECHO = (
+    READ
+    + """
+import json
 print('{"hello": {}}', flush=True)
 held = [json.loads(sys.stdin.readline()) for _ in range(2)]
 for request in reversed(held):
     print(json.dumps({"id": request["id"], "ok": [request["do"], request["thread"]]}), flush=True)
 input()
 """
+)
 
 
 def test_replies_may_come_out_of_order_and_a_pending_call_runs_on_a_thread() -> None:
