@@ -118,13 +118,13 @@ static struct dma_buf_attachment *attach_to(struct importer *imp, struct dma_buf
 	return dma_buf_dynamic_attach(dmabuf, imp->dev, &imp->ops, imp);
 }
 
-static struct device *get_device_for(const struct importer_attach *req)
+static struct device *get_device_for(u32 flags, u32 device)
 {
 	struct pci_dev *pdev;
 
-	if (req->flags & IMPORTER_NOT_PCI)
+	if (flags & IMPORTER_NOT_PCI)
 		return get_device(&importer_not_pci->dev);
-	pdev = importer_get_device(req->device);
+	pdev = importer_get_device(device);
 	return pdev ? &pdev->dev : NULL;
 }
 
@@ -143,7 +143,6 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 
 	if (req->flags & ~IMPORTER_FLAGS ||
 	    (req->flags & IMPORTER_STATIC && req->flags != IMPORTER_STATIC) ||
-	    (req->flags & IMPORTER_RDMA && req->flags != IMPORTER_RDMA) ||
 	    req->delay_ms > IMPORTER_MAX_DELAY_MS)
 		return -EINVAL;
 	if (imp->attach || imp->rdma)
@@ -153,7 +152,7 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	imp->delay_ms = req->delay_ms;
 	imp->direction = DMA_BIDIRECTIONAL;
 	imp->closed = false;
-	imp->dev = get_device_for(req);
+	imp->dev = get_device_for(req->flags, req->device);
 	if (!imp->dev)
 		return -ENXIO;
 
@@ -161,14 +160,6 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	if (IS_ERR(dmabuf)) {
 		ret = PTR_ERR(dmabuf);
 		goto err_device;
-	}
-
-	if (imp->flags & IMPORTER_RDMA) {
-		ret = importer_rdma_get(imp, req->fd, dmabuf->size);
-		if (ret)
-			goto err_dmabuf;
-		dma_buf_put(dmabuf);
-		return 0;
 	}
 
 	attach = attach_to(imp, dmabuf);
@@ -188,6 +179,34 @@ err_dmabuf:
 err_device:
 	put_device(imp->dev);
 	imp->dev = NULL;
+	return ret;
+}
+
+/**
+ * importer_umem - let the RDMA core import part of a dma-buf
+ * @imp: the importer; the caller holds its lock
+ * @req: which device, which part, and how
+ *
+ * Return: 0, EBUSY if it is attached, EINVAL, ENXIO, ENOMEM, EOPNOTSUPP, or the
+ * RDMA core's errno.
+ */
+int importer_umem(struct importer *imp, const struct importer_umem *req)
+{
+	int ret;
+
+	if (req->flags & ~IMPORTER_NOT_PCI || req->reserved)
+		return -EINVAL;
+	if (imp->attach || imp->rdma)
+		return -EBUSY;
+
+	imp->dev = get_device_for(req->flags, req->device);
+	if (!imp->dev)
+		return -ENXIO;
+	ret = importer_rdma_get(imp, req);
+	if (ret) {
+		put_device(imp->dev);
+		imp->dev = NULL;
+	}
 	return ret;
 }
 
@@ -240,23 +259,89 @@ out:
 	return 0;
 }
 
+#ifdef HAVE_UNLOCKED_MAP
+/*
+ * A revoke between the map and dma_resv_lock() finds no mapping to undo, and
+ * waits for the unmap here.
+ */
+static int map_unlocked(struct importer *imp, struct dma_buf_attachment *attach,
+			enum dma_data_direction direction)
+{
+	u32 notified = READ_ONCE(imp->notified);
+	struct sg_table *sgt;
+	int ret = 0;
+
+	sgt = dma_buf_map_attachment_unlocked(attach, direction);
+	importer_log_event(imp, IMPORTER_MAPPED, PTR_ERR_OR_ZERO(sgt));
+	if (IS_ERR(sgt))
+		return PTR_ERR(sgt);
+
+	dma_resv_lock(attach->dmabuf->resv, NULL);
+	if (imp->sgt || imp->closed || imp->notified != notified) {
+		ret = imp->sgt ? -EBUSY : -ENODEV;
+	} else {
+		imp->direction = direction;
+		WRITE_ONCE(imp->sgt, sgt);
+	}
+	dma_resv_unlock(attach->dmabuf->resv);
+	if (ret) {
+		importer_log_event(imp, IMPORTER_UNMAPPED, 0);
+		dma_buf_unmap_attachment_unlocked(attach, sgt, direction);
+	}
+	return ret;
+}
+
+/* The importer's own unmaps, in the callback and on a detach, find nothing to undo any more. */
+static int unmap_unlocked(struct importer *imp, struct dma_buf_attachment *attach)
+{
+	struct sg_table *sgt;
+
+	dma_resv_lock(attach->dmabuf->resv, NULL);
+	sgt = imp->sgt;
+	WRITE_ONCE(imp->sgt, NULL);
+	imp->unmap_due = false;
+	dma_resv_unlock(attach->dmabuf->resv);
+	if (!sgt)
+		return -EBADFD;
+	importer_log_event(imp, IMPORTER_UNMAPPED, 0);
+	dma_buf_unmap_attachment_unlocked(attach, sgt, imp->direction);
+	return 0;
+}
+#else
+static int map_unlocked(struct importer *imp, struct dma_buf_attachment *attach,
+			enum dma_data_direction direction)
+{
+	return -EOPNOTSUPP;
+}
+
+static int unmap_unlocked(struct importer *imp, struct dma_buf_attachment *attach)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 /**
- * importer_map - dma_buf_map_attachment()
+ * importer_map - dma_buf_map_attachment(), or ib_umem_dmabuf_map_pages()
  * @imp: the importer; the caller holds its lock
  * @direction: enum dma_data_direction
  *
  * Return: 0, EBADFD if it is not attached, EBUSY if it is mapped, ENXIO if its
- * device is gone, EINVAL, ERESTARTSYS, or the exporter's errno.
+ * device is gone, EINVAL, ERESTARTSYS, or the errno of the exporter or of the
+ * RDMA core.
  */
 int importer_map(struct importer *imp, unsigned long direction)
 {
 	struct dma_buf_attachment *attach = imp->attach;
 	int ret;
 
-	if (!attach)
-		return -EBADFD;
 	if (direction > DMA_FROM_DEVICE)
 		return -EINVAL;
+	if (imp->rdma)
+		return importer_rdma_map(imp, true);
+	if (!attach)
+		return -EBADFD;
+	if (imp->flags & IMPORTER_UNLOCKED)
+		return map_unlocked(imp, attach, direction);
 
 	ret = dma_resv_lock_interruptible(attach->dmabuf->resv, NULL);
 	if (ret)
@@ -269,7 +354,7 @@ int importer_map(struct importer *imp, unsigned long direction)
 }
 
 /**
- * importer_unmap - dma_buf_unmap_attachment()
+ * importer_unmap - dma_buf_unmap_attachment(), or ib_umem_dmabuf_unmap_pages()
  * @imp: the importer; the caller holds its lock
  *
  * Return: 0, EBADFD if it is not mapped, or ERESTARTSYS.
@@ -279,8 +364,12 @@ int importer_unmap(struct importer *imp)
 	struct dma_buf_attachment *attach = imp->attach;
 	int ret;
 
+	if (imp->rdma)
+		return importer_rdma_map(imp, false);
 	if (!attach)
 		return -EBADFD;
+	if (imp->flags & IMPORTER_UNLOCKED)
+		return unmap_unlocked(imp, attach);
 
 	ret = dma_resv_lock_interruptible(attach->dmabuf->resv, NULL);
 	if (ret)
@@ -348,34 +437,37 @@ static struct importer_sg_entry describe(struct scatterlist *sg)
  */
 int importer_table(struct importer *imp, struct importer_sg_table *table)
 {
-	struct dma_buf_attachment *attach = imp->attach;
 	struct importer_sg_entry *entries;
 	struct scatterlist *sg;
+	struct dma_resv *resv;
+	struct sg_table *sgt;
 	u32 count = 0;
 	int ret, i;
 
-	if (!attach)
+	if (!imp->attach && !imp->rdma)
 		return -EBADFD;
+	resv = imp->rdma ? importer_rdma_resv(imp) : imp->attach->dmabuf->resv;
 	if (table->capacity > MAX_ENTRIES)
 		return -EINVAL;
 	entries = kvcalloc(table->capacity + 1, sizeof(*entries), GFP_KERNEL);
 	if (!entries)
 		return -ENOMEM;
 
-	ret = dma_resv_lock_interruptible(attach->dmabuf->resv, NULL);
+	ret = dma_resv_lock_interruptible(resv, NULL);
 	if (ret)
 		goto out;
-	if (imp->sgt) {
-		table->nents = imp->sgt->nents;
-		table->orig_nents = imp->sgt->orig_nents;
-		for_each_sgtable_dma_sg(imp->sgt, sg, i) {
+	sgt = imp->rdma ? importer_rdma_sgt(imp) : imp->sgt;
+	if (sgt) {
+		table->nents = sgt->nents;
+		table->orig_nents = sgt->orig_nents;
+		for_each_sgtable_dma_sg(sgt, sg, i) {
 			if (count < table->capacity)
 				entries[count++] = describe(sg);
 		}
 	} else {
 		ret = -EBADFD;
 	}
-	dma_resv_unlock(attach->dmabuf->resv);
+	dma_resv_unlock(resv);
 
 	if (!ret &&
 	    copy_to_user(u64_to_user_ptr(table->entries), entries, count * sizeof(*entries)))

@@ -20,7 +20,7 @@
  * @node: entry of the list of attached files; protected by importers_lock
  * @attach: the attachment, or NULL
  * @ops: the importer's operations, if it is dynamic
- * @rdma: the RDMA core's buffer, used in place of @attach with IMPORTER_RDMA
+ * @rdma: the RDMA core's buffer, used in place of @attach after IMPORTER_UMEM
  * @pause: the pause that this file has armed, or NULL
  * @dev: the attached device, with a reference held
  * @pinned: whether this file pins the buffer
@@ -90,8 +90,13 @@ int importer_log(struct importer *imp, struct importer_log *log);
 void importer_log_event(struct importer *imp, u32 kind, int result);
 void importer_device_lost(struct pci_dev *pdev, bool removed);
 
-int importer_rdma_get(struct importer *imp, int fd, size_t size);
+int importer_umem(struct importer *imp, const struct importer_umem *req);
+int importer_rdma_get(struct importer *imp, const struct importer_umem *req);
 void importer_rdma_put(struct importer *imp);
+int importer_rdma_map(struct importer *imp, bool map);
+int importer_rdma_revoke(struct importer *imp);
+struct sg_table *importer_rdma_sgt(struct importer *imp);
+struct dma_resv *importer_rdma_resv(struct importer *imp);
 
 int importer_fence_add(struct importer *imp, unsigned long usage);
 void importer_fence_signal(struct importer *imp);

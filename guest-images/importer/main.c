@@ -56,6 +56,7 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 	void __user *argp = (void __user *)arg;
 	union {
 		struct importer_attach attach;
+		struct importer_umem umem;
 		struct importer_sg_table table;
 		struct importer_pause_request pause;
 	} req;
@@ -66,6 +67,12 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 		if (copy_from_user(&req.attach, argp, sizeof(req.attach)))
 			return -EFAULT;
 		return importer_attach(imp, &req.attach);
+	case IMPORTER_UMEM:
+		if (copy_from_user(&req.umem, argp, sizeof(req.umem)))
+			return -EFAULT;
+		return importer_umem(imp, &req.umem);
+	case IMPORTER_REVOKE:
+		return importer_rdma_revoke(imp);
 	case IMPORTER_DETACH:
 		return importer_detach(imp);
 	case IMPORTER_MAP:

@@ -19,7 +19,7 @@
 #define IMPORTER_CALLBACK	0x04	/* invalidate_mappings(), up to 7.0 move_notify() */
 #define IMPORTER_REMAP		0x08	/* the callback maps again if nothing is mapped */
 #define IMPORTER_NOT_PCI	0x10	/* attach a device that is not PCI; device is ignored */
-#define IMPORTER_RDMA		0x20	/* the RDMA core pins and maps; no other flag */
+#define IMPORTER_UNLOCKED	0x20	/* map and unmap by the _unlocked() variants */
 #define IMPORTER_FLAGS		0x3f
 
 /*
@@ -42,6 +42,41 @@ struct importer_attach {
 	__u32 device;
 	__u32 flags;
 	__u32 delay_ms;
+};
+
+/**
+ * enum importer_umem_kind - how the RDMA core imports
+ * @IMPORTER_UMEM_REVOCABLE: ib_umem_dmabuf_get_pinned_revocable_and_lock(),
+ *	mapped at once; the core's notification is logged as IMPORTER_NOTIFIED
+ * @IMPORTER_UMEM_PINNED: ib_umem_dmabuf_get_pinned(), mapped at once
+ * @IMPORTER_UMEM_DYNAMIC: ib_umem_dmabuf_get(), mapped by IMPORTER_MAP
+ */
+enum importer_umem_kind {
+	IMPORTER_UMEM_REVOCABLE = 0,
+	IMPORTER_UMEM_PINNED = 1,
+	IMPORTER_UMEM_DYNAMIC = 2,
+};
+
+/**
+ * struct importer_umem - argument of IMPORTER_UMEM
+ * @offset: offset of the MR in the dma-buf
+ * @length: length of the MR in bytes
+ * @fd: the dma-buf
+ * @device: the PCI device, as in struct importer_attach
+ * @flags: 0 or IMPORTER_NOT_PCI
+ * @kind: enum importer_umem_kind
+ * @access: enum ib_access_flags
+ * @reserved: 0
+ */
+struct importer_umem {
+	__u64 offset;
+	__u64 length;
+	__s32 fd;
+	__u32 device;
+	__u32 flags;
+	__u32 kind;
+	__u32 access;
+	__u32 reserved;
 };
 
 /* importer_sg_entry.flags; dma_flags, where the kernel has them, begin at bit 8 */
@@ -119,7 +154,7 @@ struct importer_event {
  * @capacity: number of elements of that array
  * @event_count: out: number of events, including those beyond IMPORTER_EVENTS
  * @notified: out: number of callbacks
- * @mapped: out: 1 if there is a mapping
+ * @mapped: out: 1 if there is a mapping; always 0 for a buffer of the RDMA core
  */
 struct importer_log {
 	__u64 events;
@@ -249,5 +284,7 @@ struct importer_pause_request {
 #define IMPORTER_PAUSE		_IOW('V', 13, struct importer_pause_request)
 #define IMPORTER_PAUSE_STATE	_IO('V', 14)	/* returns enum importer_pause_state */
 #define IMPORTER_RESUME		_IO('V', 15)	/* ends the pause */
+#define IMPORTER_UMEM		_IOW('V', 16, struct importer_umem)
+#define IMPORTER_REVOKE		_IO('V', 17)	/* ib_umem_dmabuf_revoke() */
 
 #endif

@@ -4,6 +4,7 @@
 import ctypes
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from . import pci
@@ -11,7 +12,7 @@ from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Window
 from .fail_nth import each_failing
-from .kernel import close_file, ioctl, load_module, open_file
+from .kernel import Ioctl, close_file, ioctl, load_module, open_file
 from .poll import poll
 from .resource import Resource
 from .rpc import Refused
@@ -26,6 +27,18 @@ USAGES = {
     "read": uapi.DMA_RESV_USAGE_READ,
     "bookkeep": uapi.DMA_RESV_USAGE_BOOKKEEP,
 }
+DIRECTIONS = {
+    "both": uapi.DMA_BIDIRECTIONAL,
+    "to-device": uapi.DMA_TO_DEVICE,
+    "from-device": uapi.DMA_FROM_DEVICE,
+}
+UMEM_KINDS = {
+    "revocable": (uapi.IMPORTER_UMEM_REVOCABLE, "ib_umem_dmabuf_get_pinned_revocable_and_lock"),
+    "pinned": (uapi.IMPORTER_UMEM_PINNED, "ib_umem_dmabuf_get_pinned"),
+    "dynamic": (uapi.IMPORTER_UMEM_DYNAMIC, "ib_umem_dmabuf_get"),
+}
+MAP_PAGES = Ioctl("ib_umem_dmabuf_map_pages", uapi.IMPORTER_MAP.number)
+UNMAP_PAGES = Ioctl("ib_umem_dmabuf_unmap_pages", uapi.IMPORTER_UNMAP.number)
 KINDS = {uapi.IMPORTER_NOTIFIED: "notified", uapi.IMPORTER_MAPPED: "mapped", uapi.IMPORTER_UNMAPPED: "unmapped"}
 
 
@@ -42,38 +55,17 @@ def _address(bdf: str) -> int:
     return domain << 16 | bus << 8 | slot << 3 | function
 
 
-class Attachment(Resource):
-    """The device at ``bdf`` attached to ``dmabuf``; without ``bdf``, a device that is not PCI.
+class Importing(Resource):
+    """An open file of the test importer: an attachment, or a buffer of the RDMA core."""
 
-    The other arguments choose the flags in guest-images/importer/uapi.h. ``static`` and ``rdma`` exclude the rest.
-    Errors are those of the dma-buf core.
-    """
-
-    def __init__(
-        self,
-        bdf: str | None,
-        dmabuf: DmaBuf,
-        *,
-        static: bool = False,
-        peer2peer: bool = True,
-        callback: bool = True,
-        remap: bool = False,
-        delay_ms: int = 0,
-        rdma: bool = False,
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.fd = open_node()
         self._undo.callback(self._leave)
-        if static:
-            flags = uapi.IMPORTER_STATIC
-        elif rdma:
-            flags = uapi.IMPORTER_RDMA
-        else:
-            flags = _dynamic_flags(peer2peer=peer2peer, callback=callback, remap=remap, pci=bdf is not None)
-        device = _address(bdf) if bdf else 0
-        request = uapi.Attach(fd=dmabuf.fd, device=device, flags=flags, delay_ms=delay_ms)
+
+    def _start(self, request: Ioctl, argument: Any) -> None:
         try:
-            ioctl(self.fd, uapi.IMPORTER_ATTACH, request)
+            ioctl(self.fd, request, argument)
         except OSError:
             self.close()
             raise
@@ -82,9 +74,113 @@ class Attachment(Resource):
         fd, self.fd = self.fd, -1
         close_file(fd, "importer")
 
-    def map(self, direction: int = uapi.DMA_BIDIRECTIONAL) -> None:
-        """Call dma_buf_map_attachment."""
-        ioctl(self.fd, uapi.IMPORTER_MAP, direction)
+    def detach(self) -> None:
+        """Unmap and unpin as needed, then dma_buf_detach."""
+        ioctl(self.fd, uapi.IMPORTER_DETACH)
+
+    def table(self, capacity: int = 1024) -> dict[str, Any]:
+        """Read the mapping's SG table: ``nents``, ``orig_nents``, and up to ``capacity`` of its ``entries``."""
+        entries = (uapi.SgEntry * capacity)()
+        table = uapi.SgTable(entries=ctypes.addressof(entries), capacity=capacity)
+        ioctl(self.fd, uapi.IMPORTER_TABLE, table)
+        found = [_entry(entry) for entry in entries[: min(capacity, table.nents)]]
+        return {"nents": table.nents, "orig_nents": table.orig_nents, "entries": found}
+
+    def log(self) -> dict[str, Any]:
+        """Read the log: ``notified``, the number of callbacks; ``mapped``; and the first 256 ``events``."""
+        events = (uapi.AttachmentEvent * uapi.IMPORTER_EVENTS)()
+        log = self._log(ctypes.addressof(events), uapi.IMPORTER_EVENTS)
+        found = [
+            {"kind": KINDS[event.kind], "at": event.time_ns / 1e9, "result": event.result, "task": event.task}
+            for event in events[: min(uapi.IMPORTER_EVENTS, log.event_count)]
+        ]
+        return {"notified": log.notified, "mapped": bool(log.mapped), "events": found}
+
+    def wait_notified(self, count: int, seconds: float) -> bool:
+        """Return whether the callback has run ``count`` times in all within ``seconds``."""
+        return poll(lambda: self._log().notified >= count, seconds)
+
+    def _log(self, events: int = 0, capacity: int = 0) -> Any:
+        log = uapi.Log(events=events, capacity=capacity)
+        ioctl(self.fd, uapi.IMPORTER_LOG, log)
+        return log
+
+
+class Umem(Importing):
+    """``length`` bytes of ``file`` from ``offset``, imported by the RDMA core for the device at ``bdf``.
+
+    ``file``: a dma-buf's fd, or any other for a refusal. ``kind``: a key of UMEM_KINDS. ``access``: enum
+    ib_access_flags. Without ``bdf``, for a device that is not PCI. Errors are those of the RDMA core.
+    """
+
+    def __init__(
+        self, bdf: str | None, file: DmaBuf | int, *, offset: int, length: int, kind: str, access: int
+    ) -> None:
+        super().__init__()
+        number, function = UMEM_KINDS[kind]
+        request = uapi.Umem(
+            offset=offset,
+            length=length,
+            fd=file if isinstance(file, int) else file.fd,
+            device=_address(bdf) if bdf else 0,
+            flags=0 if bdf else uapi.IMPORTER_NOT_PCI,
+            kind=number,
+            access=access,
+        )
+        self._start(Ioctl(function, uapi.IMPORTER_UMEM), request)
+
+    def map(self) -> None:
+        """Call ib_umem_dmabuf_map_pages."""
+        ioctl(self.fd, MAP_PAGES, uapi.DMA_BIDIRECTIONAL)
+
+    def unmap(self) -> None:
+        """Call ib_umem_dmabuf_unmap_pages."""
+        ioctl(self.fd, UNMAP_PAGES)
+
+    def revoke(self) -> None:
+        """Call ib_umem_dmabuf_revoke, as a driver does on its own."""
+        ioctl(self.fd, uapi.IMPORTER_REVOKE)
+
+
+class Attachment(Importing):
+    """The device at ``bdf`` attached to ``dmabuf``; without ``bdf``, a device that is not PCI.
+
+    ``dmabuf`` may be the fd of any file, for a refusal. The other arguments choose the flags in
+    guest-images/importer/uapi.h. ``static`` excludes the rest. Errors are those of the dma-buf core.
+    """
+
+    def __init__(
+        self,
+        bdf: str | None,
+        dmabuf: DmaBuf | int,
+        *,
+        static: bool = False,
+        peer2peer: bool = True,
+        callback: bool = True,
+        remap: bool = False,
+        delay_ms: int = 0,
+        unlocked: bool = False,
+    ) -> None:
+        super().__init__()
+        if static:
+            flags = uapi.IMPORTER_STATIC
+        else:
+            flags = _flags(
+                {
+                    uapi.IMPORTER_PEER2PEER: peer2peer,
+                    uapi.IMPORTER_CALLBACK: callback,
+                    uapi.IMPORTER_REMAP: remap,
+                    uapi.IMPORTER_NOT_PCI: bdf is None,
+                    uapi.IMPORTER_UNLOCKED: unlocked,
+                }
+            )
+        fd = dmabuf if isinstance(dmabuf, int) else dmabuf.fd
+        device = _address(bdf) if bdf else 0
+        self._start(uapi.IMPORTER_ATTACH, uapi.Attach(fd=fd, device=device, flags=flags, delay_ms=delay_ms))
+
+    def map(self, direction: str = "both") -> None:
+        """Call dma_buf_map_attachment. ``direction``: a key of DIRECTIONS."""
+        ioctl(self.fd, uapi.IMPORTER_MAP, DIRECTIONS[direction])
 
     def unmap(self) -> None:
         """Call dma_buf_unmap_attachment; EBADFD without a mapping."""
@@ -95,6 +191,15 @@ class Attachment(Resource):
         for _ in range(count):
             self.map()
             self.unmap()
+
+    def refuse_map(self, count: int) -> None:
+        """Map ``count`` times, which the exporter must refuse."""
+        for _ in range(count):
+            try:
+                self.map()
+            except OSError:
+                continue
+            raise ValueError("a map that must be refused was accepted")
 
     def map_without_memory(self, times: int) -> list[int]:
         """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
@@ -119,10 +224,6 @@ class Attachment(Resource):
         """Call dma_buf_unpin."""
         ioctl(self.fd, uapi.IMPORTER_UNPIN)
 
-    def detach(self) -> None:
-        """Unmap and unpin as needed, then dma_buf_detach."""
-        ioctl(self.fd, uapi.IMPORTER_DETACH)
-
     def release(self) -> None:
         """End the delay between the callback and the unmap."""
         ioctl(self.fd, uapi.IMPORTER_RELEASE)
@@ -135,36 +236,9 @@ class Attachment(Resource):
         """Signal that fence."""
         ioctl(self.fd, uapi.IMPORTER_SIGNAL)
 
-    def table(self, capacity: int = 1024) -> dict[str, Any]:
-        """Read the mapping's SG table: ``nents``, ``orig_nents``, and up to ``capacity`` of its ``entries``."""
-        entries = (uapi.SgEntry * capacity)()
-        table = uapi.SgTable(entries=ctypes.addressof(entries), capacity=capacity)
-        ioctl(self.fd, uapi.IMPORTER_TABLE, table)
-        found = [_entry(entry) for entry in entries[: min(capacity, table.nents)]]
-        return {"nents": table.nents, "orig_nents": table.orig_nents, "entries": found}
-
-    def log(self) -> dict[str, Any]:
-        """Read the log: ``notified``, the number of callbacks; ``mapped``; and the first 256 ``events``."""
-        events = (uapi.AttachmentEvent * uapi.IMPORTER_EVENTS)()
-        log = self._log(ctypes.addressof(events), uapi.IMPORTER_EVENTS)
-        found = [
-            {"kind": KINDS[event.kind], "at": event.time_ns / 1e9, "result": event.result, "task": event.task}
-            for event in events[: min(uapi.IMPORTER_EVENTS, log.event_count)]
-        ]
-        return {"notified": log.notified, "mapped": bool(log.mapped), "events": found}
-
     def mapped(self) -> bool:
         """Return whether there is a mapping. A closed attachment has none."""
         return self.fd >= 0 and bool(self._log().mapped)
-
-    def wait_notified(self, count: int, seconds: float) -> bool:
-        """Return whether the callback has run ``count`` times in all within ``seconds``."""
-        return poll(lambda: self._log().notified >= count, seconds)
-
-    def _log(self, events: int = 0, capacity: int = 0) -> Any:
-        log = uapi.Log(events=events, capacity=capacity)
-        ioctl(self.fd, uapi.IMPORTER_LOG, log)
-        return log
 
 
 def attach_repeatedly(bdf: str, dmabuf: DmaBuf, times: int, *, static: bool, peer2peer: bool) -> list[int]:
@@ -180,17 +254,8 @@ def attach_repeatedly(bdf: str, dmabuf: DmaBuf, times: int, *, static: bool, pee
     return sorted(outcomes)
 
 
-def _dynamic_flags(*, peer2peer: bool, callback: bool, remap: bool, pci: bool) -> int:
-    flags = 0
-    if peer2peer:
-        flags |= uapi.IMPORTER_PEER2PEER
-    if callback:
-        flags |= uapi.IMPORTER_CALLBACK
-    if remap:
-        flags |= uapi.IMPORTER_REMAP
-    if not pci:
-        flags |= uapi.IMPORTER_NOT_PCI
-    return flags
+def _flags(chosen: Mapping[int, bool]) -> int:
+    return sum(flag for flag, on in chosen.items() if on)
 
 
 def _entry(entry: Any) -> dict[str, Any]:

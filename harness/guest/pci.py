@@ -3,12 +3,18 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from .kernel import named
 from .poll import poll, wait_for
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
+# include/uapi/linux/pci_regs.h
+PCI_CFG_SPACE_SIZE = 256
+PCI_EXT_CAP_ID_ACS = 0x0D
+PCI_ACS_CTRL = 6
+ACS_REDIRECTS = 0x04 | 0x08 | 0x20  # PCI_ACS_RR, PCI_ACS_CR, PCI_ACS_EC
 
 
 def _write(path: Path, text: str) -> None:
@@ -84,3 +90,36 @@ def wait_present(bdf: str, seconds: float) -> None:
     status = DEVICES / bdf / "power" / "runtime_status"
     what = f"{bdf} ready for drivers"
     wait_for(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)
+
+
+def set_acs_redirects(bdf: str, redirects: int) -> int:
+    """Set the redirects (PCI_ACS_RR, _CR, _EC) in a port's ACS control register. Returns those it had.
+
+    Raises ValueError if the port has no ACS, or does not take these redirects.
+    """
+    with (DEVICES / bdf / "config").open("r+b", buffering=0) as config:
+        control = _extended_capability(config, PCI_EXT_CAP_ID_ACS) + PCI_ACS_CTRL
+        before = _read16(config, control)
+        config.seek(control)
+        config.write((before & ~ACS_REDIRECTS | redirects).to_bytes(2, "little"))
+        after = _read16(config, control) & ACS_REDIRECTS
+    if after != redirects:
+        raise ValueError(f"{bdf} has the ACS redirects {after:#x}, not {redirects:#x}")
+    return before & ACS_REDIRECTS
+
+
+def _extended_capability(config: BinaryIO, number: int) -> int:
+    """Return the offset of an extended capability in config space."""
+    at = PCI_CFG_SPACE_SIZE
+    while at:
+        config.seek(at)
+        header = int.from_bytes(config.read(4), "little")
+        if header & 0xFFFF == number:
+            return at
+        at = header >> 20
+    raise ValueError(f"no extended capability {number:#x}")
+
+
+def _read16(config: BinaryIO, at: int) -> int:
+    config.seek(at)
+    return int.from_bytes(config.read(2), "little")

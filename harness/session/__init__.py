@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A booted machine with its guest agent, and typed handles on the objects in the guest."""
 
-from harness.session.attachment import HOLD_MS, Attachment, FenceUsage
+from harness.session.attachment import HOLD_MS, Attachment, Direction, FenceUsage, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import Device, DmaBuf, SyncFile, Timeline
 from harness.session.export import MAINLINE, ExportUapi
@@ -26,6 +26,7 @@ __all__ = [
     "Cmb",
     "Completion",
     "Device",
+    "Direction",
     "DmaBuf",
     "ExportUapi",
     "FenceUsage",
@@ -41,5 +42,7 @@ __all__ = [
     "Stimuli",
     "SyncFile",
     "Timeline",
+    "Umem",
+    "UmemKind",
     "Window",
 ]

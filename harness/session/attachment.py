@@ -12,6 +12,8 @@ HOLD_MS = 20000
 """A delay that a case ends with ``release``, in ms. It is the module's limit (IMPORTER_MAX_DELAY_MS), and less than the
 hung task detector's timeout of 30 s, so no revoke waits for ever."""
 
+Direction = Literal["both", "to-device", "from-device"]
+UmemKind = Literal["revocable", "pinned", "dynamic"]
 FenceUsage = Literal["kernel", "write", "read", "bookkeep"]
 
 
@@ -56,15 +58,60 @@ class SgTable:
     entries: list[SgEntry]
 
 
-class Attachment(Handle):
-    """A device attached to a buffer.
+class Importing(Handle):
+    """A file of the test importer: an attachment, or a buffer of the RDMA core.
 
-    Errors are those of the dma-buf core, and EBADFD for a call that does not fit the attachment's state.
+    KernelErrno EBADFD for a call that does not fit its state.
+    """
+
+    def detach(self) -> None:
+        """Unmap and unpin as needed, then dma_buf_detach."""
+        self._call("detach")
+
+    def table(self) -> SgTable:
+        """Read the SG table of the mapping. KernelErrno EBADFD without one."""
+        found = self._call("table")
+        return SgTable(found["nents"], found["orig_nents"], [SgEntry(**entry) for entry in found["entries"]])
+
+    def notifications(self) -> int:
+        """Count the callbacks so far: revokes and un-revokes."""
+        return cast(int, self._call("log")["notified"])
+
+    def events(self) -> list[AttachmentEvent]:
+        """Read the log's first 256 events (IMPORTER_EVENTS)."""
+        return [AttachmentEvent(**event) for event in self._call("log")["events"]]
+
+    def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
+        """Return whether the callback runs ``count`` times in all within ``timeout`` s (for a slowdown of 1)."""
+        seconds = timeout * self.agent.slowdown
+        return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))
+
+
+class Umem(Importing):
+    """A part of a buffer that the RDMA core imports (drivers/infiniband/core/umem_dmabuf.c). Errors are the core's.
+
+    Its log has the core's notifications of the driver. ``table`` has the SG entries of the part.
     """
 
     def map(self) -> None:
-        """Call dma_buf_map_attachment."""
+        """Call ib_umem_dmabuf_map_pages."""
         self._call("map")
+
+    def unmap(self) -> None:
+        """Call ib_umem_dmabuf_unmap_pages."""
+        self._call("unmap")
+
+    def revoke(self) -> None:
+        """Call ib_umem_dmabuf_revoke, as a driver does on its own."""
+        self._call("revoke")
+
+
+class Attachment(Importing):
+    """A device attached to a buffer. Errors are those of the dma-buf core."""
+
+    def map(self, direction: Direction = "both") -> None:
+        """Call dma_buf_map_attachment. ``direction``: enum dma_data_direction, as the device accesses the buffer."""
+        self._call("map", direction=direction)
 
     def unmap(self) -> None:
         """Call dma_buf_unmap_attachment."""
@@ -73,6 +120,10 @@ class Attachment(Handle):
     def cycle(self, count: int) -> None:
         """Map and unmap ``count`` times."""
         self._call("cycle", count=count)
+
+    def refuse_map(self, count: int) -> None:
+        """Map ``count`` times, which the exporter must refuse. AgentError if it accepts one."""
+        self._call("refuse_map", count=count)
 
     def map_without_memory(self, times: int) -> list[str]:
         """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
@@ -90,10 +141,6 @@ class Attachment(Handle):
         """Call dma_buf_unpin."""
         self._call("unpin")
 
-    def detach(self) -> None:
-        """Unmap and unpin as needed, then dma_buf_detach."""
-        self._call("detach")
-
     def release(self) -> None:
         """End the delay between the callback and the unmap."""
         self._call("release")
@@ -106,24 +153,6 @@ class Attachment(Handle):
         """Signal that fence."""
         self._call("signal")
 
-    def table(self) -> SgTable:
-        """Read the SG table of the mapping. KernelErrno EBADFD without one."""
-        found = self._call("table")
-        return SgTable(found["nents"], found["orig_nents"], [SgEntry(**entry) for entry in found["entries"]])
-
     def mapped(self) -> bool:
         """Return whether there is a mapping."""
         return cast(bool, self._call("mapped"))
-
-    def notifications(self) -> int:
-        """Count the callbacks so far: revokes and un-revokes."""
-        return cast(int, self._call("log")["notified"])
-
-    def events(self) -> list[AttachmentEvent]:
-        """Read the log's first 256 events (IMPORTER_EVENTS)."""
-        return [AttachmentEvent(**event) for event in self._call("log")["events"]]
-
-    def wait_notified(self, count: int = 1, timeout: float = 5.0) -> bool:
-        """Return whether the callback runs ``count`` times in all within ``timeout`` s (for a slowdown of 1)."""
-        seconds = timeout * self.agent.slowdown
-        return cast(bool, self._call("wait_notified", count=count, seconds=seconds, timeout=timeout + CALL_SECONDS))

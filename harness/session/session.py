@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 from harness.config import Interface
 from harness.errors import UsageError, errno_name
-from harness.session.attachment import Attachment
+from harness.session.attachment import Attachment, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import Device, DmaBuf, Timeline
 from harness.session.export import MAINLINE, ExportUapi, Range
@@ -27,6 +27,11 @@ from harness.session.wire import Ref
 from harness.vm import Machine
 
 T = TypeVar("T")
+
+IB_ACCESS_LOCAL_WRITE = 1
+"""IB_ACCESS_LOCAL_WRITE (include/rdma/ib_verbs.h)."""
+PAGE_SIZE = 0x1000
+"""Bytes of a page on x86-64."""
 
 # Deadlines, for a slowdown of 1.
 RECOVERY_SECONDS = 10.0
@@ -169,7 +174,7 @@ class Session:
 
     def attach(
         self,
-        buffer: DmaBuf,
+        buffer: DmaBuf | int,
         *,
         device_id: str | None,
         static: bool = False,
@@ -177,15 +182,14 @@ class Session:
         callback: bool = True,
         remap: bool = False,
         delay_ms: int = 0,
-        rdma: bool = False,
+        unlocked: bool = False,
     ) -> Attachment:
         """Attach a PCI device to a buffer as a kernel driver does, independent of the device's own driver.
 
         ``device_id``: None for a device that is not PCI. ``static``: by dma_buf_attach, without importer operations.
         Otherwise ``peer2peer`` sets allow_peer2peer and ``callback`` provides the callback. The callback unmaps, at
-        once or on a work queue after ``delay_ms``; ``remap``: it maps again if nothing is mapped. ``rdma``: the RDMA
-        core pins and maps, and reports a revoke; EOPNOTSUPP if the kernel's cannot. Only ``notifications``, ``events``,
-        ``wait_notified`` and ``detach`` work then.
+        once or on a work queue after ``delay_ms``; ``remap``: it maps again if nothing is mapped. ``unlocked``: map and
+        unmap by dma_buf_map_attachment_unlocked and dma_buf_unmap_attachment_unlocked.
         """
         ref = self.agent.call(
             "importer",
@@ -197,9 +201,55 @@ class Session:
             callback=callback,
             remap=remap,
             delay_ms=delay_ms,
-            rdma=rdma,
+            unlocked=unlocked,
         )
         return Attachment(self.agent, ref)
+
+    def umem(
+        self,
+        buffer: DmaBuf | int,
+        *,
+        device_id: str | None,
+        offset: int = 0,
+        length: int | None = None,
+        kind: UmemKind = "revocable",
+        access: int = IB_ACCESS_LOCAL_WRITE,
+    ) -> Umem:
+        """Let the RDMA core import ``length`` bytes (None: all) of a buffer, as for the driver of a hardware RNIC.
+
+        ``buffer``: an fd of the agent works too, for a refusal. ``device_id``: None for a device that is not PCI.
+        ``kind``: ``revocable`` is pinned and mapped, and reports a revoke; ``pinned`` cannot be revoked; ``dynamic`` is
+        mapped by ``map``. KernelErrno EOPNOTSUPP if the kernel's RDMA core has no revocable buffers.
+        """
+        if length is None:
+            length = PAGE_SIZE if isinstance(buffer, int) else buffer.size() - offset
+        ref = self.agent.call(
+            "importer",
+            "Umem",
+            bdf=self.bdf(device_id) if device_id else None,
+            file=buffer,
+            offset=offset,
+            length=length,
+            kind=kind,
+            access=access,
+        )
+        return Umem(self.agent, ref)
+
+    def translated(self, device_id: str) -> bool:
+        """Return whether an IOMMU translates the DMA addresses of a kernel driver of the device."""
+        return cast(bool, self.agent.call("pci", "translated", bdf=self.bdf(device_id)))
+
+    @contextmanager
+    def acs(self, port_id: str, redirects: int) -> Iterator[None]:
+        """Set the redirects in a port's ACS control register (PCI_ACS_CTRL) in the block, and restore it then.
+
+        ``redirects``: PCI_ACS_RR, _CR and _EC, or 0. AgentError if the port keeps other redirects.
+        """
+        before = self.agent.call("pci", "set_acs_redirects", bdf=self.bdf(port_id), redirects=redirects)
+        try:
+            yield
+        finally:
+            self.agent.call("pci", "set_acs_redirects", bdf=self.bdf(port_id), redirects=before)
 
     def new_domain(self, importer: Importer, ioas: Ioas | None = None) -> Domain:
         """Make another domain over an address space, by default that of an iommufd importer.
@@ -293,15 +343,17 @@ class Session:
                 return False
         return True
 
-    def page_table_entries(self, importer: Importer, exporter: Device, buffer: DmaBuf) -> list[PageTableEntry] | None:
+    def page_table_entries(
+        self, importer: Importer | str, exporter: Device, buffer: DmaBuf
+    ) -> list[PageTableEntry] | None:
         """List the IOMMU page table entries of an importer's device, open or not, that point into the buffer.
 
-        None if the kernel does not dump the table.
+        ``importer``: or the id of any device. None if the kernel does not dump the table.
         """
         found = self.agent.call(
             "page_table",
             "entries",
-            bdf=importer.bdf,
+            bdf=self.bdf(importer) if isinstance(importer, str) else importer.bdf,
             exporter=exporter.bdf,
             region=buffer.region,
             ranges=buffer.ranges,

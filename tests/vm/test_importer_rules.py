@@ -149,10 +149,10 @@ def test_a_starved_map_gives_the_address_back(nvme: Nvme, cmb: Cmb, attach: Atta
 
 @importer_rules
 @rows("importers.rdma-core")
-def test_the_rdma_core_notifies_its_driver(nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+def test_the_rdma_core_notifies_its_driver(session: Session, nvme: Nvme, buffer: DmaBuf) -> None:
     """The RDMA core notifies an RNIC's driver of a revoke once, and of nothing after it."""
     try:
-        region, idle = attach(buffer, rdma=True), attach(buffer, rdma=True)
+        region, idle = (session.umem(buffer, device_id="roce0") for _ in range(2))
     except KernelErrno as refusal:
         must(refusal.name == "EOPNOTSUPP", "the RDMA core can attach a pinned, revocable buffer", refusal)
         pytest.skip("this kernel's RDMA core has no pinned buffers that can be revoked")

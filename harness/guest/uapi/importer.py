@@ -15,7 +15,8 @@ IMPORTER_PEER2PEER = 0x02
 IMPORTER_CALLBACK = 0x04
 IMPORTER_REMAP = 0x08
 IMPORTER_NOT_PCI = 0x10
-IMPORTER_RDMA = 0x20
+IMPORTER_UNLOCKED = 0x20
+IMPORTER_UMEM_REVOCABLE, IMPORTER_UMEM_PINNED, IMPORTER_UMEM_DYNAMIC = range(3)
 IMPORTER_MAX_DELAY_MS = 20000
 IMPORTER_ENTRY_PAGE = 0x01
 IMPORTER_ENTRY_LAST = 0x02
@@ -43,6 +44,15 @@ class Attach(Struct):
     """``importer_attach``"""
 
     _fields_: ClassVar = [("fd", s32), ("device", u32), ("flags", u32), ("delay_ms", u32)]
+
+
+class Umem(Struct):
+    """``importer_umem``"""
+
+    _fields_: ClassVar = [
+        ("offset", u64), ("length", u64), ("fd", s32), ("device", u32),
+        ("flags", u32), ("kind", u32), ("access", u32), ("_reserved", u32),
+    ]  # fmt: skip
 
 
 class SgEntry(Struct):
@@ -108,3 +118,6 @@ IMPORTER_COUNTS = Ioctl("IMPORTER_COUNTS", ior("V", 12, sizeof(Counts)))
 IMPORTER_PAUSE = Ioctl("IMPORTER_PAUSE", iow("V", 13, sizeof(PauseRequest)))
 IMPORTER_PAUSE_STATE = Ioctl("IMPORTER_PAUSE_STATE", io("V", 14))
 IMPORTER_RESUME = Ioctl("IMPORTER_RESUME", io("V", 15))
+# The errors of IMPORTER_UMEM carry the name of the RDMA core's function, which depends on the kind.
+IMPORTER_UMEM = iow("V", 16, sizeof(Umem))
+IMPORTER_REVOKE = Ioctl("ib_umem_dmabuf_revoke", io("V", 17))

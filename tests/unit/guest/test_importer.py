@@ -43,7 +43,7 @@ def test_constants_equal_those_of_the_header() -> None:
     header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
     found = re.findall(r"^(?:#define|\t)\s*(IMPORTER_\w+)\s+(?:= )?(0x[0-9a-f]+|\d+)\b", header, re.M)
     values = {name: int(value, 0) for name, value in found if name != "IMPORTER_FLAGS"}
-    assert len(values) == 28
+    assert len(values) == 31
     assert {name: getattr(uapi, name) for name in values} == values
 
 
@@ -52,6 +52,7 @@ def test_structures_have_the_members_of_the_header() -> None:
     widths = {"__u32": 4, "__s32": 4, "__u64": 8, "__s64": 8}
     for struct, name in (
         (uapi.Attach, "importer_attach"),
+        (uapi.Umem, "importer_umem"),
         (uapi.SgEntry, "importer_sg_entry"),
         (uapi.SgTable, "importer_sg_table"),
         (uapi.AttachmentEvent, "importer_event"),
