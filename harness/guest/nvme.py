@@ -68,6 +68,11 @@ class Controller(Resource):
         device.write32(BAR, spec.CC, spec.CC_ENTRY_SIZES | spec.CC_ENABLE)
         wait_for(lambda: bool(self._status() & spec.CSTS_READY), READY_SECONDS, "NVMe enable")
 
+    def reset_and_ring(self, qid: int) -> None:
+        """Call VFIO_DEVICE_RESET, and at once write the doorbell of queue ``qid`` from the CPU."""
+        self._device.reset()
+        self._device.write32(BAR, spec.sq_doorbell(qid), 0)
+
     def _status(self) -> int:
         return self._device.read32(BAR, spec.CSTS)
 

@@ -6,6 +6,8 @@ the uverbs ioctl (drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_R
 """
 
 import ctypes
+import os
+from dataclasses import dataclass
 from typing import Any
 
 import pyverbs.enums as e
@@ -14,6 +16,7 @@ from pyverbs.cq import CQ
 from pyverbs.device import Context
 from pyverbs.mr import MR
 from pyverbs.pd import PD
+from pyverbs.pyverbs_error import PyverbsRDMAError
 from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, SendWR
 
@@ -50,7 +53,26 @@ class Rxe(Resource):
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "MrWindow":
         """Register part of ``dmabuf`` as an MR. Errors are those of UVERBS_METHOD_REG_DMABUF_MR."""
-        return MrWindow(self, dmabuf, start, length)
+        return MrWindow(self, Registration(dmabuf.fd, start, length, start, ACCESS, self.domain))
+
+    def register(
+        self,
+        file: DmaBuf | int,
+        *,
+        start: int,
+        length: int,
+        iova: int,
+        access: int,
+        domain: "ProtectionDomain | None" = None,
+        without: str = "",
+    ) -> "MrWindow":
+        """Register an MR with arguments that ``attach`` chooses itself. ``file``: a dma-buf, or the fd of any file.
+
+        ``without``: a key of ``Registration.attributes`` to leave out.
+        """
+        fd = file if isinstance(file, int) else file.fd
+        owner = domain.domain if domain else self.domain
+        return MrWindow(self, Registration(fd, start, length, iova, access, owner), without)
 
     def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
         """Run one RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
@@ -89,10 +111,15 @@ class Rxe(Resource):
     def _connected(self) -> Any:
         """Return the requester's queue pair, connected."""
         if self._pair is None:
-            self._pair = (self._queue_pair(), self._queue_pair())
-            for pair, peer in (self._pair, self._pair[::-1]):
-                pair.to_rts(self._attributes(peer.qp_num))
+            self._pair = self.connected_pair(self._completions, 4)
         return self._pair[0]
+
+    def connected_pair(self, completions: Any, queued: int) -> tuple[Any, Any]:
+        """Make two connected queue pairs, with room for ``queued`` work requests. The caller closes them."""
+        first, second = self._queue_pair(completions, queued), self._queue_pair(completions, queued)
+        first.to_rts(self._attributes(second.qp_num))
+        second.to_rts(self._attributes(first.qp_num))
+        return first, second
 
     def _disconnect(self) -> None:
         if self._pair is not None:
@@ -100,9 +127,9 @@ class Rxe(Resource):
                 pair.close()
             self._pair = None
 
-    def _queue_pair(self) -> Any:
-        capacity = QPCap(max_send_wr=4, max_recv_wr=1, max_send_sge=1, max_recv_sge=1)
-        init = QPInitAttr(qp_type=e.IBV_QPT_RC, scq=self._completions, rcq=self._completions, cap=capacity)
+    def _queue_pair(self, completions: Any, queued: int) -> Any:
+        capacity = QPCap(max_send_wr=queued, max_recv_wr=1, max_send_sge=1, max_recv_sge=1)
+        init = QPInitAttr(qp_type=e.IBV_QPT_RC, scq=completions, rcq=completions, cap=capacity)
         attributes = QPAttr(port_num=1)
         attributes.qp_access_flags = ACCESS
         return QP(self.domain, init, attributes)
@@ -122,30 +149,71 @@ class Rxe(Resource):
         return attributes
 
 
-class MrWindow(Window):
-    """An MR over a dma-buf. Its addresses are offsets in the buffer. ``close`` deregisters it."""
+@dataclass(frozen=True)
+class Registration:
+    """The arguments of UVERBS_METHOD_REG_DMABUF_MR."""
 
-    def __init__(self, rxe: Rxe, dmabuf: DmaBuf, start: int, length: int) -> None:
+    fd: int
+    start: int
+    """Offset in the dma-buf."""
+    length: int
+    iova: int
+    """Address of the MR's first byte for RDMA."""
+    access: int
+    """enum ib_uverbs_access_flags."""
+    domain: Any
+    """The pyverbs PD."""
+
+    def attributes(self, lkey: int, rkey: int, without: str) -> list[uapi.Attr]:
+        """Encode all but ``without``. ``lkey``, ``rkey``: addresses of the responses."""
+        found = {
+            "handle": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0),
+            "domain": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, self.domain.handle),
+            "start": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, self.start),
+            "length": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, self.length),
+            "iova": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, self.iova),
+            "fd": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_FD, 4, self.fd % (1 << 32)),
+            "access": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, self.access),
+            "lkey": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, lkey),
+            "rkey": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, rkey),
+        }
+        return [attribute for name, attribute in found.items() if name != without]
+
+
+class ProtectionDomain(Resource):
+    """A protection domain of its own. ``close`` deallocates it: EBUSY while it has an MR."""
+
+    def __init__(self, rxe: Rxe) -> None:
+        super().__init__()
+        self.domain = PD(rxe.context)
+        self._undo.callback(self.deallocate)
+
+    def deallocate(self) -> None:
+        """Call ibv_dealloc_pd. Does nothing once that has succeeded."""
+        try:
+            self.domain.close()
+        except PyverbsRDMAError as refusal:
+            raise OSError(refusal.error_code, os.strerror(refusal.error_code), "ibv_dealloc_pd") from None
+
+
+class MrWindow(Window):
+    """An MR over a dma-buf. ``close`` deregisters it."""
+
+    def __init__(self, rxe: Rxe, registration: Registration, without: str = "") -> None:
         super().__init__()
         self._rxe = rxe
-        self._start = start
+        self._start = registration.iova
         lkey, rkey = ctypes.c_uint32(), ctypes.c_uint32()
-        attributes = [
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, rxe.domain.handle),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, start),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, length),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, start),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_FD, 4, dmabuf.fd),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, ACCESS),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, ctypes.addressof(lkey)),
-            _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, ctypes.addressof(rkey)),
-        ]
+        attributes = registration.attributes(ctypes.addressof(lkey), ctypes.addressof(rkey), without)
         handle = _uverbs(rxe, uapi.UVERBS_METHOD_REG_DMABUF_MR, attributes)[0].data
         self._undo.callback(
             _uverbs, rxe, uapi.UVERBS_METHOD_MR_DESTROY, [_attr(uapi.UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle)]
         )
         self.lkey, self.rkey = lkey.value, rkey.value
+
+    def address(self, offset: int) -> int:
+        """Return the address of a byte of the MR for RDMA."""
+        return self._start + offset
 
     def key(self) -> int:
         """Return the rkey."""

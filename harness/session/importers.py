@@ -14,6 +14,11 @@ from harness.session.nvme import REGISTERS, QueuedCommand
 from harness.session.wire import Ref
 
 TRANSFER_SECONDS = 30.0
+IB_ACCESS_LOCAL_WRITE, IB_ACCESS_REMOTE_WRITE, IB_ACCESS_REMOTE_READ, IB_ACCESS_REMOTE_ATOMIC = 1, 2, 4, 8
+IB_ACCESS_ON_DEMAND, IB_ACCESS_RELAXED_ORDERING = 1 << 6, 1 << 20
+"""enum ib_access_flags (include/rdma/ib_verbs.h)."""
+IB_ACCESS_ALL = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ
+"""The access that ``Importer.attach`` gives."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,47 @@ class Importer(Handle):
         ref = self._call("attach", dmabuf=dmabuf, start=start, length=length)
         return Window(self, ref, dmabuf, start, length)
 
+    def register(
+        self,
+        dmabuf: DmaBuf | int,
+        *,
+        start: int = 0,
+        length: int,
+        iova: int | None = None,
+        access: int = IB_ACCESS_ALL,
+        domain: "ProtectionDomain | None" = None,
+        without: str = "",
+    ) -> "Window":
+        """Call UVERBS_METHOD_REG_DMABUF_MR with these arguments. rxe only.
+
+        ``dmabuf``: an fd of the agent works too, for a refusal. ``iova``: None for ``start``. ``access``: enum
+        ib_access_flags. ``domain``: None for the importer's own. ``without``: an attribute to leave out, of "domain",
+        "start", "length", "iova", "fd", "access", "lkey" and "rkey".
+        """
+        iova = start if iova is None else iova
+        ref = self._call(
+            "register",
+            file=dmabuf,
+            start=start,
+            length=length,
+            iova=iova,
+            access=access,
+            domain=domain,
+            without=without,
+        )
+        if isinstance(dmabuf, int):
+            raise TypeError("an MR was made of a file that is no dma-buf")
+        return Window(self, ref, dmabuf, start, length)
+
+    def protection_domain(self) -> "ProtectionDomain":
+        """Allocate a protection domain. rxe only."""
+        return ProtectionDomain(self.agent, self.agent.call("verbs", "ProtectionDomain", rxe=self))
+
+    def storm(self, window: "Window", offset: int, value: int) -> "Storm":
+        """Write a dword at ``offset`` of a window again and again, until a write is refused. rxe only."""
+        ref = self.agent.call("rdma_storm", "Storm", rxe=self, window=window, offset=offset, value=value)
+        return Storm(self.agent, ref)
+
     def copy(self, dmabuf: DmaBuf, source: Ioas, iova: int | None) -> "Window":
         """Call IOMMU_IOAS_COPY from ``iova`` of ``source`` to the device's address space. iommufd only."""
         length = dmabuf.size()
@@ -113,6 +159,30 @@ class Importer(Handle):
         length = dmabuf.size()
         ref = self._call("window", attachment=attachment, start=0, length=length)
         return Window(self, ref, dmabuf, 0, length)
+
+
+class ProtectionDomain(Handle):
+    """A protection domain of an RDMA device. ``close`` deallocates it too."""
+
+    def deallocate(self) -> None:
+        """Call ibv_dealloc_pd. KernelErrno EBUSY while it has an MR."""
+        self._call("deallocate")
+
+
+class Storm(Handle):
+    """RDMA WRITEs that run in the guest without a pause."""
+
+    def wait_written(self, count: int) -> None:
+        """Wait until ``count`` writes have completed, or one was refused."""
+        self._call("wait_written", timeout=TRANSFER_SECONDS, count=count)
+
+    def outcome(self) -> tuple[int, str]:
+        """Wait until a write is refused. Returns the number of writes that completed, and the bad status.
+
+        The status is empty if no write was refused within 10 s.
+        """
+        found = self._call("outcome", timeout=TRANSFER_SECONDS)
+        return found["written"], found["status"]
 
 
 class Domain(Handle):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from harness.session.client import CALL_SECONDS, Caller
-from harness.session.device import Device, DmaBuf
+from harness.session.device import RESET_SECONDS, Device, DmaBuf
 from harness.session.handle import Handle
 from harness.session.wire import Ref
 
@@ -60,6 +60,13 @@ class Nvme(Handle):
     def start(self) -> None:
         """Enable the controller with new, empty queues."""
         self._call("start")
+
+    def reset_and_ring(self, qid: int) -> None:
+        """Call VFIO_DEVICE_RESET, and at once write the submission doorbell of queue ``qid`` from the guest's CPU.
+
+        The host's trace then has the moment at which the call returned.
+        """
+        self._call("reset_and_ring", timeout=RESET_SECONDS, qid=qid)
 
     def export_doorbells(self) -> DmaBuf:
         """Export the page of BAR0 that holds the doorbells."""

@@ -55,6 +55,7 @@ RDMA_NLDEV_ATTR_LINK_TYPE = 65
 LINK_TYPE_RXE = "rxe"
 
 IB_UVERBS_ACCESS_LOCAL_WRITE, IB_UVERBS_ACCESS_REMOTE_WRITE, IB_UVERBS_ACCESS_REMOTE_READ = 1, 2, 4
+IB_UVERBS_ACCESS_REMOTE_ATOMIC = 8
 
 # enum ib_wc_status (include/rdma/ib_verbs.h), which rdma-core calls ibv_wc_status
 WC_STATUS = (

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""RDMA WRITEs without a pause, on a thread of their own: an importer at its full rate."""
+
+import threading
+from typing import Any
+
+import pyverbs.enums as e
+from pyverbs.cq import CQ
+from pyverbs.mr import MR
+from pyverbs.wr import SGE, SendWR
+
+from .poll import Stuck, wait_for, wait_value
+from .resource import Resource
+from .uapi import verbs as uapi
+from .verbs import ACCESS, COMPLETION_SECONDS, MrWindow, Rxe
+
+QUEUED = 32
+"""Work requests that are queued at once."""
+
+
+class Storm(Resource):
+    """Writes one dword of an MR again and again, until a write is refused or ``close``."""
+
+    def __init__(self, rxe: Rxe, window: MrWindow, offset: int, value: int) -> None:
+        super().__init__()
+        self._completions = CQ(rxe.context, 2 * QUEUED)
+        self._undo.callback(self._completions.close)
+        self._source = MR(rxe.domain, 4, ACCESS)
+        self._undo.callback(self._source.close)
+        self._source.write(value.to_bytes(4, "little"), 4)
+        self._pair = rxe.connected_pair(self._completions, QUEUED)
+        for pair in self._pair:
+            self._undo.callback(pair.close)
+        self.written = 0
+        self.status = ""
+        self._error: BaseException | None = None
+        self._target = window.address(offset), window.rkey
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._undo.callback(self._end)
+
+    def wait_written(self, count: int) -> None:
+        """Wait until ``count`` writes have completed, or one was refused."""
+        wait_for(lambda: self.written >= count or bool(self.status), COMPLETION_SECONDS, f"{count} RDMA writes")
+
+    def outcome(self) -> dict[str, Any]:
+        """Wait until a write is refused. Returns its status, and the number of writes that completed before it."""
+        self._thread.join(COMPLETION_SECONDS)
+        if self._error:
+            raise self._error
+        if self._thread.is_alive():
+            self._end()
+        return {"written": self.written, "status": self.status}
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._thread.join(COMPLETION_SECONDS)
+        if self._thread.is_alive():
+            raise Stuck("RDMA writes in a loop did not end")
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and not self.status:
+                self._write_queue()
+        except BaseException as error:
+            self._error = error
+            self.status = "error"
+
+    def _write_queue(self) -> None:
+        for _ in range(QUEUED):
+            source = SGE(self._source.buf, 4, self._source.lkey)
+            request = SendWR(opcode=e.IBV_WR_RDMA_WRITE, num_sge=1, sg=[source], send_flags=e.IBV_SEND_SIGNALED)
+            address, rkey = self._target
+            request.set_wr_rdma(rkey, address)
+            self._pair[0].post_send(request)
+        for _ in range(QUEUED):
+            completion = wait_value(self._poll_completion, COMPLETION_SECONDS, "RDMA work completion")
+            if completion.status:
+                self.status = uapi.WC_STATUS[completion.status]
+                return
+            self.written += 1
+
+    def _poll_completion(self) -> Any | None:
+        _, completions = self._completions.poll(1)
+        return completions[0] if completions else None
