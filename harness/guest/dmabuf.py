@@ -23,6 +23,10 @@ class DmaBuf(File):
 
     KIND = "dma-buf"
 
+    def dup(self) -> "DmaBuf":
+        """Duplicate the fd."""
+        return DmaBuf(os.dup(self.fd))
+
     def size(self) -> int:
         """Return the size in bytes, by lseek."""
         with named("lseek dma-buf"):

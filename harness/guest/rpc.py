@@ -47,6 +47,7 @@ SERVICES = (
     "fail_nth",
     "pause",
     "teardown",
+    "holder",
     "races",
     "processes",
     "sync",

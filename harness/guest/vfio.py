@@ -23,6 +23,10 @@ class Node(File):
 
     KIND = "vfio device"
 
+    def dup(self) -> "Node":
+        """Duplicate the fd. The device stays open until both are closed."""
+        return Node(os.dup(self.fd))
+
 
 class Device(Node):
     """An open vfio device attached to ``space``, with bus mastering on."""

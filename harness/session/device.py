@@ -37,6 +37,10 @@ class DmaBuf(Handle):
             base += length
         raise ValueError(f"offset {region_offset:#x} of region {self.region} is not in the buffer")
 
+    def dup(self) -> "DmaBuf":
+        """Duplicate the fd."""
+        return DmaBuf(self.agent, self._call("dup"), self.region, self.ranges)
+
     def size(self) -> int:
         """Return the size in bytes, by lseek."""
         return cast(int, self._call("size"))
@@ -113,6 +117,10 @@ class Device(Handle):
         super().__init__(agent, ref)
         self.bdf = bdf
         self.uapi = uapi
+
+    def dup(self) -> Handle:
+        """Duplicate the fd. The device stays open until both are closed."""
+        return Handle(self.agent, self._call("dup"))
 
     def export(self, region: int, ranges: Sequence[Range], *, open_flags: int = OPEN_FLAGS, flags: int = 0) -> DmaBuf:
         """Export ``ranges`` of a BAR as one dma-buf. Errors: docs/contract.md, section 1."""

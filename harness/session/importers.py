@@ -156,7 +156,7 @@ class Importer(Handle):
 
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """Make a window of the mapping of ``attachment``, which must be of this device. ``dma-api+edu`` only."""
-        length = dmabuf.size()
+        length = sum(length for _, length in dmabuf.ranges)  # its fd may be closed
         ref = self._call("window", attachment=attachment, start=0, length=length)
         return Window(self, ref, dmabuf, 0, length)
 

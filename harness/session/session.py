@@ -331,6 +331,10 @@ class Session:
         self.bind(importer.device_id)
         return Handle(self.agent, self.agent.call("teardown", "ImporterProcess", bdf=importer.bdf, dmabuf=buffer))
 
+    def hold(self, of: Device | DmaBuf) -> Handle:
+        """Start a process that has a duplicate of the fd of ``of`` open. ``close`` kills it."""
+        return Handle(self.agent, self.agent.call("holder", "Holder", of=of))
+
     def bufinfo(self) -> list[dict[str, str]]:
         """List the guest's dma-bufs from debugfs: ``size``, ``exp_name``, ``ino`` and ``name`` of each."""
         return cast(list[dict[str, str]], self.agent.call("dmabuf", "bufinfo"))
