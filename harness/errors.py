@@ -96,6 +96,10 @@ class GuestHung(GuestLost):
     """A deadline passed while the guest was alive, so a guest task is stuck. Verdict HANG."""
 
 
+class KernelComplained(GuestLost):
+    """A step of a long case made the kernel complain, and the next step needs a fresh machine. Verdict SPLAT."""
+
+
 class GuestOopsed(GuestLost):
     """The kernel oopsed, and the pending call never returned. Verdict SPLAT."""
 

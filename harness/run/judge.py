@@ -12,6 +12,7 @@ from harness.errors import (
     GuestOopsed,
     HarnessError,
     ImporterRefused,
+    KernelComplained,
     KernelErrno,
 )
 from harness.verdict import Verdict
@@ -31,6 +32,7 @@ BLAME: tuple[tuple[type[BaseException], Verdict], ...] = (
     (CapabilityMissing, Verdict.SKIP),
     (GuestHung, Verdict.HANG),
     (GuestOopsed, Verdict.SPLAT),
+    (KernelComplained, Verdict.SPLAT),
     (GuestLost, Verdict.CRASH),
     (ContractBroken, Verdict.FAIL),
     (ImporterRefused, Verdict.FAIL),

@@ -88,9 +88,9 @@ class Watch:
         """Return every map of these physical addresses since ``mark``, or since the case began. virtio-iommu only."""
         return self._maps.since((mark or self._mark).trace, phys, length)
 
-    def splats(self) -> list[Splat]:
-        """Return the kernel's complaints that the console has shown since the case began."""
-        return find_splats(self._machine.console.since(self._mark.console, CONSOLE_LIMIT))
+    def splats(self, mark: Mark | None = None) -> list[Splat]:
+        """Return the kernel's complaints that the console has shown since ``mark``, or since the case began."""
+        return find_splats(self._machine.console.since((mark or self._mark).console, CONSOLE_LIMIT))
 
     def collect(self) -> Observed:
         """Return everything seen. It works on a machine that has died, and never raises what ended it."""
