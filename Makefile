@@ -93,7 +93,7 @@ unit: deps
 # Of the cases it runs the whole default suite: no variable narrows it.
 test: test-deps lint unit
 	@$(BIN)/pytest -q tests/report
-	@K= SUITE= SEED= $(RUN)
+	@K= SUITE= SEED= PROGRAM= $(RUN)
 	@$(BIN)/pytest -q tests/robustness
 
 clean:

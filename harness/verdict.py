@@ -48,6 +48,15 @@ class Evidence(_Record):
     """What was observed, escaped."""
 
 
+class ProgramRecord(_Record):
+    """The shortest random program that fails."""
+
+    file: str
+    """The file that holds it, for PROGRAM=."""
+    calls: list[str]
+    """Its calls."""
+
+
 class CaseRecord(_Record):
     """The verdict of one case, with its evidence."""
 
@@ -71,6 +80,8 @@ class CaseRecord(_Record):
     """The id of the known-issues entry that matches, for KNOWN and FIXED."""
     seed: int | None = None
     """The seed of the random choices, if the case makes any."""
+    program: ProgramRecord | None = None
+    """The calls that show the failure, if the case has drawn them."""
     ran_in: str | None = None
     """The directory of its machine, in the directory of the run."""
     evidence: list[Evidence] = Field(default_factory=list)

@@ -12,6 +12,8 @@ from harness.errors import UsageError
 
 PATH = paths.VM_CONFIGS / "suites.yaml"
 DEFAULT_SUITE = "default"
+MODEL_SUITE = "model"
+"""The suite of random programs."""
 
 
 class Suite(Model):

@@ -117,6 +117,8 @@ class Terminal:
         if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}:
             for item in key_evidence(case):
                 self._print("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
+            for call in case.program.calls if case.program else ():
+                self._print(f"        program: {one_line(call)}")
             self._print(f"        again: {repeat_command(case, self._settings)}")
 
     def failure(self, error: HarnessError) -> None:

@@ -58,4 +58,6 @@ def changes(run: RunRecord) -> list[str]:
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
     """Return the command that runs this case again. ``settings``: the make variables of the run, e.g. KERNEL."""
     words = {**settings, "K": case.id.rpartition("::")[2]}
+    if case.program:
+        words["PROGRAM"] = case.program.file
     return " ".join(["make vm-test", *(f"{name}={shlex.quote(value)}" for name, value in words.items())])

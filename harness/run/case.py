@@ -64,6 +64,8 @@ class Case:
     """Whether the case has ended and left nothing open in its machine."""
     seed: int | None = None
     """The random seed, if the case uses one."""
+    program: str | None = None
+    """The calls that show the failure, if the case has drawn them."""
     ran_in: str | None = None
     """The directory of its machine, as in CaseRecord."""
     calls: list[Evidence] = field(default_factory=list)

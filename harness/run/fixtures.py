@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     if case.fail_nth:
         case.fail_nth.begin(session)
     yield session
+    session = run.current_session() or session  # the case may have replaced it
     if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
         refused = session.reset()
         failures = case.end_failures(session)
@@ -56,6 +58,41 @@ def seed(request: pytest.FixtureRequest) -> int:
     assert seed is not None, "the command line draws one"
     case.seed = seed
     return seed
+
+
+@pytest.fixture
+def program(request: pytest.FixtureRequest) -> Path | None:
+    """The file of the program that the run repeats; None for random programs."""
+    return request.config.stash[RUN].setup.options.program
+
+
+@pytest.fixture
+def show_program(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Show the calls of a failure: they become part of the record of the case."""
+
+    def show(text: str) -> None:
+        request.node.stash[CASE].program = text
+
+    return show
+
+
+@pytest.fixture
+def fresh_machine(request: pytest.FixtureRequest, session: Session) -> Callable[[], tuple[Session, Watch]]:
+    """Replace the case's machine, which a step of the case may have damaged. Other fixtures keep the old session."""
+
+    def renew() -> tuple[Session, Watch]:
+        case: Case = request.node.stash[CASE]
+        session = request.config.stash[RUN].renew_session(case)
+        assert case.watch is not None, "renew_session has set it"
+        return session, case.watch
+
+    return renew
+
+
+@pytest.fixture
+def known_issues(request: pytest.FixtureRequest, session: Session) -> frozenset[str]:
+    """The ids of the known issues (vm-configs/known-issues.yaml) that the kernel under test has."""
+    return request.config.stash[RUN].known_issues
 
 
 @pytest.fixture

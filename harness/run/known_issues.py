@@ -138,6 +138,11 @@ class KnownIssues:
     def __init__(self, issues: Iterable[KnownIssue], release: str, machine: str) -> None:
         self._issues = [issue for issue in issues if issue.is_in(release, machine)]
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the entries."""
+        return frozenset(issue.id for issue in self._issues)
+
     def rule(self, case_id: str, judgement: Judgement) -> Ruling:
         """Turn a failure that an entry explains into KNOWN, and a pass where an entry predicts a failure into FIXED.
 

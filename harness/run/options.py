@@ -244,6 +244,8 @@ class Options:
         False,
         "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
         takes(*_BOOT, "mutants"),
+        metavar="1",
+        make="FIXED",
     )
     fail_nth: bool = option(
         False,
@@ -274,11 +276,19 @@ class Options:
     )
     seed: int | None = option(
         None,
-        "The random seed of the stress suite.  [default: a new one for each run]",
+        "The random seed of the suites stress and model.  [default: a new one for each run]",
         takes("run", "bisect", PYTEST),
         make="SEED",
         again=lambda options: options.suite != DEFAULT_SUITE,
         draw=new_seed,
+    )
+    program: Path | None = option(
+        None,
+        "With --suite model: run exactly the program in this file, instead of random ones.",
+        takes("run", PYTEST),
+        metavar="FILE",
+        make="PROGRAM",
+        again=never,  # the line names the program that failed
     )
     focus: bool = option(
         False,

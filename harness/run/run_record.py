@@ -3,6 +3,7 @@
 
 import os
 import platform
+import re
 import time
 from bisect import bisect
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from harness import __version__, paths
 from harness.bugs import fixable
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
 from harness.kernel import has_gcov
-from harness.report.record import RunDirectory
+from harness.report.record import RunDirectory, write_report
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
 from harness.run.coverage import CaseCoverage
@@ -28,6 +29,7 @@ from harness.verdict import (
     HostRecord,
     KernelRecord,
     NoLongerSeen,
+    ProgramRecord,
     RunRecord,
     Verdict,
     exit_code,
@@ -81,6 +83,26 @@ class Run:
         session.agent.on_call = case.on_call
         return session
 
+    def renew_session(self, case: Case) -> Session:
+        """Discard the machine of a case that goes on, and return a session on a fresh one.
+
+        Raises what ``session_for`` raises.
+        """
+        self._pool.discard()
+        began = case.began
+        session = self.session_for(case)
+        case.began = began
+        return session
+
+    @property
+    def known_issues(self) -> frozenset[str]:
+        """The ids of the known issues that the kernel under test has."""
+        return self._known.ids
+
+    def current_session(self) -> Session | None:
+        """Return the session that runs, if there is one."""
+        return self._pool.current
+
     def _proven_witnesses(self, session: Session) -> Witnesses:
         """Return the witnesses of a session just booted. Raises BlindWitness if one does not see."""
         witnesses = Witnesses(session.machine)
@@ -121,6 +143,7 @@ class Run:
             known_issue=ruling.issue,
             duration_s=round(case.earlier_s + case.elapsed(), 3),
             seed=case.seed,
+            program=self._keep_program(case),
             ran_in=case.ran_in,
             evidence=sorted(evidence, key=lambda item: item.t),
         )
@@ -129,6 +152,15 @@ class Run:
         if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
             self._pool.discard()
         return record
+
+    def _keep_program(self, case: Case) -> ProgramRecord | None:
+        """Write the calls of a failure to a file in the directory of the run."""
+        if case.program is None:
+            return None
+        name = re.sub(r"[^a-z0-9]+", "-", case.identity.id.partition("::")[2]).strip("-")
+        path = self.directory.path / f"{name}.program"
+        write_report(path, case.program)
+        return ProgramRecord(file=str(path), calls=case.program.splitlines())
 
     def add(self, record: CaseRecord, position: int | None = None) -> None:
         """Keep a record. The run's record is sorted by ``position``; None is the end."""

@@ -11,6 +11,8 @@ import pytest
 
 from harness.bugs import load_bug
 from harness.cases import suites
+from harness.cases.program import load
+from harness.cases.suites import MODEL_SUITE
 from harness.config import load_machine
 from harness.errors import UsageError
 from harness.run.case import identify
@@ -64,6 +66,11 @@ def select(candidates: Sequence[Candidate], options: Options) -> list[int]:
             raise UsageError(
                 f"these cases are not in the focus of {options.machine}: {', '.join(focus)}", hint="leave --focus out"
             )
+    if options.program:
+        if options.suite != MODEL_SUITE:
+            raise UsageError("--program is for the suite model", hint="add --suite model")
+        load(options.program)  # a mistake in it must not cost a boot
+        del kept[1:]  # they all run the same program
     if options.mutation:
         with suppress(UsageError):  # an unknown bug: Setup.prepare reports it
             expects = load_bug(options.mutation).expects

@@ -10,6 +10,7 @@ from harness.errors import UsageError
 def test_a_case_belongs_to_the_first_suite_that_names_it() -> None:
     known = suites.suites()
     assert suites.suite_of("test_stress::test_close_against_reset[iommufd+nvme]", known) == "stress"
+    assert suites.suite_of("test_model::test_programs[1]", known) == suites.MODEL_SUITE
     assert suites.suite_of("test_doorbell::test_doorbell[rxe]", known) == suites.DEFAULT_SUITE
 
 
@@ -22,4 +23,4 @@ def test_a_case_without_a_suite_is_an_error() -> None:
 def test_the_error_for_an_unknown_suite_names_the_nearest() -> None:
     error = suites.unknown("stres", suites.suites())
     assert "did you mean 'stress'?" in str(error)
-    assert error.hint == "suites: stress, default"
+    assert error.hint == "suites: stress, model, default"

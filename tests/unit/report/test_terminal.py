@@ -174,3 +174,11 @@ def test_paused_terminal_draws_nothing() -> None:
                 time.sleep(0.01)
             assert out.getvalue() == shown
         assert len(set(threading.enumerate()) - others) == 1
+
+
+def test_a_program_that_fails_is_printed_with_the_command_that_runs_it() -> None:
+    terminal, out = log(200)
+    program = {"file": "results/a b/x.program", "calls": ["buffer0 = export()", HOSTILE]}
+    terminal.case_done(case(Verdict.FAIL, program=program, reason="broken"))
+    assert f"program: buffer0 = export()\n        program: {SHOWN}\n" in out.getvalue()
+    assert "again: make vm-test KERNEL=../linux K='test_a[edu]' PROGRAM='results/a b/x.program'" in out.getvalue()

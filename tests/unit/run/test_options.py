@@ -168,3 +168,9 @@ def test_help_is_made_of_sentences() -> None:
 def test_a_seed_is_repeated_only_with_a_suite_that_uses_one() -> None:
     assert Options(suite="stress", seed=7).make_variables() == {"SUITE": "stress", "SEED": "7"}
     assert replace(Options(), seed=7, gdb=1, jobs=2, fail_fast=True, expression="x").make_variables() == {}
+
+
+def test_the_variable_of_a_flag_is_1() -> None:
+    assert Options(fixed=True).make_variables() == {"FIXED": "1"}
+    assert parse("run", "--from-make", env={"FIXED": "1"}).fixed
+    assert not parse("run", "--from-make", env={"FIXED": ""}).fixed

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from harness.cases.must import ContractBroken
-from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestOopsed, HarnessError
+from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestOopsed, HarnessError, KernelComplained
 from harness.report.record import RunDirectory
 from harness.run import run_record
 from harness.run.case import Case, Identity
@@ -20,6 +20,7 @@ from harness.run.known_issues import KnownIssue
 from harness.run.options import Options
 from harness.run.run_record import Run
 from harness.run.setup import Setup
+from harness.session import Session
 from harness.verdict import CaseRecord, Evidence, NoLongerSeen, Verdict
 from harness.witness import Splat, Watch
 from harness.witness.watch import Observed
@@ -89,6 +90,7 @@ def test_the_record_has_the_case_and_its_state(run: RunWithoutMachines) -> None:
         ((GuestHung("deadline"),), Verdict.HANG, 1),
         ((GuestCrashed("panic"),), Verdict.CRASH, 1),
         ((GuestOopsed("oops"),), Verdict.SPLAT, 1),
+        ((KernelComplained("WARNING, after reset()"),), Verdict.SPLAT, 1),
         ((AgentLost("cut"),), Verdict.ERROR, 1),
         ((ContractBroken("broken: x"), GuestCrashed("panic")), Verdict.CRASH, 1),
     ],
@@ -137,6 +139,31 @@ def test_a_case_that_had_no_machine_discards_none(run: RunWithoutMachines) -> No
 def test_a_splat_gives_the_verdict_and_a_fresh_machine(run: RunWithoutMachines) -> None:
     record = run.conclude(case(watch=FakeWatch(["WARNING in f"])))
     assert (record.verdict, record.reason, run.discards) == (Verdict.SPLAT, "WARNING in f", 1)
+
+
+def test_a_program_is_kept_in_a_file_of_the_run(run: RunWithoutMachines) -> None:
+    one = case(ContractBroken("broken: x"))
+    one.program = "buffer0 = export()\nreset()\n"
+    program = run.conclude(one).program
+    assert program
+    assert program.calls == ["buffer0 = export()", "reset()"]
+    assert Path(program.file) == run.directory.path / "test-x-edu.program"
+    assert Path(program.file).read_text() == one.program
+    assert run.conclude(case()).program is None
+
+
+def test_a_case_goes_on_with_a_fresh_machine(run: RunWithoutMachines, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = cast(Session, object())
+
+    def session_for(case: Case) -> Session:
+        case.began = 0.0
+        return fresh
+
+    monkeypatch.setattr(run, "session_for", session_for)
+    one = case()
+    one.began = 7.0
+    assert run.renew_session(one) is fresh
+    assert (run.discards, one.began) == (1, 7.0), "the time of the case goes on"
 
 
 def test_witnesses_that_did_not_see_make_an_error(run: RunWithoutMachines) -> None:

@@ -2,6 +2,7 @@
 """The selection of cases: suite, machine, focus, the order with a mutation, and what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from harness.run.options import Options
 from harness.run.select import Candidate, select
 
 ORDINARY = Candidate("test_doorbell::test_a", covers=frozenset({"importers.live", "importers"}))
+MODEL = [Candidate(f"test_model::test_programs[{part}]") for part in range(2)]
 STRESS = Candidate("test_stress::test_b", covers=frozenset({"lifecycle.reset", "lifecycle"}))
 FOR_AER = Candidate("test_revoke::test_c[aer]", machines=("aer",))
 FOR_TWO = Candidate("test_domains::test_d", machines=("switch", "virtio-iommu"))
@@ -31,6 +33,19 @@ def test_a_case_that_names_machines_runs_on_them_only() -> None:
     assert chosen(Options(machine="aer")) == [ORDINARY, FOR_AER]
     assert chosen(Options(machine="virtio-iommu")) == [ORDINARY, FOR_TWO]
     assert chosen(Options(machine="/elsewhere/aer.yaml")) == [ORDINARY, FOR_AER], "a file counts by its name"
+
+
+def test_one_case_runs_a_program(tmp_path: Path) -> None:
+    assert chosen(Options(suite="model"), ORDINARY, *MODEL) == MODEL
+    file = tmp_path / "a.program"
+    options = Options(suite="model", program=file)
+    with pytest.raises(UsageError, match=r"a\.program: No such file"):
+        chosen(options, *MODEL)
+    file.write_text("reset()")
+    assert chosen(options, ORDINARY, *MODEL) == MODEL[:1]
+    file.write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=r"a\.program: not text"):
+        chosen(options, *MODEL)
 
 
 def test_focus_keeps_the_rows_of_the_machine_and_the_cases_that_name_it() -> None:
@@ -62,6 +77,7 @@ def test_the_cases_that_should_show_a_mutation_come_first() -> None:
             [Candidate("test_uapi::test_e", covers=frozenset({"uapi.bounds"}))],
             "these cases are not in the focus of virtio-iommu: .*; fix: leave --focus out",
         ),
+        (Options(program=Path("a.program")), ALL, "--program is for the suite model; fix: add --suite model"),
         (Options(machine="intel-immu", focus=True), ALL, "did you mean 'intel-iommu'"),
     ],
 )
