@@ -405,7 +405,7 @@ def test_a_kernel_that_keeps_the_contract_passes() -> None:
     run(Kernel(), EVERYTHING)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_every_program_passes_on_such_a_kernel(data: st.DataObject) -> None:
     model, driver = Model(), driver_of(Kernel())

@@ -44,7 +44,7 @@ def test_other_text_is_refused(text: str, message: str) -> None:
         parse(text, "x")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_any_text_is_a_program_or_refused(text: str) -> None:
     with suppress(UsageError):

@@ -160,7 +160,7 @@ def test_what_the_model_avoids_is_known_issues() -> None:
     assert {issue.id for issue in catalogue()} >= set(AVOIDS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from([frozenset[str](), LIVE]))
 def test_every_choice_can_be_applied(data: st.DataObject, known: frozenset[str]) -> None:
     model = Model(known)

@@ -92,7 +92,7 @@ _cases = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)  # a busy host may take long
+@settings(max_examples=60)
 @given(st.lists(_cases, max_size=4))
 def test_every_record_round_trips_and_renders(cases: list[CaseRecord]) -> None:
     record = run(*cases)
