@@ -117,9 +117,9 @@ def test_report_inside_another_is_found() -> None:
 
 def test_flood_is_bounded_in_time_and_number() -> None:
     flood = console("warn") * 400 + "=" * 1_000_000 + "\n" + "WARNING: " + "a" * 1_000_000
-    start = time.monotonic()
+    start = time.process_time()
     assert len(find_splats(flood)) == MAX_SPLATS
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.kind}-{form.title[:20]}")
@@ -127,9 +127,9 @@ def test_every_pattern_is_fast(form: object) -> None:
     pattern = form.first  # type: ignore[attr-defined]
     for filler in ("a", "0", " ", "[", ":", "=", "x+0x"):
         for start in ("BUG: ", "WARNING: ", "INFO: task ", "WARNING: a:1 at ", "BUG a ("):
-            began = time.monotonic()
+            began = time.process_time()
             pattern.match((start + filler * MAX_LINE)[:MAX_LINE])
-            assert time.monotonic() - began < 0.1
+            assert time.process_time() - began < 0.1
 
 
 _pieces = st.sampled_from([line for name in EXPECTED for line in console(name).splitlines()[::7]])
