@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.cases.must import must
 from harness.errors import ImporterRefused
-from harness.session import Nvme, Pending, QueuedCommand, Window
+from harness.session import Action, Nvme, Pending, QueuedCommand, Window
 from harness.witness import DmaFault, Doorbell, Watch
 
 SILENCE_S = 0.15
@@ -99,12 +99,17 @@ def ring(
     return replace(result, completed=completion is not None)
 
 
-def ring_once(queued: QueuedCommand, window: Window | None, watch: Watch) -> Ring:
-    """Ring as ``ring`` does, without asking the device: it may be disabled or closed, and asking takes time."""
+def ring_once(queued: QueuedCommand, window: Window | None, watch: Watch, *, after: Action | None = None) -> Ring:
+    """Ring as ``ring`` does, without asking the device: it may be disabled or closed, and asking takes time.
+
+    ``after``: a call in the guest that comes immediately before (``Window.ring_after``).
+    """
     mark = watch.mark()
     refused = None
     try:
-        if window is not None:
+        if window is not None and after is not None:
+            window.ring_after(queued, after)
+        elif window is not None:
             window.ring(queued)
     except ImporterRefused as refusal:
         refused = str(refusal)

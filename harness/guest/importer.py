@@ -10,7 +10,7 @@ from typing import Any
 from . import pci
 from .dmabuf import DmaBuf
 from .edu import Edu
-from .engine import Window
+from .engine import Engine, Window
 from .fail_nth import each_failing
 from .kernel import Ioctl, close_file, ioctl, load_module, open_file
 from .poll import poll
@@ -264,17 +264,17 @@ def _entry(entry: Any) -> dict[str, Any]:
     return fields | {"page": bool(flags & uapi.IMPORTER_ENTRY_PAGE), "last": bool(flags & uapi.IMPORTER_ENTRY_LAST)}
 
 
-class DmaApiEdu(Edu):
-    """An edu device behind the kernel's DMA API, bound to the test importer's own driver."""
+class DmaApiEngine(Engine):
+    """A device behind the kernel's DMA API. The test importer attaches it to buffers.
 
-    def __init__(self, bdf: str) -> None:
-        super().__init__()
-        self.fd = open_node()
-        self._undo.callback(os.close, self.fd)
+    A subclass binds the device to its driver, or unbinds it, and calls ``_found``.
+    """
+
+    bdf: str
+
+    def _found(self, bdf: str) -> None:
         self.bdf = bdf
         self.windows: list[DmaApiWindow] = []
-        pci.bind(bdf, DRIVER)
-        self._undo.callback(pci.unbind, bdf)  # the driver holds a DMA buffer
         self.translated = pci.translated(bdf)
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "DmaApiWindow":
@@ -287,6 +287,18 @@ class DmaApiEdu(Edu):
     def window(self, attachment: Attachment, start: int, length: int) -> "DmaApiWindow":
         """Make a window of a mapped attachment of this device."""
         return DmaApiWindow(self, attachment, start, length)
+
+
+class DmaApiEdu(Edu, DmaApiEngine):
+    """An edu device behind the kernel's DMA API, bound to the test importer's own driver."""
+
+    def __init__(self, bdf: str) -> None:
+        super().__init__()
+        self.fd = open_node()
+        self._undo.callback(os.close, self.fd)
+        pci.bind(bdf, DRIVER)
+        self._undo.callback(pci.unbind, bdf)  # the driver holds a DMA buffer
+        self._found(bdf)
 
     def _fill(self, data: bytes) -> None:
         memory = ctypes.create_string_buffer(data, len(data))
@@ -319,7 +331,7 @@ class DmaApiWindow(Window):
     the device tries it.
     """
 
-    def __init__(self, engine: DmaApiEdu, attachment: Attachment, start: int, length: int) -> None:
+    def __init__(self, engine: DmaApiEngine, attachment: Attachment, start: int, length: int) -> None:
         super().__init__()
         self._engine = engine
         self._attachment = attachment

@@ -2,14 +2,14 @@
 """A user-space NVMe driver over vfio. It queues commands; the caller rings their doorbells."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from . import nvme_spec as spec
-from .engine import IoasEngine
+from .engine import Engine, IoasEngine
 from .iommufd import Ioas
-from .memory import Memory
+from .memory import AddressSpace, Memory
 from .nvme_spec import Command
 from .poll import poll, wait_for
 from .resource import Resource
@@ -29,6 +29,25 @@ CMB_ADDRESS = 448 << 30
 """The CMB's address on the controller's side (CBA), above all IOVAs that memory.py chooses."""
 
 
+class Registers(Protocol):
+    """What the driver uses of a controller's function; ``Device`` is one. Regions have vfio's indices."""
+
+    space: AddressSpace
+    """The address space of its DMA."""
+
+    def read32(self, region: int, offset: int) -> int:
+        """Read 4 bytes in one access."""
+
+    def write32(self, region: int, offset: int, value: int) -> None:
+        """Write 4 bytes in one access."""
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        """Write ``data``."""
+
+    def region_info(self, index: int) -> dict[str, int]:
+        """Return ``size``, among others."""
+
+
 @dataclass
 class _Queue:
     """A queue pair at offsets ``sq`` and ``cq`` of ``Controller._memory``; the former unused with ``cmb_offset``."""
@@ -45,7 +64,7 @@ class _Queue:
 class Controller(Resource):
     """A controller with an admin queue and I/O queues on request. After a reset, ``start`` initialises it again."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Registers) -> None:
         super().__init__()
         self._device = device
         self._memory = self._own(Memory(device.space, (1 + 2 * QUEUES) * PAGE))  # data, then two pages per queue pair
@@ -194,7 +213,7 @@ class Controller(Resource):
         return 1 << namespace[128 + 4 * (namespace[26] & 0xF) + 2]
 
 
-class NvmeEngine(IoasEngine):
+class NvmeDma(Engine):
     """A controller as a DMA engine. Bytes go through the first blocks of its namespace and overwrite them.
 
     SGLs are byte granular, so a transfer may have any offset and length. The rest of a block goes to a padding page.
@@ -203,18 +222,16 @@ class NvmeEngine(IoasEngine):
     CHUNK = 256 << 10
     """Longest transfer of one command in bytes; below QEMU's default MDTS of 512 KiB."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Registers) -> None:
         super().__init__()
-        if not isinstance(device.space, Ioas):
-            raise TypeError("an importer needs an iommufd address space")
-        self.space = device.space
         self._memory = self._own(Memory(device.space, self.CHUNK + 2 * PAGE))  # data, padding, SGL
         self._controller = self._own(Controller(device))
         self._controller.start()
         self._controller.create_io_queue(ENGINE_QUEUE)
         self._block = self._controller.block_size()
 
-    def _move(self, opcode: int, iova: int, length: int) -> None:
+    def _transfer(self, opcode: int, iova: int, length: int) -> Command:
+        """Make the command that moves ``length`` bytes, at most ``CHUNK``. All commands share one SGL."""
         blocks = -(-length // self._block)
         padding, sgl = self._memory.iova + self.CHUNK, self.CHUNK + PAGE
         descriptors = spec.sgl_descriptor(iova, length)
@@ -223,12 +240,14 @@ class NvmeEngine(IoasEngine):
         self._memory.view[sgl : sgl + len(descriptors)] = descriptors
         segment = spec.sgl_descriptor(self._memory.iova + sgl, len(descriptors), spec.SGL_LAST_SEGMENT)
         dptr = struct.unpack("<QQ", segment)
-        self._controller.run(spec.transfer(opcode, 0, blocks, (dptr[0], dptr[1]), spec.USES_SGL), ENGINE_QUEUE)
+        return spec.transfer(opcode, 0, blocks, (dptr[0], dptr[1]), spec.USES_SGL)
+
+    def _move(self, opcode: int, iova: int, length: int) -> None:
+        self._controller.run(self._transfer(opcode, iova, length), ENGINE_QUEUE)
 
     def dma_write(self, iova: int, data: bytes) -> None:
         for at, count in self._pieces(iova, len(data)):
-            self._memory.view[:count] = data[at : at + count]
-            self._move(spec.WRITE, self._memory.iova, count)
+            self._load(data[at : at + count])
             self._move(spec.READ, iova + at, count)
 
     def dma_read(self, iova: int, length: int) -> bytes:
@@ -245,8 +264,32 @@ class NvmeEngine(IoasEngine):
         Where the IOMMU translates page by page, QEMU 7.2 loses bytes of a transfer into a BAR that crosses a page
         boundary other than at a multiple of a block. So a command that crosses a boundary begins at one.
         """
+    def _load(self, data: bytes) -> None:
+        """Put ``data`` into the namespace."""
+        self._memory.view[: len(data)] = data
+        self._move(spec.WRITE, self._memory.iova, len(data))
+
+    def dma_write_after(self, iova: int, data: bytes, action: Callable[[], object]) -> None:
+        """Call ``action``, and start the write of at most ``CHUNK`` bytes as soon as it has returned."""
+        self._load(data)
+        queued = self._controller.submit(ENGINE_QUEUE, self._transfer(spec.READ, iova, len(data)))
+        action()
+        self._controller.ring(ENGINE_QUEUE, queued["tail"])
+        if self._controller.completed(ENGINE_QUEUE, queued["cid"], COMMAND_SECONDS) is None:
+            raise RuntimeError("the NVMe completed no write")
+
         at = 0
         while at < length:
             count = min(-(iova + at) % PAGE or self.CHUNK, length - at)
             yield at, count
             at += count
+
+
+class NvmeEngine(NvmeDma, IoasEngine):
+    """A controller behind vfio-pci and iommufd."""
+
+    def __init__(self, device: Device) -> None:
+        if not isinstance(device.space, Ioas):
+            raise TypeError("an importer needs an iommufd address space")
+        self.space = device.space
+        super().__init__(device)

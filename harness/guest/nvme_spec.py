@@ -8,6 +8,7 @@ from typing import NamedTuple
 CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC = 0x14, 0x1C, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x50
 PMRCAP, PMRCTL, PMRSTS = 0xE00, 0xE04, 0xE08
 DOORBELLS = 0x1000
+REGISTERS = 0x2000  # bytes of BAR0: the registers' page and the doorbells'
 CC_ENABLE = 1
 CC_ENTRY_SIZES = 6 << 16 | 4 << 20  # 64-byte submission, 16-byte completion entries
 CSTS_READY, CSTS_FATAL = 1, 2

@@ -41,6 +41,7 @@ SERVICES = (
     "container",
     "dmabuf",
     "importer",
+    "dma_api_nvme",
     "noiommu",
     "feature_request",
     "gcov",

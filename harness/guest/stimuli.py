@@ -18,7 +18,6 @@ from .pci import DEVICES, unbind
 from .poll import poll, wait_for
 
 KMSG = Path("/dev/kmsg")
-REGISTERS = 0x2000  # bytes of BAR0: the registers' page and the doorbells'
 COMMAND, MEMORY, MASTER = 4, 1 << 1, 1 << 2  # PCI Local Bus Specification, 6.2.2
 ENTRIES = 2  # of the admin queues: the smallest
 SECONDS = 5.0  # for the controller to become ready, or to fail
@@ -67,7 +66,7 @@ def _controller(bdf: str, queues: int) -> Iterator[Mapping]:
 def _mapped(resource: Path) -> Iterator[Mapping]:
     fd = open_file(str(resource))
     try:
-        with closing(Mapping(fd, 0, REGISTERS)) as mapping:
+        with closing(Mapping(fd, 0, spec.REGISTERS)) as mapping:
             yield mapping
     finally:
         os.close(fd)

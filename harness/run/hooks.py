@@ -44,7 +44,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "importer" in metafunc.fixturenames and not any(
         "importer" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")
     ):
-        metafunc.parametrize("importer", list(IMPORTERS), indirect=True)
+        usual = [name for name, kind in IMPORTERS.items() if not kind.on_request]
+        metafunc.parametrize("importer", usual, indirect=True)
 
 
 @pytest.hookimpl(trylast=True)

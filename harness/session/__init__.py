@@ -5,7 +5,7 @@ from harness.session.attachment import HOLD_MS, Attachment, Direction, FenceUsag
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import Device, DmaBuf, SyncFile, Timeline
 from harness.session.export import MAINLINE, ExportUapi
-from harness.session.importers import IMPORTERS, Importer, ImporterKind, Window
+from harness.session.importers import IMPORTERS, Action, Importer, ImporterKind, Window
 from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, READ_WRITE, Ioas
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.page_table import PageTableEntry
@@ -20,6 +20,7 @@ __all__ = [
     "IOMMU_IOAS_MAP_WRITEABLE",
     "MAINLINE",
     "READ_WRITE",
+    "Action",
     "Agent",
     "Attachment",
     "Caller",

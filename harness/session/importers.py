@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Importers: devices that access a dma-buf by DMA, behind one interface. ImporterKind declares their differences."""
 
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 from harness.config import Capability, Role
 from harness.session.attachment import Attachment
@@ -44,6 +45,8 @@ class ImporterKind:
     ``iommu-fault``: the call succeeds, no data moves, and the host sees an IOMMU fault. ``refused``: it raises
     ImporterRefused.
     """
+    on_request: bool = False
+    """Whether only the cases that name it use it."""
 
     @property
     def needs(self) -> Capability:
@@ -53,7 +56,9 @@ class ImporterKind:
     @property
     def feature(self) -> str:
         """The feature that the kernel needs for this importer, of ``Kernel.features``."""
-        return {"rxe": "rxe", "dma-api+edu": "test_importer"}.get(self.name, "iommufd")
+        if self.name.startswith("dma-api+"):
+            return "test_importer"
+        return "rxe" if self.name == "rxe" else "iommufd"
 
 
 IMPORTERS = {
@@ -70,8 +75,29 @@ IMPORTERS = {
         # A dynamic importer in the kernel: the test importer's attachment, mapped by the DMA API. A transfer through a
         # revoked window raises ImporterRefused if a newer window has its DMA address.
         ImporterKind("dma-api+edu", "dma-engine", "edu", "its own", ("importer", "open_edu"), 4088, 0.1, "iommu-fault"),
+        # The same with a controller that no driver has bound. Its DMA starts at once: ``Window.ring_after``.
+        ImporterKind(
+            name="dma-api+nvme",
+            role="dma-engine",
+            qemu_type="nvme",
+            driver="its own",
+            engine=("dma_api_nvme", "open_nvme"),
+            max_transfer=256 << 10,
+            transfer_seconds=0.005,
+            after_revoke="iommu-fault",
+            on_request=True,
+        ),
     )
 }
+
+
+@dataclass(frozen=True)
+class Action:
+    """A call of the method ``do`` of an object in the guest."""
+
+    on: Handle
+    do: str
+    args: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Importer(Handle):
@@ -223,6 +249,18 @@ class Window(Handle):
         if self.dmabuf.region != REGISTERS:
             raise ValueError("the window is not in the BAR of the doorbells")
         self.store32(self.dmabuf.offset_of(queued.doorbell) - self.start, queued.tail)
+
+    def ring_after(self, queued: QueuedCommand, action: "Action") -> None:
+        """Ring as ``ring`` does, as soon as the guest's call ``action`` has returned. ``dma-api+nvme`` only."""
+        self._call(
+            "store32_after",
+            timeout=TRANSFER_SECONDS,
+            offset=self.dmabuf.offset_of(queued.doorbell) - self.start,
+            value=queued.tail,
+            on=action.on,
+            do=action.do,
+            args=action.args,
+        )
 
     def local(self) -> "Window":
         """Return the same bytes as the local side of an RDMA transfer, whose other side is guest memory. rxe only."""

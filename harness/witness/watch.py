@@ -11,6 +11,7 @@ from harness.verdict import Evidence, Source
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
 from harness.witness.iommu_maps import IommuMap, IommuMaps
+from harness.witness.iotlb import IotlbTrace, Translation
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.qemu_stderr import Warned, added, parse_stderr
 from harness.witness.splat import Splat, find_splats
@@ -47,22 +48,24 @@ class Witnesses:
         self.doorbells = DoorbellTrace(machine)
         self.faults = IommuFaults(machine)
         self.maps = IommuMaps(machine)
+        self.iotlb = IotlbTrace(machine)
         self._machine = machine
 
     def watch(self) -> "Watch":
         """Set the marks of a case that begins now."""
-        return Watch(self._machine, self.doorbells, self.faults, self.maps)
+        return Watch(self._machine, self)
 
 
 class Watch:
     """The marks of one case, and what happened since then."""
 
-    def __init__(self, machine: Machine, doorbells: DoorbellTrace, faults: IommuFaults, maps: IommuMaps) -> None:
+    def __init__(self, machine: Machine, witnesses: Witnesses) -> None:
         self._machine = machine
-        self._maps = maps
-        self._doorbells = doorbells
-        self._faults = faults
-        self._mark: Mark = faults.mark()
+        self._maps = witnesses.maps
+        self._iotlb = witnesses.iotlb
+        self._doorbells = witnesses.doorbells
+        self._faults = witnesses.faults
+        self._mark: Mark = self._faults.mark()
         self._stderr = machine.stderr_tail()
         self._began = time.monotonic()
         self._began_unix = time.time()
@@ -87,6 +90,18 @@ class Watch:
     def maps(self, phys: int, length: int, mark: Mark | None = None) -> list[IommuMap]:
         """Return every map of these physical addresses since ``mark``, or since the case began. virtio-iommu only."""
         return self._maps.since((mark or self._mark).trace, phys, length)
+
+    def iotlb_mark(self) -> int:
+        """Begin to record the IOTLB, and return a mark for ``stale_translations``."""
+        return self._iotlb.mark()
+
+    def stale_translations(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
+        """Return the translations of ``iovas`` that the IOTLB still had when BAR0 of ``exporter`` had gone. VT-d only.
+
+        ``requester`` and ``exporter`` are PCI addresses. Raises BlindWitness if ``requester`` used none of ``iovas``
+        since ``mark``, or if the BAR did not go.
+        """
+        return self._iotlb.stale(mark, requester, iovas, exporter)
 
     def splats(self, mark: Mark | None = None) -> list[Splat]:
         """Return the kernel's complaints that the console has shown since ``mark``, or since the case began."""

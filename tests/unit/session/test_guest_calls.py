@@ -29,8 +29,8 @@ HOST = {
 }
 GUEST = {path.stem: path.read_text() for path in sorted(Path(harness.guest.__file__).parent.glob("*.py"))}
 
-ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "Rxe")
-WINDOWS = ("IovaWindow", "DmaApiWindow", "MrWindow", "LocalWindow")
+ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "DmaApiNvme", "Rxe")
+WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow")
 BEHIND: Mapping[str, tuple[str, ...]] = {
     "Handle": ("Resource",),
     "Attachment": ("Attachment",),
@@ -41,7 +41,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Importer.area": ("EduEngine", "NvmeEngine"),
     "Importer.register": ("Rxe",),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
-    "Importer.window": ("DmaApiEdu",),
+    "Importer.window": ("DmaApiEdu", "DmaApiNvme"),
     "Importing": ("Attachment", "Umem"),
     "Ioas": ("Ioas",),
     "Nvme": ("Controller",),
@@ -54,6 +54,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Window": WINDOWS,
     "Window.key": ("MrWindow",),
     "Window.local": ("MrWindow",),
+    "Window.store32_after": ("DmaApiNvmeWindow",),
 }
 """The guest classes behind each handle, or behind one method of it that not all of them have."""
 VARIABLES = {"iommufd": "Iommufd", "self.iommufd": "Iommufd", "ref": "Resource"}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Test the IOTLB's events, parsed from QEMU's trace, and what was stale when a BAR went."""
+
+import pytest
+
+from harness.errors import BlindWitness
+from harness.witness.iotlb import BarGone, Flush, IotlbEvent, Translation, parse, stale
+from harness.witness.tracelog import parse_line
+
+IMPORTER, EXPORTER = "0000:02:00.0", "0000:01:00.0"
+IOVAS = range(0xFFFFE000, 0xFFFFF000)
+CACHED = Translation(IMPORTER, 0xFFFFE000, 0x12)
+GONE = BarGone(EXPORTER, 0)
+FLUSH = Flush(0x12, 0xFFFFE000)
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ("vtd_iotlb_page_update IOTLB page update sid 0x200 iova 0xffffe000 slpte 0xfe801003 domain 0x12", CACHED),
+        ("vtd_inv_desc_iotlb_pages iotlb invalidate domain 0x12 addr 0xffffe000 mask 0x0", FLUSH),
+        ("vtd_inv_desc_iotlb_pages iotlb invalidate domain 0x2 addr 0x5000 mask 0x2", Flush(2, 0x4000, 4)),
+        ("vtd_inv_desc_iotlb_domain iotlb invalidate whole domain 0x12", Flush(0x12)),
+        ("vtd_inv_desc_iotlb_global iotlb invalidate global", Flush()),
+        ("pci_update_mappings_del nvme 01:00.0 0,0xfe800000+0x4000", GONE),
+        ("pci_update_mappings_del nvme 01:00.0 4,0x8000000000+0x1000000", BarGone(EXPORTER, 4)),
+        ("pci_update_mappings_del nvme 01:00.0", None),
+        ("vtd_inv_desc_iotlb_pages iotlb invalidate domain 0x12 addr 0xff", None),
+        ("vtd_inv_desc_wait_sw wait invalidate status write addr 0x0 data 0x0", None),
+    ],
+)
+def test_each_event_is_parsed(text: str, event: IotlbEvent | None) -> None:
+    line = parse_line(f"1928@1795205860.763852:{text}")
+    assert line is not None
+    assert parse(line) == event
+
+
+@pytest.mark.parametrize(
+    ("flush", "covers"),
+    [
+        (Flush(), True),
+        (Flush(0x12), True),
+        (Flush(0x13), False),
+        (FLUSH, True),
+        (Flush(0x12, 0xFFFFC000, 4), True),
+        (Flush(0x12, 0xFFFFC000, 2), False),
+        (Flush(0x12, 0xFFFFF000, 4), False),
+        (Flush(0x13, 0xFFFFE000), False),
+    ],
+)
+def test_a_flush_covers_its_domain_and_its_pages(flush: Flush, covers: bool) -> None:
+    assert flush.covers(CACHED) is covers
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([CACHED, FLUSH, GONE], []),
+        ([CACHED, GONE, FLUSH], [CACHED]),
+        ([FLUSH, CACHED, GONE], [CACHED]),
+        ([CACHED, FLUSH, CACHED, GONE], [CACHED]),
+        ([CACHED, Flush(0x13), GONE], [CACHED]),
+        ([CACHED, BarGone(EXPORTER, 4), BarGone(IMPORTER, 0), FLUSH, GONE], []),
+        ([CACHED, Translation(IMPORTER, 0x1000, 0x12), FLUSH, GONE], []),
+    ],
+)
+def test_what_is_not_flushed_before_the_bar_goes_is_stale(
+    events: list[IotlbEvent], expected: list[Translation]
+) -> None:
+    assert stale(events, IMPORTER, IOVAS, EXPORTER) == expected
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], "has not shown 0000:02:00.0 use the mapping"),
+        ([GONE], "has not shown 0000:02:00.0 use the mapping"),
+        ([GONE, CACHED], "has not shown 0000:02:00.0 use the mapping"),
+        ([Translation("0000:03:00.0", 0xFFFFE000, 0x12), GONE], "has not shown 0000:02:00.0 use the mapping"),
+        ([CACHED, FLUSH], "has not shown BAR0 of 0000:01:00.0 leave"),
+    ],
+)
+def test_a_trace_without_the_events_proves_nothing(events: list[IotlbEvent], expected: str) -> None:
+    with pytest.raises(BlindWitness, match=expected):
+        stale(events, IMPORTER, IOVAS, EXPORTER)
