@@ -12,7 +12,7 @@ from harness.cases.probe import must_arrive, must_be_blocked, ring_once
 from harness.session import Action, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
-pytestmark = pytest.mark.machine("intel-iommu", "lazy")
+pytestmark = pytest.mark.machine("intel-iommu", "lazy", "caching-mode", "scalable-mode")
 rows = rows_in("iotlb")
 
 BAR_GOES = ("command-mem", "reset", "flr", "hot-reset", "close")
