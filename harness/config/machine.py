@@ -58,8 +58,8 @@ BUS_PARENTS: Mapping[str, frozenset[str] | None] = {
 
 OWN_IDS = frozenset({"root", "modules", "machine", "iommu"})
 """Device ids that the harness uses itself."""
-OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev"})
-"""Properties that harness.vm.command sets, from the tree, the roles, ``drive`` and ``memory``."""
+OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev", "subsys"})
+"""Properties that harness.vm.command sets, from the tree, the roles, ``drive``, ``memory`` and ``subsystem``."""
 
 
 class Part(Model):
@@ -76,7 +76,9 @@ class Part(Model):
     @classmethod
     def _not_reserved(cls, value: Properties) -> Properties:
         if taken := sorted(OWN_PROPERTIES & value.keys()):
-            raise ValueError(f"{', '.join(taken)}: set by the harness (from the tree, role, drive and memory)")
+            raise ValueError(
+                f"{', '.join(taken)}: set by the harness (from the tree, role, drive, memory and subsystem)"
+            )
         return value
 
 
@@ -92,6 +94,8 @@ class Memory(Model):
 
     size_mib: int = Field(gt=0)
     """Its size in MiB."""
+    file: bool = False
+    """Whether it is a file, sparse and zero at boot, that the host can read while the guest runs."""
 
 
 class Device(Part):
@@ -105,6 +109,8 @@ class Device(Part):
     """The backing file of an NVMe's namespace."""
     memory: Memory | None = None
     """The RAM of an NVMe's persistent memory region."""
+    subsystem: bool = False
+    """Whether an NVMe gets a subsystem of its own (``nvme-subsys``), which SR-IOV needs. It has no ``drive`` then."""
     devices: tuple["Device", ...] = ()
     """The devices on its bus."""
 
@@ -116,6 +122,8 @@ class Device(Part):
             raise ValueError(f"{self.id}: role {self.role} needs type {NIC_TYPE}, not {self.type}")
         if self.type == NIC_TYPE and self.role not in NIC_ROLES:
             raise ValueError(f"{self.id}: {NIC_TYPE} needs a role: {' or '.join(sorted(NIC_ROLES))}")
+        if self.subsystem and self.drive:
+            raise ValueError(f"{self.id}: subsystem and drive exclude each other")
         for child in self.devices:
             _check_parent(child, self.type)
         return self

@@ -84,7 +84,7 @@ def _escape(value: str) -> str:
 def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path]) -> list[str]:
     """Return QEMU's options without its path and channels.
 
-    ``settled`` is from ``qemu.settle``. ``drives`` maps a device's id to its backing file.
+    ``settled`` is from ``qemu.settle``. ``drives`` maps the names of ``backing_sizes`` to files.
     """
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -118,11 +118,14 @@ def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]
             file = option("file", {"node-name": f"{device.id}-drive", "filename": str(drives[device.id])})
             yield from ("-blockdev", file)
         if device.memory:
-            size = f"{device.memory.size_mib}M"
-            yield from (
-                "-object",
-                option("memory-backend-ram", {"id": f"{device.id}-memory", "share": True, "size": size}),
-            )
+            name = memory_name(device.id)
+            backend: dict[str, Scalar] = {"id": name, "share": True, "size": f"{device.memory.size_mib}M"}
+            if device.memory.file:
+                yield from ("-object", option("memory-backend-file", {**backend, "mem-path": str(drives[name])}))
+            else:
+                yield from ("-object", option("memory-backend-ram", backend))
+        if device.subsystem:
+            yield from ("-device", option("nvme-subsys", {"id": f"{device.id}-subsystem"}))
         if device.role in ("management", "roce"):
             yield from ("-netdev", _netdev(device))
         yield from ("-device", fronts[device.id])
@@ -140,11 +143,26 @@ def device_options(config: MachineConfig, settled: Settled) -> dict[str, str]:
         if device.drive:
             own["drive"] = f"{device.id}-drive"
         if device.memory:
-            own["pmrdev"] = f"{device.id}-memory"
+            own["pmrdev"] = memory_name(device.id)
+        if device.subsystem:
+            own["subsys"] = f"{device.id}-subsystem"
         if device.role in ("management", "roce"):
             own |= {"netdev": f"{device.id}-net", "mac": _mac(device, roce)}
         found[device.id] = option(device.type, {**own, **settled[device.id]})
     return found
+
+
+def memory_name(device_id: str) -> str:
+    """Return the name of a device's memory backend, and of its file in ``drives``."""
+    return f"{device_id}-memory"
+
+
+def backing_sizes(config: MachineConfig) -> dict[str, int]:
+    """Return the size in MiB of each file behind a device: a drive, by the device's id, or a ``memory_name``."""
+    devices = [device for device, _ in config.walk()]
+    drives = {device.id: device.drive.size_mib for device in devices if device.drive}
+    memories = {memory_name(each.id): each.memory.size_mib for each in devices if each.memory and each.memory.file}
+    return drives | memories
 
 
 def _mac(device: Device, roce: Iterator[int]) -> str:

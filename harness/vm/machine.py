@@ -77,7 +77,7 @@ class Machine:
         self._exit_cause = ExitCause(self.console.tail, self.stderr_tail)
         self.trace_path = self._files.trace
         self.stderr_path = self._files.stderr
-        self._drives = {d.id: rundir / f"{d.id}.img" for d, _ in config.walk() if d.drive}
+        self._drives = {name: rundir / f"{name}.img" for name in command.backing_sizes(config)}
         settled = settle(config, qemu)
         self._device_options = command.device_options(config, settled)
         options = command.arguments(config, settled, accel.option, boot, self._drives)
@@ -110,13 +110,12 @@ class Machine:
             raise HarnessError(f"{self._rundir}: {error.strerror}") from None
 
     def _make_drives(self) -> None:
-        for device, _ in self.config.walk():
-            if device.drive:
-                try:
-                    with self._drives[device.id].open("wb") as file:
-                        file.truncate(device.drive.size_mib << 20)
-                except OSError as error:
-                    raise HarnessError(f"{self._drives[device.id]}: {error.strerror}") from None
+        for name, size_mib in command.backing_sizes(self.config).items():
+            try:
+                with self._drives[name].open("wb") as file:
+                    file.truncate(size_mib << 20)
+            except OSError as error:
+                raise HarnessError(f"{self._drives[name]}: {error.strerror}") from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -145,8 +144,8 @@ class Machine:
 
     def shell_command(self) -> str:
         """Return the machine as lines to paste into a shell, with console and monitor on the terminal (Ctrl-a c)."""
-        sizes = ((self._drives[d.id], d.drive.size_mib) for d, _ in self.config.walk() if d.drive)
-        drives = "".join(f"truncate -s {size}M {shlex.quote(str(path))}\n" for path, size in sizes)
+        sizes = command.backing_sizes(self.config).items()
+        drives = "".join(f"truncate -s {size}M {shlex.quote(str(self._drives[name]))}\n" for name, size in sizes)
         return drives + command.shown([*self._options, *command.INTERACTIVE])
 
     @property
@@ -172,6 +171,10 @@ class Machine:
     def drive(self, device_id: str) -> Path:
         """Return a drive's raw backing file, which has the guest's completed writes. Raises KeyError for no drive."""
         return self._drives[device_id]
+
+    def memory(self, device_id: str) -> Path:
+        """Return the file behind a device's ``memory``. Raises KeyError if it is in no file."""
+        return self._drives[command.memory_name(device_id)]
 
     def stderr_tail(self) -> str:
         """Return the end of QEMU's stderr, escaped."""

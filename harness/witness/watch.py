@@ -8,6 +8,7 @@ from itertools import groupby
 
 from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
+from harness.witness.ahci import AhciTrace, PortWrite
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
 from harness.witness.iommu_maps import IommuMap, IommuMaps
@@ -49,6 +50,7 @@ class Witnesses:
         self.faults = IommuFaults(machine)
         self.maps = IommuMaps(machine)
         self.iotlb = IotlbTrace(machine)
+        self.ahci = AhciTrace(machine)
         self._machine = machine
 
     def watch(self) -> "Watch":
@@ -63,6 +65,7 @@ class Watch:
         self._machine = machine
         self._maps = witnesses.maps
         self._iotlb = witnesses.iotlb
+        self._ahci = witnesses.ahci
         self._doorbells = witnesses.doorbells
         self._faults = witnesses.faults
         self._mark: Mark = self._faults.mark()
@@ -102,6 +105,14 @@ class Watch:
         since ``mark``, or if the BAR did not go.
         """
         return self._iotlb.stale(mark, requester, iovas, exporter)
+
+    def ahci_mark(self) -> int:
+        """Begin to record AHCI controllers, and return a mark for ``ahci_writes``."""
+        return self._ahci.mark()
+
+    def ahci_writes(self, mark: int) -> list[PortWrite]:
+        """Return every write to an AHCI controller's port registers since ``mark``."""
+        return self._ahci.since(mark)
 
     def splats(self, mark: Mark | None = None) -> list[Splat]:
         """Return the kernel's complaints that the console has shown since ``mark``, or since the case began."""

@@ -65,6 +65,11 @@ MISTAKES = {
     "no management": ("id: mgmt0, role: management", "id: mgmt0, role: roce", ["exactly one", "management", "0 have"]),
     "NIC without role": (", role: roce", "", ["roce0", "needs a role: management or roce"]),
     "role on the wrong type": ("role: under-test", "role: roce", ["role roce needs type virtio-net-pci, not nvme"]),
+    "subsystem with a drive": (
+        "role: under-test\n",
+        "role: under-test\n        subsystem: true\n",
+        ["nvme0: subsystem and drive exclude each other"],
+    ),
     "reserved property": ("{dbcs: off}", "{drive: off}", ["drive: set by the harness"]),
     "no bus": (
         "type: pcie-root-port\n    id: rp-edu0",

@@ -8,7 +8,7 @@ import pytest
 
 from harness import paths
 from harness.config import MachineConfig, load_machine
-from harness.vm.command import Boot, Channels, arguments, kernel_command_line, option, shown
+from harness.vm.command import Boot, Channels, arguments, backing_sizes, kernel_command_line, option, shown
 
 BOOT = Boot(
     Path("/k/bzImage"), Path("/i/root.erofs"), Path("/k/modules.erofs"), Path("/i/key"), "ssh-ed25519 AAAA", "last=1"
@@ -18,7 +18,7 @@ MACHINE = load_machine("intel-iommu")
 
 def options(config: MachineConfig = MACHINE, boot: Boot = BOOT) -> list[tuple[str, str]]:
     settled = {name: {**part.properties, **part.if_supported} for name, part in config.parts()}
-    drives = {device.id: Path(f"/run/{device.id}.img") for device, _ in config.walk() if device.drive}
+    drives = {name: Path(f"/run/{name}.img") for name in backing_sizes(config)}
     words = arguments(config, settled, "tcg", boot, drives)
     return [(word, words[i + 1]) for i, word in enumerate(words[:-1]) if word.startswith("-")]
 
