@@ -181,6 +181,20 @@ class Controller(Resource):
         if reaped:
             self._device.write32(BAR, spec.sq_doorbell(qid) + 4, queue.head)
 
+    def free_flexible_resources(self) -> None:
+        """Take the flexible queues and interrupts from this primary controller. The function's next reset does it."""
+        for kind in (spec.QUEUE_RESOURCES, spec.INTERRUPT_RESOURCES):
+            self._virtualization(spec.PRIMARY_ALLOCATION, kind, 0, 0)
+
+    def bring_online(self, controller: int) -> None:
+        """Give a secondary controller an admin queue pair, an I/O queue pair and an interrupt, and set it online."""
+        self._virtualization(spec.SECONDARY_ASSIGN, spec.QUEUE_RESOURCES, controller, 2)
+        self._virtualization(spec.SECONDARY_ASSIGN, spec.INTERRUPT_RESOURCES, controller, 1)
+        self._virtualization(spec.SECONDARY_ONLINE, 0, controller, 0)
+
+    def _virtualization(self, action: int, kind: int, controller: int, count: int) -> None:
+        self.run(Command(spec.VIRTUALIZATION, cdw10=controller << 16 | kind << 8 | action, cdw11=count))
+
     def run(self, command: Command, qid: int = 0) -> int:
         """Submit, ring and wait. Returns the completion's result. RuntimeError on an error or without a completion."""
         queued = self.submit(qid, command)
@@ -250,20 +264,6 @@ class NvmeDma(Engine):
             self._load(data[at : at + count])
             self._move(spec.READ, iova + at, count)
 
-    def dma_read(self, iova: int, length: int) -> bytes:
-        parts = []
-        for at, count in self._pieces(iova, length):
-            self._move(spec.WRITE, iova + at, count)
-            self._move(spec.READ, self._memory.iova, count)
-            parts.append(bytes(self._memory.view[:count]))
-        return b"".join(parts)
-
-    def _pieces(self, iova: int, length: int) -> Iterator[tuple[int, int]]:
-        """Split a transfer into commands; yields each one's offset and length.
-
-        Where the IOMMU translates page by page, QEMU 7.2 loses bytes of a transfer into a BAR that crosses a page
-        boundary other than at a multiple of a block. So a command that crosses a boundary begins at one.
-        """
     def _load(self, data: bytes) -> None:
         """Put ``data`` into the namespace."""
         self._memory.view[: len(data)] = data
@@ -278,6 +278,20 @@ class NvmeDma(Engine):
         if self._controller.completed(ENGINE_QUEUE, queued["cid"], COMMAND_SECONDS) is None:
             raise RuntimeError("the NVMe completed no write")
 
+    def dma_read(self, iova: int, length: int) -> bytes:
+        parts = []
+        for at, count in self._pieces(iova, length):
+            self._move(spec.WRITE, iova + at, count)
+            self._move(spec.READ, self._memory.iova, count)
+            parts.append(bytes(self._memory.view[:count]))
+        return b"".join(parts)
+
+    def _pieces(self, iova: int, length: int) -> Iterator[tuple[int, int]]:
+        """Split a transfer into commands; yields each one's offset and length.
+
+        Where the IOMMU translates page by page, QEMU 7.2 loses bytes of a transfer into a BAR that crosses a page
+        boundary other than at a multiple of a block. So a command that crosses a boundary begins at one.
+        """
         at = 0
         while at < length:
             count = min(-(iova + at) % PAGE or self.CHUNK, length - at)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from .kernel import named
 from .poll import poll, wait_for
+from .resource import Resource
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
@@ -47,6 +48,21 @@ def bind(bdf: str, name: str = VFIO_PCI) -> None:
     _write(Path("/sys/bus/pci/drivers_probe"), bdf)
     if driver(bdf) != name:
         raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe drops the driver's errno
+
+
+class VirtualFunctions(Resource):
+    """``count`` virtual functions of the physical function at ``bdf``, whose driver must allow them."""
+
+    def __init__(self, bdf: str, count: int) -> None:
+        super().__init__()
+        self._file = DEVICES / bdf / "sriov_numvfs"
+        self._bdf = bdf
+        _write(self._file, str(count))
+        self._undo.callback(_write, self._file, "0")
+
+    def address(self, number: int) -> str:
+        """Return the PCI address of one of them."""
+        return (DEVICES / self._bdf / f"virtfn{number}").resolve().name
 
 
 def translated(bdf: str) -> bool:

@@ -202,10 +202,18 @@ def _node(bdf: str) -> str:
         return f"/dev/vfio/devices/{next(directory.iterdir()).name}"
 
 
-def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace) -> Device:
-    """Open the character device of the device at ``bdf``, bind it to ``iommufd`` and attach it to ``space``."""
+def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace, token: bytes = b"") -> Device:
+    """Open the character device of the device at ``bdf``, bind it to ``iommufd`` and attach it to ``space``.
+
+    ``token``: the PCI VF token's 16 bytes. A PF that is open with it lets VFs be opened with the same one.
+    """
     device = Device(bdf, open_file(_node(bdf)), space)
-    request = uapi.BindIommufd(iommufd=iommufd.fd)
+    request: uapi.BindIommufd | uapi.BindIommufdToken = uapi.BindIommufd(iommufd=iommufd.fd)
+    memory = ctypes.create_string_buffer(token, 16)  # must outlive the ioctl
+    if token:
+        address = ctypes.addressof(memory)
+        flags = uapi.VFIO_DEVICE_BIND_FLAG_TOKEN
+        request = uapi.BindIommufdToken(flags=flags, iommufd=iommufd.fd, token_uuid_ptr=address)
     try:
         ioctl(device.fd, uapi.VFIO_DEVICE_BIND_IOMMUFD, request)
         device.number = request.out_devid

@@ -84,6 +84,14 @@ class Nvme(Handle):
         """Create an I/O queue pair. Its submission queue (4 KiB) is in guest memory, or the CMB at ``cmb_offset``."""
         self._call("create_io_queue", qid=qid, cmb_offset=cmb_offset)
 
+    def free_flexible_resources(self) -> None:
+        """Release the queues and interrupts that secondary controllers may get. The function's next reset does it."""
+        self._call("free_flexible_resources")
+
+    def bring_online(self, controller: int) -> None:
+        """Give a secondary controller queues and an interrupt, and set it online. Its first number is 1."""
+        self._call("bring_online", controller=controller)
+
     def queue_identify(self) -> QueuedCommand:
         """Queue an Identify Controller on the admin queue (0), without ringing. ``data`` returns the result."""
         return _queued(self._call("submit_identify"))

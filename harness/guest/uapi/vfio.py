@@ -46,6 +46,7 @@ VFIO_PCI_CONFIG_REGION_INDEX = 7
 VFIO_PCI_REQ_IRQ_INDEX = 4
 VFIO_IRQ_SET_DATA_EVENTFD = 1 << 2
 VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5
+VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0
 
 
 class _Sized(Struct):
@@ -88,6 +89,14 @@ class BindIommufd(_Sized):
     """``vfio_device_bind_iommufd`` without ``token_uuid_ptr``, which only the PCI VF token needs; since 6.17."""
 
     _fields_: ClassVar = [("argsz", u32), ("flags", u32), ("iommufd", s32), ("out_devid", u32)]
+
+
+class BindIommufdToken(_Sized):
+    """``vfio_device_bind_iommufd`` with ``token_uuid_ptr``, the address of the 16 bytes of a PCI VF token."""
+
+    _fields_: ClassVar = [
+        ("argsz", u32), ("flags", u32), ("iommufd", s32), ("out_devid", u32), ("token_uuid_ptr", u64),
+    ]  # fmt: skip
 
 
 class IommufdPt(_Sized):

@@ -51,6 +51,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "SyncFile": ("SyncFile",),
     "Timeline": ("Timeline",),
     "Umem": ("Umem",),
+    "VirtualFunctions": ("VirtualFunctions",),
     "Window": WINDOWS,
     "Window.key": ("MrWindow",),
     "Window.local": ("MrWindow",),

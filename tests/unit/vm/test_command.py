@@ -93,6 +93,21 @@ def test_memory_becomes_the_devices_pmr(tmp_path: Path) -> None:
     assert "drive" not in devices(config)["nvme1"]
 
 
+def test_memory_in_a_file_is_named_after_its_device() -> None:
+    config = load_machine("pmr")
+    assert backing_sizes(config) == {"nvme0": 64, "nvme0-memory": 64, "nvme1": 16}
+    backend = "memory-backend-file,id=nvme0-memory,share=on,size=64M,mem-path=/run/nvme0-memory.img"
+    assert ("-object", backend) in options(config)
+
+
+def test_a_subsystem_precedes_its_controller() -> None:
+    config = load_machine("sriov")
+    made = [words for name, words in options(config) if name == "-device"]
+    (subsystem,) = (index for index, words in enumerate(made) if words == "nvme-subsys,id=nvme0-subsystem")
+    assert made[subsystem + 1].startswith("nvme,id=nvme0,")
+    assert devices(config)["nvme0"]["subsys"] == "nvme0-subsystem"
+
+
 @pytest.mark.parametrize(
     ("properties", "words"),
     [({}, "x"), ({"a": True, "b": False}, "x,a=on,b=off"), ({"n": 5}, "x,n=5"), ({"file": "a,b"}, "x,file=a,,b")],
