@@ -209,8 +209,15 @@ AS_MEMORY = "domain 19: 0x1000 bytes at 0xfe801000 mapped as memory at 0x4000400
 STARVED = "broken: a map that fails gives its IOVA space back; seen:"
 REGISTER = "the kernel refused: UVERBS_METHOD_REG_DMABUF_MR gave"
 AFTER_WAKEUP = "broken: after the wake-up is signalled a buffer can be mapped; seen:"
-
-
+OUTLIVES = "broken: a mapping outlives a hot reset that is refused with"
+DEAD = "the command did not complete; the host saw no doorbell and"
+STALE = "broken: the IOTLB is flushed before command-mem takes the exporter's BAR away; seen:"
+AT_ONCE = (
+    "broken: a DMA that starts after LOW_POWER_ENTRY has returned faults; seen: the command completed; "
+    "the host saw sq 0 doorbell"
+)
+SILENT = "; the importer gave no bad status"
+WOKEN = "broken: a buffer of a PF that the kernel has woken to D0 can be mapped; seen:"
 SHIPPED: list[tuple[str, list[str], list[str]]] = [
     (
         "live-in-low-power",
@@ -274,6 +281,31 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         "iova-leak-on-sg-failure",
         [f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000"],
         [f"{STARVED} 8192 pages less: 0xffffffe00000, and then 0xfffffde00000"],
+    ),
+    (
+        "hot-reset-refused-revokes",
+        [
+            f"{OUTLIVES} EINVAL; seen: {DEAD} no DMA fault; the importer gave status IBV_WC_REM_ACCESS_ERR",
+            f"{OUTLIVES} EBUSY; seen: {DEAD} 2 DMA faults; the importer gave no bad status",
+        ],
+        [
+            f"{OUTLIVES} EBUSY; seen: {DEAD} no DMA fault; the importer gave no bad status",
+            f"{OUTLIVES} EAGAIN; seen: {DEAD} 2 DMA faults; the importer gave no bad status",
+        ],
+    ),
+    (
+        "deferred-iotlb-flush",
+        [f"{STALE} 0xffffe000 of 0000:03:00.0 in domain 15", f"{AT_ONCE} = 2 and no DMA fault{SILENT}"],
+        [
+            f"{STALE} 0xffffe000 of 0000:03:00.0 in domain 15, 0xfffff000 of 0000:03:00.0 in domain 15",
+            f"{AT_ONCE} = 2 and 1 DMA faults{SILENT}",
+            f"{AT_ONCE} = 2, sq 0 doorbell = 3 and no DMA fault{SILENT}",
+        ],
+    ),
+    (
+        "sriov-wakes-revoked",
+        [f"{WOKEN} [Errno 19] IOMMU_IOAS_MAP_FILE: ENODEV"],
+        [f"{WOKEN} [Errno 22] IOMMU_IOAS_MAP_FILE: EINVAL", f"{WOKEN} [Errno 19] IOMMU_IOAS_ALLOC: ENODEV"],
     ),
 ]
 """Id, reasons seen on 7.2.12, and reasons of another bug in the same case."""
