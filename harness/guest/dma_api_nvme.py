@@ -35,8 +35,8 @@ class DmaApiSpace(AddressSpace):
 
     def share(self, file: int, address: int, length: int) -> Sequence[int]:
         """Map the memfd through a static attachment. RuntimeError if its DMA addresses are not contiguous."""
-        buffer = from_memfd(file, length)
-        attachment = Attachment(self._bdf, buffer, static=True)
+        buffer = self._own(from_memfd(file, length))
+        attachment = self._own(Attachment(self._bdf, buffer, static=True))
         attachment.map()
         entries = attachment.table()["entries"]
         start = end = int(entries[0]["address"])
@@ -107,7 +107,7 @@ class DmaApiNvme(NvmeDma, DmaApiEngine):
     def __init__(self, bdf: str) -> None:
         function = SysfsFunction(bdf)
         super().__init__(function)
-        self._undo.callback(function.close)
+        self._own(function)
         self._found(bdf)
 
     def window(self, attachment: Attachment, start: int, length: int) -> "DmaApiNvmeWindow":

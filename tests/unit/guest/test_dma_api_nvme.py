@@ -7,12 +7,14 @@ import pytest
 
 from harness.guest import dma_api_nvme
 from harness.guest.dma_api_nvme import DmaApiSpace
+from harness.guest.resource import Resource, close_all
 
 
-class Mapped:
+class Mapped(Resource):
     """A static attachment or a buffer, closed or not."""
 
     def __init__(self, entries: list[tuple[int, int]] | None = None) -> None:
+        super().__init__()
         self._entries = entries or []
         self.closed = False
 
@@ -47,3 +49,14 @@ def test_pieces_that_are_not_adjacent_are_refused(monkeypatch: pytest.MonkeyPatc
     space, _, _ = space_over(monkeypatch, (0xFFF0_0000, 0x1000), (0xFFE0_0000, 0x1000))
     with pytest.raises(RuntimeError, match="not adjacent"):
         space.share(3, 0, 0x2000)
+
+
+def test_memory_stays_mapped_as_long_as_its_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, attachment, buffer = space_over(monkeypatch, (0xFFF0_0000, 0x1000))
+    space.share(3, 0, 0x1000)
+    assert close_all(keep=[space]) == []
+    assert not attachment.closed
+    assert not buffer.closed
+    space.close()
+    assert attachment.closed
+    assert buffer.closed
