@@ -79,6 +79,11 @@ class SysfsFunction(Resource):
         fd = open_file(str(DEVICES / bdf / "resource0"))
         self._undo.callback(os.close, fd)
         self._registers = self._own(BarMapping(fd, 0, REGISTERS))
+        self._bdf = bdf
+
+    def reset(self) -> None:
+        """Reset the function by its ``reset`` file."""
+        pci.reset(self._bdf)
 
     def read32(self, region: int, offset: int) -> int:
         """Read 4 bytes of BAR0."""

@@ -47,6 +47,9 @@ class Registers(Protocol):
     def region_info(self, index: int) -> dict[str, int]:
         """Return ``size``, among others."""
 
+    def reset(self) -> None:
+        """Reset the function."""
+
 
 @dataclass
 class _Queue:
