@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The RDMA core as an importer (drivers/infiniband/core/umem_dmabuf.c), as the driver of a hardware RNIC uses it."""
 
+import time
+
 import pytest
 
 from harness.cases.constants import PAGE, U64, UNDER_TEST
@@ -8,7 +10,7 @@ from harness.cases.marks import rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.types import Attach
 from harness.errors import KernelErrno
-from harness.session import DmaBuf, FenceUsage, Nvme, Session, UmemKind
+from harness.session import HOLD_MS, DmaBuf, FenceUsage, Nvme, Session, UmemKind
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
 
@@ -21,6 +23,8 @@ STDIN, CLOSED = 0, -1
 """Files of the agent: one that is no dma-buf, and none."""
 BLOCKED_S = 0.2
 """Seconds for which a call that must wait is observed."""
+PROMPT_S = HOLD_MS / 2000
+"""Time limit in seconds for a call that must not wait for a fence, which the module signals after HOLD_MS."""
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +163,10 @@ def test_a_map_waits_for_the_kernels_fence(session: Session, buffer: DmaBuf, att
                 holder.wait_notified(1, BLOCKED_S / session.machine.slowdown)
                 must(not pending.done(), f"{what} waits for the exporter's fence")
             else:
+                began = time.monotonic()
                 pending.result()
+                took = time.monotonic() - began
+                must(took < PROMPT_S, f"{what} waits for no fence of another user", f"{took:.1f} s")
         finally:
             holder.signal()
         pending.result()
