@@ -41,6 +41,33 @@ def test_reset_revokes_while_ringing(
     must_be_blocked(series.rings[-1], "VFIO_DEVICE_RESET does not return before the mapping is dead")
 
 
+STORM_WRITES = 64
+"""RDMA WRITEs that arrive before the reset."""
+MARKER_QUEUE = 7
+"""The queue whose doorbell the CPU rings after the reset, so that the host's trace has the moment."""
+
+
+@rows("lifecycle.reset", "importers.live")
+@importers("rxe")
+def test_reset_revokes_at_full_rate(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """An importer that writes without a pause writes until a reset revokes, and never after the reset returned."""
+    window = importer.attach(buffer)
+    queued = nvme.queue_identify()
+    mark = watch.mark()
+    storm = importer.storm(window, buffer.offset_of(queued.doorbell), queued.tail)
+    storm.wait_written(STORM_WRITES)
+    nvme.reset_and_ring(MARKER_QUEUE)
+    written, status = storm.outcome()
+    bells = [bell.qid for bell in watch.doorbells(mark) if bell.queue == "sq"]
+    must(MARKER_QUEUE in bells, "the host sees the write that follows the reset", bells[-8:])
+    end = bells.index(MARKER_QUEUE)
+    must(status == "IBV_WC_REM_ACCESS_ERR", "a reset revokes an MR that is in use", status or "no write was refused")
+    seen = f"{end} writes before and {len(bells) - end - 1} after it, {written} reported as done"
+    must(end >= STORM_WRITES, "before the reset an importer's writes arrive", seen)
+    must(len(bells) == end + 1, "after the reset has returned no write arrives", seen)
+    must(end == written, "each write that was reported as done arrived, and no other", seen)
+
+
 @rows("lifecycle.command-mem")
 def test_memory_disable_revokes(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """Clearing COMMAND.MEM revokes every mapping for good; once it is set the same fd can be mapped again."""
