@@ -192,15 +192,6 @@ class Attachment(Importing):
             self.map()
             self.unmap()
 
-    def refuse_map(self, count: int) -> None:
-        """Map ``count`` times, which the exporter must refuse."""
-        for _ in range(count):
-            try:
-                self.map()
-            except OSError:
-                continue
-            raise ValueError("a map that must be refused was accepted")
-
     def map_without_memory(self, times: int) -> list[int]:
         """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
 

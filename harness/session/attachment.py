@@ -121,10 +121,6 @@ class Attachment(Importing):
         """Map and unmap ``count`` times."""
         self._call("cycle", count=count)
 
-    def refuse_map(self, count: int) -> None:
-        """Map ``count`` times, which the exporter must refuse. AgentError if it accepts one."""
-        self._call("refuse_map", count=count)
-
     def map_without_memory(self, times: int) -> list[str]:
         """Fail the first allocation of a map, then the second, and so on, ``times`` times each.
 

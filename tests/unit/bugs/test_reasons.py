@@ -21,6 +21,8 @@ COMMON = [paths.TOP / "harness" / "run" / "fixtures.py", *sorted((paths.TOP / "h
 """Texts that the reason of any case may contain: the fixtures' sentences, and the names of the guest's kernel calls."""
 HOLE = "\0"
 """A value in an f-string, or a wildcard of a pattern."""
+SPLAT = "WARNING in "
+"""How the title of a splat begins. The kernel words it, so no case states it."""
 UNRELATED = "broken: an unrelated sentence holds; seen: nothing"
 
 PATTERNS = [
@@ -38,7 +40,8 @@ def test_each_alternative_is_a_sentence_of_the_cases(pattern: str, cases: list[s
     files = [paths.VM_CASES / f"{name}.py" for name in {case.partition("::")[0] for case in cases}]
     sentences = [text for file in [*files, *COMMON] for text in texts_in(file)]
     for alternative in alternatives(pattern):
-        assert any(states(sentence, alternative) for sentence in sentences), alternative
+        if not alternative.startswith(SPLAT):
+            assert any(states(sentence, alternative) for sentence in sentences), alternative
 
 
 @pytest.mark.parametrize(("pattern", "cases"), PATTERNS)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The dma-buf core and its mapping helper: directions, refusals, maps without the lock, and ranges without one area."""
+
+from itertools import pairwise
+
+import pytest
+
+from harness.cases.constants import PAGE
+from harness.cases.marks import importers, rows_in
+from harness.cases.must import must, must_fail
+from harness.cases.probe import must_arrive, ring
+from harness.cases.types import Attach
+from harness.session import Cmb, Direction, DmaBuf, Importer, Nvme, Session
+from harness.witness import Watch
+
+rows = rows_in("importers")
+pytestmark = pytest.mark.needs("importer_rules", "test_importer")
+
+STDIN, CLOSED = 0, -1
+"""Files of the agent: one that is no dma-buf, and none."""
+
+
+ACCESS: dict[Direction, str] = {"both": "rw", "to-device": "r", "from-device": "w"}
+"""What a device that is mapped in each direction may do."""
+
+
+@rows("importers.direction")
+@importers("dma-api+edu")
+def test_a_direction_binds_the_device(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """Through the IOMMU a device mapped with DMA_TO_DEVICE cannot write, and with DMA_FROM_DEVICE cannot read."""
+    if not session.translated(importer.device_id):
+        pytest.skip(f"no IOMMU translates for {importer.device_id}, so nothing holds it to a direction")
+    cmb = nvme.cmb()
+    buffer = nvme.device.export(cmb.region, [(cmb.offset, PAGE)])
+    attachment = session.attach(buffer, device_id=importer.device_id)
+    for direction, may in ACCESS.items():
+        nvme.device.write(cmb.region, cmb.offset, b"old.")
+        # Each transfer has a new mapping: QEMU records no fault of an address that it has in its IOTLB.
+        attachment.map(direction)
+        mark = watch.mark()
+        importer.window(buffer, attachment).write(0, b"new.")
+        attachment.unmap()
+        found, faults = nvme.device.read(cmb.region, cmb.offset, 4), watch.faults(mark)
+        blocked = found == b"old." and faults
+        must(
+            found == b"new." and not faults if "w" in may else blocked,
+            f"a device mapped {direction} writes only if that is its direction",
+            f"{found!r}, with {len(faults)} faults",
+        )
+        nvme.device.write(cmb.region, cmb.offset, b"old.")
+        attachment.map(direction)
+        mark = watch.mark()
+        found, faults = importer.window(buffer, attachment).read(0, 4), watch.faults(mark)
+        attachment.unmap()
+        must(
+            found == b"old." and not faults if "r" in may else found != b"old." and faults,
+            f"a device mapped {direction} reads only if that is its direction",
+            f"{found!r}, with {len(faults)} faults",
+        )
+
+
+@rows("importers.refusals")
+def test_a_file_that_is_no_buffer_is_refused(attach: Attach) -> None:
+    """An attach to a file that is no dma-buf gives EINVAL, and to none EBADF."""
+    for file, errno in ((STDIN, "EINVAL"), (CLOSED, "EBADF")):
+        with must_fail(errno, "a file that is no dma-buf is refused"):
+            attach(file)
+
+
+@rows("importers.unlocked")
+@importers("dma-api+edu")
+def test_maps_without_the_lock(nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Importer, watch: Watch) -> None:
+    """The calls that take dma_resv themselves map, refuse and unmap as those that expect it held."""
+    attachment = attach(buffer, device_id=importer.device_id, unlocked=True)
+    attachment.map()
+    must_arrive(ring(nvme, importer.window(buffer, attachment), watch), "a map without the lock reaches the device")
+    attachment.unmap()
+    attachment.map()
+    nvme.device.set_memory(False)
+    must(not attachment.mapped(), "a revoke unmaps what was mapped without the lock", attachment.events())
+    with must_fail("ENODEV", "a revoked buffer cannot be mapped without the lock"):
+        attachment.map()
+    nvme.device.set_memory(True)
+    attachment.map()
+    attachment.unmap()
+
+
+NARROW = "testdev0"
+"""A device without a driver, so with a DMA mask of 32 bits (pci_setup_device)."""
+GIB = 1 << 30
+FITTING, TOO_MANY = 70, 96
+"""Exports of the whole CMB (16 MiB) in one buffer. The host bridge's windows leave no gap of 1.1 GiB below 4 GiB for an
+IOVA area, but gaps for 80 areas of 16 MiB."""
+
+
+REFUSED_MAPS = 2
+"""A map that finds no room empties the IOVA allocator's caches, so it shows what an earlier one left there."""
+
+
+def areas(session: Session, nvme: Nvme, cmb: Cmb, count: int) -> DmaBuf:
+    """Export the whole CMB ``count`` times in one buffer. Skips where no IOMMU translates for the narrow device."""
+    if not session.translated(NARROW):
+        pytest.skip(f"no IOMMU translates for {NARROW}: its addresses are not IOVAs")
+    return nvme.device.export(cmb.region, [(0, cmb.size)] * count)
+
+
+@pytest.mark.needs("many_ranges")
+@rows("importers.areas")
+def test_ranges_that_fit_no_single_area(session: Session, nvme: Nvme, cmb: Cmb, attach: Attach) -> None:
+    """If no IOVA area holds all ranges, each range has an area of its own, and a revoke removes each."""
+    buffer = areas(session, nvme, cmb, FITTING)
+    attachment = attach(buffer, device_id=NARROW)
+    for _ in range(2):
+        attachment.map()
+        table = attachment.table()
+        lengths = {entry.length for entry in table.entries}
+        starts = sorted(entry.address for entry in table.entries)
+        must((table.nents, lengths) == (FITTING, {cmb.size}), "each range has an SG entry of its own", table.nents)
+        must(starts[-1] + cmb.size <= 4 * GIB, "a device of 32 bits has addresses of 32 bits", hex(starts[-1]))
+        apart = all(second - first >= cmb.size for first, second in pairwise(starts))
+        must(apart, "no two ranges have the same addresses", [hex(start) for start in starts[:8]])
+        entries = session.page_table_entries(NARROW, nvme.device, buffer)
+        seen = f"{len(entries or [])} entries"
+        must(entries is None or len(entries) >= FITTING, "the page table has an entry for each range", seen)
+        nvme.device.set_memory(False)
+        left = session.page_table_entries(NARROW, nvme.device, buffer) or []
+        must(not left, "a revoke leaves no entry in the page table", f"{len(left)} entries")
+        nvme.device.set_memory(True)
+
+
+@pytest.mark.needs("many_ranges")
+@rows("importers.areas", "around.iova")
+def test_ranges_that_fit_nowhere(session: Session, nvme: Nvme, cmb: Cmb, buffer: DmaBuf, attach: Attach) -> None:
+    """If the IOVA space cannot hold all ranges, the map is refused with ENOMEM, and keeps no part of the space."""
+    large = areas(session, nvme, cmb, TOO_MANY)
+    too_large, small = attach(large, device_id=NARROW), attach(buffer, device_id=NARROW)
+    for _ in range(REFUSED_MAPS):
+        with must_fail("ENOMEM", "a buffer larger than the device's IOVA space is refused"):
+            too_large.map()
+        left = session.page_table_entries(NARROW, nvme.device, large) or []
+        must(not left, "a refused map leaves no entry in the page table", f"{len(left)} entries")
+    small.map()
+    must(small.table().entries[0].address > 0, "after refused maps a page is mapped at an address", small.table())
+    small.unmap()
