@@ -4,15 +4,16 @@
 import pytest
 
 from harness.cases.areas import Areas
-from harness.cases.constants import PAGE
+from harness.cases.constants import PAGE, UNDER_TEST
 from harness.cases.marks import importers
 from harness.cases.must import must
 from harness.cases.types import Attach
 from harness.errors import ImporterRefused
 from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
+from harness.session.feature_request import bars
 from harness.witness import Watch
 
-pytestmark = [pytest.mark.machine("big-bar"), pytest.mark.contract("big-bar", "importers.large")]
+pytestmark = [pytest.mark.machine("big-bar", "big-bar-pt"), pytest.mark.contract("big-bar", "importers.large")]
 
 GIB = 1 << 30
 START, SIZE = 1 * GIB, 6 * GIB
@@ -151,3 +152,24 @@ def test_scattered_all_over_a_big_bar(nvme: Nvme, memory: Cmb, importer: Importe
         window.write((number + 1) * size - 4, wanted := bytes(range(number % 251, number % 251 + 4)) + b"next")
         found = nvme.device.read(memory.region, low + size - 4, 4) + nvme.device.read(memory.region, high, 4)
         must(found == wanted, f"a write over the end of range {number} goes on in the next one", found)
+
+
+WHOLE = [(5 * GIB, 2 * GIB), (0, 5 * GIB), (7 * GIB, PAGE)]
+"""Ranges of the BAR: one fits an SG entry, one does not, and one is small."""
+
+
+@pytest.mark.needs("many_ranges")
+def test_long_ranges_are_split_one_by_one(session: Session, nvme: Nvme, memory: Cmb, attach: Attach) -> None:
+    """Where addresses are not IOVAs, each range has SG entries of its own, split at whole pages."""
+    buffer = nvme.device.export(memory.region, WHOLE)
+    attachment = attach(buffer, device_id=UNDER_TEST)  # its own BAR has bus addresses on every machine
+    attachment.map()
+    start = bars(session, UNDER_TEST)[memory.region].start
+    expected = [
+        (5 * GIB, 2 * GIB),
+        (0, MAX_SG_ENT_SZ),
+        (MAX_SG_ENT_SZ, 5 * GIB - MAX_SG_ENT_SZ),
+        (7 * GIB, PAGE),
+    ]
+    found = [(entry.address - start, entry.length) for entry in attachment.table().entries]
+    must(found == expected, "each range begins an SG entry, and a long one goes on in another", found)
