@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from harness import paths
 from harness.cases.collect import Collected, collect
@@ -28,12 +28,39 @@ class Row(Model):
     """The rule."""
     reason: Text | None = None
     """Why no case covers it; None if cases must."""
+    until: str | None = None
+    """The pending change (a key of ``Contract.pending``) that ends it. It holds on kernels without the change."""
+    since: str | None = None
+    """The pending change that brings it. It holds on kernels with the change."""
+
+
+class Pending(Model):
+    """A series on the lists that changes rows by design."""
+
+    series: Text
+    """The subject of its cover letter, or of the patch."""
+    message_id: Text
+    """The message-id of that mail."""
+    changes: Text
+    """What it changes."""
+    unprobed: Text | None = None
+    """Why no probe looks for it: its rows hold as on a kernel without it. None if harness/cases/pending.py has one."""
 
 
 class Contract(Model):
     """vm-configs/contract.yaml."""
 
+    pending: dict[str, Pending] = Field(default={})
     rows: dict[RowId, Row]
+
+    @model_validator(mode="after")
+    def _known_changes(self) -> "Contract":
+        for name, row in self.rows.items():
+            if row.until and row.since:
+                raise ValueError(f"{name}: until and since exclude each other")
+            if (change := row.until or row.since) and change not in self.pending:
+                raise ValueError(f"{name}: {change!r} is not a pending change{nearest(change, self.pending)}")
+        return self
 
 
 @dataclass
@@ -67,7 +94,12 @@ class Covered:
 
 def contract() -> dict[str, Row]:
     """Return every row, in the order of the file. Raises UsageError naming file, line and key."""
-    return load(PATH, Contract).rows
+    return read().rows
+
+
+def read() -> Contract:
+    """Read the rows and the pending changes. Raises UsageError naming file, line and key."""
+    return load(PATH, Contract)
 
 
 def join(

@@ -81,6 +81,45 @@ class DmaBuf(File):
         with named("mmap dma-buf"):
             mmap.mmap(self.fd, length).close()
 
+    def map_cpu(self, length: int, shared: bool = True) -> "CpuMapping":
+        """Map it with mmap. Returns the mapping."""
+        return CpuMapping(self.fd, length, shared)
+
+
+class CpuMapping(Resource):
+    """``length`` bytes of a dma-buf in this process's memory. It holds a reference to the dma-buf.
+
+    Only the kernel touches the memory, in read(2) and write(2): a page that is gone gives EFAULT instead of SIGBUS.
+    """
+
+    def __init__(self, fd: int, length: int, shared: bool) -> None:
+        super().__init__()
+        with named("mmap dma-buf"):
+            self._memory = mmap.mmap(fd, length, mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE)
+        self._undo.callback(self._memory.close)
+
+    def load(self, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes, up to a page, through the mapping."""
+        source, sink = os.pipe()
+        try:
+            with memoryview(self._memory) as memory, memory[offset : offset + length] as part, named("load"):
+                os.write(sink, part)
+            return os.read(source, length)
+        finally:
+            os.close(source)
+            os.close(sink)
+
+    def store(self, offset: int, data: bytes) -> None:
+        """Write ``data``, up to a page, through the mapping."""
+        source, sink = os.pipe()
+        try:
+            os.write(sink, data)
+            with memoryview(self._memory) as memory, memory[offset : offset + len(data)] as part, named("store"):
+                os.readv(source, [part])
+        finally:
+            os.close(source)
+            os.close(sink)
+
 
 def from_memfd(file: int, length: int) -> DmaBuf:
     """Make a dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""

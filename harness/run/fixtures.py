@@ -11,7 +11,7 @@ from harness.cases.must import must
 from harness.run.case import Case
 from harness.run.context import CASE, RUN
 from harness.run.judge import judge
-from harness.run.select import needed_capabilities
+from harness.run.select import covered_rows, needed_capabilities
 from harness.session import Attachment, Importer, Nvme, Session
 from harness.verdict import NEEDS_FRESH_MACHINE
 from harness.witness import Watch
@@ -28,18 +28,26 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         pytest.skip(reason)
     case: Case = request.node.stash[CASE]
     session = run.session_for(case)
+    if reason := run.pending.not_in_force(covered_rows(request.node), session):
+        case.fail_nth = None  # nothing was swept
+        _end(case, session)
+        pytest.skip(reason)
     if case.fail_nth:
         case.fail_nth.begin(session)
     yield session
     session = run.current_session() or session  # the case may have replaced it
     if not session.unusable and judge(case.raised, []).verdict not in NEEDS_FRESH_MACHINE:
-        refused = session.reset()
-        failures = case.end_failures(session)
-        must(not refused, "everything that a case opened can be closed", refused)
-        must(not (left := session.references.left()), "a case leaves no reference", "; ".join(left))
-        if case.fail_nth and failures:
-            case.fail_nth.judge(session, failures)
-        case.left_clean = True
+        _end(case, session)
+
+
+def _end(case: Case, session: Session) -> None:
+    refused = session.reset()
+    failures = case.end_failures(session)
+    must(not refused, "everything that a case opened can be closed", refused)
+    must(not (left := session.references.left()), "a case leaves no reference", "; ".join(left))
+    if case.fail_nth and failures:
+        case.fail_nth.judge(session, failures)
+    case.left_clean = True
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from harness import __version__, paths
 from harness.bugs import fixable
+from harness.cases import contract
+from harness.cases.pending import PendingChanges
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
 from harness.kernel import has_gcov
 from harness.report.record import RunDirectory, write_report
@@ -48,6 +50,7 @@ class Run:
         self.setup = setup
         self.directory = directory
         self.records: list[CaseRecord] = []
+        self.pending = PendingChanges(contract.read())
         self._positions: list[int] = []
         self._pool = SessionPool(setup, directory.path)
         self._witnesses: tuple[Session, Witnesses] | None = None

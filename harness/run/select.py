@@ -34,9 +34,9 @@ class Candidate:
     def of(cls, item: pytest.Item) -> "Candidate":
         """Read the markers of a pytest item."""
         mark = item.get_closest_marker("machine")
-        rows = {row for mark in item.iter_markers("contract") for row in mark.args[1:]}
+        rows = covered_rows(item)
         sections = {row.partition(".")[0] for row in rows}
-        return cls(identify(item).id, mark.args if mark else (), frozenset(rows | sections))
+        return cls(identify(item).id, mark.args if mark else (), rows | sections)
 
 
 def select(candidates: Sequence[Candidate], options: Options) -> list[int]:
@@ -80,6 +80,11 @@ def select(candidates: Sequence[Candidate], options: Options) -> list[int]:
 
 def _can_show(machine: str, case: Candidate) -> bool:
     return not case.machines or Path(machine).stem in case.machines
+
+
+def covered_rows(item: pytest.Item) -> frozenset[str]:
+    """Return the contract's rows that a case covers."""
+    return frozenset(row for mark in item.iter_markers("contract") for row in mark.args[1:])
 
 
 def needed_capabilities(item: pytest.Item) -> Iterator[str]:

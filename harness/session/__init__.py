@@ -3,7 +3,7 @@
 
 from harness.session.attachment import HOLD_MS, Attachment, Direction, FenceUsage, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
-from harness.session.device import Device, DmaBuf, SyncFile, Timeline
+from harness.session.device import CpuMapping, Device, DmaBuf, SyncFile, Timeline
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Action, Importer, ImporterKind, Window
 from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, READ_WRITE, Ioas
@@ -26,6 +26,7 @@ __all__ = [
     "Caller",
     "Cmb",
     "Completion",
+    "CpuMapping",
     "Device",
     "Direction",
     "DmaBuf",

@@ -89,6 +89,22 @@ class DmaBuf(Handle):
         """Map ``length`` bytes with mmap, and unmap them. KernelErrno EINVAL if the exporter has no mmap."""
         self._call("mmap", length=length)
 
+    def map_cpu(self, length: int, *, shared: bool = True) -> "CpuMapping":
+        """Map ``length`` bytes into the agent's memory. KernelErrno EINVAL if the exporter has no mmap."""
+        return CpuMapping(self.agent, self._call("map_cpu", length=length, shared=shared))
+
+
+class CpuMapping(Handle):
+    """An export in the agent's memory. It holds a reference to the dma-buf."""
+
+    def load(self, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes, up to a page. KernelErrno EFAULT while the page is not there."""
+        return cast(bytes, self._call("load", offset=offset, length=length))
+
+    def store(self, offset: int, data: bytes) -> None:
+        """Write ``data``, up to a page. KernelErrno EFAULT while the page is not there."""
+        self._call("store", offset=offset, data=data)
+
 
 class SyncFile(Handle):
     """A sync file: fences in user space (drivers/dma-buf/sync_file.c)."""

@@ -45,6 +45,30 @@ def test_several_ranges_are_refused(nvme: Nvme, cmb: Cmb, ioas: Ioas) -> None:
             ioas.map_file(two, 0, length)
 
 
+@rows("importers.iommufd-several")
+@importers("iommufd+nvme")
+def test_several_ranges_are_mapped_in_order(nvme: Nvme, cmb: Cmb, importer: Importer, watch: Watch) -> None:
+    """MAP_FILE maps ranges one after another, also a part that crosses them. A reset revokes them all."""
+    order = (3, 0, 2)
+    for page in range(PAGES):
+        nvme.device.write(cmb.region, cmb.offset + page * PAGE, bytes([page]) * PAGE)
+    buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in order])
+    whole, part = importer.attach(buffer), importer.attach(buffer, PAGE, 2 * PAGE)
+    for window, pages in ((whole, order), (part, order[1:])):
+        for at, page in enumerate(pages):
+            seen = window.read(at * PAGE, 4) + window.read((at + 1) * PAGE - 4, 4)
+            must(seen == bytes([page]) * 8, "each range of a buffer is where its order says", f"{at}: {seen.hex()}")
+    nvme.device.reset()
+    nvme.start()
+    nvme.cmb()
+    for window in (whole, part):
+        for at in range(0, window.length, PAGE):
+            mark = watch.mark()
+            window.read(at, 4)
+            blocked = any(fault.device == importer.bdf for fault in watch.faults(mark))
+            must(blocked, "a reset revokes each range of a buffer", f"page {at // PAGE} is live")
+
+
 @pytest.mark.needs("udmabuf")
 @rows("importers.iommufd-foreign")
 def test_a_foreign_buffer_is_refused(session: Session, cmb_buffer: DmaBuf, ioas: Ioas) -> None:

@@ -34,6 +34,7 @@ WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalW
 BEHIND: Mapping[str, tuple[str, ...]] = {
     "Handle": ("Resource",),
     "Attachment": ("Attachment",),
+    "CpuMapping": ("CpuMapping",),
     "Device": ("Device",),
     "DmaBuf": ("DmaBuf",),
     "Domain": ("Domain",),
