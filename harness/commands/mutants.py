@@ -22,6 +22,7 @@ from harness.cases.collect import Collected, collect
 from harness.commands.auto_mutants import Selection, run_auto_mutants
 from harness.commands.bug_cases import node_ids, require_cases
 from harness.commands.children import Ended, Task, run_all
+from harness.commands.model_mutants import run_model_mutants
 from harness.config import DEFAULT_MACHINE, includes, load_machine
 from harness.errors import UsageError
 from harness.host.packages import require
@@ -51,9 +52,10 @@ USUAL_S = 20.0
 @click.command()
 @click.option("--only", multiple=True, metavar="ID", help="Test only this bug; may be given more than once.")
 @click.option("--auto", is_flag=True, help="Test small faults that rules find in the export path, not the catalogue.")
+@click.option("--model", is_flag=True, help="Let the random programs of the suite model find the lifecycle bugs.")
 @click.option("--functions", multiple=True, metavar="NAME", help="With --auto: only in this function; repeatable.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="With --auto: draw N mutants.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="With --auto: the seed of the drawing.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of --auto's drawing, and of --model.")
 @click.option(
     "--coverage",
     multiple=True,
@@ -66,6 +68,7 @@ def mutants(
     only: tuple[str, ...],
     jobs: int,
     auto: bool,
+    model: bool,
     **values: Any,
 ) -> None:
     """Put every bug of the catalogue back, one at a time, and check that the suite catches it.
@@ -77,10 +80,23 @@ def mutants(
 
     With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
     each mutant was judged, else 3. The score does not change it.
+
+    With --model, the bugs are those that a case of a lifecycle row shows. Each runs SUITE=model, which searches for at
+    most five minutes. The exit code is 0 if it finds half of them and a clean kernel passes, 1 if not, and 3 if a run
+    failed.
     """
+    if auto and model:
+        raise click.UsageError("--auto and --model exclude each other")
     selection = Selection(values.pop("functions"), values.pop("sample"), values.pop("seed"))
     coverage = values.pop("coverage")
     chosen = given(values)
+    if model:
+        bugs = [load_bug(name) for name in dict.fromkeys(only)] or load_bugs()
+        options = Options(**chosen, seed=selection.seed)
+        with Terminal({}) as terminal:
+            programs, where = run_model_mutants(bugs, options, jobs, terminal.emit, control=not only)
+        click.echo(f"{programs.tally()}; {where / 'model-mutants.json'}")
+        sys.exit(programs.exit_code)
     if auto:
         with Terminal({}) as terminal:
             record, where = run_auto_mutants(Options(**chosen), selection, coverage, jobs, terminal.emit)
