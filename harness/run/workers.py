@@ -25,6 +25,8 @@ from harness.verdict import CaseRecord
 
 MAX_DEFAULT_JOBS = 8
 """Default limit on parallel machines: more would not amortise their boot."""
+JOBS_PER_CPU = 2
+"""A case waits for half of its time: an FLR takes 100 ms, and so does each DMA of edu (its timer, hw/misc/edu.c)."""
 LEAVE_S = 2.0
 """Grace period between SIGTERM and SIGKILL, in seconds."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -121,8 +123,8 @@ class _Worker:
 
 
 def default_jobs() -> int:
-    """Return the default number of machines: one for each processor that this process may use."""
-    return min(len(os.sched_getaffinity(0)), MAX_DEFAULT_JOBS)
+    """Return the default number of machines: ``JOBS_PER_CPU`` for each processor that this process may use."""
+    return min(JOBS_PER_CPU * len(os.sched_getaffinity(0)), MAX_DEFAULT_JOBS)
 
 
 def share(
