@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness mutants --auto``: do the cases notice small faults in the kernel's export path?
 
-One kernel has them all, and a boot parameter turns some on. First each mutant runs by itself on a few cases that reach
-its line, if a coverage run is at hand. Those that no case noticed are then turned on several at a time, for the whole
-suite: so a survivor costs a fraction of a run. Where a case noticed something, each of those mutants runs by itself on
-the cases that noticed and reach its line.
+One kernel has them all, and a boot parameter turns some on. They run on the machine of the options first. Those that
+survive there run on each other machine on which a case reaches their line.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from harness import __version__, kernel, paths
-from harness.bugs.auto import AutoMutant, Sample, groups, mutants_of, patch_of, sample
+from harness.bugs.auto import AutoMutant, mutants_of, sample
 from harness.bugs.equivalent import equivalents
-from harness.bugs.switched import SwitchedMutants, kernel_argument
-from harness.cases.collect import Collected, collect
-from harness.commands.children import Ended, Task, run_all
+from harness.bugs.switched import SwitchedMutants
+from harness.commands.auto_mutant_runs import MutantRuns
 from harness.config import load_machine
 from harness.config.kernel_path import KernelPath, kernel_path
 from harness.errors import UsageError
@@ -31,23 +23,15 @@ from harness.gcov.measure import KernelCoverage, measure
 from harness.kernel import SourceChange, SourceChanges
 from harness.kernel.build.compile import ObjectCompiler
 from harness.kernel.cache import cache_path, locked
-from harness.progress import Emit, Note, phase
+from harness.progress import Emit, phase
 from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
-from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
-from harness.report.text import summarise, tally
+from harness.report.outcomes import MutantOutcome
+from harness.report.text import summarise
 from harness.run.options import Options
-from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import KernelRecord
 
-CONTROLS = ("control-1", "control-2")
-"""Runs of the whole suite without a mutant. A case on which they disagree says nothing about a mutant."""
 WORKSPACE = "mutants"
-GROUP = 8
-"""The most mutants that are on together."""
-GROUP_STOPS = 6
-"""A run of several mutants ends after this many bad cases: one mutant may break every case."""
-ALONE_S = 12.0
-"""What the cases of a mutant's first run may take together, in seconds of the control's run."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +99,20 @@ def _run(
     switched = _obtain(options, [*parts, SwitchedMutants(drawn.mutants)], emit)
     directory = RunDirectory(paths.results_dir())
     options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
-    work = _Work(options, drawn, sources, reached, directory=directory.path, emit=emit)
+    numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
+    first = load_machine(options.machine).name
+    on: list[MutantRuns] = []
+    judged: dict[str, AutoMutantRecord] = {}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
-        work.run_controls(jobs)
-        for tasks, ended in work.stages():
-            run_all(tasks, jobs, ended, lambda running: step.progress(work.progress(running)))
+        for machine in [first, *sorted(reached.machines - {first})]:
+            if not (waiting := _waiting(drawn.mutants, judged, reached, machine, first)):
+                continue
+            here = options if machine == first else replace(options, machine=machine, focus=True)
+            runs = MutantRuns(here, waiting, numbers, sources, reached, directory=directory.path / machine, emit=emit)
+            runs.run(jobs, step)
+            judged |= runs.judged
+            on.append(runs)
         record = AutoMutantsRecord(
             run_id=directory.run_id,
             started=directory.started,
@@ -131,278 +123,44 @@ def _run(
             candidates=len(candidates),
             refused=drawn.refused,
             same=drawn.same,
-            control=summarise(work.control.cases),
-            unstable=sorted(work.unstable),
-            mutants=work.records(path),
+            control=summarise(on[0].control.cases) if on else {},
+            unstable=[f"{case} on {runs.control.machine}" for runs in on for case in sorted(runs.unstable)],
+            mutants=_records(judged.values(), path),
         )
         write(record, {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}, directory)
         step.result = record.tally()
     return record, directory.path
 
 
-@dataclass
-class _Group:
-    """Mutants that share a kernel, and what the whole suite showed on it."""
-
-    mutants: list[AutoMutant]
-    task: Task
-    noticed: list[str] = field(default_factory=list)
-    """The ids of the cases whose verdict differs from the control's, or that could not be tested."""
-    complete: bool = False
-    """Whether every case ran."""
-
-
-class _Work:
-    """The runs, and what has come of them so far."""
-
-    def __init__(
-        self,
-        options: Options,
-        drawn: Sample,
-        sources: dict[str, bytes],
-        reached: KernelCoverage,
-        *,
-        directory: Path,
-        emit: Emit,
-    ) -> None:
-        self._options = options
-        self._mutants = drawn.mutants
-        self._numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
-        self._sources = sources
-        self._reached = reached
-        self._directory = directory
-        self._emit = emit
-        self._judged: dict[str, AutoMutantRecord] = {}
-        self._alone: dict[str, AutoMutant] = {}
-        """The mutant of each run that has one, by the run's name."""
-        self._ran_alone: dict[str, set[str]] = {}
-        """The cases that did not notice a mutant in a run of its own, by its id."""
-        self._groups: dict[str, _Group] = {}
-        self._controls: list[RunRecord] = []
-        self.unstable: set[str] = set()
-        """The cases on which the controls disagree."""
-        self._cases: dict[str, Collected] = {case.id: case for case in collect()}
-        self._number = 0
-
-    def run_controls(self, jobs: int) -> None:
-        """Run the whole suite without a mutant. Raises HarnessError if it ends without a record."""
-        tasks = [Task(name, self._options, self._directory / name) for name in CONTROLS]
-        run_all(tasks, jobs, lambda task, end: self._controls.append(end.require()))
-        for control in self._controls:
-            self._emit(Note(f"control: {tally(control.summary)}"))
-            self.unstable |= {case.id for _, case in changed_cases(self.control, control)}
-            self.unstable |= {case.id for case in control.cases if case.verdict is Verdict.ERROR}
-        for case in sorted(self.unstable):
-            self._emit(Note(f"left out, since the controls disagree: {case}"))
-
-    @property
-    def control(self) -> RunRecord:
-        """A run without a mutant."""
-        return self._controls[0]
-
-    def _changed(self, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
-        return [pair for pair in changed_cases(self.control, mutated) if pair[1].id not in self.unstable]
-
-    def stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
-        """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
-        yield self._first_runs(), self._ended_alone
-        self._judge_unreached()
-        waiting = groups(self._left(), GROUP)
-        while waiting:
-            self._groups.clear()
-            yield map(self._in_group, waiting), self._ended_shared
-            yield self._suspects(), self._ended_alone
-            yield self._unexplained(), self._ended_alone
-            waiting = self._again()
-
-    def _judge_unreached(self) -> None:
-        """Judge the mutants whose line no case reaches: nothing can notice them. Without coverage runs, all may be."""
-        for mutant in self._left() if self._reached.functions else []:
-            if not self._reaching(mutant):
-                self._judge(mutant, MutantOutcome.SURVIVED, reason="no case reaches its line")
-
-    def _left(self) -> list[AutoMutant]:
-        return [mutant for mutant in self._mutants if mutant.id not in self._judged]
-
-    def _left_of(self, group: _Group) -> list[AutoMutant]:
-        return [mutant for mutant in group.mutants if mutant.id not in self._judged]
-
-    def _first_runs(self) -> Iterator[Task]:
-        """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
-        for mutant in sorted(self._mutants, key=lambda each: (each.file, each.edit.start)):
-            chosen = spread(self._reaching(mutant), self._seconds, ALONE_S)
-            if chosen:
-                yield self._by_itself(mutant, chosen)
-
-    def _suspects(self) -> Iterator[Task]:
-        """Run each mutant of a kernel in which cases noticed something on those of them that reach its line."""
-        for group in self._groups.values():
-            for mutant in self._left_of(group):
-                reaching = self._reaching(mutant) or set(self._cases)
-                if chosen := self._not_yet(mutant, [case for case in group.noticed if case in reaching]):
-                    yield self._by_itself(mutant, chosen)
-
-    def _unexplained(self) -> Iterator[Task]:
-        """Run each mutant on every case that noticed something, where no mutant of the kernel explains it so far."""
-        for group in self._groups.values():
-            if self._left_of(group) == group.mutants:
-                for mutant in group.mutants:
-                    if chosen := self._not_yet(mutant, group.noticed):
-                        yield self._by_itself(mutant, chosen)
-
-    def _reaching(self, mutant: AutoMutant) -> set[str]:
-        """Return the cases that reach a mutant's line and that the control ran."""
-        function = self._reached.functions.get((mutant.file, mutant.edit.function))
-        found = function.lines.get(mutant.edit.line, set()) if function else set()
-        return {case.id for case in found if case.machine == self.control.machine and case.id in self._seconds}
-
-    @cached_property
-    def _seconds(self) -> dict[str, float]:
-        return {case.id: case.duration_s for case in self.control.cases}
-
-    def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
-        ran = self._ran_alone.get(mutant.id, set())
-        return sorted((case for case in cases if case not in ran), key=self._seconds.__getitem__)
-
-    def _by_itself(self, mutant: AutoMutant, cases: Sequence[str]) -> Task:
-        task = self._task([mutant], [str(paths.TOP / self._cases[case].where) for case in cases])
-        self._alone[task.name] = mutant
-        return task
-
-    def _in_group(self, mutants: list[AutoMutant]) -> Task:
-        task = self._task(mutants)
-        self._groups[task.name] = _Group(mutants, task)
-        return task
-
-    def _task(self, mutants: Sequence[AutoMutant], cases: Sequence[str] = ()) -> Task:
-        self._number += 1
-        name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
-        directory = self._directory / name
-        directory.mkdir(parents=True)
-        # For whoever wants to see a mutant by itself: vfio-harness run --series FILE.
-        patch = directory / "mutants.patch"
-        patch.write_text(patch_of(mutants, self._sources), encoding="utf-8", errors="surrogateescape")
-        machine = write_machine(
-            directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
+def _waiting(
+    mutants: Sequence[AutoMutant],
+    judged: Mapping[str, AutoMutantRecord],
+    reached: KernelCoverage,
+    machine: str,
+    first: str,
+) -> list[AutoMutant]:
+    """Return the mutants for a machine: all for the first, else survivors whose line a case reaches there."""
+    if machine == first:
+        return list(mutants)
+    return [
+        mutant
+        for mutant in mutants
+        if judged[mutant.id].outcome is MutantOutcome.SURVIVED
+        and any(
+            case.machine == machine for case in reached.reaching(mutant.file, mutant.edit.function, mutant.edit.line)
         )
-        stops: dict[str, Any] = {"fail_fast": True} if cases else {"fail_after": GROUP_STOPS}
-        return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases)
-
-    def _ended_alone(self, task: Task, end: Ended) -> None:
-        """Judge a mutant that ran by itself on some cases: it is caught, or stays."""
-        mutant = self._alone[task.name]
-        if end.record is None:
-            self._judge(mutant, MutantOutcome.ERROR, task, reason=str(end.error))
-        elif changed := self._changed(end.record):
-            self._judge(mutant, MutantOutcome.CAUGHT, task, changed[0])
-        elif untested := untested_cases(self.control, end.record):
-            self._judge(mutant, MutantOutcome.ERROR, task, reason=untested[0].reason)
-        else:
-            self._ran_alone.setdefault(mutant.id, set()).update(case.id for case in end.record.cases)
-
-    def _ended_shared(self, task: Task, end: Ended) -> None:
-        """Keep what the whole suite showed on a kernel with several mutants."""
-        group = self._groups[task.name]
-        if len(group.mutants) == 1:
-            self._ended_by_itself(group, end)
-        elif end.record is not None:
-            changed = [case.id for _, case in self._changed(end.record)]
-            group.noticed = changed + [case.id for case in untested_cases(self.control, end.record)]
-            group.complete = len(end.record.cases) >= len(self.control.cases)
-
-    def _ended_by_itself(self, group: _Group, end: Ended) -> None:
-        (mutant,) = group.mutants
-        self._alone[group.task.name] = mutant
-        self._ended_alone(group.task, end)
-        group.complete = True
-
-    def _again(self) -> list[list[AutoMutant]]:
-        """Judge the survivors of the runs that had every case; return the groups of the others for the next runs.
-
-        A group in which no mutant was found is split: the whole suite then runs on fewer."""
-        split: list[list[AutoMutant]] = []
-        left: list[AutoMutant] = []
-        for group in self._groups.values():
-            mutants = self._left_of(group)
-            if group.complete:
-                for mutant in mutants:
-                    self._judge(mutant, MutantOutcome.SURVIVED, group.task)
-            elif mutants == group.mutants:
-                middle = len(mutants) // 2
-                split += [mutants[:middle], mutants[middle:]]
-            else:
-                left += mutants
-        return split + groups(left, GROUP)
-
-    def _judge(
-        self,
-        mutant: AutoMutant,
-        outcome: MutantOutcome,
-        task: Task | None = None,
-        changed: tuple[CaseRecord, CaseRecord] | None = None,
-        *,
-        reason: str = "",
-    ) -> None:
-        record = AutoMutantRecord(
-            id=mutant.id,
-            file=mutant.file,
-            function=mutant.edit.function,
-            line=mutant.edit.line,
-            rule=mutant.edit.rule,
-            description=mutant.description,
-            outcome=outcome,
-            reason=reason,
-            results=task.name if task else "",
-        )
-        if changed:
-            was, case = changed
-            decided = {"case": case.id, "was": was.verdict, "verdict": case.verdict, "reason": case.reason}
-            record = record.model_copy(update=decided)
-        self._judged[mutant.id] = record
-        self._emit(Note(str(record)))
-
-    def progress(self, running: Sequence[Task]) -> str:
-        """Return how many mutants are judged, and what runs."""
-        return f"{len(self._judged)} of {len(self._mutants)} judged; {'; '.join(map(str, running))}"
-
-    def records(self, path: KernelPath) -> list[AutoMutantRecord]:
-        """Return the records in the order of the source; survivors that are known to be equivalent say so."""
-        known = equivalents()
-        order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
-        records = [
-            record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
-            if record.outcome is MutantOutcome.SURVIVED
-            and (reason := known.get((record.file, record.function, record.rule, record.description)))
-            else record
-            for record in self._judged.values()
-        ]
-        return sorted(records, key=lambda record: (order[record.file, record.function], record.line, record.id))
+    ]
 
 
-def spread(cases: Collection[str], seconds: Mapping[str, float], budget: float) -> list[str]:
-    """Choose cases that take ``budget`` seconds together, at least one: the cheapest of each test function first.
-
-    ``seconds``: what each case takes."""
-    ranked: list[tuple[int, float, str]] = []
-    seen: Counter[str] = Counter()
-    for case in sorted(cases, key=lambda case: (seconds[case], case)):
-        function = case.partition("[")[0]
-        ranked.append((seen[function], seconds[case], case))
-        seen[function] += 1
-    chosen: list[str] = []
-    for _, takes, case in sorted(ranked):
-        budget -= takes
-        if chosen and budget < 0:
-            break
-        chosen.append(case)
-    return chosen
-
-
-def write_machine(directory: Path, machine: str, argument: str) -> Path:
-    """Write a machine file of the same name that boots with one more kernel argument; return its path."""
-    base = load_machine(machine)
-    path = directory / base.path.name
-    args = [*base.kernel_args, argument]
-    extended = {"purpose": base.purpose, "extends": str(base.path), "kernel_args": args}
-    path.write_text(yaml.safe_dump(extended), encoding="utf-8")
-    return path
+def _records(judged: Collection[AutoMutantRecord], path: KernelPath) -> list[AutoMutantRecord]:
+    """Return the records in the order of the source; survivors that are known to be equivalent say so."""
+    known = equivalents()
+    order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
+    records = [
+        record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
+        if record.outcome is MutantOutcome.SURVIVED
+        and (reason := known.get((record.file, record.function, record.rule, record.description)))
+        else record
+        for record in judged
+    ]
+    return sorted(records, key=lambda record: (order[record.file, record.function], record.line, record.id))

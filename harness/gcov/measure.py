@@ -49,6 +49,16 @@ class KernelCoverage:
     functions: dict[tuple[str, str], FunctionCoverage] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)
 
+    @property
+    def machines(self) -> set[str]:
+        """The names of the machines on which a case reached something."""
+        return {case.machine for found in self.functions.values() for cases in found.lines.values() for case in cases}
+
+    def reaching(self, file: str, function: str, line: int) -> set[Reached]:
+        """Return the cases that reached a line."""
+        found = self.functions.get((file, function))
+        return found.lines.get(line, set()) if found else set()
+
     def add(self, case: Reached, path: KernelPath, found: Mapping[str, Any]) -> None:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""
         for file in found["files"]:

@@ -34,6 +34,8 @@ class AutoMutantRecord(Record):
     """The rule that made it: harness/bugs/rules.py."""
     description: str
     """What stood there, and what stands there now."""
+    machine: str
+    """The machine of the runs that decided."""
     outcome: MutantOutcome
     """Whether the cases noticed it."""
     case: str | None = None
@@ -77,9 +79,9 @@ class AutoMutantsRecord(Record):
     same: int
     """How many of those drawn compile to the original's object code; they were replaced."""
     control: dict[str, int]
-    """How many cases got each verdict without a mutant."""
+    """How many cases got each verdict on the first machine without a mutant."""
     unstable: list[str]
-    """The cases that were left out, because they had another verdict in a second run without a mutant."""
+    """``case on machine``, for those that had another verdict in a second run without a mutant: they were left out."""
     mutants: list[AutoMutantRecord]
     """The mutants, in the order of the source."""
 

@@ -63,11 +63,15 @@ def run(build: Path, tmp_path: Path) -> Path:
 
 def test_each_case_has_the_lines_that_it_reaches(run: Path) -> None:
     assert {case for case, _ in cases(run)} == {ONE, TWO}
-    (function,) = measure([run], PATH).functions.values()
+    found = measure([run], PATH)
+    (function,) = found.functions.values()
     assert (function.file, function.name) == (FILE, "path")
     assert function.lines[3] == {ONE, TWO}
     assert function.lines[4] == {TWO}
     assert function.lines[5] == {ONE}
+    assert found.reaching(FILE, "path", 4) == {TWO}
+    assert found.reaching(FILE, "no_such_function", 4) == set()
+    assert found.machines == {ONE.machine, TWO.machine}
     assert function.line_count[0] == function.line_count[1]
     taken, branches = function.branch_count
     assert taken == branches - 1, "no case has an argument of 9 or more"

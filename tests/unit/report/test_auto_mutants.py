@@ -71,7 +71,7 @@ def test_a_case_that_became_an_error_is_untested_and_not_noticed() -> None:
 
 
 def mutant(outcome: MutantOutcome, **more: object) -> AutoMutantRecord:
-    values = {"id": "f-2-drop-call", "file": "x.c", "function": "f", "line": 2, "rule": "drop-call"}
+    values = {"id": "f-2-drop-call", "file": "x.c", "function": "f", "line": 2, "rule": "drop-call", "machine": "m"}
     return AutoMutantRecord(**values, description="g(); -> { }", outcome=outcome, **more)
 
 

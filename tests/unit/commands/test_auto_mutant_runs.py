@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Automatic mutants: which cases a mutant meets by itself."""
 
-from harness.commands.auto_mutants import spread
+from harness.commands.auto_mutant_runs import spread
 
 SECONDS = {"a::x[1]": 0.1, "a::x[2]": 0.2, "a::y": 3.0, "b::z": 0.5, "b::slow": 30.0}
 
