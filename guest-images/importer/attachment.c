@@ -104,6 +104,7 @@ void importer_init(struct importer *imp)
 	mutex_init(&imp->lock);
 	spin_lock_init(&imp->log_lock);
 	INIT_LIST_HEAD(&imp->node);
+	init_completion(&imp->released);
 	INIT_DELAYED_WORK(&imp->unmap, unmap_later);
 	INIT_DELAYED_WORK(&imp->signal, importer_fence_timeout);
 }
@@ -145,7 +146,7 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	    (req->flags & IMPORTER_STATIC && req->flags != IMPORTER_STATIC) ||
 	    req->delay_ms > IMPORTER_MAX_DELAY_MS)
 		return -EINVAL;
-	if (imp->attach || imp->rdma)
+	if (imp->attach || imp->rdma || imp->access)
 		return -EBUSY;
 
 	imp->flags = req->flags;
@@ -196,7 +197,7 @@ int importer_umem(struct importer *imp, const struct importer_umem *req)
 
 	if (req->flags & ~IMPORTER_NOT_PCI || req->reserved)
 		return -EINVAL;
-	if (imp->attach || imp->rdma)
+	if (imp->attach || imp->rdma || imp->access)
 		return -EBUSY;
 
 	imp->dev = get_device_for(req->flags, req->device);
@@ -233,6 +234,10 @@ int importer_detach(struct importer *imp)
 	struct dma_buf_attachment *attach = imp->attach;
 	struct dma_buf *dmabuf;
 
+	if (imp->access) {
+		importer_access_end(imp);
+		return 0;
+	}
 	if (imp->rdma) {
 		importer_rdma_put(imp);
 		goto out;

@@ -2,6 +2,7 @@
 #ifndef IMPORTER_H
 #define IMPORTER_H
 
+#include <linux/completion.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-fence.h>
 #include <linux/mutex.h>
@@ -16,11 +17,14 @@
 
 /**
  * struct importer - an open file
- * @lock: protects @attach, @rdma, @dev, @pinned and @pause
+ * @lock: protects @attach, @rdma, @access, @dev, @pinned and @pause
  * @node: entry of the list of attached files; protected by importers_lock
  * @attach: the attachment, or NULL
  * @ops: the importer's operations, if it is dynamic
  * @rdma: the RDMA core's buffer, used in place of @attach after IMPORTER_UMEM
+ * @access: the access to an IO address space, used in place of @attach after
+ *	IMPORTER_ACCESS
+ * @released: ends the wait of @access's callback
  * @pause: the pause that this file has armed, or NULL
  * @dev: the attached device, with a reference held
  * @pinned: whether this file pins the buffer
@@ -52,6 +56,8 @@ struct importer {
 	struct dma_buf_attachment *attach;
 	struct dma_buf_attach_ops ops;
 	struct importer_rdma *rdma;
+	struct importer_access *access;
+	struct completion released;
 	struct importer_pause *pause;
 	struct device *dev;
 	bool pinned;
@@ -97,6 +103,12 @@ int importer_rdma_map(struct importer *imp, bool map);
 int importer_rdma_revoke(struct importer *imp);
 struct sg_table *importer_rdma_sgt(struct importer *imp);
 struct dma_resv *importer_rdma_resv(struct importer *imp);
+
+int importer_access_start(struct importer *imp, const struct importer_access_request *req);
+void importer_access_end(struct importer *imp);
+int importer_access_pin(struct importer *imp, const struct importer_access_range *req);
+int importer_access_unpin(struct importer *imp, const struct importer_access_range *req);
+int importer_access_rw(struct importer *imp, const struct importer_access_range *req);
 
 int importer_fence_add(struct importer *imp, unsigned long usage);
 void importer_fence_signal(struct importer *imp);

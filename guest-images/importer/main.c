@@ -44,7 +44,7 @@ static int importer_close(struct inode *inode, struct file *file)
 	importer_pause_free(imp);
 	importer_fence_signal(imp);
 	cancel_delayed_work_sync(&imp->signal);
-	if (imp->attach || imp->rdma)
+	if (imp->attach || imp->rdma || imp->access)
 		importer_detach(imp);
 	mutex_destroy(&imp->lock);
 	kfree(imp);
@@ -59,6 +59,8 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 		struct importer_umem umem;
 		struct importer_sg_table table;
 		struct importer_pause_request pause;
+		struct importer_access_request access;
+		struct importer_access_range range;
 	} req;
 	int ret;
 
@@ -71,6 +73,20 @@ static long importer_locked_ioctl(struct importer *imp, unsigned int cmd, unsign
 		if (copy_from_user(&req.umem, argp, sizeof(req.umem)))
 			return -EFAULT;
 		return importer_umem(imp, &req.umem);
+	case IMPORTER_ACCESS:
+		if (copy_from_user(&req.access, argp, sizeof(req.access)))
+			return -EFAULT;
+		return importer_access_start(imp, &req.access);
+	case IMPORTER_ACCESS_PIN:
+	case IMPORTER_ACCESS_UNPIN:
+	case IMPORTER_ACCESS_RW:
+		if (copy_from_user(&req.range, argp, sizeof(req.range)))
+			return -EFAULT;
+		if (cmd == IMPORTER_ACCESS_PIN)
+			return importer_access_pin(imp, &req.range);
+		if (cmd == IMPORTER_ACCESS_UNPIN)
+			return importer_access_unpin(imp, &req.range);
+		return importer_access_rw(imp, &req.range);
 	case IMPORTER_REVOKE:
 		return importer_rdma_revoke(imp);
 	case IMPORTER_DETACH:
@@ -117,6 +133,7 @@ static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	case IMPORTER_RELEASE:
 		if (delayed_work_pending(&imp->unmap))
 			mod_delayed_work(importer_wq, &imp->unmap, 0);
+		complete_all(&imp->released);
 		return 0;
 	case IMPORTER_SIGNAL:
 		importer_fence_signal(imp);

@@ -24,6 +24,9 @@ static const char * const points[] = {
 	[IMPORTER_PAUSE_MAP] = "dma_buf_phys_vec_to_sgt",
 	[IMPORTER_PAUSE_EXPORT] = "__vfio_pci_memory_enabled",
 	[IMPORTER_PAUSE_CLOSE] = "dma_buf_file_release",
+	[IMPORTER_PAUSE_INSERT] = "iopt_insert_area",
+	[IMPORTER_PAUSE_FILL] = "iopt_area_fill_domains",
+	[IMPORTER_PAUSE_PAGES] = "iopt_release_pages",
 };
 
 /*

@@ -2,9 +2,9 @@
 /*
  * uAPI of /dev/vfio-harness-importer.
  *
- * An open file holds at most one attachment to a dma-buf. Closing the file
- * unmaps, detaches, and signals its fence. A call of the dma-buf core that
- * fails keeps its errno. A request that does not fit the file's state fails
+ * An open file holds at most one attachment to a dma-buf, or one access to an IO
+ * address space. Closing the file unmaps, detaches, unpins, and signals its fence.
+ * A call of the dma-buf core or of iommufd that fails keeps its errno. A request that does not fit the file's state fails
  * with EBADFD or EBUSY; a device that does not exist, with ENXIO.
  */
 #ifndef IMPORTER_UAPI_H
@@ -232,12 +232,21 @@ struct importer_counts {
  *	buffer is not on the device's list yet
  * @IMPORTER_PAUSE_CLOSE: dma_buf_file_release(): the file has no reference, and
  *	the buffer is still on the device's list
+ * @IMPORTER_PAUSE_INSERT: iopt_insert_area(): the area is there, without pages, and
+ *	the address space is locked
+ * @IMPORTER_PAUSE_FILL: iopt_area_fill_domains(): the area is in each domain, and
+ *	still without pages
+ * @IMPORTER_PAUSE_PAGES: iopt_release_pages(): the last area of a mapping is gone, and
+ *	the unmap goes on with the next one
  */
 enum importer_pause_point {
 	IMPORTER_PAUSE_ATTACH = 0,
 	IMPORTER_PAUSE_MAP = 1,
 	IMPORTER_PAUSE_EXPORT = 2,
 	IMPORTER_PAUSE_CLOSE = 3,
+	IMPORTER_PAUSE_INSERT = 4,
+	IMPORTER_PAUSE_FILL = 5,
+	IMPORTER_PAUSE_PAGES = 6,
 };
 
 /**
@@ -268,13 +277,54 @@ struct importer_pause_request {
 	__u32 limit_ms;
 };
 
+/* Upper limit of importer_access_range.length. */
+#define IMPORTER_ACCESS_MAX	65536
+
+/* importer_access_range.flags */
+#define IMPORTER_ACCESS_WRITE	0x01	/* IOMMUFD_ACCESS_RW_WRITE */
+
+/**
+ * struct importer_access_request - argument of IMPORTER_ACCESS
+ * @fd: an iommufd
+ * @ioas: ID of the IO address space
+ * @delay_ms: time from iommufd's callback to the unpin, in which IMPORTER_RELEASE
+ *	ends it early; at most IMPORTER_MAX_DELAY_MS. iommufd waits in the callback.
+ * @reserved: 0
+ *
+ * The log records each callback as IMPORTER_NOTIFIED; the result is 1 if a page
+ * of its range was pinned. IMPORTER_DETACH ends the access.
+ */
+struct importer_access_request {
+	__s32 fd;
+	__u32 ioas;
+	__u32 delay_ms;
+	__u32 reserved;
+};
+
+/**
+ * struct importer_access_range - argument of IMPORTER_ACCESS_PIN, _UNPIN and _RW
+ * @iova: the first byte
+ * @length: in bytes; at most IMPORTER_ACCESS_MAX
+ * @data: pointer to @length bytes. PIN writes what the pinned pages hold, UNPIN
+ *	ignores it. RW reads it with IMPORTER_ACCESS_WRITE, and writes it otherwise.
+ * @flags: 0 or IMPORTER_ACCESS_WRITE
+ * @reserved: 0
+ */
+struct importer_access_range {
+	__u64 iova;
+	__u64 length;
+	__u64 data;
+	__u32 flags;
+	__u32 reserved;
+};
+
 #define IMPORTER_ATTACH		_IOW('V', 0, struct importer_attach)
 #define IMPORTER_DETACH		_IO('V', 1)
 #define IMPORTER_MAP		_IO('V', 2)	/* argument: enum dma_data_direction */
 #define IMPORTER_UNMAP		_IO('V', 3)
 #define IMPORTER_PIN		_IO('V', 4)
 #define IMPORTER_UNPIN		_IO('V', 5)
-#define IMPORTER_RELEASE	_IO('V', 6)	/* ends the delay before an unmap */
+#define IMPORTER_RELEASE	_IO('V', 6)	/* ends the delay before an unmap or unpin */
 #define IMPORTER_TABLE		_IOWR('V', 7, struct importer_sg_table)
 #define IMPORTER_LOG		_IOWR('V', 8, struct importer_log)
 #define IMPORTER_FENCE		_IO('V', 9)	/* adds a fence; argument: enum dma_resv_usage */
@@ -286,5 +336,9 @@ struct importer_pause_request {
 #define IMPORTER_RESUME		_IO('V', 15)	/* ends the pause */
 #define IMPORTER_UMEM		_IOW('V', 16, struct importer_umem)
 #define IMPORTER_REVOKE		_IO('V', 17)	/* ib_umem_dmabuf_revoke() */
+#define IMPORTER_ACCESS		_IOW('V', 18, struct importer_access_request)
+#define IMPORTER_ACCESS_PIN	_IOW('V', 19, struct importer_access_range)
+#define IMPORTER_ACCESS_UNPIN	_IOW('V', 20, struct importer_access_range)
+#define IMPORTER_ACCESS_RW	_IOW('V', 21, struct importer_access_range)
 
 #endif

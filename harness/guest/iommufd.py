@@ -18,12 +18,17 @@ READ_WRITE = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE
 
 
 class Iommufd(Resource):
-    """An open ``/dev/iommu``."""
+    """An open ``/dev/iommu``. ``rlimit_mode``: IOMMU_OPTION_RLIMIT_MODE, 1 to charge locked memory to the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rlimit_mode: int = 0) -> None:
         super().__init__()
         self.fd = open_file("/dev/iommu")
         self._undo.callback(os.close, self.fd)
+        if rlimit_mode:
+            option = uapi.Option(
+                option_id=uapi.IOMMU_OPTION_RLIMIT_MODE, op=uapi.IOMMU_OPTION_OP_SET, val64=rlimit_mode
+            )
+            ioctl(self.fd, uapi.IOMMU_OPTION, option)
 
     def ioas(self) -> "Ioas":
         """Make a new, empty IO address space."""
@@ -33,9 +38,9 @@ class Iommufd(Resource):
         """Call IOMMU_DESTROY on the object ``number``."""
         ioctl(self.fd, uapi.IOMMU_DESTROY, uapi.Destroy(id=number))
 
-    def change_process(self) -> None:
+    def change_process(self, reserved: int = 0) -> None:
         """Call IOMMU_IOAS_CHANGE_PROCESS: move the accounting of every file map in the context to this process."""
-        ioctl(self.fd, uapi.IOMMU_IOAS_CHANGE_PROCESS, uapi.ChangeProcess())
+        ioctl(self.fd, uapi.IOMMU_IOAS_CHANGE_PROCESS, uapi.ChangeProcess(_reserved=reserved))
 
 
 class Ioas(AddressSpace):

@@ -18,6 +18,9 @@ POINTS = {
     "map": uapi.IMPORTER_PAUSE_MAP,
     "export": uapi.IMPORTER_PAUSE_EXPORT,
     "close": uapi.IMPORTER_PAUSE_CLOSE,
+    "insert": uapi.IMPORTER_PAUSE_INSERT,
+    "fill": uapi.IMPORTER_PAUSE_FILL,
+    "pages": uapi.IMPORTER_PAUSE_PAGES,
 }
 LIMIT_MS = uapi.IMPORTER_MAX_PAUSE_MS
 JOIN_SECONDS = 15.0

@@ -41,6 +41,8 @@ SERVICES = (
     "container",
     "dmabuf",
     "importer",
+    "access",
+    "user_memory",
     "dma_api_nvme",
     "noiommu",
     "feature_request",

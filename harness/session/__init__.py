@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A booted machine with its guest agent, and typed handles on the objects in the guest."""
 
+from harness.session.access import Access, UserMemory
 from harness.session.attachment import HOLD_MS, Attachment, Direction, FenceUsage, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import CpuMapping, Device, DmaBuf, SyncFile, Timeline
@@ -20,6 +21,7 @@ __all__ = [
     "IOMMU_IOAS_MAP_WRITEABLE",
     "MAINLINE",
     "READ_WRITE",
+    "Access",
     "Action",
     "Agent",
     "Attachment",
@@ -46,5 +48,6 @@ __all__ = [
     "Timeline",
     "Umem",
     "UmemKind",
+    "UserMemory",
     "Window",
 ]

@@ -171,6 +171,10 @@ class Importer(Handle):
         length = dmabuf.size()
         return Window(self, self._call("copy", source=source, iova=iova, length=length), dmabuf, 0, length)
 
+    def dma_read(self, iova: int, length: int) -> bytes:
+        """Let the device read what its address space has at ``iova``; undefined if the IOMMU refuses. iommufd only."""
+        return cast(bytes, self._call("dma_read", timeout=TRANSFER_SECONDS, iova=iova, length=length))
+
     def area(self, dmabuf: DmaBuf, iova: int, start: int = 0, length: int | None = None) -> "Window":
         """Make a window of an area that the device's address space has at ``iova``. iommufd only.
 

@@ -80,6 +80,6 @@ class Ioas(Handle):
         """Set IOMMU_OPTION_HUGE_PAGES. KernelErrno EINVAL if a domain already has areas."""
         self._call("set_huge_pages", on=on)
 
-    def change_process(self) -> None:
-        """Call IOMMU_IOAS_CHANGE_PROCESS for the whole context."""
-        self.agent.call(self.iommufd, "change_process")
+    def change_process(self, *, reserved: int = 0) -> None:
+        """Call IOMMU_IOAS_CHANGE_PROCESS for the whole context. ``reserved``: the member ``__reserved``."""
+        self.agent.call(self.iommufd, "change_process", reserved=reserved)

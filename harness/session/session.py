@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 from harness.config import Interface
 from harness.errors import UsageError, errno_name
+from harness.session.access import Access, UserMemory
 from harness.session.attachment import Attachment, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import Device, DmaBuf, Timeline
@@ -236,6 +237,17 @@ class Session:
         )
         return Umem(self.agent, ref)
 
+    def access(self, space: Ioas, *, delay_ms: int = 0) -> Access:
+        """Make an access to an IO address space, as a kernel driver does without DMA (iommufd_access_attach).
+
+        ``delay_ms``: how long iommufd's callback waits for ``Access.release`` before it unpins.
+        """
+        return Access(self.agent, self.agent.call("access", "Access", space=space, delay_ms=delay_ms))
+
+    def user_memory(self, pages: int, *, scattered: bool = False, process: Process | None = None) -> UserMemory:
+        """Allocate pages, in the agent or in a forked process. ``scattered``: no two are physical neighbours."""
+        return UserMemory(self._caller(process), pages, scattered=scattered)
+
     def translated(self, device_id: str) -> bool:
         """Return whether an IOMMU translates the DMA addresses of a kernel driver of the device."""
         return cast(bool, self.agent.call("pci", "translated", bdf=self.bdf(device_id)))
@@ -260,11 +272,17 @@ class Session:
         device = self._importers[importer.kind.name].refs[-2]
         return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device, space=ioas))
 
-    def ioas(self, importer: Importer | None = None) -> Ioas:
-        """Return a new IO address space without devices, or that of an iommufd importer."""
-        if importer is None:
-            return Ioas(self.agent, self.agent.call("iommufd", "Iommufd"))
-        iommufd, space, *_ = self._importers[importer.kind.name].refs
+    def ioas(self, of: Importer | Device | None = None, *, rlimit_mode: int = 0) -> Ioas:
+        """Return a new IO address space without devices, or that of an iommufd importer or of an open device.
+
+        ``rlimit_mode``: IOMMU_OPTION_RLIMIT_MODE of the new context.
+        """
+        if of is None:
+            return Ioas(self.agent, self.agent.call("iommufd", "Iommufd", rlimit_mode=rlimit_mode))
+        if isinstance(of, Device):
+            iommufd, space = self._spaces[of.ref]
+        else:
+            iommufd, space, *_ = self._importers[of.kind.name].refs
         return Ioas(self.agent, iommufd, space)
 
     def udmabuf(self, length: int) -> DmaBuf:

@@ -32,7 +32,10 @@ IMPORTER_EDU_SIZE = 4088
 IMPORTER_COUNTS_IOVAS = 0x01
 IMPORTER_MAX_PAUSE_MS = 2000
 IMPORTER_PAUSE_ATTACH, IMPORTER_PAUSE_MAP, IMPORTER_PAUSE_EXPORT, IMPORTER_PAUSE_CLOSE = range(4)
+IMPORTER_PAUSE_INSERT, IMPORTER_PAUSE_FILL, IMPORTER_PAUSE_PAGES = range(4, 7)
 IMPORTER_PAUSE_ARMED, IMPORTER_PAUSE_ON, IMPORTER_PAUSE_OVER, IMPORTER_PAUSE_EXPIRED = range(4)
+IMPORTER_ACCESS_MAX = 65536
+IMPORTER_ACCESS_WRITE = 0x01
 
 # include/linux/dma-direction.h
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE = range(3)
@@ -101,7 +104,19 @@ class PauseRequest(Struct):
     _fields_: ClassVar = [("point", u32), ("limit_ms", u32)]
 
 
-# An ioctl that wraps one function of the dma-buf core carries the function's name in its errors.
+class AccessRequest(Struct):
+    """``importer_access_request``"""
+
+    _fields_: ClassVar = [("fd", s32), ("ioas", u32), ("delay_ms", u32), ("_reserved", u32)]
+
+
+class AccessRange(Struct):
+    """``importer_access_range``"""
+
+    _fields_: ClassVar = [("iova", u64), ("length", u64), ("data", u64), ("flags", u32), ("_reserved", u32)]
+
+
+# An ioctl that wraps one function of the dma-buf core or of iommufd carries the function's name in its errors.
 IMPORTER_ATTACH = Ioctl("dma_buf_dynamic_attach", iow("V", 0, sizeof(Attach)))
 IMPORTER_DETACH = Ioctl("dma_buf_detach", io("V", 1))
 IMPORTER_MAP = Ioctl("dma_buf_map_attachment", io("V", 2))
@@ -121,3 +136,7 @@ IMPORTER_RESUME = Ioctl("IMPORTER_RESUME", io("V", 15))
 # The errors of IMPORTER_UMEM carry the name of the RDMA core's function, which depends on the kind.
 IMPORTER_UMEM = iow("V", 16, sizeof(Umem))
 IMPORTER_REVOKE = Ioctl("ib_umem_dmabuf_revoke", io("V", 17))
+IMPORTER_ACCESS = Ioctl("iommufd_access_attach", iow("V", 18, sizeof(AccessRequest)))
+IMPORTER_ACCESS_PIN = Ioctl("iommufd_access_pin_pages", iow("V", 19, sizeof(AccessRange)))
+IMPORTER_ACCESS_UNPIN = Ioctl("iommufd_access_unpin_pages", iow("V", 20, sizeof(AccessRange)))
+IMPORTER_ACCESS_RW = Ioctl("iommufd_access_rw", iow("V", 21, sizeof(AccessRange)))

@@ -26,6 +26,7 @@ from harness.paths import GUEST_IMAGES
         (uapi.IMPORTER_COUNTS, 0x8020560C),
         (uapi.IMPORTER_PAUSE, 0x4008560D),
         (uapi.IMPORTER_RESUME, 0x560F),
+        (uapi.IMPORTER_ACCESS_PIN, 0x40205613),
     ],
     ids=lambda value: value.name if isinstance(value, Ioctl) else "",
 )
@@ -43,7 +44,7 @@ def test_constants_equal_those_of_the_header() -> None:
     header = (GUEST_IMAGES / "importer" / "uapi.h").read_text()
     found = re.findall(r"^(?:#define|\t)\s*(IMPORTER_\w+)\s+(?:= )?(0x[0-9a-f]+|\d+)\b", header, re.M)
     values = {name: int(value, 0) for name, value in found if name != "IMPORTER_FLAGS"}
-    assert len(values) == 31
+    assert len(values) == 36
     assert {name: getattr(uapi, name) for name in values} == values
 
 
@@ -60,6 +61,8 @@ def test_structures_have_the_members_of_the_header() -> None:
         (uapi.Edu, "importer_edu"),
         (uapi.Counts, "importer_counts"),
         (uapi.PauseRequest, "importer_pause_request"),
+        (uapi.AccessRequest, "importer_access_request"),
+        (uapi.AccessRange, "importer_access_range"),
     ):
         body = header.split(f"struct {name} {{\n")[1].split("}")[0]
         members = [(member, widths[kind]) for kind, member in re.findall(r"(__[us]\d+) (\w+);", body)]

@@ -32,7 +32,9 @@ GUEST = {path.stem: path.read_text() for path in sorted(Path(harness.guest.__fil
 ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "DmaApiNvme", "Rxe")
 WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow")
 BEHIND: Mapping[str, tuple[str, ...]] = {
+    "Access": ("Access",),
     "Handle": ("Resource",),
+    "Handle.change_process": ("Iommufd",),
     "Attachment": ("Attachment",),
     "CpuMapping": ("CpuMapping",),
     "Device": ("Device",),
@@ -40,10 +42,11 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Domain": ("Domain",),
     "Importer": ENGINES,
     "Importer.area": ("EduEngine", "NvmeEngine"),
+    "Importer.dma_read": ("EduEngine", "NvmeEngine"),
     "Importer.register": ("Rxe",),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
     "Importer.window": ("DmaApiEdu", "DmaApiNvme"),
-    "Importing": ("Attachment", "Umem"),
+    "Importing": ("Access", "Attachment", "Umem"),
     "Ioas": ("Ioas",),
     "Nvme": ("Controller",),
     "Process": ("Process",),
@@ -52,6 +55,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "SyncFile": ("SyncFile",),
     "Timeline": ("Timeline",),
     "Umem": ("Umem",),
+    "UserMemory": ("UserMemory",),
     "VirtualFunctions": ("VirtualFunctions",),
     "Window": WINDOWS,
     "Window.key": ("MrWindow",),

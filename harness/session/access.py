@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Handles on memory of a process in IO address spaces, and on a kernel driver's accesses to it."""
+
+from typing import cast
+
+from harness.session.attachment import Importing
+from harness.session.client import Caller
+from harness.session.handle import Handle
+from harness.session.ioas import Ioas
+
+
+class Access(Importing):
+    """An access to an IO address space, as the driver of an emulated vfio device has. Errors are those of iommufd.
+
+    Its log has iommufd's callbacks; an event's result is 1 if pages of the callback's range were pinned.
+    """
+
+    def pin(self, iova: int, length: int, *, write: bool = False) -> bytes:
+        """Call iommufd_access_pin_pages for at most 64 KiB. Returns what the pinned pages hold."""
+        return cast(bytes, self._call("pin", iova=iova, length=length, write=write))
+
+    def unpin(self, iova: int, length: int) -> None:
+        """Call iommufd_access_unpin_pages for a range that ``pin`` took."""
+        self._call("unpin", iova=iova, length=length)
+
+    def read(self, iova: int, length: int) -> bytes:
+        """Call iommufd_access_rw to read at most 64 KiB."""
+        return cast(bytes, self._call("read", iova=iova, length=length))
+
+    def write(self, iova: int, data: bytes) -> None:
+        """Call iommufd_access_rw to write at most 64 KiB."""
+        self._call("write", iova=iova, data=data)
+
+    def release(self) -> None:
+        """End the wait of the callback, now and later."""
+        self._call("release")
+
+
+class UserMemory(Handle):
+    """Pages of a process in the guest. Each byte is its page's number, modulo 256."""
+
+    def __init__(self, caller: Caller, pages: int, *, scattered: bool = False) -> None:
+        """Allocate ``pages`` pages. ``scattered``: no two neighbours are neighbours in physical memory."""
+        super().__init__(caller, caller.call("user_memory", "UserMemory", pages=pages, scattered=scattered))
+
+    def map(self, space: Ioas, start: int, length: int, *, at: int | None = None) -> int:
+        """Call IOMMU_IOAS_MAP for ``length`` bytes from ``start``, at an unused IOVA if none is given. Returns it."""
+        return cast(int, self._call("map", space=space, start=start, length=length, iova=at))
+
+    def read(self, start: int, length: int) -> bytes:
+        """Read the memory as the process sees it."""
+        return cast(bytes, self._call("read", start=start, length=length))
+
+    def forbid(self, start: int) -> None:
+        """Make the pages from ``start`` inaccessible for good: a pin of them gives EFAULT."""
+        self._call("forbid", start=start)
+
+
+def pins(caller: Caller) -> int:
+    """Count the pages that are pinned in the whole guest."""
+    return cast(int, caller.call("user_memory", "pins"))
+
+
+def locked(caller: Caller) -> dict[str, int]:
+    """Return the pages that are charged to a process: ``VmLck`` and ``VmPin`` of /proc/PID/status."""
+    return cast(dict[str, int], caller.call("user_memory", "locked"))
+
+
+def limit_locked(caller: Caller, pages: int) -> None:
+    """Take CAP_IPC_LOCK from a forked process, and limit the memory that it may lock (RLIMIT_MEMLOCK)."""
+    caller.call("user_memory", "limit", pages=pages)
