@@ -167,6 +167,13 @@ class Domain(Resource):
         """Move the device to this domain."""
         attach(self._device.fd, self._number)
 
+    def destroy(self) -> None:
+        """Call IOMMU_DESTROY, and leave the device where it is, which is not here. ``close`` does nothing then."""
+        home = self._device.space
+        assert isinstance(home, Ioas)
+        self._undo.pop_all()
+        home.iommufd.destroy(self._number)
+
 
 def attach(device_fd: int, number: int) -> None:
     """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT on the page table or address space ``number``."""

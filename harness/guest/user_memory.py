@@ -69,14 +69,16 @@ def locked() -> dict[str, int]:
     return {name: int(found[name]) * 1024 // mmap.PAGESIZE for name in ("VmLck", "VmPin")}
 
 
-def limit(pages: int) -> None:
-    """Take CAP_IPC_LOCK from this process, and limit the memory that it may lock (RLIMIT_MEMLOCK)."""
+def limit(pages: int, uid: int) -> None:
+    """Limit the memory that this process may lock (RLIMIT_MEMLOCK), take CAP_IPC_LOCK from it, and change its user."""
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (pages * mmap.PAGESIZE, pages * mmap.PAGESIZE))
     header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, for capabilities 0 to 31 and for the rest
     _checked(_libc.capget(header, sets), "capget")
     sets[0] &= ~(1 << CAP_IPC_LOCK)
     _checked(_libc.capset(header, sets), "capset")
+    if uid:
+        os.setresuid(uid, uid, uid)
 
 
 def _checked(result: int, call: str) -> None:

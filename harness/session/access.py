@@ -66,6 +66,9 @@ def locked(caller: Caller) -> dict[str, int]:
     return cast(dict[str, int], caller.call("user_memory", "locked"))
 
 
-def limit_locked(caller: Caller, pages: int) -> None:
-    """Take CAP_IPC_LOCK from a forked process, and limit the memory that it may lock (RLIMIT_MEMLOCK)."""
-    caller.call("user_memory", "limit", pages=pages)
+def limit_locked(caller: Caller, pages: int, *, uid: int = 0) -> None:
+    """Limit the memory that a forked process may lock (RLIMIT_MEMLOCK), and take CAP_IPC_LOCK from it.
+
+    ``uid``: the user that it becomes; 0 for the one that it is.
+    """
+    caller.call("user_memory", "limit", pages=pages, uid=uid)

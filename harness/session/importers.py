@@ -222,6 +222,10 @@ class Domain(Handle):
         """Attach the importer's device to this domain."""
         self._call("enter")
 
+    def destroy(self) -> None:
+        """Call IOMMU_DESTROY on this domain, which no device is in. ``close`` does nothing then."""
+        self._call("destroy")
+
 
 class Window(Handle):
     """``length`` bytes of ``dmabuf`` from ``start``, which ``importer`` accesses. Offsets count from ``start``.

@@ -3,10 +3,14 @@
 
 import pytest
 
+from harness.cases.areas import Areas
+from harness.cases.constants import PAGE, U64
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
-from harness.session import Attachment, Device, DmaBuf, Importer, Nvme, Session, Window
+from harness.session import Attachment, Device, DmaBuf, Importer, Ioas, Nvme, Session, Window
+from harness.session.handle import Handle
+from harness.session.importers import Domain
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.pause import interleave
 from harness.session.races import Operation, attach_operation, export_operation
@@ -19,6 +23,10 @@ FREE_S = 1.5
 """Time limit of a call that waits for nothing."""
 BLOCKED_S = 0.3
 """A call that has not ended after this time waits."""
+LOCKED_S = 0.1
+"""Time for a call to reach a lock that the paused call holds, for a slowdown of 1."""
+FAR = 1 << 39
+"""An IOVA that nothing uses, above those that the agent chooses and below the limit of the IOMMU."""
 
 
 def revokes(device: Device) -> Operation:
@@ -29,6 +37,36 @@ def revokes(device: Device) -> Operation:
 def maps(attachment: Attachment) -> Operation:
     """Map by the DMA API."""
     return Operation(attachment, "map")
+
+
+def maps_file(space: Ioas, buffer: DmaBuf, iova: int, length: int) -> Operation:
+    """Call IOMMU_IOAS_MAP_FILE."""
+    return Operation(space, "map_file", {"dmabuf": buffer, "start": 0, "length": length, "iova": iova})
+
+
+def unmaps(space: Ioas, iova: int, length: int) -> Operation:
+    """Call IOMMU_IOAS_UNMAP."""
+    return Operation(space, "unmap", {"iova": iova, "length": length})
+
+
+def splits(space: Ioas, iova: int) -> Operation:
+    """Call VFIO_IOMMU_UNMAP_DMA for a page, which splits an area where it can."""
+    return Operation(space, "unmap_as_type1", {"iova": iova, "length": PAGE})
+
+
+def changes_process(iommufd: Handle) -> Operation:
+    """Call IOMMU_IOAS_CHANGE_PROCESS."""
+    return Operation(iommufd, "change_process")
+
+
+def enters(device: Device) -> Operation:
+    """Attach a device to its address space."""
+    return Operation(device, "attach")
+
+
+def ends(domain: Domain) -> Operation:
+    """Destroy a domain that no device is in."""
+    return Operation(domain, "destroy")
 
 
 def closes(buffer: DmaBuf) -> Operation:
@@ -101,3 +139,95 @@ def test_a_revoke_during_a_release(
     nvme.device.set_memory(True)
     nvme.start()
     must_be_blocked(ring(nvme, window, watch), "a mapping of another buffer is dead after a revoke during a release")
+
+
+@rows("lifecycle.interleaved", "importers.iommufd-domain")
+@importers("iommufd+nvme")
+def test_domains_come_and_go_during_a_map(
+    session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """A domain that comes or goes while a map is under way gets the area, or leaves nothing of it behind."""
+    assert importer.device
+    space, length = session.ioas(importer), cmb_buffer.size()
+    areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
+    memory = session.user_memory(2)
+    memory.forbid(PAGE)
+    unfit = FAR + (1 << 30)
+    others = [session.new_domain(importer) for _ in range(2)]
+    # A map has inserted its area, and has not filled it. Then the second domain of three goes, the last one goes, a
+    # domain cannot come, and a domain comes.
+    acts = [
+        ("ok", ends(others[0])),
+        ("ok", ends(others[1])),
+        ("EFAULT", enters(importer.device)),
+        ("ok", enters(importer.device)),
+    ]
+    patience = min(LOCKED_S * session.machine.slowdown, FREE_S)
+    windows = []
+    for number, (outcome, act) in enumerate(acts):
+        if number == 1:
+            importer.device.detach()
+        if outcome == "EFAULT":
+            memory.map(space, 0, 2 * PAGE, at=unfit)
+        iova = FAR + number * 0x100000
+        result = interleave(session, "insert", maps_file(space, cmb_buffer, iova, length), act, seconds=patience)
+        must(result.paused == "ok", f"a map succeeds during {act.name}", result)
+        must(result.meanwhile == outcome, f"{act.name} during a map gives {outcome}", result)
+        if outcome == "EFAULT":
+            space.unmap(unfit, 2 * PAGE)
+        windows.append(importer.area(cmb_buffer, iova))
+    for window in windows:
+        areas.must_be_live(window, "an area whose map was under way when domains came and went is live")
+    nvme.device.reset()
+    for window in windows:
+        areas.must_be_dead(window, "a reset revokes an area whose map was under way when domains came and went")
+
+
+@rows("lifecycle.interleaved", "importers.iommufd-unmap-parts", "importers.iommufd-change-process")
+@importers("iommufd+nvme")
+def test_an_area_under_way_is_not_unmapped(
+    session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """A map that is under way gives an unmap, a split and a change of process EBUSY, and then succeeds."""
+    space, length = session.ioas(), cmb_buffer.size()
+    space.set_huge_pages(False)
+    acts = [
+        unmaps(space, FAR, length),
+        unmaps(space, 0, U64 - 1),
+        splits(space, FAR),
+        changes_process(Handle(session.agent, space.iommufd)),
+    ]
+    mapping = maps_file(space, cmb_buffer, FAR, length)
+    for act in acts:
+        space.unmap_all()
+        result = interleave(session, "fill", mapping, act, seconds=FREE_S)
+        must(result.meanwhile == "EBUSY", f"{act.name} during a map is refused", result)
+        must(result.paused == "ok", f"a map succeeds during {act.name}", result)
+    importer = session.importer_in(space, importer.kind.name)
+    areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
+    window = importer.area(cmb_buffer, FAR)
+    areas.must_be_live(window, "an area that was not unmapped during its map is live")
+    nvme.device.reset()
+    areas.must_be_dead(window, "a reset revokes an area that was not unmapped during its map")
+    must(window.detach() == length, "an area that was not unmapped during its map is unmapped whole")
+
+
+@rows("lifecycle.interleaved", "importers.iommufd-unmap-parts")
+@importers("iommufd+nvme")
+def test_a_map_during_an_unmap(
+    session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """An unmap of several areas passes over an area that is mapped meanwhile where it has just unmapped one."""
+    space, length = session.ioas(importer), cmb_buffer.size()
+    areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
+    for number in range(2):
+        space.map_file(cmb_buffer, at=FAR + number * length)
+    mapping = maps_file(space, cmb_buffer, FAR, length)
+    result = interleave(session, "pages", unmaps(space, FAR, 2 * length), mapping, seconds=FREE_S)
+    must(result.meanwhile == "ok", "a map succeeds where an unmap has just unmapped an area", result)
+    must(result.paused == "ok", "an unmap succeeds although an area is mapped behind it", result)
+    areas.must_be_live(window := importer.area(cmb_buffer, FAR), "an area that is mapped behind an unmap is live")
+    whole = [(at, PAGE) for at in range(0, length, PAGE)]
+    areas.must_be_mapped(whole, "an unmap of several areas unmaps each that was there when it came by")
+    nvme.device.reset()
+    areas.must_be_dead(window, "a reset revokes an area that was mapped behind an unmap")

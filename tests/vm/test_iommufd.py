@@ -83,13 +83,15 @@ OUTSIDE = [(0, (PAGES + 1) * PAGE), (PAGE, PAGES * PAGE), (PAGES * PAGE, PAGE), 
 
 
 @rows("importers.iommufd-bounds")
-def test_what_is_not_in_the_buffer_is_refused(cmb_buffer: DmaBuf, ioas: Ioas) -> None:
+def test_what_is_not_in_the_buffer_is_refused(session: Session, cmb_buffer: DmaBuf, ioas: Ioas) -> None:
     """MAP_FILE takes any part of a buffer, and refuses an empty part or a part beyond the buffer."""
     for start, length in OUTSIDE:
         with must_fail("EINVAL", f"{length:#x} bytes from {start:#x} of {PAGES * PAGE:#x} cannot be mapped"):
             ioas.map_file(cmb_buffer, start, length)
     with must_fail("EOVERFLOW", "a part whose end overflows cannot be mapped"):
         ioas.map_file(cmb_buffer, U64 - PAGE, 2 * PAGE)
+    with must_fail("EINVAL", "a part of a memfd that ends within a page of U64_MAX cannot be mapped"):
+        ioas.map_file(session.other_file("memfd"), 0, U64 - 2, at=0)
     for start, length in [(0, PAGES * PAGE), (PAGE, 2 * PAGE), ((PAGES - 1) * PAGE, PAGE)]:
         unmapped = ioas.unmap(ioas.map_file(cmb_buffer, start, length), length)
         must(unmapped == length, "a part of the buffer is mapped with the requested length", unmapped)

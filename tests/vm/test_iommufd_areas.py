@@ -158,6 +158,15 @@ def test_an_area_is_unmapped_whole(
         space.unmap(FAR - PAGE, PAGE)
     with must_fail("EINVAL", "an empty unmap is refused"):
         space.unmap(FAR, 0)
+    (gone := space.sibling()).close()
+    with must_fail("ENOENT", "an unmap in a destroyed address space is refused"):
+        gone.unmap(FAR, PAGE)
+    other = space.sibling()
+    other.map_file(cmb_buffer, at=FAR)
+    with must_fail("ENOENT", "an unmap from IOVA 0 that ends within an area is refused"):
+        other.unmap(0, FAR + PAGE)
+    unmapped = other.unmap(0, FAR + PAGES * PAGE)
+    must(unmapped == PAGES * PAGE, "an unmap from IOVA 0 unmaps the area at its end", unmapped)
     for iova, length in ((U64 - PAGE, 2 * PAGE), (U64 - 1, PAGE), (PAGE, U64 - 1)):
         with must_fail("EOVERFLOW", "an unmap of what overflows is refused"):
             space.unmap(iova, length)

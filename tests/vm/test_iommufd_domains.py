@@ -19,6 +19,8 @@ MSI = 0xFEE00000
 """The interrupt range of x86, which no device may use for DMA (drivers/iommu/intel/iommu.c, IOAPIC_RANGE_START)."""
 LARGE = 2 << 20
 """Bytes of a large page."""
+BELOW = 128 << 30
+"""An IOVA that nothing uses, below those that the agent chooses."""
 
 
 def revoke(device: Device) -> None:
@@ -82,6 +84,11 @@ def test_domains_go(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: 
     later.close()
     check("back in a new domain of the address space")
     later = session.new_domain(importer)
+    space = session.ioas(importer)
+    must(space.unmap(space.map_file(cmb_buffer, 0, PAGE), PAGE) == PAGE, "an area of two domains is unmapped whole")
+    later.enter()
+    whole = [(page * PAGE, PAGE) for page in range(1, PAGES)]
+    areas.must_be_mapped(whole, "an area of two domains is unmapped from the second one too")
     nvme.device.reset()
     for move in (later.enter, later.close):
         move()
@@ -100,16 +107,20 @@ def test_the_device_goes_and_comes(
     assert importer.device
     areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
     first, second = (importer.attach(cmb_buffer, PAGE, PAGE) for _ in range(2))
+    space = session.ioas(importer)
+    below = importer.area(cmb_buffer, space.copy(space, second.iova(), PAGE, at=BELOW), PAGE, PAGE)
     importer.device.detach()
     areas.must_be_mapped([], "a device that has left its address space has no mapping")
     must(first.detach() == PAGE, "an area without a domain is unmapped whole")
     importer.device.attach()
-    areas.must_be_live(second, "a device that enters its address space again reaches a live area")
+    for window in (second, below):
+        areas.must_be_live(window, "a device that enters its address space again reaches a live area and its copy")
     importer.device.detach()
     revoke(nvme.device)
     third = importer.attach(cmb_buffer, 2 * PAGE, PAGE)
     importer.device.attach()
-    areas.must_be_dead(second, "a device that enters its address space again does not reach a revoked area")
+    for window in (second, below):
+        areas.must_be_dead(window, "a device that enters its address space again does not reach a revoked area")
     areas.must_be_live(third, "a device that enters its address space again reaches a newer area")
     nvme.device.reset()
     importer.device.detach()
@@ -207,6 +218,8 @@ def test_accounting_cannot_move(session: Session, nvme: Nvme, cmb_buffer: DmaBuf
     space = session.ioas()
     other = space.sibling()
     space.change_process()
+    with must_fail("EOPNOTSUPP", "an IOMMU_IOAS_CHANGE_PROCESS whose __reserved is set is refused"):
+        space.change_process(reserved=1)
     iova = other.map_file(cmb_buffer)
     for state in ("live", "dead"):
         with must_fail("EINVAL", f"the accounting of a context with a {state} area of a dma-buf does not move"):
