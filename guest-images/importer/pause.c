@@ -27,6 +27,8 @@ static const char * const points[] = {
 	[IMPORTER_PAUSE_INSERT] = "iopt_insert_area",
 	[IMPORTER_PAUSE_FILL] = "iopt_area_fill_domains",
 	[IMPORTER_PAUSE_PAGES] = "iopt_release_pages",
+	[IMPORTER_PAUSE_FPUT] = "locks_remove_file",
+	[IMPORTER_PAUSE_UMEM] = "ib_umem_dmabuf_get_with_dma_device",
 };
 
 /*

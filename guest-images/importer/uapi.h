@@ -238,6 +238,10 @@ struct importer_counts {
  *	still without pages
  * @IMPORTER_PAUSE_PAGES: iopt_release_pages(): the last area of a mapping is gone, and
  *	the unmap goes on with the next one
+ * @IMPORTER_PAUSE_FPUT: locks_remove_file(): the file has no reference, and
+ *	bufinfo still lists the buffer
+ * @IMPORTER_PAUSE_UMEM: ib_umem_dmabuf_get_with_dma_device(): the RDMA core has
+ *	attached to the buffer, and has not locked its dma_resv yet
  */
 enum importer_pause_point {
 	IMPORTER_PAUSE_ATTACH = 0,
@@ -247,6 +251,8 @@ enum importer_pause_point {
 	IMPORTER_PAUSE_INSERT = 4,
 	IMPORTER_PAUSE_FILL = 5,
 	IMPORTER_PAUSE_PAGES = 6,
+	IMPORTER_PAUSE_FPUT = 7,
+	IMPORTER_PAUSE_UMEM = 8,
 };
 
 /**

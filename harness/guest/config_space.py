@@ -20,29 +20,29 @@ AF_CTRL = 4
 AF_CTRL_FLR = 0x1
 
 Read = Callable[[int, int], bytes]
-Write = Callable[[int, bytes], None]
+Write = Callable[[int, bytes], object]
 
 
 class ConfigSpace:
     """Accesses by name, made with ``read(offset, length)`` and ``write(offset, data)``. Offsets are in bytes."""
 
     def __init__(self, read: Read, write: Write) -> None:
-        self._read = read
-        self._write = write
+        self.read = read
+        self.write = write
 
     def word(self, offset: int) -> int:
         """Read 16 bits."""
-        return int(struct.unpack("<H", self._read(offset, 2))[0])
+        return int(struct.unpack("<H", self.read(offset, 2))[0])
 
     def set_word(self, offset: int, clear: int, value: int) -> None:
         """Clear the bits ``clear`` and set ``value``, in one 16-bit write."""
-        self._write(offset, struct.pack("<H", self.word(offset) & ~clear | value))
+        self.write(offset, struct.pack("<H", self.word(offset) & ~clear | value))
 
     def capability(self, number: int) -> int | None:
         """Return the offset of the capability; None if the device does not have it."""
-        offset, budget = self._read(CAPABILITY_LIST, 1)[0], 48  # a broken device's list may loop
+        offset, budget = self.read(CAPABILITY_LIST, 1)[0], 48  # a broken device's list may loop
         while offset and budget:
-            found, following = self._read(offset, 2)
+            found, following = self.read(offset, 2)
             if found == number:
                 return offset
             offset, budget = following, budget - 1
@@ -74,12 +74,12 @@ class ConfigSpace:
         """
         register = self.register(name)
         start = register - before
-        data = bytearray(self._read(start, length))
+        data = bytearray(self.read(start, length))
         changed = (self.word(register) & ~clear | value).to_bytes(2, "little")
         for at in (0, 1):
             if 0 <= before + at < length:
                 data[before + at] = changed[at]
-        self._write(start, bytes(data))
+        self.write(start, bytes(data))
 
     def set_memory(self, on: bool) -> None:
         """Set or clear COMMAND.MEM."""
@@ -99,4 +99,4 @@ class ConfigSpace:
 
     def af_flr(self) -> None:
         """Reset the function by the Advanced Features capability of conventional PCI."""
-        self._write(self.need(CAP_AF) + AF_CTRL, bytes([AF_CTRL_FLR]))
+        self.write(self.need(CAP_AF) + AF_CTRL, bytes([AF_CTRL_FLR]))

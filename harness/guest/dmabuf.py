@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A dma-buf, as its fd shows it (drivers/dma-buf/dma-buf.c)."""
 
+import errno
 import fcntl
 import mmap
 import os
@@ -173,6 +174,17 @@ OPENERS: dict[str, Callable[[], int]] = {
 def bufinfo() -> list[dict[str, str]]:
     """List the guest's dma-bufs from debugfs: ``size``, ``exp_name``, ``ino`` and ``name`` of each."""
     return parse_bufinfo(BUFINFO.read_text())[0]
+
+
+def must_list(files: int) -> None:
+    """Raise ENOENT unless bufinfo lists a buffer with this count of references to its file."""
+    counts = [
+        int(row[3])
+        for line in BUFINFO.read_text().splitlines()
+        if len(row := line.split("\t", 6)) == 7 and row[0].isdigit()
+    ]
+    if files not in counts:
+        raise OSError(errno.ENOENT, f"no buffer with {files} references in {counts}", str(BUFINFO))
 
 
 def count() -> tuple[int, int]:

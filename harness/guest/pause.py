@@ -2,6 +2,7 @@
 """Pause one call between a check and its use, and make another call meanwhile (guest-images/importer/pause.c)."""
 
 import errno
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -21,6 +22,8 @@ POINTS = {
     "insert": uapi.IMPORTER_PAUSE_INSERT,
     "fill": uapi.IMPORTER_PAUSE_FILL,
     "pages": uapi.IMPORTER_PAUSE_PAGES,
+    "fput": uapi.IMPORTER_PAUSE_FPUT,
+    "umem": uapi.IMPORTER_PAUSE_UMEM,
 }
 LIMIT_MS = uapi.IMPORTER_MAX_PAUSE_MS
 JOIN_SECONDS = 15.0
@@ -31,7 +34,8 @@ class _Call(threading.Thread):
 
     def __init__(self, on: Any, do: str, args: dict[str, Any]) -> None:
         super().__init__(daemon=True)
-        self._call: Callable[[], Any] = lambda: getattr(on, do)(**args)
+        target = importlib.import_module(f".{on}", __package__) if isinstance(on, str) else on
+        self._call: Callable[[], Any] = lambda: getattr(target, do)(**args)
         self.outcome = ""
         self.result: Resource | None = None
         self.defect: Exception | None = None
@@ -53,8 +57,8 @@ def interleave(
 ) -> dict[str, Any]:
     """Pause the call ``paused`` at ``point``, a key of POINTS, and make the call ``meanwhile``. Then let both end.
 
-    A call is given as ``on``, ``do`` and ``args``. ``wait_seconds``: for the pause to begin. ``call_seconds``: for
-    ``meanwhile`` to end; if it does not, it ends after the pause.
+    A call is given as ``on``, an object or a service, ``do`` and ``args``. ``wait_seconds``: for the pause to begin.
+    ``call_seconds``: for ``meanwhile`` to end; if it does not, it ends after the pause.
 
     Returns ``reached``, whether the pause began; ``held``, whether it lasted until it was ended here; ``blocked``,
     whether ``meanwhile`` had not ended by then; ``outcomes`` of the two calls; and the objects that they ``opened``.

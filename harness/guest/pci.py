@@ -2,9 +2,12 @@
 """PCI devices through sysfs (drivers/pci/pci-sysfs.c, drivers/base/bus.c)."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from .config_space import COMMAND, ConfigSpace
 from .kernel import named
 from .poll import poll, wait_for
 from .resource import Resource
@@ -12,7 +15,9 @@ from .resource import Resource
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
 # include/uapi/linux/pci_regs.h
+PCI_BASE_ADDRESS_0 = 0x10
 PCI_CFG_SPACE_SIZE = 256
+BARS = 24  # bytes
 PCI_EXT_CAP_ID_ACS = 0x0D
 PCI_ACS_CTRL = 6
 ACS_REDIRECTS = 0x04 | 0x08 | 0x20  # PCI_ACS_RR, PCI_ACS_CR, PCI_ACS_EC
@@ -106,6 +111,44 @@ def wait_present(bdf: str, seconds: float) -> None:
     status = DEVICES / bdf / "power" / "runtime_status"
     what = f"{bdf} ready for drivers"
     wait_for(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)
+
+
+def hardware_register(bdf: str, name: str) -> int:
+    """Return a 16-bit register of the device itself, which vfio may show otherwise. ``name``: ``COMMAND``..."""
+    with _config(bdf) as space:
+        return space.word(space.register(name))
+
+
+def lose_config(bdf: str, *, command: bool, bars: bool) -> bytes:
+    """Clear ``command`` and ``bars`` in the device itself, as a reset that no driver notices does.
+
+    Returns the BARs before.
+    """
+    with _config(bdf) as space:
+        before = space.read(PCI_BASE_ADDRESS_0, BARS)
+        if command:
+            space.write(COMMAND, bytes(2))
+        if bars:
+            space.write(PCI_BASE_ADDRESS_0, bytes(BARS))
+    return before
+
+
+def hardware_bars(bdf: str) -> bytes:
+    """Return the BARs of the device itself."""
+    with _config(bdf) as space:
+        return space.read(PCI_BASE_ADDRESS_0, BARS)
+
+
+@contextmanager
+def _config(bdf: str) -> Iterator[ConfigSpace]:
+    """Open config space of the device itself, behind its driver's back."""
+    fd = os.open(DEVICES / bdf / "config", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield ConfigSpace(
+            lambda offset, length: os.pread(fd, length, offset), lambda offset, data: os.pwrite(fd, data, offset)
+        )
+    finally:
+        os.close(fd)
 
 
 def set_acs_redirects(bdf: str, redirects: int) -> int:

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from .dmabuf import DmaBuf
@@ -15,6 +16,8 @@ from .poll import poll, wait_for
 from .resource import File, Resource
 
 EXIT_SECONDS = 10.0
+NOBODY = 65534
+FILE_MAX = Path("/proc/sys/fs/file-max")
 
 Serve = Callable[[BinaryIO, BinaryIO], None]
 """Answers the requests of the first file on the second, until the first ends."""
@@ -78,6 +81,18 @@ class Process(Resource):
         """Receive the dma-buf that the process sent with ``processes.send``."""
         _, fds, _, _ = socket.recv_fds(self._fds, 1, 1)
         return DmaBuf(fds[0])
+
+
+def drop_privileges() -> None:
+    """In a forked process: become an ordinary user, without capabilities."""
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def set_file_limit(limit: int) -> int:
+    """Set fs.file-max, which binds processes without CAP_SYS_ADMIN. Returns the limit before."""
+    before = int(FILE_MAX.read_text())
+    FILE_MAX.write_text(str(limit))
+    return before
 
 
 def send(file: File) -> None:

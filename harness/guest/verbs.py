@@ -65,14 +65,16 @@ class Rxe(Resource):
         access: int,
         domain: "ProtectionDomain | None" = None,
         without: str = "",
+        unwritable: str = "",
     ) -> "MrWindow":
         """Register an MR with arguments that ``attach`` chooses itself. ``file``: a dma-buf, or the fd of any file.
 
-        ``without``: a key of ``Registration.attributes`` to leave out.
+        ``without``: a key of ``Registration.attributes`` to leave out. ``unwritable``: one of a key ("lkey", "rkey")
+        for which the kernel gets an address that it cannot write.
         """
         fd = file if isinstance(file, int) else file.fd
         owner = domain.domain if domain else self.domain
-        return MrWindow(self, Registration(fd, start, length, iova, access, owner), without)
+        return MrWindow(self, Registration(fd, start, length, iova, access, owner), without, unwritable)
 
     def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
         """Run one RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
@@ -149,6 +151,10 @@ class Rxe(Resource):
         return attributes
 
 
+UNMAPPED = 8
+"""An address below vm.mmap_min_addr."""
+
+
 @dataclass(frozen=True)
 class Registration:
     """The arguments of UVERBS_METHOD_REG_DMABUF_MR."""
@@ -199,12 +205,15 @@ class ProtectionDomain(Resource):
 class MrWindow(Window):
     """An MR over a dma-buf. ``close`` deregisters it."""
 
-    def __init__(self, rxe: Rxe, registration: Registration, without: str = "") -> None:
+    def __init__(self, rxe: Rxe, registration: Registration, without: str = "", unwritable: str = "") -> None:
         super().__init__()
         self._rxe = rxe
         self._start = registration.iova
         lkey, rkey = ctypes.c_uint32(), ctypes.c_uint32()
-        attributes = registration.attributes(ctypes.addressof(lkey), ctypes.addressof(rkey), without)
+        keys = {"lkey": ctypes.addressof(lkey), "rkey": ctypes.addressof(rkey)}
+        if unwritable:
+            keys[unwritable] = UNMAPPED
+        attributes = registration.attributes(**keys, without=without)
         handle = _uverbs(rxe, uapi.UVERBS_METHOD_REG_DMABUF_MR, attributes)[0].data
         self._undo.callback(
             _uverbs, rxe, uapi.UVERBS_METHOD_MR_DESTROY, [_attr(uapi.UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle)]

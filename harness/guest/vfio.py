@@ -126,12 +126,14 @@ class Device(Node):
         """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | uapi.VFIO_DEVICE_FEATURE_SET)
 
-    def low_power_entry_with_wakeup(self) -> None:
-        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``."""
+    def low_power_entry_with_wakeup(self, number: int | None = None) -> None:
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP; see ``woken``. ``number``: make it the eventfd's."""
         if self._wakeup is None:
             self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._undo.callback(os.close, self._wakeup)
-        payload = struct.pack("<iI", self._wakeup, 0)
+        if number is not None:
+            os.dup2(self._wakeup, number, inheritable=False)
+        payload = struct.pack("<iI", self._wakeup if number is None else number, 0)
         self.feature(uapi.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP | uapi.VFIO_DEVICE_FEATURE_SET, payload)
 
     def woken(self) -> bool:
@@ -177,6 +179,10 @@ class Device(Node):
     def set_power_state(self, state: int) -> None:
         """Write PMCSR: 0 for D0 to 3 for D3hot."""
         self.config.set_power_state(state)
+
+    def register(self, register: str) -> int:
+        """Read a 16-bit register, as vfio shows it. See ``ConfigSpace.register``."""
+        return self.config.word(self.config.register(register))
 
     def modify_config(self, register: str, before: int, length: int, clear: int, value: int) -> None:
         """Change a 16-bit register by one write that begins ``before`` bytes before it. See ``ConfigSpace.modify``."""

@@ -212,6 +212,25 @@ class Device(Handle):
             timeout=RESET_SECONDS,
         )
 
+    def register(self, register: Register) -> int:
+        """Read a 16-bit register of config space, as vfio shows it."""
+        return cast(int, self._call("register", register=register))
+
+    def hardware_register(self, register: Register) -> int:
+        """Read a 16-bit register of the device itself through sysfs; vfio may show another value."""
+        return cast(int, self.agent.call("pci", "hardware_register", bdf=self.bdf, name=register))
+
+    def hardware_bars(self) -> bytes:
+        """Read the BARs of the device itself through sysfs."""
+        return cast(bytes, self.agent.call("pci", "hardware_bars", bdf=self.bdf))
+
+    def lose_config(self, *, command: bool, bars: bool) -> bytes:
+        """Clear COMMAND and the BARs in the device itself, or one of them, as a reset behind vfio's back does.
+
+        Returns the BARs before.
+        """
+        return cast(bytes, self.agent.call("pci", "lose_config", bdf=self.bdf, command=command, bars=bars))
+
     def set_memory(self, on: bool) -> None:
         """Write COMMAND.MEM."""
         self._call("set_memory", on=on)
@@ -228,9 +247,12 @@ class Device(Handle):
         """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY."""
         self._call("low_power_entry")
 
-    def low_power_entry_with_wakeup(self) -> None:
-        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, with an eventfd that ``woken`` reads."""
-        self._call("low_power_entry_with_wakeup")
+    def low_power_entry_with_wakeup(self, number: int | None = None) -> None:
+        """Call VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, with an eventfd that ``woken`` reads.
+
+        ``number``: the eventfd's number, in a forked process, whose own file of that number is closed.
+        """
+        self._call("low_power_entry_with_wakeup", number=number)
 
     def woken(self) -> bool:
         """Return whether the kernel has signalled a wake-up from low power since the last call."""

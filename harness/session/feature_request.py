@@ -110,6 +110,11 @@ class FeatureClient:
         raw = [(self._encode(request), request.readable) for request in requests]
         return list(map(RequestOutcome.of, self._call("request", requests=raw, times=times)))
 
+    def request_bytes(self, data: bytes, readable: int) -> RequestOutcome:
+        """Send a request for any feature, of which only ``readable`` bytes can be read."""
+        (value,) = self._call("request", requests=[(data, readable)])
+        return RequestOutcome.of(value)
+
     def request_without_fds(self, request: FeatureRequest) -> RequestOutcome:
         """Send a request from a process that may open no more files."""
         return RequestOutcome.of(self._call("request_without_fds", data=self._encode(request)))

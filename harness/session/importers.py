@@ -135,12 +135,14 @@ class Importer(Handle):
         access: int = IB_ACCESS_ALL,
         domain: "ProtectionDomain | None" = None,
         without: str = "",
+        unwritable: str = "",
     ) -> "Window":
         """Call UVERBS_METHOD_REG_DMABUF_MR with these arguments. rxe only.
 
         ``dmabuf``: an fd of the agent works too, for a refusal. ``iova``: None for ``start``. ``access``: enum
         ib_access_flags. ``domain``: None for the importer's own. ``without``: an attribute to leave out, of "domain",
-        "start", "length", "iova", "fd", "access", "lkey" and "rkey".
+        "start", "length", "iova", "fd", "access", "lkey" and "rkey". ``unwritable``: "lkey" or "rkey", for which the
+        kernel gets an address that it cannot write.
         """
         iova = start if iova is None else iova
         ref = self._call(
@@ -152,6 +154,7 @@ class Importer(Handle):
             access=access,
             domain=domain,
             without=without,
+            unwritable=unwritable,
         )
         if isinstance(dmabuf, int):
             raise TypeError("an MR was made of a file that is no dma-buf")

@@ -49,6 +49,10 @@ class Process(Handle):
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("ended", seconds=seconds, timeout=timeout + CALL_SECONDS))
 
+    def drop_privileges(self) -> None:
+        """Let the process become an ordinary user, without capabilities."""
+        self.inside.call("processes", "drop_privileges")
+
     def ask(self, line: bytes, timeout: float) -> bytes:
         """Send one request to the process. Returns the reply; b"" if the process ends first."""
         return cast(bytes, self._call("ask", line=line, timeout=timeout))

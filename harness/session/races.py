@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from harness.session.attachment import Umem
 from harness.session.client import CALL_SECONDS
 from harness.session.device import OPEN_FLAGS, Device, DmaBuf
 from harness.session.export import Range
 from harness.session.handle import Handle
 from harness.session.importers import Importer, Window
-from harness.session.session import Session
+from harness.session.session import IB_ACCESS_LOCAL_WRITE, Session
 from harness.session.wire import Ref
 
 H = TypeVar("H", bound=Handle)
@@ -23,8 +24,8 @@ STEP_SECONDS = 0.5
 class Operation:
     """A call that a thread of a race may make."""
 
-    on: Handle
-    """The object of the call."""
+    on: Handle | str
+    """The object of the call, or a service of the guest, which only ``interleave`` takes."""
     do: str
     """The method's name in the guest (harness/guest)."""
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Operation:
     @property
     def name(self) -> str:
         """Class and method, for evidence."""
-        return f"{type(self.on).__name__}.{self.do}"
+        return f"{self.on if isinstance(self.on, str) else type(self.on).__name__}.{self.do}"
 
 
 Operations = Sequence[Operation]
@@ -66,6 +67,23 @@ def attach_operation(importer: Importer, buffer: DmaBuf, may: tuple[str, ...] = 
         {"dmabuf": buffer, "start": 0, "length": length},
         may,
         opens=lambda ref: Window(importer, ref, buffer, 0, length),
+    )
+
+
+def umem_operation(session: Session, buffer: DmaBuf, device_id: str) -> Operation:
+    """Let the RDMA core import the whole of ``buffer``, like ``Session.umem``; opens a Umem."""
+    return Operation(
+        "importer",
+        "Umem",
+        {
+            "bdf": session.bdf(device_id),
+            "file": buffer,
+            "offset": 0,
+            "length": buffer.size(),
+            "kind": "revocable",
+            "access": IB_ACCESS_LOCAL_WRITE,
+        },
+        opens=lambda ref: Umem(session.agent, ref),
     )
 
 

@@ -320,6 +320,15 @@ class Session:
         return [errno_name(outcome) if outcome else "" for outcome in outcomes]
 
     @contextmanager
+    def without_files(self) -> Iterator[None]:
+        """Let processes without CAP_SYS_ADMIN open no file in the block (fs.file-max)."""
+        before = self.agent.call("processes", "set_file_limit", limit=0)
+        try:
+            yield
+        finally:
+            self.agent.call("processes", "set_file_limit", limit=before)
+
+    @contextmanager
     def without_reset_methods(self, device_id: str) -> Iterator[None]:
         """Forbid, within the block, each way to reset a device, as an administrator can (sysfs ``reset_method``)."""
         self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods="")

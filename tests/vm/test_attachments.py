@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The dma-buf core and its mapping helper: directions, refusals, maps without the lock, and ranges without one area."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,9 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
 from harness.cases.types import Attach
+from harness.errors import ProcessEnded
 from harness.session import Cmb, Direction, DmaBuf, Importer, Nvme, Session
+from harness.session.client import Pending
 from harness.witness import Watch
 
 rows = rows_in("importers")
@@ -83,6 +86,43 @@ def test_maps_without_the_lock(nvme: Nvme, buffer: DmaBuf, attach: Attach, impor
     nvme.device.set_memory(True)
     attachment.map()
     attachment.unmap()
+
+
+BLOCKED_S = 0.1
+"""Seconds for which a call that must wait is observed."""
+ERESTARTSYS = 512
+"""The kernel's own errno for a call that a signal ended (include/linux/errno.h)."""
+
+
+@pytest.mark.needs("udmabuf", "dma-api")
+@rows("importers.static-fence")
+def test_a_static_map_waits_for_the_exporters_fence(session: Session) -> None:
+    """A static importer's map waits for the exporter's fence (KERNEL); a kill ends the wait, and undoes the map."""
+    static = session.attach(session.udmabuf(PAGE), device_id="edu0", static=True)
+    static.fence("kernel")
+    mapper, first, second = (session.fork() for _ in range(3))
+    waiting: list[Pending[object]] = []
+
+    def must_wait(what: str, call: Callable[..., object], *args: str) -> None:
+        waiting.append(session.start(call, *args))
+        static.wait_notified(1, BLOCKED_S / session.machine.slowdown)
+        must(not any(each.done() for each in waiting), f"{what} waits", static.events())
+
+    must_wait("the map of a static importer, for the exporter's fence,", mapper.copy_of(static).map)
+    must_wait("a read of bufinfo, for the buffer that the map has locked,", first.inside.call, "dmabuf", "bufinfo")
+    must_wait("a second read of bufinfo, for the first one,", second.inside.call, "dmabuf", "bufinfo")
+    for process in (second, first, mapper):
+        process.kill()
+        must(process.ended(), "a kill ends the wait of a map and of a read of bufinfo")
+    for each in waiting:
+        with pytest.raises(ProcessEnded):
+            each.result()
+    results = [(event.kind, event.result) for event in static.events()]
+    must(results == [("mapped", -ERESTARTSYS)], "a map that a signal ended is refused", results)
+    must(len(session.bufinfo()) == 1, "a read of bufinfo that a signal ended leaves it unlocked", session.bufinfo())
+    static.signal()
+    static.map()
+    static.unmap()
 
 
 NARROW = "testdev0"

@@ -9,7 +9,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.types import Attach
-from harness.session import Device, Importer, Nvme
+from harness.session import Device, DmaBuf, Importer, Nvme, Session
 from harness.session.device import Register
 from harness.witness import Watch
 
@@ -85,3 +85,66 @@ def test_each_width_revokes(nvme: Nvme, attach: Attach, importer: Importer, regi
         what = f"a write of {length} bytes beside {register}'s deciding bits"
         must(attachment.notifications() == before, f"{what} notifies no importer", attachment.events()[-4:])
     must_arrive(ring(nvme, window, watch), f"writes beside {register}'s deciding bits disturb no mapping")
+
+
+COMMAND_IO, COMMAND_MEMORY, COMMAND_MASTER, INTX_DISABLE = 1, 2, 4, 0x400
+READRQ, READRQ_1024 = 0x7000, 0x3000
+"""COMMAND.INTX_DISABLE and DEVCTL.READRQ (include/uapi/linux/pci_regs.h), whose writes vfio emulates."""
+INTX_SHAPES: tuple[Shape, ...] = ((0, 2), (-1, 1))
+STATUS: Shape = (-2, 2)
+
+
+@rows("lifecycle.emulated-bits")
+@importers("iommufd+nvme")
+def test_emulated_bits_reach_the_device(
+    nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Importer, watch: Watch
+) -> None:
+    """COMMAND.INTX_DISABLE reaches the device, READRQ reads as it was written, and a write of them revokes nothing."""
+    device, attachment, window = nvme.device, attach(buffer), importer.attach(buffer)
+    for start, length in INTX_SHAPES:
+        what = f"a write of {length} bytes that begins {start} bytes before COMMAND"
+        for on in (INTX_DISABLE, 0):
+            device.modify_config("COMMAND", start, length, clear=INTX_DISABLE, value=on)
+            device.modify_config("COMMAND", *STATUS, clear=0, value=0)
+            found = device.hardware_register("COMMAND") & INTX_DISABLE
+            must(found == on, f"{what} sets and clears the device's INTX_DISABLE", hex(found))
+    device.modify_config("DEVCTL", 0, 2, clear=READRQ, value=READRQ_1024)  # QEMU's devices have no READRQ
+    found = device.register("DEVCTL") & READRQ
+    must(found == READRQ_1024, "DEVCTL.READRQ reads as it was written", hex(found))
+    must(not attachment.notifications(), "writes of emulated bits notify no importer", attachment.events())
+    must_arrive(ring(nvme, window, watch), "writes of emulated bits disturb no mapping")
+
+
+LOSSES = [(True, False), (False, True), (True, True)]
+"""Which of COMMAND and the BARs a device loses."""
+
+
+@rows("lifecycle.lost-config")
+@importers("iommufd+nvme")
+def test_a_lost_configuration_is_restored(
+    nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Importer, watch: Watch
+) -> None:
+    """A write of COMMAND restores BARs and MEM that a device lost behind vfio's back, and notifies no importer."""
+    device, attachment, window = nvme.device, attach(buffer), importer.attach(buffer)
+    on = COMMAND_MEMORY | COMMAND_MASTER
+    for command, bars in LOSSES:
+        before = device.lose_config(command=command, bars=bars)
+        device.modify_config("COMMAND", 0, 2, clear=0, value=on)
+        must(device.hardware_bars() == before, "a write of COMMAND restores the BARs", device.hardware_bars().hex())
+        must(device.hardware_register("COMMAND") & on == on, "a write of COMMAND enables memory again")
+    must_arrive(ring(nvme, window, watch), "a mapping outlives a loss of the device's configuration")
+    must(not attachment.notifications(), "a loss behind vfio's back notifies no importer", attachment.events())
+
+
+@rows("lifecycle.lost-config")
+def test_lost_io_is_restored(session: Session, pci_testdev: str | None) -> None:
+    """A write of COMMAND restores BARs and IO that a device lost behind vfio's back."""
+    if not pci_testdev:
+        pytest.skip(f"machine {session.machine.config.name} has no pci-testdev, the device with an I/O BAR")
+    device = session.open_device(pci_testdev)
+    device.modify_config("COMMAND", 0, 2, clear=0, value=COMMAND_IO)
+    for command, bars in LOSSES:
+        before = device.lose_config(command=command, bars=bars)
+        device.modify_config("COMMAND", 0, 2, clear=0, value=COMMAND_IO)
+        must(device.hardware_bars() == before, "a write of COMMAND restores the BARs", device.hardware_bars().hex())
+        must(device.hardware_register("COMMAND") & COMMAND_IO, "a write of COMMAND enables I/O again")

@@ -13,7 +13,7 @@ from harness.session.handle import Handle
 from harness.session.importers import Domain
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.pause import interleave
-from harness.session.races import Operation, attach_operation, export_operation
+from harness.session.races import Operation, attach_operation, export_operation, umem_operation
 from harness.witness import Watch
 
 pytestmark = pytest.mark.needs("kprobes", "test_importer", "importer_rules", "awaited_revoke")
@@ -32,6 +32,11 @@ FAR = 1 << 39
 def revokes(device: Device) -> Operation:
     """Clear COMMAND.MEM."""
     return Operation(device, "set_memory", {"on": False})
+
+
+def resets(device: Device) -> Operation:
+    """Call VFIO_DEVICE_RESET: revoke and un-revoke."""
+    return Operation(device, "reset")
 
 
 def maps(attachment: Attachment) -> Operation:
@@ -231,3 +236,30 @@ def test_a_map_during_an_unmap(
     areas.must_be_mapped(whole, "an unmap of several areas unmaps each that was there when it came by")
     nvme.device.reset()
     areas.must_be_dead(window, "a reset revokes an area that was mapped behind an unmap")
+
+
+RNIC = "roce0"
+"""The device that the RDMA core imports for."""
+
+
+@rows("lifecycle.interleaved", "importers.rdma-core")
+def test_a_revoke_during_an_import_by_the_rdma_core(session: Session, nvme: Nvme, buffer: DmaBuf) -> None:
+    """A buffer that is revoked and un-revoked while the RDMA core imports it is refused, and a new import succeeds."""
+    session.umem(buffer, device_id=RNIC).detach()
+    importing = umem_operation(session, buffer, RNIC)
+    result = interleave(session, "umem", importing, resets(nvme.device), seconds=FREE_S)
+    must(result.meanwhile == "ok", "a reset during an import by the RDMA core succeeds", result)
+    must(result.paused == "EINVAL", "an import whose buffer is revoked under way is refused", result)
+    part = session.umem(buffer, device_id=RNIC)
+    must(part.table().nents == 1, "after the un-revoke the RDMA core imports the buffer", part.table())
+    part.detach()
+    buffer.close()
+    must(not session.bufinfo(), "a refused import keeps no reference to the dma-buf", session.bufinfo())
+
+
+@rows("uapi.bufinfo")
+def test_bufinfo_during_a_release(session: Session, buffer: DmaBuf) -> None:
+    """bufinfo shows a buffer whose last reference is gone with 0 references until it is released."""
+    result = interleave(session, "fput", closes(buffer), Operation("dmabuf", "must_list", {"files": 0}), seconds=FREE_S)
+    must(result.meanwhile == "ok", "bufinfo shows a buffer that is being released with 0 references", result)
+    must(not session.bufinfo(), "bufinfo lists no buffer that was released", session.bufinfo())

@@ -11,9 +11,11 @@ from harness.cases.types import Attach
 from harness.errors import KernelErrno
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import (
+    HEADER_SIZE,
     VFIO_DEVICE_FEATURE_GET,
     VFIO_DEVICE_FEATURE_PROBE,
     VFIO_DEVICE_FEATURE_SET,
+    FeatureClient,
 )
 from harness.witness import Watch
 
@@ -31,25 +33,31 @@ def eventfd(fd: int) -> bytes:
 
 REFUSED = {
     "LOW_POWER_ENTRY by GET": (ENTRY | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
+    "LOW_POWER_ENTRY_WITH_WAKEUP by GET": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_GET, eventfd(0), "EINVAL"),
+    "LOW_POWER_EXIT by GET": (EXIT | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
     "a wake-up without a payload": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, b"", "EINVAL"),
     "a negative eventfd": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(-1), "EINVAL"),
     "an eventfd that is closed": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(CLOSED_FD), "EBADF"),
     "a file that is no eventfd": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(0), "EINVAL"),
 }
-"""Entries that are refused: flags, payload and errno. fd 0 of the agent is a pipe or a socket."""
+"""Calls that are refused: flags, payload and errno. fd 0 of the agent is a pipe or a socket."""
 
 
 @rows("lifecycle.low-power-arguments")
 @importers("iommufd+nvme")
 def test_a_refused_entry_disturbs_nothing(
-    nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Importer, watch: Watch
+    session: Session, nvme: Nvme, attach: Attach, importer: Importer, watch: Watch
 ) -> None:
     """An entry into low power that is refused, and a PROBE of one, revoke nothing."""
+    buffer = nvme.export_doorbells()
     attachment, window = attach(buffer), importer.attach(buffer)
     attachment.map()
     for name, (flags, payload, errno) in REFUSED.items():
         with must_fail(errno, f"{name} is refused"):
             nvme.device.feature(flags, payload)
+    header = struct.pack("<II", HEADER_SIZE + len(eventfd(0)), ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET)
+    outcome = FeatureClient(session, nvme.device).request_bytes(header + eventfd(0), readable=HEADER_SIZE)
+    must(outcome.errno == "EFAULT", "a wake-up with an unreadable payload is refused with EFAULT", outcome)
     for feature in (ENTRY, ENTRY_WITH_WAKEUP, EXIT):
         nvme.device.feature(feature | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)
     must(not attachment.notifications(), "a refused or probed entry notifies no importer", attachment.events())
@@ -80,6 +88,16 @@ def test_a_second_entry(nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Im
     nvme.start()
     must_be_blocked(ring_once(queued, window, watch), "a mapping made before low power is dead for good")
     must_arrive(ring(nvme, importer.attach(buffer), watch), "after one exit a new mapping of the same fd is live")
+
+
+@rows("lifecycle.low-power-arguments")
+def test_the_eventfd_0(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """LOW_POWER_ENTRY_WITH_WAKEUP takes an eventfd whose number is 0."""
+    attachment, process = attach(buffer), session.fork()
+    process.copy_of(nvme.device).low_power_entry_with_wakeup(number=0)
+    must(attachment.notifications() == 1, "an entry whose eventfd has the number 0 revokes", attachment.events())
+    nvme.device.low_power_exit()
+    attachment.map()
 
 
 @rows("lifecycle.low-power", "lifecycle.combined", "lifecycle.power")

@@ -94,6 +94,18 @@ def test_unowned_hot_reset_revokes_nothing(session: Session, importer: Importer,
 
 
 @on_one_group
+@rows("lifecycle.hot-reset-refused")
+@importers("iommufd+nvme")
+def test_a_hot_reset_without_all_functions(session: Session, nvme: Nvme, importer: Importer, watch: Watch) -> None:
+    """A hot reset that is refused with EINVAL, because vfio has not all functions of the slot, revokes nothing."""
+    window = importer.attach(nvme.export_doorbells())
+    session.unbind("nvme0f1")
+    with must_fail("EINVAL", "a hot reset is refused while a function of the slot is not bound to vfio"):
+        nvme.device.hot_reset()
+    must_arrive(ring(nvme, window, watch), "a mapping outlives a hot reset that is refused")
+
+
+@on_one_group
 @pytest.mark.needs("importer_rules", "awaited_revoke")
 @rows("lifecycle.hot-reset-refused")
 @importers("iommufd+nvme", "rxe")

@@ -101,6 +101,9 @@ def test_arguments_are_checked(session: Session, cmb_buffer: DmaBuf, importer: I
     for name in ("domain", "start", "length", "iova", "fd", "lkey", "rkey"):
         with must_fail("EINVAL", f"a registration without its {name} is refused"):
             importer.register(cmb_buffer, length=PAGE, without=name)
+    for name in ("lkey", "rkey"):
+        with must_fail("EFAULT", f"a registration that cannot return its {name} is refused"):
+            importer.register(cmb_buffer, length=PAGE, unwritable=name)
     with must_fail("EINVAL", "a length that passes the last address is refused"):
         importer.register(cmb_buffer, start=PAGE, length=U64 - PAGE, iova=0)
     for access in GOOD_ACCESS:

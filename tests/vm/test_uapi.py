@@ -10,7 +10,7 @@ import pytest
 
 from harness.cases.constants import PAGE, U64, UNDER_TEST
 from harness.cases.marks import rows_in
-from harness.cases.must import must
+from harness.cases.must import must, must_fail
 from harness.session import Session
 from harness.session.export import Range
 from harness.session.feature_request import (
@@ -300,6 +300,20 @@ def test_no_fd(session: Session, device_id: str, client: FeatureClient) -> None:
     must(outcome.errno is None, "once an fd is free the same export succeeds", outcome)
     session.reset()
     session.unbind(device_id)
+
+
+@rows("uapi.no-file", "around.references")
+def test_no_file(session: Session, device_id: str) -> None:
+    """An export by an ordinary user fails with ENFILE while the system has no free file, and leaves nothing."""
+    device, process = session.open_device(device_id), session.fork()
+    process.drop_privileges()
+    heir = process.copy_of(device)
+    with session.without_files():
+        for _ in range(4):
+            with must_fail("ENFILE", "an export for which the system has no free file fails"):
+                heir.export(0, [(0, PAGE)])
+    must(not (left := session.bufinfo()), "an export that got no file leaves no dma-buf", left)
+    heir.export(0, [(0, PAGE)]).close()
 
 
 @pytest.mark.needs("failslab")

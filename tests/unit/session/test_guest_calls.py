@@ -171,8 +171,12 @@ def _calls_of(path: str, owner: str, function: ast.FunctionDef) -> Iterator[Host
         where = f"{path}:{node.lineno}"
         if isinstance(node.func, ast.Name) and node.func.id == "Operation":
             on, name, *rest = node.args
+            arguments = frozenset(_keys(where, rest[:1]))
+            if service := _text(on):
+                yield HostCall(where, (service,), _text(name), arguments, is_service=True)
+                continue
             handle = types.get(ast.unparse(on), "Handle")
-            yield HostCall(where, _behind(handle, _text(name)), _text(name), frozenset(_keys(where, rest[:1])))
+            yield HostCall(where, _behind(handle, _text(name)), _text(name), arguments)
         elif isinstance(node.func, ast.Attribute) and node.func.attr == "_call" and _text(node.args[0]):
             name, arguments = _text(node.args[0]), _keywords(where, node)
             if owner in SERVICE_CLIENTS:
