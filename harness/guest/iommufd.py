@@ -141,6 +141,10 @@ class Ioas(AddressSpace):
         ioctl(self.iommufd.fd, vfio.VFIO_IOMMU_UNMAP_DMA, request)
         return int(request.size)
 
+    def domain(self, device: "Device") -> "Domain":
+        """Make a domain over this address space, which the device does not enter."""
+        return Domain(device, self)
+
     def attach(self, device_fd: int) -> None:
         """Call VFIO_DEVICE_ATTACH_IOMMUFD_PT. Replaces an earlier attachment of the device."""
         attach(device_fd, self.number)

@@ -28,6 +28,8 @@ class Interleaved:
     """The outcome of the second call."""
     opened: Handle | None
     """The object that the first call opened."""
+    opened_meanwhile: Handle | None
+    """The object that the second call opened."""
 
     def __str__(self) -> str:
         """Return the outcomes, for a reason."""
@@ -64,9 +66,11 @@ def interleave(
     if not (result["reached"] and result["held"]):
         raise HarnessError(f"{paused.name} was not paused at {point}: {result}")
     first, second = result["outcomes"]
-    opened = result["opened"][0]
-    handle = paused.opens(opened) if opened is not None and paused.opens else None
-    ended = Interleaved(result["blocked"], first, second, handle)
+    opened, also = (
+        call.opens(ref) if ref is not None and call.opens else None
+        for call, ref in zip((paused, meanwhile), result["opened"], strict=True)
+    )
+    ended = Interleaved(result["blocked"], first, second, opened, also)
     if session.agent.on_call:
         session.agent.on_call(f"{paused.name} paused at {point}, {meanwhile.name} made meanwhile: {ended}")
     return ended

@@ -64,9 +64,9 @@ def changes_process(iommufd: Handle) -> Operation:
     return Operation(iommufd, "change_process")
 
 
-def enters(device: Device) -> Operation:
-    """Attach a device to its address space."""
-    return Operation(device, "attach")
+def begins(space: Ioas, device: Device) -> Operation:
+    """Make a domain over an address space. Unlike the attach of a device it locks the domains first."""
+    return Operation(space, "domain", {"device": device}, opens=lambda ref: Domain(space.agent, ref))
 
 
 def ends(domain: Domain) -> Operation:
@@ -164,8 +164,8 @@ def test_domains_come_and_go_during_a_map(
     acts = [
         ("ok", ends(others[0])),
         ("ok", ends(others[1])),
-        ("EFAULT", enters(importer.device)),
-        ("ok", enters(importer.device)),
+        ("EFAULT", begins(space, importer.device)),
+        ("ok", begins(space, importer.device)),
     ]
     patience = min(LOCKED_S * session.machine.slowdown, FREE_S)
     windows = []
@@ -181,6 +181,8 @@ def test_domains_come_and_go_during_a_map(
         if outcome == "EFAULT":
             space.unmap(unfit, 2 * PAGE)
         windows.append(importer.area(cmb_buffer, iova))
+    assert isinstance(result.opened_meanwhile, Domain)
+    result.opened_meanwhile.enter()
     for window in windows:
         areas.must_be_live(window, "an area whose map was under way when domains came and went is live")
     nvme.device.reset()
