@@ -105,7 +105,8 @@ def test_emulated_bits_reach_the_device(
         what = f"a write of {length} bytes that begins {start} bytes before COMMAND"
         for on in (INTX_DISABLE, 0):
             device.modify_config("COMMAND", start, length, clear=INTX_DISABLE, value=on)
-            device.modify_config("COMMAND", *STATUS, clear=0, value=0)
+            for neighbour in (STATUS, (start, length)):
+                device.modify_config("COMMAND", *neighbour, clear=0, value=0)
             found = device.hardware_register("COMMAND") & INTX_DISABLE
             must(found == on, f"{what} sets and clears the device's INTX_DISABLE", hex(found))
     device.modify_config("DEVCTL", 0, 2, clear=READRQ, value=READRQ_1024)  # QEMU's devices have no READRQ
