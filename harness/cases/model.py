@@ -16,7 +16,7 @@ from harness.cases.program import Call, Program
 from harness.errors import UsageError
 
 AVOIDS: Mapping[str, str] = {
-    "live-in-low-power": "calls that resume a device in low power: export, COMMAND writes, resets",
+    "live-in-low-power": "calls that resume a device in low power: export, COMMAND writes, resets, second entries",
     "revoked-after-wakeup": "wake(), an access that wakes a device from low power",
     "unrevoke-notified-too-early": "attachments that map in their callback",
 }
@@ -43,6 +43,10 @@ CHANGES: Mapping[str, Mapping[str, object]] = {
     "wake": {"low_power": None},
 }
 """The calls that change the state of the device, and the fields of ``Model`` that they set."""
+CONFIG_WRITES = ("memory_off", "memory_on", "d3hot", "d0", "flr")
+"""Changes by a write of config space. Without a width they write two bytes."""
+WIDTHS = ("byte", "dword")
+ENTRIES = ("low_power_entry", "low_power_entry_with_wakeup")
 REVOKING = (*RESETS, "memory_off", "d3hot", "low_power_entry", "low_power_entry_with_wakeup")
 """Calls that revoke. So do the ``close`` and the ``kill`` that end the last use of the device."""
 
@@ -180,7 +184,7 @@ class Model:
         return f"{kind}{self._made.get(kind, 0)}"
 
     def _resumable(self) -> bool:
-        """Whether the program may make a call that resumes the device."""
+        """Whether the program may make a call that resumes the device, as every ioctl does. It would end ``wakeup``."""
         return self.low_power is None or (self.low_power == "plain" and "live-in-low-power" not in self.known)
 
     def _may_export(self) -> Iterator[Call]:
@@ -251,6 +255,16 @@ class Model:
     def _may_change(self, do: str) -> Iterator[Call]:
         if self.driver and self._can_change(do):
             yield from self._with_closing(Call(do))
+            for width in WIDTHS if do in CONFIG_WRITES else ():
+                yield from self._with_closing(Call(do, (width,)))
+
+    def _may_bad_entry(self) -> Iterator[Call]:
+        if self.driver and self._resumable():
+            yield Call("bad_entry")
+
+    def _may_probe_low_power(self) -> Iterator[Call]:
+        if self.driver and self._resumable():
+            yield Call("probe_low_power")
 
     def _can_change(self, do: str) -> bool:
         """Return whether the state of the device allows a change of it whose outcome the contract decides."""
@@ -261,8 +275,8 @@ class Model:
         # A runtime suspend moves the device from D3hot to D0, whenever it comes: the two are not combined.
         if do in ("d3hot", "d0"):
             return not self.low_power
-        if do in ("low_power_entry", "low_power_entry_with_wakeup"):
-            return not (self.low_power or self.d3hot)
+        if do in ENTRIES and self.d3hot:
+            return False
         return self._resumable()
 
     def _with_closing(self, call: Call) -> Iterator[Call]:
@@ -311,6 +325,10 @@ class Model:
         return Expected(refused.errno, refused.why, waits, tuple(ended))
 
     def _refusal(self, call: Call) -> Expected:
+        if call.do in ENTRIES and self.low_power:
+            return Expected("EINVAL", "a second entry into low power is refused")
+        if call.do == "bad_entry":
+            return Expected("EINVAL", "an entry into low power with a bad eventfd is refused")
         buffer = None
         if call.do in ("attach", "attach_driver"):
             buffer = self.buffers[call.args[0]]
@@ -434,6 +452,8 @@ class Model:
 
     def _do_ring(self, call: Call) -> None:
         """Change nothing."""
+
+    _do_bad_entry = _do_probe_low_power = _do_ring
 
 
 ACTIONS = (*(name.removeprefix("_do_") for name in vars(Model) if name.startswith("_do_")), *CHANGES)

@@ -5,13 +5,14 @@ The errno, the log of each attachment and the list of dma-bufs must be the model
 a new one must reach the device, and one that a call has revoked must be refused.
 """
 
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import cast
 
 from harness.cases.constants import PCI_D0, UNDER_TEST, PCI_D3hot
-from harness.cases.model import CHANGES, REVOKING, Expected, Model, Wait
+from harness.cases.model import CHANGES, CONFIG_WRITES, REVOKING, Expected, Model, Wait
 from harness.cases.must import must, must_fail
 from harness.cases.probe import ANSWER_S, Ring, must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.program import Call
@@ -28,6 +29,8 @@ from harness.session import (
     Session,
     Window,
 )
+from harness.session.device import Register
+from harness.session.feature_request import VFIO_DEVICE_FEATURE_PROBE, VFIO_DEVICE_FEATURE_SET
 from harness.session.handle import Handle
 from harness.witness import Watch
 
@@ -101,7 +104,10 @@ class Driver:
 
     def _make(self, call: Call) -> None:
         """Make a call that waits for nothing."""
-        if call.do in DEVICE_CALLS:
+        if call.args and call.do in CONFIG_WRITES:
+            register, mask, value = REGISTERS[call.do]
+            self._nvme.device.modify_config(register, *SHAPES[register, call.args[0]], clear=mask, value=value)
+        elif call.do in DEVICE_CALLS:
             DEVICE_CALLS[call.do](self._nvme.device)
         elif call.do != "ring":  # the judgement rings
             getattr(self, f"_{call.do}")(call)
@@ -322,6 +328,23 @@ def end_of(wait: Wait, attachment: Attachment) -> None:
         attachment.release()
 
 
+NEGATIVE_FD = struct.pack("<iI", -1, 0)
+"""``struct vfio_device_low_power_entry_with_wakeup`` with a bad eventfd."""
+LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP, LOW_POWER_EXIT = 3, 4, 5
+"""VFIO_DEVICE_FEATURE_... (include/uapi/linux/vfio.h)."""
+
+
+def bad_entry(device: Device) -> None:
+    """Enter low power with a bad eventfd."""
+    device.feature(LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, NEGATIVE_FD)
+
+
+def probe_low_power(device: Device) -> None:
+    """Probe each low-power feature, which must change nothing."""
+    for feature in (LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP, LOW_POWER_EXIT):
+        device.feature(feature | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)
+
+
 DEVICE_CALLS: Mapping[str, Callable[[Device], None]] = {
     "memory_off": lambda device: device.set_memory(False),
     "memory_on": lambda device: device.set_memory(True),
@@ -333,7 +356,26 @@ DEVICE_CALLS: Mapping[str, Callable[[Device], None]] = {
     "low_power_entry": lambda device: device.low_power_entry(),
     "low_power_entry_with_wakeup": lambda device: device.low_power_entry_with_wakeup(),
     "low_power_exit": lambda device: device.low_power_exit(),
+    "bad_entry": bad_entry,
+    "probe_low_power": probe_low_power,
 }
+REGISTERS: Mapping[str, tuple[Register, int, int]] = {
+    "memory_off": ("COMMAND", 2, 0),
+    "memory_on": ("COMMAND", 2, 2),
+    "d3hot": ("PMCSR", 3, 3),
+    "d0": ("PMCSR", 3, 0),
+    "flr": ("DEVCTL", 0x8000, 0x8000),
+}
+"""The register that a config write changes, the bits that decide, and their value."""
+SHAPES: Mapping[tuple[str, str], tuple[int, int]] = {
+    ("COMMAND", "byte"): (0, 1),
+    ("COMMAND", "dword"): (0, 4),
+    ("PMCSR", "byte"): (0, 1),
+    ("PMCSR", "dword"): (0, 4),
+    ("DEVCTL", "byte"): (-1, 1),  # the bit of the reset is in the second byte
+    ("DEVCTL", "dword"): (0, 4),
+}
+"""By register and width: how many bytes before the register the write begins, and its length."""
 DISTURBING = CHANGES.keys() - {"memory_off", "memory_on"}
 """Calls after which the controller has to be started again."""
 REACHING = frozenset(("attach", "map", "ring"))

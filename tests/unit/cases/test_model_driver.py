@@ -20,7 +20,7 @@ from harness.errors import KernelComplained, KernelErrno
 from harness.session import QueuedCommand, Session
 from harness.witness import DmaFault, Doorbell, Watch
 
-ENODEV, EBADFD = 19, 77
+ENODEV, EINVAL, EBADFD = 19, 22, 77
 
 
 class Splats:
@@ -170,7 +170,23 @@ class FakeDevice(Fd):
 
     flr = hot_reset = reset
 
+    def modify_config(self, register: str, before: int, length: int, *, clear: int, value: int) -> None:
+        if length == 1 and self.kernel.has("word-only"):
+            return
+        if register == "DEVCTL":
+            self.flr()
+        elif register == "COMMAND":
+            self.set_memory(bool(value))
+        else:
+            self.set_power_state(value)
+
+    def feature(self, flags: int, payload: bytes = b"") -> None:
+        if self.kernel.has("probe-acts"):
+            self.low_power_exit()
+        self.kernel.refuse(bool(payload), EINVAL)
+
     def low_power_entry(self) -> None:
+        self.kernel.refuse(self.kernel.low_power, EINVAL)
         self.kernel.low_power = True
         self.kernel.settle()
 
@@ -446,6 +462,22 @@ memory_off()
     run(Kernel(), text)
     with pytest.raises(ContractBroken, match=r"memory_off\(\) waits for the fence of attachment0"):
         run(Kernel("no-fence"), text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "sentence"),
+    [
+        ("word-only", 'flr("byte")', r'after flr\("byte"\) attachment0 was notified 2 times'),
+        ("word-only", 'memory_off("byte")', r'after memory_off\("byte"\) attachment0 was notified 1 times'),
+        ("probe-acts", "low_power_entry()\nprobe_low_power()", r"probe_low_power\(\) attachment0 was notified 1 times"),
+        ("probe-acts", "low_power_entry()\nbad_entry()", r"bad_entry\(\) attachment0 was notified 1 times"),
+    ],
+)
+def test_other_widths_and_refused_entries_are_judged(fault: str, text: str, sentence: str) -> None:
+    program = f'buffer0 = export()\nattachment0 = attach_driver(buffer0, "prompt")\n{text}'
+    run(Kernel(), program)
+    with pytest.raises(ContractBroken, match=sentence):
+        run(Kernel(fault), program)
 
 
 def test_a_splat_ends_the_program() -> None:

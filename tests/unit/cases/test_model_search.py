@@ -68,7 +68,7 @@ def splat(program: Program) -> Exception | None:
 )
 def test_a_failure_is_shrunk_to_its_shortest_program(fault: Fault, calls: int) -> None:
     kernel = Kernel(fault)
-    failure = kernel.search().run(frozenset(), 1)
+    failure = kernel.search().run(frozenset(), 5)
     assert failure
     assert len(failure.program) == calls, as_text(failure.program)
     assert fault((*failure.program, END) if fault is leak else failure.program)
