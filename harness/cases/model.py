@@ -92,6 +92,8 @@ class Attachment:
     notified: int = 0
     fenced: bool = False
     """Whether it has an unsignalled fence on the buffer."""
+    usage: str = ""
+    """The usage of its last fence."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +218,15 @@ class Model:
     def _may_attach(self) -> Iterator[Call]:
         for name, buffer in self.buffers.items():
             for importer in IMPORTERS:
+                if importer == "rxe" and self._holds_rdma_maps(buffer):
+                    continue
                 result = self._new("window") if buffer.state is State.OK else None
                 yield Call("attach", (name, importer), result)
+
+    def _holds_rdma_maps(self, buffer: Buffer) -> bool:
+        """Whether a map of the RDMA core would wait for a fence (ib_umem_dmabuf_map_pages)."""
+        of_buffer = [each for each in self.attachments.values() if each.buffer is buffer]
+        return any(each.fenced and each.usage == "kernel" for each in of_buffer)
 
     def _may_attach_driver(self) -> Iterator[Call]:
         for name, buffer in self.buffers.items():
@@ -448,7 +457,8 @@ class Model:
         self.attachments[call.args[0]].mapped = False
 
     def _do_fence(self, call: Call) -> None:
-        self.attachments[call.args[0]].fenced = True
+        attachment = self.attachments[call.args[0]]
+        attachment.fenced, attachment.usage = True, call.args[1]
 
     def _do_ring(self, call: Call) -> None:
         """Change nothing."""

@@ -125,6 +125,13 @@ reset()
     assert list(model.buffers) == ["buffer0"]
 
 
+def test_no_map_of_the_rdma_core_waits_for_a_fence_that_nobody_signals() -> None:
+    text = 'buffer0 = export()\nattachment0 = attach_driver(buffer0, "prompt")\nfence(attachment0, "{}")'
+    for usage, possible in (("kernel", False), ("write", True)):
+        model, _ = run(text.format(usage))
+        assert possible == any("rxe" in call.args for call in model.choices("attach"))
+
+
 def test_a_dma_buf_lives_as_long_as_its_users() -> None:
     text = 'buffer0 = export()\nwindow0 = attach(buffer0, "rxe")\nbuffer1 = dup(buffer0)\nprocess0 = fork(buffer1)'
     closes = ["close(buffer0)", "close(buffer1)", "kill(process0)", "detach(window0)"]
