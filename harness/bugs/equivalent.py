@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read vm-configs/equivalent-mutants.yaml: mutants that no case can notice, each with its reason."""
 
-from collections.abc import Mapping
-
 from harness import paths
 from harness.config import Model, load
 
 PATH = paths.VM_CONFIGS / "equivalent-mutants.yaml"
+
 
 Key = tuple[str, str, str, str]
 """File, function, rule and description of a mutant: what stays when lines move."""
@@ -23,14 +22,21 @@ class Equivalent(Model):
     """The rule that makes it: harness/bugs/rules.py."""
     change: str
     """What stood there and what stands there now, as the record has it."""
+    code: str = ""
+    """The source line that it changes, without indentation. Empty: every such change in the function."""
     reason: str
     """Why nothing can notice it. It names the line of the kernel that makes it so."""
+
+    def covers(self, mutant: Key, code: str) -> bool:
+        """Return whether this is the entry of a mutant. ``code``: the source line that the mutant changes."""
+        same = mutant == (self.file, self.function, self.rule, self.change)
+        return same and self.code in ("", code.strip())
 
 
 class _File(Model):
     mutants: list[Equivalent]
 
 
-def equivalents() -> Mapping[Key, str]:
-    """Return the reasons. Raises UsageError naming file, line and key."""
-    return {(each.file, each.function, each.rule, each.change): each.reason for each in load(PATH, _File).mutants}
+def equivalents() -> list[Equivalent]:
+    """Return the entries. Raises UsageError naming file, line and key."""
+    return load(PATH, _File).mutants

@@ -103,6 +103,7 @@ def _run(
     first = load_machine(options.machine).name
     on: list[MutantRuns] = []
     judged: dict[str, AutoMutantRecord] = {}
+    texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
         for machine in [first, *sorted(reached.machines - {first})]:
@@ -125,9 +126,9 @@ def _run(
             same=drawn.same,
             control=summarise(on[0].control.cases) if on else {},
             unstable=[f"{case} on {runs.control.machine}" for runs in on for case in sorted(runs.unstable)],
-            mutants=_records(judged.values(), path),
+            mutants=_records(judged.values(), path, texts),
         )
-        write(record, {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}, directory)
+        write(record, texts, directory)
         step.result = record.tally()
     return record, directory.path
 
@@ -152,15 +153,21 @@ def _waiting(
     ]
 
 
-def _records(judged: Collection[AutoMutantRecord], path: KernelPath) -> list[AutoMutantRecord]:
+def _records(
+    judged: Collection[AutoMutantRecord], path: KernelPath, texts: Mapping[str, Sequence[str]]
+) -> list[AutoMutantRecord]:
     """Return the records in the order of the source; survivors that are known to be equivalent say so."""
     known = equivalents()
     order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
-    records = [
-        record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
-        if record.outcome is MutantOutcome.SURVIVED
-        and (reason := known.get((record.file, record.function, record.rule, record.description)))
-        else record
-        for record in judged
-    ]
-    return sorted(records, key=lambda record: (order[record.file, record.function], record.line, record.id))
+
+    def with_reason(record: AutoMutantRecord) -> AutoMutantRecord:
+        key = (record.file, record.function, record.rule, record.description)
+        code = texts[record.file][record.line - 1]
+        entry = next((each for each in known if each.covers(key, code)), None)
+        if record.outcome is not MutantOutcome.SURVIVED or entry is None:
+            return record
+        return record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": entry.reason})
+
+    return sorted(
+        map(with_reason, judged), key=lambda record: (order[record.file, record.function], record.line, record.id)
+    )
