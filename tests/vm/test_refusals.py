@@ -15,8 +15,8 @@ rows = rows_in("around")
 
 TIMES = {"iommufd+nvme": 512, "rxe": 32}
 """Repetitions of an attach or an import. A refused MR takes milliseconds, and only its references are counted."""
-MAPS = 4
-"""How often a map is repeated for each attach: its smallest object, struct dma_buf_dma, has 64 bytes."""
+MAPS = 12
+"""How often a map is repeated for each attach: its smallest object, struct dma_buf_dma, has 32 bytes."""
 NOISE = 64 << 10
 """Bytes by which the slab may grow. Objects of 128 bytes, one for each attach of one kind, are as much."""
 WARM_UP = 16
