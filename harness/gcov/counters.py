@@ -17,8 +17,8 @@ from harness.errors import HarnessError
 
 DIRECTORY = "coverage"
 NOTES = "notes.zip"
-CASE_ID, MACHINE = "case", "machine"
-"""The members of a case's archive that hold the case's id and its machine."""
+CASE_ID, MACHINE, FAIL_NTH = "case", "machine", "fail-nth"
+"""Members of an archive of a case: its id, its machine, and a mark that is there in runs with --fail-nth."""
 
 
 class Reached(NamedTuple):
@@ -28,6 +28,8 @@ class Reached(NamedTuple):
     """The id of the case."""
     machine: str
     """The machine's name."""
+    fail_nth: bool = False
+    """Whether its allocations failed: a run with ``--fail-nth``."""
 
 
 def save_notes(run: Path, path: KernelPath, build_dir: Path, source_dir: Path) -> None:
@@ -55,6 +57,8 @@ def save_case(run: Path, case: Reached, counters: Mapping[str, bytes], path: Ker
     with zipfile.ZipFile(run / DIRECTORY / f"{digest}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CASE_ID, case.id)
         archive.writestr(MACHINE, case.machine)
+        if case.fail_nth:
+            archive.writestr(FAIL_NTH, "")
         for name in wanted:
             data = next((data for full, data in counters.items() if full.endswith(f"/{name}")), None)
             if data is not None:
@@ -66,7 +70,8 @@ def cases(run: Path) -> Iterator[tuple[Reached, Path]]:
     for path in sorted((run / DIRECTORY).glob("*.zip")):
         if path.name != NOTES:
             with zipfile.ZipFile(path) as archive:
-                case = Reached(archive.read(CASE_ID).decode(), archive.read(MACHINE).decode())
+                case_id, machine = (archive.read(name).decode() for name in (CASE_ID, MACHINE))
+                case = Reached(case_id, machine, FAIL_NTH in archive.namelist())
             yield case, path
 
 

@@ -56,8 +56,8 @@ def _named(reached: Collection[Reached]) -> str:
     if not reached:
         return "no case"
     machines: dict[str, list[str]] = {}
-    for case, machine in sorted(reached):
-        machines.setdefault(case, []).append(machine)
+    for case, machine, fail_nth in sorted(reached):
+        machines.setdefault(case, []).append(f"{machine} with --fail-nth" if fail_nth else machine)
     named = [f"{case} ({', '.join(found)})" for case, found in machines.items()]
     more = f" and {len(named) - MAX_CASES} more" if len(named) > MAX_CASES else ""
     return f"{len(named)} cases: {', '.join(named[:MAX_CASES])}{more}"

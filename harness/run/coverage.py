@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.config.kernel_path import kernel_path
 from harness.errors import GuestLost, HarnessError
 from harness.gcov.counters import Reached, save_case, save_notes
-from harness.kernel import Kernel
+from harness.run.setup import Setup
 from harness.session import Session
 from harness.session.gcov import read_counters, reset_counters
 
@@ -17,20 +17,24 @@ log = logging.getLogger(__name__)
 class CaseCoverage:
     """The counters of one run's cases, below ``directory``."""
 
-    def __init__(self, kernel: Kernel, machine: str, directory: Path) -> None:
+    def __init__(self, setup: Setup, directory: Path) -> None:
         """Copy the notes of the build. Raises HarnessError for a build without notes, UsageError for a kernel without
         a path."""
+        kernel = setup.kernel
         self._path = kernel_path(kernel.release)
-        self._machine = machine
+        self._machine = setup.machine.name
+        self._fail_nth = setup.options.fail_nth
+        self._counting: tuple[str, Session] | None = None
         self._directory = directory
         if kernel.source_dir is None:
             raise HarnessError(f"{kernel.origin}: the source is missing, so coverage cannot be shown")
         save_notes(directory, self._path, kernel.build_dir, kernel.source_dir)
 
-    @staticmethod
-    def start(session: Session) -> None:
-        """Begin a case."""
-        reset_counters(session)
+    def start(self, case_id: str, session: Session) -> None:
+        """Begin a case. Its later passes on the same session, with other failures, add to its counters."""
+        if self._counting != (case_id, session):
+            reset_counters(session)
+            self._counting = case_id, session
 
     def finish(self, case_id: str, session: Session) -> None:
         """End a case. A guest that is lost has lost its counters, too."""
@@ -39,4 +43,4 @@ class CaseCoverage:
         except (GuestLost, HarnessError) as error:
             log.debug("no counters of %s: %s", case_id, error)
             return
-        save_case(self._directory, Reached(case_id, self._machine), counters, self._path)
+        save_case(self._directory, Reached(case_id, self._machine, self._fail_nth), counters, self._path)

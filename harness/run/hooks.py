@@ -107,12 +107,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if not is_vm_case(item):
         return (yield)
     case = item.stash[CASE] = Case(identify(item))
+    run = item.config.stash[RUN]
     if options_of(item.config).fail_nth:
-        case.fail_nth = FailNth()
+        case.fail_nth = FailNth(kmemleak=run.setup.kernel.features["kmemleak"])
     log.debug("case %s begins", case.identity.id)
     with uncaptured(item.config):
         reporter_of(item.config).case_started(case.identity.title)
-    run = item.config.stash[RUN]
     try:
         done = yield
         while run.repeats(case):

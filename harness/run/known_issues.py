@@ -79,6 +79,8 @@ class KnownIssue(Model):
     """The releases with the bug, as a PyPA version specifier."""
     machines: tuple[str, ...] = ()
     """The machines that show the bug; empty: all."""
+    fail_nth: bool = False
+    """Whether only a failing allocation shows the bug: a run with ``--fail-nth``."""
     symptom: Symptom
     evidence: str
     """What was observed."""
@@ -133,10 +135,11 @@ class Ruling:
 
 
 class KnownIssues:
-    """The entries that apply to one kernel on one machine."""
+    """The entries that apply to one kernel on one machine. ``fail_nth``: to a run with failing allocations."""
 
-    def __init__(self, issues: Iterable[KnownIssue], release: str, machine: str) -> None:
-        self._issues = [issue for issue in issues if issue.is_in(release, machine)]
+    def __init__(self, issues: Iterable[KnownIssue], release: str, machine: str, *, fail_nth: bool = False) -> None:
+        found = (issue for issue in issues if issue.is_in(release, machine))
+        self._issues = [issue for issue in found if fail_nth or not issue.fail_nth]
 
     @property
     def ids(self) -> frozenset[str]:

@@ -249,7 +249,7 @@ class Options:
     )
     fail_nth: bool = option(
         False,
-        "Run each case with every memory allocation of its calls failing in turn. Needs --flavour debug.",
+        "Run each case with every memory allocation of its calls failing in turn. Needs --flavour debug or coverage.",
         takes("run", PYTEST),
         make="FAIL_NTH",
     )

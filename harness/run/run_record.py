@@ -58,9 +58,9 @@ class Run:
         release = setup.kernel.release
         fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
         issues = [issue for issue in catalogue() if issue.id not in fixed]
-        self._known = KnownIssues(issues, release, setup.machine.name)
+        self._known = KnownIssues(issues, release, setup.machine.name, fail_nth=setup.options.fail_nth)
         gcov = has_gcov(setup.kernel.config)
-        self._coverage = CaseCoverage(setup.kernel, setup.machine.name, directory.path) if gcov else None
+        self._coverage = CaseCoverage(setup, directory.path) if gcov else None
         self._began = time.monotonic()
 
     def warm(self) -> None:
@@ -79,7 +79,7 @@ class Run:
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, self._proven_witnesses(session)
         if self._coverage:
-            self._coverage.start(session)
+            self._coverage.start(case.identity.id, session)
         session.references.start()
         case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()

@@ -17,8 +17,8 @@ DATA = GUEST_IMAGES / "kernel"
 REQUIREMENTS = DATA / "requirements.yaml"
 _FRAGMENTS: Mapping[Flavour, tuple[str, ...]] = {
     "release": ("base.config",),
-    "debug": ("base.config", "debug.config"),
-    "coverage": ("base.config", "coverage.config"),
+    "debug": ("base.config", "debug.config", "fault-injection.config"),
+    "coverage": ("base.config", "coverage.config", "fault-injection.config"),
 }
 _SET = re.compile(r"CONFIG_(\w+)=(.+)$")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set$")

@@ -78,6 +78,11 @@ def test_debug_is_release_and_more(source: Path) -> None:
     assert "KASAN" not in release
 
 
+@pytest.mark.parametrize("flavour", ["debug", "coverage"])
+def test_allocations_can_fail(flavour: Flavour, source: Path) -> None:
+    assert kconfig.requirements().features["failslab"].in_config(options(flavour, source))
+
+
 def test_a_move_notify_importer_needs_an_option(source: Path) -> None:
     wanted = {"DMABUF_MOVE_NOTIFY": "y"}
     assert not wanted.items() <= options("release", source).items()

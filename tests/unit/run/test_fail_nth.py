@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``--fail-nth``: a case runs in passes until no failure is left to try, and each pass is judged."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -39,10 +41,10 @@ class Agent:
         }[do]()
 
 
-def run(agent: Agent) -> FailNth:
+def run(agent: Agent, *, kmemleak: bool = True) -> FailNth:
     """Run the passes of a case."""
     session = cast(Session, type("Stub", (), {"agent": agent})())
-    case = FailNth()
+    case = FailNth(kmemleak=kmemleak)
     while True:
         case.begin(session)
         case.judge(session, case.end(session))
@@ -56,6 +58,13 @@ def test_passes_go_on_where_the_last_one_ended() -> None:
     assert agent.firsts == [{}, {SITE: 3}]
 
 
+def test_a_call_that_a_later_pass_does_not_make_is_not_awaited() -> None:
+    other = "VFIO_DEVICE_ATTACH_IOMMUFD_PT 2"
+    agent = Agent({"next": {SITE: 3, other: 5}}, {"next": {SITE: 0}})
+    run(agent)
+    assert agent.firsts == [{}, {SITE: 3, other: 5}]
+
+
 def test_a_reference_that_is_left_breaks_the_contract() -> None:
     with pytest.raises(ContractBroken, match=r"no dma-buf and no reference.*dma-bufs was 1, is 2"):
         run(Agent({"left": ["dma-bufs was 1, is 2"]}))
@@ -66,7 +75,24 @@ def test_a_leak_breaks_the_contract() -> None:
         run(Agent({}, report=LEAK))
 
 
+def test_a_kernel_without_kmemleak_is_not_asked_for_leaks() -> None:
+    assert run(Agent({}, report=LEAK), kmemleak=False).finished
+
+
 def test_a_kernel_without_fault_injection_is_refused() -> None:
-    kernel = type("Stub", (), {"features": {"failslab": False, "kmemleak": True}})()
-    with pytest.raises(UsageError, match="lacks failslab"):
+    kernel = SimpleNamespace(features={"failslab": False}, rxe=SimpleNamespace(reason=""), importer_absent="")
+    with pytest.raises(UsageError, match="lacks failslab: CONFIG_FAILSLAB or") as refused:
         fail_nth.require(cast(Kernel, kernel))
+    assert "guest-images/kernel/fault-injection.config" in str(refused.value.hint)
+
+
+def test_each_listed_case_exists() -> None:
+    assert all("tests/vm/test_" in node for node in fail_nth.listed_nodes())
+
+
+def test_a_case_that_does_not_exist_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = tmp_path / "fail-nth.yaml"
+    listed.write_text("calls: {}\ncases: [test_export::test_no_such_export]\n")
+    monkeypatch.setattr(fail_nth, "PATH", listed)
+    with pytest.raises(UsageError, match="cases: 'test_export::test_no_such_export' is no case"):
+        fail_nth.listed_nodes()

@@ -150,6 +150,12 @@ def test_entries_apply_to_their_kernels_and_machines(
     assert (ruling.issue is not None) is concerned
 
 
+def test_an_entry_for_failing_allocations_applies_to_no_other_run(tmp_path: Path) -> None:
+    found = entries(tmp_path, ENTRY.replace("    evidence", "    fail_nth: true\n    evidence"))
+    assert KnownIssues(found, "7.2.12", "intel-iommu").rule(CASE, Judgement(Verdict.PASS)).issue is None
+    assert KnownIssues(found, "7.2.12", "intel-iommu", fail_nth=True).rule(CASE, FAIL).issue == "live-in-low-power"
+
+
 def test_releases_are_parsed_as_kernels_print_them() -> None:
     assert version("7.3.0-rc4-00012-gabc+") == Version("7.3rc4")
     assert version("7.2.12+deb13-amd64") == Version("7.2.12")
@@ -218,6 +224,7 @@ AT_ONCE = (
 )
 SILENT = "; the importer gave no bad status"
 WOKEN = "broken: a buffer of a PF that the kernel has woken to D0 can be mapped; seen:"
+ENTERED = "broken: a device does not enter an address space with an area that is in the interrupt range; seen:"
 COUNTS = "broken: a case leaves no reference; seen:"
 SHIPPED: list[tuple[str, list[str], list[str]]] = [
     (
@@ -317,6 +324,11 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
             f"{COUNTS} IOVAs were 0, now 81",
             f"{COUNTS} IOVAs were 1, now -31; dma-bufs were 0, now 1",
         ],
+    ),
+    (
+        "reserved-ranges-lost",
+        [f"{ENTERED} accepted, not EADDRINUSE"],
+        [f"{ENTERED} ENOMEM, not EADDRINUSE"],
     ),
 ]
 """Id, reasons seen on 7.2.12, and reasons of another bug in the same case."""
