@@ -23,7 +23,7 @@ class Kind(StrEnum):
     ASSERTION = "assertion"
     """Only a bug of the kernel reaches it; a splat then shows it."""
     ALLOCATION = "allocation"
-    """Only a kernel short of memory reaches it: FLAVOUR=debug, with failslab."""
+    """Only a failed allocation reaches it, and the cases with --fail-nth make none fail there."""
     ELSEWHERE = "elsewhere"
     """Another machine, kernel configuration or driver than the suite has reaches it."""
     OPEN = "open"

@@ -2,7 +2,8 @@
 """Each line and branch of the kernel's export path has a case that reaches it, or a reason (``make kernel-coverage``).
 
 Runs every case on the default machine, and on each other machine those that it is for, on a kernel of FLAVOUR=coverage
-with the fixes of known bugs, which hide code. The runs, and the page of the merged coverage, stay in results/.
+with the fixes of known bugs, which hide code. Some cases also run with each of their allocations failing in turn, which
+reaches error paths (vm-configs/fail-nth.yaml). The runs, and the page of the merged coverage, stay in results/.
 """
 
 import os
@@ -19,6 +20,7 @@ from harness.gcov.reasons import Gaps, find_gaps, load_reasons
 from harness.report import RunDirectory
 from harness.report.coverage_page import render
 from harness.report.record import write_report
+from harness.run.fail_nth import listed_nodes
 from harness.run.options import Options
 
 
@@ -31,6 +33,8 @@ def measured() -> tuple[KernelCoverage, Gaps]:
         Task(name, replace(options, machine=name, focus=name != DEFAULT_MACHINE), directory.path / name)
         for name in known_machines()
     ]
+    failing = replace(options, fail_nth=True)
+    tasks.append(Task("fail-nth", failing, directory.path / "fail-nth", listed_nodes()))
     ended: dict[str, Ended] = {}
     run_all(tasks, os.cpu_count() or 1, lambda task, end: ended.update({task.name: end}))
     records = [end.require() for end in ended.values()]
