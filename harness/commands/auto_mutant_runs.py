@@ -62,15 +62,18 @@ class MutantRuns:
         sources: Mapping[str, bytes],
         reached: KernelCoverage,
         *,
+        cases: Sequence[str] = (),
         directory: Path,
         emit: Emit,
     ) -> None:
         """Raises UsageError for an unknown machine.
 
         ``options``: their machine and focus decide which cases run. ``numbers``: each mutant's number in the kernel.
+        ``cases``: the node ids of all cases; empty: those that the options select.
         """
         self._options = options
         self._mutants = mutants
+        self._all = cases
         self._numbers = numbers
         self._sources = sources
         self._reached = reached
@@ -96,7 +99,7 @@ class MutantRuns:
             run_all(tasks, jobs, ended, lambda running: step.progress(self._progress(running)))
 
     def _run_controls(self, jobs: int) -> None:
-        tasks = [Task(name, self._options, self._directory / name) for name in CONTROLS]
+        tasks = [Task(name, self._options, self._directory / name, self._all) for name in CONTROLS]
         run_all(tasks, jobs, lambda task, end: self._controls.append(end.require()))
         for control in self._controls:
             self._emit(Note(f"control on {self._machine}: {tally(control.summary)}"))
@@ -162,7 +165,8 @@ class MutantRuns:
 
     def _reaching(self, mutant: AutoMutant) -> set[str]:
         """Return the cases that reach a mutant's line and that the control ran."""
-        found = self._reached.reaching(mutant.file, mutant.edit.function, mutant.edit.line)
+        edit, fail_nth = mutant.edit, self._options.fail_nth
+        found = self._reached.reaching(mutant.file, edit.function, edit.line, fail_nth=fail_nth)
         return {case.id for case in found if case.machine == self._machine and case.id in self._seconds}
 
     @cached_property
@@ -195,7 +199,7 @@ class MutantRuns:
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )
         stops: dict[str, Any] = {"fail_fast": True} if cases else {"fail_after": GROUP_STOPS}
-        return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases)
+        return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases or self._all)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:
         """Judge a mutant that ran by itself on some cases: it is caught, or stays."""

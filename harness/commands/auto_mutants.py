@@ -2,7 +2,8 @@
 """``vfio-harness mutants --auto``: do the cases notice small faults in the kernel's export path?
 
 One kernel has them all, and a boot parameter turns some on. They run on the machine of the options first. Those that
-survive there run on each other machine on which a case reaches their line.
+survive there run on each other machine on which a case reaches their line, and at last with failing allocations, if
+only those reach it and the kernel's flavour has failslab.
 """
 
 import time
@@ -28,6 +29,7 @@ from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
 from harness.report.outcomes import MutantOutcome
 from harness.report.text import summarise
+from harness.run.fail_nth import listed_nodes
 from harness.run.options import Options
 from harness.verdict import KernelRecord
 
@@ -106,11 +108,23 @@ def _run(
     texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
-        for machine in [first, *sorted(reached.machines - {first})]:
-            if not (waiting := _waiting(drawn.mutants, judged, reached, machine, first)):
+        places = [options, *(replace(options, machine=m, focus=True) for m in sorted(reached.machines - {first}))]
+        if switched.features["failslab"]:
+            places.append(replace(options, fail_nth=True))
+        for here in places:
+            waiting = drawn.mutants if here is options else _waiting(drawn.mutants, judged, reached, here)
+            if not waiting:
                 continue
-            here = options if machine == first else replace(options, machine=machine, focus=True)
-            runs = MutantRuns(here, waiting, numbers, sources, reached, directory=directory.path / machine, emit=emit)
+            runs = MutantRuns(
+                here,
+                waiting,
+                numbers,
+                sources,
+                reached,
+                cases=listed_nodes() if here.fail_nth else (),
+                directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
+                emit=emit,
+            )
             runs.run(jobs, step)
             judged |= runs.judged
             on.append(runs)
@@ -137,20 +151,17 @@ def _waiting(
     mutants: Sequence[AutoMutant],
     judged: Mapping[str, AutoMutantRecord],
     reached: KernelCoverage,
-    machine: str,
-    first: str,
+    options: Options,
 ) -> list[AutoMutant]:
-    """Return the mutants for a machine: all for the first, else survivors whose line a case reaches there."""
-    if machine == first:
-        return list(mutants)
-    return [
-        mutant
-        for mutant in mutants
-        if judged[mutant.id].outcome is MutantOutcome.SURVIVED
-        and any(
-            case.machine == machine for case in reached.reaching(mutant.file, mutant.edit.function, mutant.edit.line)
-        )
-    ]
+    """Return the survivors whose line a case reaches with these options: on their machine, or only by failures."""
+    machine = load_machine(options.machine).name
+
+    def reaches(mutant: AutoMutant) -> bool:
+        edit = mutant.edit
+        found = reached.reaching(mutant.file, edit.function, edit.line, fail_nth=options.fail_nth)
+        return any(case.machine == machine for case in found)
+
+    return [each for each in mutants if judged[each.id].outcome is MutantOutcome.SURVIVED and reaches(each)]
 
 
 def _records(

@@ -54,10 +54,18 @@ class KernelCoverage:
         """The names of the machines on which a case reached something."""
         return {case.machine for found in self.functions.values() for cases in found.lines.values() for case in cases}
 
-    def reaching(self, file: str, function: str, line: int) -> set[Reached]:
-        """Return the cases that reached a line."""
+    def reaching(self, file: str, function: str, line: int, *, fail_nth: bool = False) -> set[Reached]:
+        """Return the cases that reached a line in a run without ``--fail-nth``.
+
+        ``fail_nth``: those that reached it, or took a branch of it, only in a run with that option."""
         found = self.functions.get((file, function))
-        return found.lines.get(line, set()) if found else set()
+        if not found:
+            return set()
+        cases = found.lines.get(line, set())
+        if not fail_nth:
+            return {case for case in cases if not case.fail_nth}
+        branches = (taken for (at, _), taken in found.branches.items() if at == line)
+        return {case for each in (cases, *branches) if all(case.fail_nth for case in each) for case in each}
 
     def add(self, case: Reached, path: KernelPath, found: Mapping[str, Any]) -> None:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""

@@ -9,7 +9,7 @@ import pytest
 from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError, UsageError
 from harness.gcov.counters import Reached, cases, save_case, save_notes
-from harness.gcov.measure import measure
+from harness.gcov.measure import FunctionCoverage, KernelCoverage, measure
 from harness.gcov.reasons import Kind, Reason, Stale, find_gaps
 
 FILE = "drivers/x.c"
@@ -127,3 +127,16 @@ def test_a_run_without_counters_is_refused(tmp_path: Path) -> None:
 def test_a_build_without_notes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="not a coverage build"):
         save_notes(tmp_path, PATH, tmp_path, tmp_path)
+
+
+def test_failing_allocations_are_a_way_of_their_own() -> None:
+    plain, failing = Reached("a::x", "m"), Reached("a::x", "m", fail_nth=True)
+    function = FunctionCoverage(FILE, "path")
+    function.lines = {1: {plain, failing}, 2: {failing}, 3: {plain, failing}, 4: set()}
+    function.branches = {(1, 0): {plain, failing}, (1, 1): {failing}, (3, 0): {plain}, (3, 1): set()}
+    found = KernelCoverage({(FILE, "path"): function})
+    lines = (1, 2, 3, 4, 5)
+    assert [found.reaching(FILE, "path", line) for line in lines] == [{plain}, set(), {plain}, set(), set()]
+    with_failures = [found.reaching(FILE, "path", line, fail_nth=True) for line in lines]
+    assert with_failures == [{failing}, {failing}, set(), set(), set()]
+    assert not found.reaching(FILE, "another", 1)
