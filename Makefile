@@ -66,9 +66,9 @@ repro: bug-deps
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make
 
-# Long: a kernel of its own, and cases on each machine.
+# Long: a kernel of its own, and cases on each machine. -s shows the progress of the runs.
 kernel-coverage: bug-deps
-	@$(BIN)/python -m pytest tests/coverage
+	@$(BIN)/python -m pytest -s tests/coverage
 
 shell: deps
 	@$(BIN)/vfio-harness shell --from-make

@@ -17,9 +17,11 @@ from harness.config import DEFAULT_MACHINE, known_machines
 from harness.config.kernel_path import kernel_path
 from harness.gcov.measure import KernelCoverage, measure
 from harness.gcov.reasons import Gaps, find_gaps, load_reasons
-from harness.report import RunDirectory
+from harness.progress import Note, phase
+from harness.report import RunDirectory, Terminal
 from harness.report.coverage_page import render
 from harness.report.record import write_report
+from harness.report.text import tally
 from harness.run.fail_nth import listed_nodes
 from harness.run.options import Options
 
@@ -36,7 +38,19 @@ def measured() -> tuple[KernelCoverage, Gaps]:
     failing = replace(options, fail_nth=True)
     tasks.append(Task("fail-nth", failing, directory.path / "fail-nth", listed_nodes()))
     ended: dict[str, Ended] = {}
-    run_all(tasks, os.cpu_count() or 1, lambda task, end: ended.update({task.name: end}))
+    with Terminal({}) as terminal, phase(terminal.emit, "kernel-coverage", f"{len(tasks)} runs") as step:
+
+        def on_end(task: Task, end: Ended) -> None:
+            ended[task.name] = end
+            if end.record:
+                terminal.emit(Note(f"{task.name}: {tally(end.record.summary)}"))
+
+        run_all(
+            tasks,
+            os.cpu_count() or 1,
+            on_end,
+            lambda running: step.progress(f"{len(ended)} of {len(tasks)}; {'; '.join(map(str, running))}"),
+        )
     records = [end.require() for end in ended.values()]
     release = records[0].kernel.release
     found = measure([directory.path / name / "latest" for name in ended], kernel_path(release))
