@@ -11,6 +11,7 @@ import pytest
 from harness.cases.must import ContractBroken
 from harness.cases.probe import (
     ANSWER_S,
+    OVERTAKEN,
     SILENCE_S,
     Ring,
     RingSeries,
@@ -33,6 +34,9 @@ ARRIVED = Ring([BELL], [], None)
 FAULTED = Ring([], [FAULT], None)
 REFUSED = Ring([], [], STATUS)
 NOTHING = Ring([], [], None)
+OVERTAKEN_STATUS = f"{OVERTAKEN}, and no IOMMU shows whether the data arrived"
+SEEN_AND_OVERTAKEN = Ring([BELL], [], OVERTAKEN_STATUS)
+UNSEEN_AND_OVERTAKEN = Ring([], [], OVERTAKEN_STATUS)
 
 EVERY = [
     Ring(doorbells, faults, refused, completed)
@@ -114,6 +118,12 @@ def test_the_reason_names_each_observation() -> None:
         ([ARRIVED, NOTHING, REFUSED], False),
         ([ARRIVED, REFUSED, NOTHING], False),
         ([ARRIVED, Ring([BELL], [FAULT], None), REFUSED], False),
+        ([ARRIVED, Ring([BELL], [], STATUS), REFUSED], False),
+        ([ARRIVED, SEEN_AND_OVERTAKEN, REFUSED], True),
+        ([UNSEEN_AND_OVERTAKEN, REFUSED], True),
+        ([ARRIVED, SEEN_AND_OVERTAKEN, SEEN_AND_OVERTAKEN], False),
+        ([SEEN_AND_OVERTAKEN, ARRIVED, REFUSED], False),
+        ([REFUSED, SEEN_AND_OVERTAKEN], False),
     ],
 )
 def test_a_series_is_orderly_if_none_arrives_after_a_blocked_one_and_none_is_lost(
