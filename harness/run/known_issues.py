@@ -81,6 +81,8 @@ class KnownIssue(Model):
     """The machines that show the bug; empty: all."""
     fail_nth: bool = False
     """Whether only a failing allocation shows the bug: a run with ``--fail-nth``."""
+    intermittent: bool = False
+    """Whether the bug shows in few runs: a case that passes is PASS, not FIXED."""
     symptom: Symptom
     evidence: str
     """What was observed."""
@@ -152,7 +154,7 @@ class KnownIssues:
         KNOWN keeps the reasons.
         """
         for issue in (issue for issue in self._issues if issue.concerns(case_id)):
-            if judgement.verdict is Verdict.PASS:
+            if judgement.verdict is Verdict.PASS and not issue.intermittent:
                 return Ruling(Judgement(Verdict.FIXED, (f"{issue.title}: no longer seen",)), issue.id)
             if issue.symptom.explains(judgement):
                 return Ruling(Judgement(Verdict.KNOWN, judgement.reasons), issue.id)

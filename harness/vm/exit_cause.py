@@ -20,6 +20,10 @@ STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
 """Run states that come with a STOP event and from which nothing resumes; ``paused`` comes from a QMP stop."""
 PANIC_TAIL = 64 * 1024
 """Bytes that hold a panic's line with the oops and the other CPUs' backtraces around it."""
+OOPS = re.compile(
+    r"(?:Oops: |unable to handle )(?:.*\n){1,20}?.*(?:RIP: [0-9a-f]{4}:|pc : )(?P<function>\w{1,60})[\w.]{0,20}\+0x"
+)
+"""The first lines of an Oops, to the function that it is in (show_ip() of x86, show_regs_print_info() of arm64)."""
 EXHAUSTED = "System is deadlocked on memory"
 """The panic of a guest with no task left to kill (mm/oom_kill.c): the machine is too small for its work."""
 CONSOLE_NOTE = 16 * 1024
@@ -114,7 +118,10 @@ class ExitCause:
 
     def _crash(self, otherwise: str) -> GuestCrashed | HarnessError:
         """Return the error for a guest that ended itself. ``otherwise`` is the message if the console has no panic."""
-        found = re.search(r"Kernel panic - .*", self._console_tail(PANIC_TAIL))
+        console = self._console_tail(PANIC_TAIL)
+        found = re.search(r"Kernel panic - .*", console)
         if found and EXHAUSTED in found[0]:
             return HarnessError(f"the guest ran out of memory: {found[0].strip()}")
+        if found and (oops := OOPS.search(console)):
+            return GuestCrashed(f"{found[0].strip()}, after an Oops in {oops['function']}")
         return GuestCrashed(found[0].strip() if found else otherwise)

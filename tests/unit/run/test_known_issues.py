@@ -156,6 +156,13 @@ def test_an_entry_for_failing_allocations_applies_to_no_other_run(tmp_path: Path
     assert KnownIssues(found, "7.2.12", "intel-iommu", fail_nth=True).rule(CASE, FAIL).issue == "live-in-low-power"
 
 
+def test_a_pass_is_no_fix_of_what_shows_in_few_runs(tmp_path: Path) -> None:
+    text = ENTRY.replace("    evidence", "    intermittent: true\n    evidence")
+    known = KnownIssues(entries(tmp_path, text), "7.2.12", "intel-iommu")
+    assert known.rule(CASE, Judgement(Verdict.PASS)).judgement.verdict is Verdict.PASS
+    assert known.rule(CASE, FAIL).judgement.verdict is Verdict.KNOWN
+
+
 def test_releases_are_parsed_as_kernels_print_them() -> None:
     assert version("7.3.0-rc4-00012-gabc+") == Version("7.3rc4")
     assert version("7.2.12+deb13-amd64") == Version("7.2.12")
@@ -196,6 +203,7 @@ UNREVOKE = f"broken: notified of the un-revoke, an importer can map; seen: [{EVE
 LIST = "broken: an unmap frees the scatter list; seen:"
 GIVEN_BACK = "broken: an unmap gives back what the map has allocated; seen:"
 FRAMES = "kmemleak_alloc < __kmalloc_noprof < sg_kmalloc < __sg_alloc_table < sg_alloc_table < dma_buf_phys_vec_to_sgt"
+PANIC = "Kernel panic - not syncing: Fatal exception in interrupt"
 LOST = "bytes leaked by python3, allocated in"
 IN_D3 = (
     "broken: after flr in low power a buffer stays revoked; seen: it was mapped, with the device in D3hot, and then "
@@ -329,6 +337,11 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         "reserved-ranges-lost",
         [f"{ENTERED} accepted, not EADDRINUSE"],
         [f"{ENTERED} ENOMEM, not EADDRINUSE"],
+    ),
+    (
+        "dmar-dump-of-pass-through",
+        [f"{PANIC}, after an Oops in dmar_fault_dump_ptes"],
+        [PANIC, f"{PANIC}, after an Oops in vfio_pci_dma_buf_move"],
     ),
 ]
 """Id, reasons seen on 7.2.12, and reasons of another bug in the same case."""

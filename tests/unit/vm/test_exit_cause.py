@@ -12,6 +12,14 @@ from harness.vm.qmp import Event
 PANIC = (
     "[    2.1] BUG: unable to handle page fault\n[    2.2] Kernel panic - not syncing: Fatal exception\n[    2.3] -\n"
 )
+OOPS_IN_INTERRUPT = (
+    "[   37.8] Oops: general protection fault, probably for non-canonical address 0xf00087d3f000fa00: 0000 [#1] SMP\n"
+    "[   37.8] CPU: 0 UID: 0 PID: 0 Comm: swapper/0 Tainted: G           O        7.2.12 #1 PREEMPTLAZY\n"
+    "[   37.8] RIP: 0010:dmar_fault_dump_ptes+0x10b/0x2d0\n"
+    "[   37.9] Call Trace:\n"
+    "[   37.9] RIP: 0010:handle_softirqs+0x76/0x230\n"
+    "[   38.0] Kernel panic - not syncing: Fatal exception in interrupt\n"
+)
 
 
 def exit_cause(console: str = "booting\n", stderr: str = "") -> ExitCause:
@@ -37,6 +45,11 @@ RESET = Event("RESET", {"guest": True, "reason": "guest-reset"})
         (shutdown("guest-shutdown", True), "", r"shut down by itself \(guest-shutdown\)"),
         (RESET, "", r"reset by itself \(guest-reset\)"),
         (RESET, PANIC, "^Kernel panic - not syncing: Fatal exception\n"),
+        (
+            Event("GUEST_PANICKED", {"action": "pause"}),
+            OOPS_IN_INTERRUPT,
+            "^Kernel panic - not syncing: Fatal exception in interrupt, after an Oops in dmar_fault_dump_ptes\n",
+        ),
     ],
 )
 def test_guest_that_ends_itself_is_a_crash(event: Event, console: str, said: str) -> None:
