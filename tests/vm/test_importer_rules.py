@@ -148,6 +148,7 @@ def test_a_starved_map_gives_the_address_back(nvme: Nvme, cmb: Cmb, attach: Atta
 
 
 @importer_rules
+@pytest.mark.needs("dma-api")
 @rows("importers.rdma-core")
 def test_the_rdma_core_notifies_its_driver(session: Session, nvme: Nvme, buffer: DmaBuf) -> None:
     """The RDMA core notifies an RNIC's driver of a revoke once, and of nothing after it."""

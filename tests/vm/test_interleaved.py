@@ -244,6 +244,7 @@ RNIC = "roce0"
 """The device that the RDMA core imports for."""
 
 
+@pytest.mark.needs("dma-api")
 @rows("lifecycle.interleaved", "importers.rdma-core")
 def test_a_revoke_during_an_import_by_the_rdma_core(session: Session, nvme: Nvme, buffer: DmaBuf) -> None:
     """A buffer that is revoked and un-revoked while the RDMA core imports it is refused, and a new import succeeds."""

@@ -15,7 +15,7 @@ from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
 
 rows = rows_in("umem")
-pytestmark = pytest.mark.needs("importer_rules", "test_importer")
+pytestmark = pytest.mark.needs("importer_rules", "dma-api", "test_importer")
 
 RNIC = "roce0"
 """The device of the importing driver, whose own driver does not use the importer."""
