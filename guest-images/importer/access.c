@@ -4,7 +4,6 @@
  * as the driver of an emulated vfio device has it: it pins and copies memory by
  * its IOVA, without DMA.
  */
-#include <linux/iommufd.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -13,6 +12,8 @@
 #include "importer.h"
 
 #ifdef HAVE_IOMMUFD_ACCESS
+#include <linux/iommufd.h>	/* since 6.2 */
+
 /* Pages that were pinned by one call, and must be unpinned by one call. */
 struct pin {
 	struct list_head node;
