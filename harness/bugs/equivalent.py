@@ -6,7 +6,6 @@ from harness.config import Model, load
 
 PATH = paths.VM_CONFIGS / "equivalent-mutants.yaml"
 
-
 Key = tuple[str, str, str, str]
 """File, function, rule and description of a mutant: what stays when lines move."""
 

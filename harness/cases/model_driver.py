@@ -5,7 +5,6 @@ The errno, the log of each attachment and the list of dma-bufs must be the model
 a new one must reach the device, and one that a call has revoked must be refused.
 """
 
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,7 +29,14 @@ from harness.session import (
     Window,
 )
 from harness.session.device import Register
-from harness.session.feature_request import VFIO_DEVICE_FEATURE_PROBE, VFIO_DEVICE_FEATURE_SET
+from harness.session.feature_request import (
+    LOW_POWER_ENTRY,
+    LOW_POWER_ENTRY_WITH_WAKEUP,
+    LOW_POWER_EXIT,
+    VFIO_DEVICE_FEATURE_PROBE,
+    VFIO_DEVICE_FEATURE_SET,
+    wakeup,
+)
 from harness.session.handle import Handle
 from harness.witness import Watch
 
@@ -328,15 +334,9 @@ def end_of(wait: Wait, attachment: Attachment) -> None:
         attachment.release()
 
 
-NEGATIVE_FD = struct.pack("<iI", -1, 0)
-"""``struct vfio_device_low_power_entry_with_wakeup`` with a bad eventfd."""
-LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP, LOW_POWER_EXIT = 3, 4, 5
-"""VFIO_DEVICE_FEATURE_... (include/uapi/linux/vfio.h)."""
-
-
 def bad_entry(device: Device) -> None:
     """Enter low power with a bad eventfd."""
-    device.feature(LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, NEGATIVE_FD)
+    device.feature(LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, wakeup(-1))
 
 
 def probe_low_power(device: Device) -> None:

@@ -83,24 +83,23 @@ class RingSeries:
         Between the last that arrived and the first that was blocked, the revoke may overtake one.
         """
         stages = [_stage(ring) for ring in self.rings]
-        known = [stage for stage in stages if stage is not None]
-        return known == sorted(known) and known.count(_OVERTAKEN) <= 1 and len(known) == len(stages)
+        return stages == sorted(stages) and stages.count(_OVERTAKEN) <= 1 and _LOST not in stages
 
     def __str__(self) -> str:
         """For the reason of a verdict: the last eight rings."""
         return " | ".join(map(str, self.rings[-8:]))
 
 
-_ARRIVED, _OVERTAKEN, _BLOCKED = range(3)
+_ARRIVED, _OVERTAKEN, _BLOCKED, _LOST = range(4)
 
 
-def _stage(ring: Ring) -> int | None:
-    """Return how far the revoke was; None for a ring that no revoke explains."""
+def _stage(ring: Ring) -> int:
+    """Return how far the revoke was. No revoke explains a ring that is lost."""
     if ring.arrived:
         return _ARRIVED
     if ring.overtaken:
         return _OVERTAKEN
-    return _BLOCKED if ring.blocked else None
+    return _BLOCKED if ring.blocked else _LOST
 
 
 def ring(

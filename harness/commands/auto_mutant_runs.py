@@ -18,7 +18,7 @@ import yaml
 from harness import paths
 from harness.bugs.auto import AutoMutant, groups, patch_of
 from harness.bugs.switched import kernel_argument
-from harness.cases.collect import Collected, collect
+from harness.cases.collect import Collected
 from harness.commands.children import Ended, Task, run_all
 from harness.config import load_machine
 from harness.gcov.measure import KernelCoverage
@@ -62,6 +62,7 @@ class MutantRuns:
         sources: Mapping[str, bytes],
         reached: KernelCoverage,
         *,
+        collected: Mapping[str, Collected],
         cases: Sequence[str] = (),
         directory: Path,
         emit: Emit,
@@ -69,7 +70,7 @@ class MutantRuns:
         """Raises UsageError for an unknown machine.
 
         ``options``: their machine and focus decide which cases run. ``numbers``: each mutant's number in the kernel.
-        ``cases``: the node ids of all cases; empty: those that the options select.
+        ``collected``: every case, by its id. ``cases``: the node ids of those that run; empty: what the options select.
         """
         self._options = options
         self._mutants = mutants
@@ -89,7 +90,7 @@ class MutantRuns:
         self._controls: list[RunRecord] = []
         self.unstable: set[str] = set()
         """The cases on which the controls disagree."""
-        self._cases: dict[str, Collected] = {case.id: case for case in collect()}
+        self._cases = collected
         self._number = 0
 
     def run(self, jobs: int, step: Phase) -> None:

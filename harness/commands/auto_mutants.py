@@ -16,6 +16,7 @@ from harness import __version__, kernel, paths
 from harness.bugs.auto import AutoMutant, mutants_of, sample
 from harness.bugs.equivalent import equivalents
 from harness.bugs.switched import SwitchedMutants
+from harness.cases.collect import collect
 from harness.commands.auto_mutant_runs import MutantRuns
 from harness.config import load_machine
 from harness.config.kernel_path import KernelPath, kernel_path
@@ -103,6 +104,7 @@ def _run(
     options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
     numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
     first = load_machine(options.machine).name
+    collected = {case.id: case for case in collect()}
     on: list[MutantRuns] = []
     judged: dict[str, AutoMutantRecord] = {}
     texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
@@ -121,6 +123,7 @@ def _run(
                 numbers,
                 sources,
                 reached,
+                collected=collected,
                 cases=listed_nodes() if here.fail_nth else (),
                 directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
                 emit=emit,

@@ -9,6 +9,7 @@ COMMAND = 0x04
 COMMAND_MEMORY = 0x2
 COMMAND_MASTER = 0x4
 CAPABILITY_LIST = 0x34
+PCI_CFG_SPACE_SIZE = 256
 CAP_PM = 0x01
 CAP_EXP = 0x10
 CAP_AF = 0x13
@@ -54,6 +55,16 @@ class ConfigSpace:
         if offset is None:
             raise LookupError(f"the device has no PCI capability {number:#x}")
         return offset
+
+    def extended_capability(self, number: int) -> int:
+        """Return the offset of an extended capability; LookupError if the device does not have it."""
+        at = PCI_CFG_SPACE_SIZE
+        while at:
+            (header,) = struct.unpack("<I", self.read(at, 4))
+            if header & 0xFFFF == number:
+                return at
+            at = header >> 20
+        raise LookupError(f"the device has no extended capability {number:#x}")
 
     def register(self, name: str) -> int:
         """Return the offset of ``COMMAND``, ``PMCSR`` or ``DEVCTL``."""

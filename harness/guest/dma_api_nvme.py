@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import pci
+from .config_space import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
 from .dmabuf import from_memfd
 from .importer import Attachment, DmaApiEngine, DmaApiWindow
 from .kernel import open_file
@@ -21,8 +22,6 @@ from .nvme import BAR, NvmeDma
 from .nvme_spec import REGISTERS
 from .pci import DEVICES
 from .resource import Resource
-
-COMMAND, MEMORY, MASTER = 4, 1 << 1, 1 << 2  # PCI Local Bus Specification, 6.2.2
 
 
 class DmaApiSpace(AddressSpace):
@@ -71,11 +70,9 @@ class SysfsFunction(Resource):
         super().__init__()
         pci.unbind(bdf)
         self.space: AddressSpace = self._own(DmaApiSpace(bdf))
-        config = open_file(str(DEVICES / bdf / "config"))
-        self._undo.callback(os.close, config)
-        before = os.pread(config, 2, COMMAND)
-        self._undo.callback(os.pwrite, config, before, COMMAND)
-        os.pwrite(config, struct.pack("<H", struct.unpack("<H", before)[0] | MEMORY | MASTER), COMMAND)
+        config = self._undo.enter_context(pci.config_space(bdf))
+        self._undo.callback(config.write, COMMAND, config.read(COMMAND, 2))
+        config.set_word(COMMAND, 0, COMMAND_MEMORY | COMMAND_MASTER)
         fd = open_file(str(DEVICES / bdf / "resource0"))
         self._undo.callback(os.close, fd)
         self._registers = self._own(BarMapping(fd, 0, REGISTERS))

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from .config_space import COMMAND, ConfigSpace
 from .kernel import named
@@ -16,7 +15,6 @@ DEVICES = Path("/sys/bus/pci/devices")
 VFIO_PCI = "vfio-pci"
 # include/uapi/linux/pci_regs.h
 PCI_BASE_ADDRESS_0 = 0x10
-PCI_CFG_SPACE_SIZE = 256
 BARS = 24  # bytes
 PCI_EXT_CAP_ID_ACS = 0x0D
 PCI_ACS_CTRL = 6
@@ -115,7 +113,7 @@ def wait_present(bdf: str, seconds: float) -> None:
 
 def hardware_register(bdf: str, name: str) -> int:
     """Return a 16-bit register of the device itself, which vfio may show otherwise. ``name``: ``COMMAND``..."""
-    with _config(bdf) as space:
+    with config_space(bdf) as space:
         return space.word(space.register(name))
 
 
@@ -124,7 +122,7 @@ def lose_config(bdf: str, *, command: bool, bars: bool) -> bytes:
 
     Returns the BARs before.
     """
-    with _config(bdf) as space:
+    with config_space(bdf) as space:
         before = space.read(PCI_BASE_ADDRESS_0, BARS)
         if command:
             space.write(COMMAND, bytes(2))
@@ -135,12 +133,12 @@ def lose_config(bdf: str, *, command: bool, bars: bool) -> bytes:
 
 def hardware_bars(bdf: str) -> bytes:
     """Return the BARs of the device itself."""
-    with _config(bdf) as space:
+    with config_space(bdf) as space:
         return space.read(PCI_BASE_ADDRESS_0, BARS)
 
 
 @contextmanager
-def _config(bdf: str) -> Iterator[ConfigSpace]:
+def config_space(bdf: str) -> Iterator[ConfigSpace]:
     """Open config space of the device itself, behind its driver's back."""
     fd = os.open(DEVICES / bdf / "config", os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -154,31 +152,13 @@ def _config(bdf: str) -> Iterator[ConfigSpace]:
 def set_acs_redirects(bdf: str, redirects: int) -> int:
     """Set the redirects (PCI_ACS_RR, _CR, _EC) in a port's ACS control register. Returns those it had.
 
-    Raises ValueError if the port has no ACS, or does not take these redirects.
+    Raises LookupError if the port has no ACS, ValueError if it does not take these redirects.
     """
-    with (DEVICES / bdf / "config").open("r+b", buffering=0) as config:
-        control = _extended_capability(config, PCI_EXT_CAP_ID_ACS) + PCI_ACS_CTRL
-        before = _read16(config, control)
-        config.seek(control)
-        config.write((before & ~ACS_REDIRECTS | redirects).to_bytes(2, "little"))
-        after = _read16(config, control) & ACS_REDIRECTS
+    with config_space(bdf) as space:
+        control = space.extended_capability(PCI_EXT_CAP_ID_ACS) + PCI_ACS_CTRL
+        before = space.word(control)
+        space.set_word(control, ACS_REDIRECTS, redirects)
+        after = space.word(control) & ACS_REDIRECTS
     if after != redirects:
         raise ValueError(f"{bdf} has the ACS redirects {after:#x}, not {redirects:#x}")
     return before & ACS_REDIRECTS
-
-
-def _extended_capability(config: BinaryIO, number: int) -> int:
-    """Return the offset of an extended capability in config space."""
-    at = PCI_CFG_SPACE_SIZE
-    while at:
-        config.seek(at)
-        header = int.from_bytes(config.read(4), "little")
-        if header & 0xFFFF == number:
-            return at
-        at = header >> 20
-    raise ValueError(f"no extended capability {number:#x}")
-
-
-def _read16(config: BinaryIO, at: int) -> int:
-    config.seek(at)
-    return int.from_bytes(config.read(2), "little")

@@ -7,12 +7,11 @@ from typing import Any
 import pyverbs.enums as e
 from pyverbs.cq import CQ
 from pyverbs.mr import MR
-from pyverbs.wr import SGE, SendWR
+from pyverbs.wr import SGE
 
-from .poll import Stuck, wait_for, wait_value
+from .poll import Stuck, wait_for
 from .resource import Resource
-from .uapi import verbs as uapi
-from .verbs import ACCESS, COMPLETION_SECONDS, MrWindow, Rxe
+from .verbs import ACCESS, COMPLETION_SECONDS, MrWindow, Rxe, post, wait_completion
 
 QUEUED = 32
 """Work requests that are queued at once."""
@@ -70,17 +69,9 @@ class Storm(Resource):
     def _write_queue(self) -> None:
         for _ in range(QUEUED):
             source = SGE(self._source.buf, 4, self._source.lkey)
-            request = SendWR(opcode=e.IBV_WR_RDMA_WRITE, num_sge=1, sg=[source], send_flags=e.IBV_SEND_SIGNALED)
-            address, rkey = self._target
-            request.set_wr_rdma(rkey, address)
-            self._pair[0].post_send(request)
+            post(self._pair[0], e.IBV_WR_RDMA_WRITE, source, *self._target)
         for _ in range(QUEUED):
-            completion = wait_value(self._poll_completion, COMPLETION_SECONDS, "RDMA work completion")
-            if completion.status:
-                self.status = uapi.WC_STATUS[completion.status]
+            if status := wait_completion(self._completions):
+                self.status = status
                 return
             self.written += 1
-
-    def _poll_completion(self) -> Any | None:
-        _, completions = self._completions.poll(1)
-        return completions[0] if completions else None

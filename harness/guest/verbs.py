@@ -98,17 +98,10 @@ class Rxe(Resource):
         return bytes(self._buffer.read(length, 0))
 
     def _run(self, opcode: int, local: Any, address: int, rkey: int) -> None:
-        request = SendWR(opcode=opcode, num_sge=1, sg=[local], send_flags=e.IBV_SEND_SIGNALED)
-        request.set_wr_rdma(rkey, address)
-        self._connected().post_send(request)
-        completion = wait_value(self._poll_completion, COMPLETION_SECONDS, "RDMA work completion")
-        if completion.status:
+        post(self._connected(), opcode, local, address, rkey)
+        if status := wait_completion(self._completions):
             self._disconnect()
-            raise Refused(uapi.WC_STATUS[completion.status])
-
-    def _poll_completion(self) -> Any | None:
-        _, completions = self._completions.poll(1)
-        return completions[0] if completions else None
+            raise Refused(status)
 
     def _connected(self) -> Any:
         """Return the requester's queue pair, connected."""
@@ -149,6 +142,24 @@ class Rxe(Resource):
         route = GlobalRoute(dgid=GID(self._gid), sgid_index=self._gid_index)
         attributes.ah_attr = AHAttr(port_num=1, is_global=1, gr=route, dlid=0)
         return attributes
+
+
+def post(pair: Any, opcode: int, local: Any, address: int, rkey: int) -> None:
+    """Post one signalled work request. ``local``: its SGE. ``address`` and ``rkey``: the remote side."""
+    request = SendWR(opcode=opcode, num_sge=1, sg=[local], send_flags=e.IBV_SEND_SIGNALED)
+    request.set_wr_rdma(rkey, address)
+    pair.post_send(request)
+
+
+def wait_completion(queue: Any) -> str:
+    """Wait for the next work completion. Returns its bad status; empty for success."""
+
+    def polled() -> Any | None:
+        _, completions = queue.poll(1)
+        return completions[0] if completions else None
+
+    status = wait_value(polled, COMPLETION_SECONDS, "RDMA work completion").status
+    return uapi.WC_STATUS[status] if status else ""
 
 
 UNMAPPED = 8

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The record of ``vfio-harness mutants --model`` (``model-mutants.json``): which bugs random programs find."""
 
+import math
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -90,7 +91,7 @@ class ModelMutantsRecord(Record):
 
     def tally(self) -> str:
         """Return the counts, e.g. ``17 of 31 found; target 16; control: PASS``."""
-        count, target = len(self.mutants), -int(-TARGET * len(self.mutants) // 1)
+        count, target = len(self.mutants), math.ceil(TARGET * len(self.mutants))
         control = f"; control: {self.control.verdict}" if self.control else ""
         return f"{sum(each.found for each in self.mutants)} of {count} found; target {target}{control}"
 

@@ -235,6 +235,11 @@ class Device(Handle):
         """Write COMMAND.MEM."""
         self._call("set_memory", on=on)
 
+    def revoke(self) -> None:
+        """Revoke the device's buffers, and make it usable at once: clear COMMAND.MEM and set it again."""
+        self.set_memory(False)
+        self.set_memory(True)
+
     def set_master(self, on: bool) -> None:
         """Write COMMAND.MASTER. That writes COMMAND, with MEM unchanged."""
         self._call("set_master", on=on)

@@ -13,9 +13,16 @@ from harness.session.handle import Handle
 from harness.session.session import Session
 
 VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET, VFIO_DEVICE_FEATURE_PROBE = 1 << 16, 1 << 17, 1 << 18
+LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP, LOW_POWER_EXIT = 3, 4, 5
+"""VFIO_DEVICE_FEATURE_... (include/uapi/linux/vfio.h)."""
 HEADER_SIZE, PAYLOAD_SIZE, RANGE_SIZE = 8, 16, 16
 """Bytes of struct vfio_device_feature, of the payload before its ranges, and of a range (include/uapi/linux/vfio.h)."""
 IORESOURCE_IO = 0x100  # include/linux/ioport.h
+
+
+def wakeup(fd: int) -> bytes:
+    """Encode ``struct vfio_device_low_power_entry_with_wakeup``. ``fd``: an eventfd, or a bad one."""
+    return struct.pack("<iI", fd, 0)
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,10 @@ class AhciTrace:
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
-        self._enabled = False
 
     def mark(self) -> int:
         """Return the trace's present end."""
-        if not self._enabled:
-            self._log.enable([EVENT])
-            self._enabled = True
+        self._log.enable([EVENT])
         return self._log.mark()
 
     def since(self, mark: int) -> list[PortWrite]:

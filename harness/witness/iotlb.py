@@ -124,13 +124,10 @@ class IotlbTrace:
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
-        self._enabled = False
 
     def mark(self) -> int:
         """Return the trace's present end."""
-        if not self._enabled:
-            self._log.enable(EVENTS)
-            self._enabled = True
+        self._log.enable(EVENTS)
         return self._log.mark()
 
     def stale(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:

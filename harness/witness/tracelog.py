@@ -74,10 +74,13 @@ class TraceLog:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._enabled: set[str] = set()
 
     def enable(self, events: Collection[str]) -> None:
-        """Switch ``events`` on. Raises HarnessError if this QEMU lacks one, for the witness would be blind."""
+        """Switch ``events`` on, unless they are. Raises HarnessError if this QEMU lacks one: a blind witness."""
         for event in events:
+            if event in self._enabled:
+                continue
             self._machine.qmp.execute(
                 "trace-event-set-state",
                 {"name": event, "enable": True, "ignore-unavailable": True},
@@ -89,6 +92,7 @@ class TraceLog:
                     f"this QEMU cannot trace {event}, so the host could not see what devices do",
                     hint="use a QEMU with the trace backend 'log', as Debian's is; `-trace help` lists its events",
                 )
+            self._enabled.add(event)
 
     def settle(self) -> None:
         """Wait until every access that began before the call is in the file. A lost guest makes no more accesses.

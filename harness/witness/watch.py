@@ -63,12 +63,8 @@ class Watch:
 
     def __init__(self, machine: Machine, witnesses: Witnesses) -> None:
         self._machine = machine
-        self._maps = witnesses.maps
-        self._iotlb = witnesses.iotlb
-        self._ahci = witnesses.ahci
-        self._doorbells = witnesses.doorbells
-        self._faults = witnesses.faults
-        self._mark: Mark = self._faults.mark()
+        self._witnesses = witnesses
+        self._mark: Mark = witnesses.faults.mark()
         self._stderr = machine.stderr_tail()
         self._began = time.monotonic()
         self._began_unix = time.time()
@@ -80,23 +76,23 @@ class Watch:
 
     def mark(self) -> Mark:
         """Return a mark later than the case's start."""
-        return self._faults.mark()
+        return self._witnesses.faults.mark()
 
     def doorbells(self, mark: Mark | None = None) -> list[Doorbell]:
         """Return every doorbell since ``mark``, or since the case began."""
-        return self._doorbells.since((mark or self._mark).trace)
+        return self._witnesses.doorbells.since((mark or self._mark).trace)
 
     def faults(self, mark: Mark | None = None) -> list[DmaFault]:
         """Return every DMA fault since ``mark``, or since the case began."""
-        return self._faults.since(mark or self._mark)
+        return self._witnesses.faults.since(mark or self._mark)
 
     def maps(self, phys: int, length: int, mark: Mark | None = None) -> list[IommuMap]:
         """Return every map of these physical addresses since ``mark``, or since the case began. virtio-iommu only."""
-        return self._maps.since((mark or self._mark).trace, phys, length)
+        return self._witnesses.maps.since((mark or self._mark).trace, phys, length)
 
     def iotlb_mark(self) -> int:
         """Begin to record the IOTLB, and return a mark for ``stale_translations``."""
-        return self._iotlb.mark()
+        return self._witnesses.iotlb.mark()
 
     def stale_translations(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
         """Return the translations of ``iovas`` that the IOTLB still had when BAR0 of ``exporter`` had gone. VT-d only.
@@ -104,15 +100,15 @@ class Watch:
         ``requester`` and ``exporter`` are PCI addresses. Raises BlindWitness if ``requester`` used none of ``iovas``
         since ``mark``, or if the BAR did not go.
         """
-        return self._iotlb.stale(mark, requester, iovas, exporter)
+        return self._witnesses.iotlb.stale(mark, requester, iovas, exporter)
 
     def ahci_mark(self) -> int:
         """Begin to record AHCI controllers, and return a mark for ``ahci_writes``."""
-        return self._ahci.mark()
+        return self._witnesses.ahci.mark()
 
     def ahci_writes(self, mark: int) -> list[PortWrite]:
         """Return every write to an AHCI controller's port registers since ``mark``."""
-        return self._ahci.since(mark)
+        return self._witnesses.ahci.since(mark)
 
     def splats(self, mark: Mark | None = None) -> list[Splat]:
         """Return the kernel's complaints that the console has shown since ``mark``, or since the case began."""
@@ -120,12 +116,12 @@ class Watch:
 
     def collect(self) -> Observed:
         """Return everything seen. It works on a machine that has died, and never raises what ended it."""
-        blind = None
+        blind, seen = None, self._witnesses
         try:
             doorbells, faults = self.doorbells(), self.faults()
         except (GuestLost, HarnessError) as error:
             blind = str(error) if isinstance(error, HarnessError) else None
-            doorbells, faults = self._doorbells.recorded(self._mark.trace), self._faults.recorded(self._mark)
+            doorbells, faults = seen.doorbells.recorded(self._mark.trace), seen.faults.recorded(self._mark)
         console = self._machine.console.since(self._mark.console, CONSOLE_LIMIT)
         logged, splats = list(parse_console(console)), find_splats(console)
         warned = parse_stderr(added(self._stderr, self._machine.stderr_tail()))

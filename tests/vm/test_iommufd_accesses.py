@@ -27,12 +27,6 @@ BATCH = 65536 // 12
 """The runs of pages that iommufd maps at once (drivers/iommu/iommufd/pages.c, TEMP_MEMORY_LIMIT)."""
 
 
-def revoke(nvme: Nvme) -> None:
-    """Revoke the buffers of a device, and make it usable at once."""
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
-
-
 @pytest.fixture
 def small_pages(session: Session, importer: Importer) -> tuple[Ioas, Importer]:
     """A new address space without huge pages, and the importer in it."""
@@ -68,7 +62,7 @@ def test_an_access_to_a_buffer_is_refused(session: Session, nvme: Nvme, cmb_buff
                 access.write(iova, bytes(length))
         with must_fail("EPERM", f"a {state} area that is not WRITEABLE is not pinned for writing"):
             access.pin(read_only, PAGE, write=True)
-        revoke(nvme)
+        nvme.device.revoke()
     must(pins(session.agent) == before, "a refused pin leaves no page pinned", f"{before}, then {pins(session.agent)}")
     must(memory.read(0, PAGE) == bytes(PAGE), "a write that ends at a dma-buf is a write to the memory before it")
     must(space.unmap_all() == (1 + 2 * PAGES) * PAGE, "after a refused access every area is unmapped whole")

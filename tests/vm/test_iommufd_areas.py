@@ -75,8 +75,7 @@ def test_a_copy_across_areas(nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer,
     """A copy of adjacent areas makes an area for each, also if one of them is dead."""
     other = space.sibling()
     other.map_file(cmb_buffer, 0, PAGE, at=FAR)
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
+    nvme.device.revoke()
     other.map_file(cmb_buffer, 3 * PAGE, PAGE, at=FAR + PAGE)
     other.map_file(cmb_buffer, PAGE, 2 * PAGE, at=FAR + 2 * PAGE)
     iova = space.copy(other, FAR, PAGES * PAGE)
@@ -88,8 +87,7 @@ def test_a_copy_across_areas(nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer,
     areas.must_be_dead(dead, "the copy of a dead area is dead next to live ones")
     for window in live:
         areas.must_be_live(window, "the copy of a live area is live next to a dead one")
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
+    nvme.device.revoke()
     for window in live:
         areas.must_be_dead(window, "a revoke reaches each area that one copy made")
     unmapped = space.unmap(iova, PAGES * PAGE)
@@ -141,8 +139,7 @@ def test_an_area_is_unmapped_whole(
 ) -> None:
     """An unmap of a part is refused and cuts nothing; one that covers live and dead areas unmaps each and counts."""
     space.map_file(cmb_buffer, 0, 2 * PAGE, at=FAR)
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
+    nvme.device.revoke()
     space.map_file(cmb_buffer, at=FAR + 2 * PAGE)
     dead = importer.area(cmb_buffer, FAR, 0, 2 * PAGE)
     live = importer.area(cmb_buffer, FAR + 2 * PAGE)
@@ -188,8 +185,7 @@ def test_everything_is_unmapped(
     domain = session.new_domain(importer, other)
     must(other.unmap_all() == 0, "an unmap of everything succeeds if there is nothing")
     other.map_file(cmb_buffer)
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
+    nvme.device.revoke()
     other.map_file(cmb_buffer, PAGE, PAGE)
     domain.enter()
     areas.must_be_mapped([(PAGE, PAGE)], "a domain over another address space has its live areas")

@@ -8,7 +8,7 @@ from harness.cases.constants import PAGE
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
-from harness.session import Cmb, Device, DmaBuf, Importer, Nvme, Session
+from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
 from harness.witness import Watch
 
 rows = rows_in("iommufd")
@@ -23,12 +23,6 @@ BELOW = 128 << 30
 """An IOVA that nothing uses, below those that the agent chooses."""
 
 
-def revoke(device: Device) -> None:
-    """Revoke the buffers of a device, and make it usable at once."""
-    device.set_memory(False)
-    device.set_memory(True)
-
-
 @rows("importers.iommufd-domain", "importers.iommufd-iova")
 @importers("iommufd+nvme")
 def test_the_first_device_comes_later(
@@ -37,7 +31,7 @@ def test_the_first_device_comes_later(
     """A device finds the live areas of its address space and no dead one; one that it cannot have keeps it out."""
     space = session.ioas()
     dead = space.map_file(cmb_buffer, PAGE, PAGE)
-    revoke(nvme.device)
+    nvme.device.revoke()
     live = space.map_file(cmb_buffer, PAGE, 3 * PAGE)
     unfit = {
         "starts within a page": {"start": 0x10, "length": PAGE, "at": live + 0x100000},
@@ -69,7 +63,7 @@ def test_domains_go(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: 
     """The end of a domain, first or later, leaves live areas live and dead ones dead, and a revoke reaches the rest."""
     areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
     dead = importer.attach(cmb_buffer, PAGE, PAGE)
-    revoke(nvme.device)
+    nvme.device.revoke()
     live = importer.attach(cmb_buffer, PAGE, 3 * PAGE)
 
     def check(when: str) -> None:
@@ -116,7 +110,7 @@ def test_the_device_goes_and_comes(
     for window in (second, below):
         areas.must_be_live(window, "a device that enters its address space again reaches a live area and its copy")
     importer.device.detach()
-    revoke(nvme.device)
+    nvme.device.revoke()
     third = importer.attach(cmb_buffer, 2 * PAGE, PAGE)
     importer.device.attach()
     for window in (second, below):
@@ -142,7 +136,7 @@ def test_an_importing_process_is_killed(
     if not (entries := session.page_table_entries(importer, nvme.device, buffer)):
         must(entries is None, "another process has the buffer mapped", entries)
         pytest.skip("the kernel dumps no page table: no Intel IOMMU")
-    revoke(nvme.device)
+    nvme.device.revoke()
     entries = session.page_table_entries(importer, nvme.device, buffer)
     must(entries == [], "a revoke reaches the mapping of another process", entries)
     process.close()
@@ -199,7 +193,7 @@ def test_nothing_splits_an_area(
     for state in ("live", "dead"):
         iova = space.map_file(cmb_buffer)
         if state == "dead":
-            revoke(nvme.device)
+            nvme.device.revoke()
         for start, length in ((0, PAGE), (PAGE, PAGE), (PAGE, 3 * PAGE)):
             with must_fail("EOPNOTSUPP", f"a part of a {state} area is not unmapped"):
                 space.unmap_as_type1(iova + start, length)
@@ -224,6 +218,6 @@ def test_accounting_cannot_move(session: Session, nvme: Nvme, cmb_buffer: DmaBuf
     for state in ("live", "dead"):
         with must_fail("EINVAL", f"the accounting of a context with a {state} area of a dma-buf does not move"):
             space.change_process()
-        revoke(nvme.device)
+        nvme.device.revoke()
     must(other.unmap(iova, PAGES * PAGE) == PAGES * PAGE, "an area whose accounting did not move is unmapped whole")
     space.change_process()

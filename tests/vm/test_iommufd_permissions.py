@@ -64,8 +64,7 @@ def test_a_copy_allows_no_more(
         windows[origin] = window = importer.area(cmb_buffer, iova, PAGE, PAGE)
         sentence = f"a copy that is {asked} of a map that is {origin} allows just that"
         areas.must_be_live(window, sentence, read=read, write=write)
-    nvme.device.set_memory(False)
-    nvme.device.set_memory(True)
+    nvme.device.revoke()
     for origin, window in windows.items():
         areas.must_be_dead(window, f"a revoke kills a copy of a map that is {origin}")
 

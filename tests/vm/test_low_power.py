@@ -12,33 +12,30 @@ from harness.errors import KernelErrno
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.feature_request import (
     HEADER_SIZE,
+    LOW_POWER_ENTRY,
+    LOW_POWER_ENTRY_WITH_WAKEUP,
+    LOW_POWER_EXIT,
     VFIO_DEVICE_FEATURE_GET,
     VFIO_DEVICE_FEATURE_PROBE,
     VFIO_DEVICE_FEATURE_SET,
     FeatureClient,
+    wakeup,
 )
 from harness.witness import Watch
 
 rows = rows_in("lifecycle")
 
-ENTRY, ENTRY_WITH_WAKEUP, EXIT = 3, 4, 5
-"""VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, _ENTRY_WITH_WAKEUP and _EXIT (include/uapi/linux/vfio.h)."""
 CLOSED_FD = 1 << 20
 
 
-def eventfd(fd: int) -> bytes:
-    """Encode ``struct vfio_device_low_power_entry_with_wakeup``."""
-    return struct.pack("<iI", fd, 0)
-
-
 REFUSED = {
-    "LOW_POWER_ENTRY by GET": (ENTRY | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
-    "LOW_POWER_ENTRY_WITH_WAKEUP by GET": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_GET, eventfd(0), "EINVAL"),
-    "LOW_POWER_EXIT by GET": (EXIT | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
-    "a wake-up without a payload": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, b"", "EINVAL"),
-    "a negative eventfd": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(-1), "EINVAL"),
-    "an eventfd that is closed": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(CLOSED_FD), "EBADF"),
-    "a file that is no eventfd": (ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, eventfd(0), "EINVAL"),
+    "LOW_POWER_ENTRY by GET": (LOW_POWER_ENTRY | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
+    "LOW_POWER_ENTRY_WITH_WAKEUP by GET": (LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_GET, wakeup(0), "EINVAL"),
+    "LOW_POWER_EXIT by GET": (LOW_POWER_EXIT | VFIO_DEVICE_FEATURE_GET, b"", "EINVAL"),
+    "a wake-up without a payload": (LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, b"", "EINVAL"),
+    "a negative eventfd": (LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, wakeup(-1), "EINVAL"),
+    "an eventfd that is closed": (LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, wakeup(CLOSED_FD), "EBADF"),
+    "a file that is no eventfd": (LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET, wakeup(0), "EINVAL"),
 }
 """Calls that are refused: flags, payload and errno. fd 0 of the agent is a pipe or a socket."""
 
@@ -55,10 +52,10 @@ def test_a_refused_entry_disturbs_nothing(
     for name, (flags, payload, errno) in REFUSED.items():
         with must_fail(errno, f"{name} is refused"):
             nvme.device.feature(flags, payload)
-    header = struct.pack("<II", HEADER_SIZE + len(eventfd(0)), ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET)
-    outcome = FeatureClient(session, nvme.device).request_bytes(header + eventfd(0), readable=HEADER_SIZE)
+    header = struct.pack("<II", HEADER_SIZE + len(wakeup(0)), LOW_POWER_ENTRY_WITH_WAKEUP | VFIO_DEVICE_FEATURE_SET)
+    outcome = FeatureClient(session, nvme.device).request_bytes(header + wakeup(0), readable=HEADER_SIZE)
     must(outcome.errno == "EFAULT", "a wake-up with an unreadable payload is refused with EFAULT", outcome)
-    for feature in (ENTRY, ENTRY_WITH_WAKEUP, EXIT):
+    for feature in (LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP, LOW_POWER_EXIT):
         nvme.device.feature(feature | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)
     must(not attachment.notifications(), "a refused or probed entry notifies no importer", attachment.events())
     must_arrive(ring(nvme, window, watch), "a refused or probed entry disturbs no mapping")
@@ -71,13 +68,13 @@ def test_a_second_entry(nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Im
     attachment, window = attach(buffer), importer.attach(buffer)
     queued = nvme.queue_identify()
     nvme.device.low_power_entry()
-    for second in (ENTRY, ENTRY_WITH_WAKEUP):
-        wakeup = second == ENTRY_WITH_WAKEUP
+    for second in (LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP):
+        wakeup = second == LOW_POWER_ENTRY_WITH_WAKEUP
         with must_fail("EINVAL", "a second entry into low power is refused"):
             nvme.device.low_power_entry_with_wakeup() if wakeup else nvme.device.low_power_entry()
         with must_fail("ENODEV", "a second entry into low power un-revokes nothing"):
             attachment.map()
-    nvme.device.feature(EXIT | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)
+    nvme.device.feature(LOW_POWER_EXIT | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)
     with must_fail("ENODEV", "a PROBE of LOW_POWER_EXIT un-revokes nothing"):
         importer.attach(buffer)
     must(attachment.notifications() == 1, "only the first entry notifies", attachment.events())
