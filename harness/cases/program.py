@@ -51,7 +51,7 @@ def as_text(program: Program) -> str:
 def without(program: Program, dropped: Collection[int]) -> Program:
     """Return the program without the calls at these indices, and without the calls that use what those open.
 
-    The objects that are left are numbered anew.
+    The objects that are left get new numbers, without gaps.
     """
     names: dict[str, str] = {"device0": "device0"}
     made = {"device": 1}

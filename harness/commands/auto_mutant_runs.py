@@ -193,7 +193,7 @@ class MutantRuns:
         name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
         directory = self._directory / name
         directory.mkdir(parents=True)
-        # For whoever wants to see a mutant by itself: vfio-harness run --series FILE.
+        # `vfio-harness run --series FILE` shows these mutants without the others.
         patch = directory / "mutants.patch"
         patch.write_text(patch_of(mutants, self._sources), encoding="utf-8", errors="surrogateescape")
         machine = write_machine(

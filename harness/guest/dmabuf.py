@@ -178,11 +178,7 @@ def bufinfo() -> list[dict[str, str]]:
 
 def must_list(files: int) -> None:
     """Raise ENOENT unless bufinfo lists a buffer with this count of references to its file."""
-    counts = [
-        int(row[3])
-        for line in BUFINFO.read_text().splitlines()
-        if len(row := line.split("\t", 6)) == 7 and row[0].isdigit()
-    ]
+    counts = [int(row[3]) for row in _rows(BUFINFO.read_text())]
     if files not in counts:
         raise OSError(errno.ENOENT, f"no buffer with {files} references in {counts}", str(BUFINFO))
 
@@ -193,18 +189,18 @@ def count() -> tuple[int, int]:
     return len(buffers), sum(attachments)
 
 
+def _rows(text: str) -> list[list[str]]:
+    """Return each buffer's row of bufinfo: size flags mode count exp_name ino name. The heading has no number."""
+    rows = (line.split("\t", 6) for line in text.splitlines())
+    return [row for row in rows if len(row) == 7 and row[0].isdigit()]
+
+
 def parse_bufinfo(text: str) -> tuple[list[dict[str, str]], list[int]]:
     """Parse debugfs ``bufinfo``: the rows of ``bufinfo``, and each buffer's number of attachments.
 
     Raises ValueError for another layout, in which every leak would be invisible.
     """
-    rows = [line.split("\t", 6) for line in text.splitlines()]
-    # A buffer's row is: size flags mode count exp_name ino name. The heading has no number.
-    found = [
-        {"size": row[0], "exp_name": row[4], "ino": row[5], "name": row[6].strip()}
-        for row in rows
-        if len(row) == 7 and row[0].isdigit()
-    ]
+    found = [{"size": row[0], "exp_name": row[4], "ino": row[5], "name": row[6].strip()} for row in _rows(text)]
     attachments = [int(count) for count in re.findall(r"^Total (\d+) devices attached$", text, re.MULTILINE)]
     if f"\nTotal {len(found)} objects, " not in text or len(attachments) != len(found):
         raise ValueError(f"{BUFINFO}: {len(found)} buffers found, but it ends with {text[-80:]!r}")

@@ -6,7 +6,7 @@ from typing import cast
 from harness.session.handle import Handle
 
 VF_TOKEN = b"vfio-harness-vf!"
-"""The PCI VF token: 16 bytes that whoever opens a VF must share with whoever has its PF open."""
+"""The PCI VF token, 16 bytes. While a PF is open, its VFs can be opened only with the token of the PF."""
 
 
 class VirtualFunctions(Handle):

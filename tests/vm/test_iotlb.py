@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The IOTLB: after a revoke no translation of it leads to the device, whatever the kernel's policy for flushes is."""
+"""The IOTLB: after a revoke it translates no address to the device, under each of the kernel's flush policies."""
 
 from dataclasses import replace
 
