@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .poll import Stuck
+from .vmstat import pins
 
 DEBUGFS = Path("/sys/kernel/debug")
 ATTRIBUTES = {"failslab": {"ignore-gfp-wait": "N"}, "fail_page_alloc": {"ignore-gfp-wait": "N", "min-order": "0"}}
@@ -134,11 +135,16 @@ def end() -> dict[str, Any]:
     """End the pass.
 
     ``next``: where each call begins in the next pass; 0 if no failure is left to try. ``refused``: how many failures
-    refused each call. ``survived``: the failures that did not. ``left``: the references and dma-bufs that a refused
-    call left behind.
+    refused each call. ``survived``: the failures that did not. ``left``: the references, dma-bufs and pinned pages
+    that a refused call left behind.
     """
     sweep = _sweeps.pop()
     return {"next": sweep.next, "refused": dict(sweep.refused), "survived": sweep.survived, "left": sweep.left}
+
+
+def stop() -> None:
+    """Let no more allocations of this process fail. Only root may open FAIL_NTH."""
+    _sweeps.clear()
 
 
 def acting(call: str, function: Callable[[], T]) -> T:
@@ -197,7 +203,7 @@ def _interpreter() -> tuple[int, int]:
 
 
 def _counts() -> dict[str, str]:
-    """Return what a refused call may not change: the dma-bufs, and the modules' reference counts.
+    """Return what a refused call may not change: dma-bufs, pinned pages, and the modules' reference counts.
 
     Empty while another thread of the agent acts: its calls change the counts, and a revoke that waits holds the locks
     that bufinfo takes.
@@ -205,4 +211,5 @@ def _counts() -> dict[str, str]:
     if threading.active_count() > 1:
         return {}
     counts = {fields[0]: fields[2] for fields in map(str.split, MODULES.read_text().splitlines())}
-    return counts | {"dma-bufs": BUFINFO.read_text().rpartition("\nTotal ")[2].strip()}
+    dma_bufs = BUFINFO.read_text().rpartition("\nTotal ")[2].strip()
+    return counts | {"dma-bufs": dma_bufs, "pinned pages": str(pins())}

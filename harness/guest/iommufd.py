@@ -4,10 +4,9 @@
 import os
 from typing import TYPE_CHECKING
 
-from .dmabuf import DmaBuf
 from .kernel import ioctl, open_file
 from .memory import AddressSpace
-from .resource import Resource
+from .resource import File, Resource
 from .uapi import iommufd as uapi
 from .uapi import vfio
 
@@ -67,7 +66,7 @@ class Ioas(AddressSpace):
 
     def map_file(
         self,
-        dmabuf: DmaBuf,
+        dmabuf: File,
         start: int,
         length: int,
         iova: int | None = None,

@@ -43,6 +43,7 @@ SERVICES = (
     "importer",
     "access",
     "user_memory",
+    "vmstat",
     "dma_api_nvme",
     "noiommu",
     "feature_request",

@@ -7,9 +7,10 @@ import os
 import resource
 from pathlib import Path
 
+from .fail_nth import each_failing, stop
 from .iommufd import Ioas
 from .kernel import forbid
-from .resource import Resource
+from .resource import File, Resource
 
 CAP_IPC_LOCK = 14
 """include/uapi/linux/capability.h"""
@@ -22,11 +23,17 @@ class UserMemory(Resource):
     """``pages`` pages of this process. Each byte is its page's number, modulo 256.
 
     ``scattered``: neighbouring pages are not neighbours in physical memory, so that each is a run of its own.
+    ``in_file``: a memfd holds the pages, and IOMMU_IOAS_MAP_FILE maps them.
     """
 
-    def __init__(self, pages: int, scattered: bool = False) -> None:
+    def __init__(self, pages: int, scattered: bool = False, in_file: bool = False) -> None:
         super().__init__()
-        self._memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
+        length = pages * mmap.PAGESIZE
+        self._file = File(os.memfd_create("vfio-harness", os.MFD_CLOEXEC)) if in_file else None
+        if self._file:
+            self._undo.callback(self._file.close)
+            os.truncate(self._file.fd, length)
+        self._memory = mmap.mmap(self._file.fd if self._file else -1, length)
         self._undo.callback(self._memory.close)
         anchor = ctypes.c_char.from_buffer(self._memory)
         self._address = ctypes.addressof(anchor)
@@ -38,10 +45,32 @@ class UserMemory(Resource):
             self._memory[start : start + mmap.PAGESIZE] = bytes([page % 256]) * mmap.PAGESIZE
 
     def map(self, space: Ioas, start: int, length: int, iova: int | None = None) -> int:
-        """Call IOMMU_IOAS_MAP for ``length`` bytes from ``start``, at an unused IOVA if none is given. Returns it."""
+        """Call IOMMU_IOAS_MAP or IOMMU_IOAS_MAP_FILE for ``length`` bytes from ``start``.
+
+        At an unused IOVA if none is given. Returns it.
+        """
         iova = space.new_iova(length) if iova is None else iova
-        space.map_memory(self._address + start, length, iova)
+        if self._file:
+            space.map_file(self._file, start, length, iova)
+        else:
+            space.map_memory(self._address + start, length, iova)
         return iova
+
+    def map_without_memory(self, space: Ioas, length: int, iova: int) -> list[int]:
+        """Fail the first allocation of a map of ``length`` bytes, then the second, and so on. Unmap what was mapped.
+
+        Returns 0 or ``-errno`` for each allocation.
+        """
+
+        def attempt() -> int:
+            try:
+                self.map(space, 0, length, iova)
+            except OSError as exc:
+                return -int(exc.errno or 0)
+            space.unmap(iova, length)
+            return 0
+
+        return each_failing(attempt)
 
     def read(self, start: int, length: int) -> bytes:
         """Read the memory as the process sees it."""
@@ -50,16 +79,6 @@ class UserMemory(Resource):
     def forbid(self, start: int) -> None:
         """Make the pages from ``start`` inaccessible, so that a pin of them gives EFAULT. They stay so."""
         forbid(self._address + start, len(self._memory) - start)
-
-
-def pins() -> int:
-    """Count the pages that are pinned in the whole kernel (/proc/vmstat, nr_foll_pin_*).
-
-    Each processor adds to the counters now and then. ``stat_refresh`` makes it do so at once (mm/vmstat.c).
-    """
-    Path("/proc/sys/vm/stat_refresh").write_text("1")
-    lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
-    return int(lines["nr_foll_pin_acquired"]) - int(lines["nr_foll_pin_released"])
 
 
 def locked() -> dict[str, int]:
@@ -78,6 +97,7 @@ def limit(pages: int, uid: int) -> None:
     sets[0] &= ~(1 << CAP_IPC_LOCK)
     _checked(_libc.capset(header, sets), "capset")
     if uid:
+        stop()
         os.setresuid(uid, uid, uid)
 
 

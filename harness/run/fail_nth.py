@@ -90,7 +90,7 @@ class FailNth:
 
         Raises ContractBroken, and HarnessError if the case needs more than MOST_PASSES.
         """
-        must(not done.left, "a call that is refused for want of memory leaves no dma-buf and no reference", done.left)
+        must(not done.left, "a call that is refused for want of memory leaves no dma-buf, pin or reference", done.left)
         if not self.finished:
             if self._passes == MOST_PASSES:
                 raise HarnessError(f"--fail-nth: failures are left to try after {MOST_PASSES} passes: {self._next}")

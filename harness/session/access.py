@@ -3,6 +3,7 @@
 
 from typing import cast
 
+from harness.errors import errno_name
 from harness.session.attachment import Importing
 from harness.session.client import Caller
 from harness.session.handle import Handle
@@ -39,13 +40,29 @@ class Access(Importing):
 class UserMemory(Handle):
     """Pages of a process in the guest. Each byte is its page's number, modulo 256."""
 
-    def __init__(self, caller: Caller, pages: int, *, scattered: bool = False) -> None:
-        """Allocate ``pages`` pages. ``scattered``: no two neighbours are neighbours in physical memory."""
-        super().__init__(caller, caller.call("user_memory", "UserMemory", pages=pages, scattered=scattered))
+    def __init__(self, caller: Caller, pages: int, *, scattered: bool = False, in_file: bool = False) -> None:
+        """Allocate ``pages`` pages. ``scattered``: no two neighbours are neighbours in physical memory.
+
+        ``in_file``: a memfd holds them.
+        """
+        ref = caller.call("user_memory", "UserMemory", pages=pages, scattered=scattered, in_file=in_file)
+        super().__init__(caller, ref)
 
     def map(self, space: Ioas, start: int, length: int, *, at: int | None = None) -> int:
-        """Call IOMMU_IOAS_MAP for ``length`` bytes from ``start``, at an unused IOVA if none is given. Returns it."""
+        """Call IOMMU_IOAS_MAP, or IOMMU_IOAS_MAP_FILE for a memfd, for ``length`` bytes from ``start``.
+
+        At an unused IOVA if none is given. Returns it.
+        """
         return cast(int, self._call("map", space=space, start=start, length=length, iova=at))
+
+    def map_without_memory(self, space: Ioas, length: int, *, at: int) -> list[str]:
+        """Fail the first allocation of a map, then the second, and so on. What was mapped is unmapped.
+
+        Returns the name of the map's errno for each allocation, ``""`` for success. Needs the kernel's feature
+        ``failslab``.
+        """
+        outcomes = self._call("map_without_memory", space=space, length=length, iova=at)
+        return [errno_name(-outcome) if outcome else "" for outcome in outcomes]
 
     def read(self, start: int, length: int) -> bytes:
         """Read the memory as the process sees it."""
@@ -58,7 +75,7 @@ class UserMemory(Handle):
 
 def pins(caller: Caller) -> int:
     """Count the pages that are pinned in the whole guest."""
-    return cast(int, caller.call("user_memory", "pins"))
+    return cast(int, caller.call("vmstat", "pins"))
 
 
 def locked(caller: Caller) -> dict[str, int]:

@@ -18,7 +18,7 @@ class FailurePass:
     survived: list[str]
     """The failures in spite of which the case went on: ``VFIO_DEVICE_RESET 1, allocation 2``."""
     left: list[str]
-    """The dma-bufs and module references that a refused call left behind."""
+    """The dma-bufs, pinned pages and module references that a refused call left behind."""
 
 
 def begin_failures(session: Session, allowed: Mapping[str, Sequence[str]], first: Mapping[str, int]) -> None:

@@ -244,9 +244,14 @@ class Session:
         """
         return Access(self.agent, self.agent.call("access", "Access", space=space, delay_ms=delay_ms))
 
-    def user_memory(self, pages: int, *, scattered: bool = False, process: Process | None = None) -> UserMemory:
-        """Allocate pages, in the agent or in a forked process. ``scattered``: no two are physical neighbours."""
-        return UserMemory(self._caller(process), pages, scattered=scattered)
+    def user_memory(
+        self, pages: int, *, scattered: bool = False, in_file: bool = False, process: Process | None = None
+    ) -> UserMemory:
+        """Allocate pages, in the agent or in a forked process.
+
+        ``scattered``: no two are physical neighbours. ``in_file``: a memfd holds them.
+        """
+        return UserMemory(self._caller(process), pages, scattered=scattered, in_file=in_file)
 
     def translated(self, device_id: str) -> bool:
         """Return whether an IOMMU translates the DMA addresses of a kernel driver of the device."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The dma-buf core and its mapping helper: directions, refusals, maps without the lock, and ranges without one area."""
 
+import errno
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -65,8 +66,8 @@ def test_a_direction_binds_the_device(session: Session, nvme: Nvme, importer: Im
 @rows("importers.refusals")
 def test_a_file_that_is_no_buffer_is_refused(attach: Attach) -> None:
     """An attach to a file that is no dma-buf gives EINVAL, and to none EBADF."""
-    for file, errno in ((STDIN, "EINVAL"), (CLOSED, "EBADF")):
-        with must_fail(errno, "a file that is no dma-buf is refused"):
+    for file, refusal in ((STDIN, "EINVAL"), (CLOSED, "EBADF")):
+        with must_fail(refusal, "a file that is no dma-buf is refused"):
             attach(file)
 
 
@@ -117,7 +118,8 @@ def test_a_static_map_waits_for_the_exporters_fence(session: Session) -> None:
     for each in waiting:
         with pytest.raises(ProcessEnded):
             each.result()
-    results = [(event.kind, event.result) for event in static.events()]
+    # with --fail-nth, maps that were refused for want of memory come before
+    results = [(event.kind, event.result) for event in static.events() if event.result != -errno.ENOMEM]
     must(results == [("mapped", -ERESTARTSYS)], "a map that a signal ended is refused", results)
     must(len(session.bufinfo()) == 1, "a read of bufinfo that a signal ended leaves it unlocked", session.bufinfo())
     static.signal()

@@ -11,7 +11,7 @@ from harness.cases.areas import Areas
 from harness.cases.constants import PAGE
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
-from harness.session import HOLD_MS, IOMMU_IOAS_MAP_READABLE, DmaBuf, Importer, Ioas, Nvme, Process, Session
+from harness.session import HOLD_MS, IOMMU_IOAS_MAP_READABLE, DmaBuf, Importer, Ioas, Nvme, Process, Session, UserMemory
 from harness.session.access import limit_locked, locked, pins
 from harness.witness import Watch
 
@@ -25,6 +25,8 @@ NOBODY = 65534
 """Another user than root."""
 BATCH = 65536 // 12
 """The runs of pages that iommufd maps at once (drivers/iommu/iommufd/pages.c, TEMP_MEMORY_LIMIT)."""
+PIN = 65536 // 8
+"""The pages that iommufd pins at once."""
 
 
 @pytest.fixture
@@ -302,6 +304,7 @@ def test_accounting_moves_without_a_buffer(session: Session, cmb_buffer: DmaBuf)
     for each, limit, uid in ((process, 2, 0), (poor, 0, 0), (heir, 2, NOBODY)):
         limit_locked(each.inside, limit, uid=uid)
     process.copy_of(space).map_file(process.copy_of(memfd), 0, PAGE)
+    space.map_file(memfd, 0, PAGE, at=2 * FAR)  # charged to nobody: the agent has CAP_IPC_LOCK
 
     def must_pay(payer: Process, sentence: str) -> None:
         seen = {name: locked(each.inside)["VmPin"] for name, each in (("process", process), ("heir", heir))}
@@ -356,3 +359,44 @@ def test_scattered_memory_beside_a_buffer(
     areas.must_be_live(window, "a dma-buf beside memory of more than one batch is live")
     nvme.device.reset()
     areas.must_be_dead(window, "a reset revokes a dma-buf beside memory of more than one batch")
+
+
+LONG = 2 * BATCH + 32
+"""Pages of scattered memory. The second batch ends within the second pin."""
+
+
+@pytest.fixture(params=[pytest.param(False, id="memory"), pytest.param(True, id="file")])
+def long_memory(session: Session, request: pytest.FixtureRequest) -> UserMemory:
+    """``LONG`` pages of the agent, or of a memfd."""
+    return session.user_memory(LONG, scattered=True, in_file=request.param)
+
+
+@pytest.fixture
+def areas(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch) -> Areas:
+    """The areas of the importer's address space that map the CMB."""
+    return Areas(session, importer, nvme.device, cmb_buffer, watch)
+
+
+@pytest.mark.needs("failslab")
+@rows("importers.iommufd-lost-memory")
+@importers("iommufd+nvme")
+def test_a_starved_map_beside_a_buffer(areas: Areas, long_memory: UserMemory) -> None:
+    """If any allocation of a map of memory fails, no page stays pinned, and none is unpinned twice."""
+    session, importer, length = areas.session, areas.importer, LONG * PAGE
+    space = session.ioas(importer)
+    window = importer.area(areas.buffer, space.map_file(areas.buffer, at=FAR))
+    before = pins(session.agent)
+    *starved, last = long_memory.map_without_memory(space, length, at=FAR + (1 << 30))
+    left = pins(session.agent)
+    must(left == before, "a map without memory leaves no page pinned, and unpins none twice", f"{before}, then {left}")
+    must(not last, "a map of which no allocation fails succeeds", last)
+    must("ENOMEM" in starved and not {*starved} - {"ENOMEM", ""}, "a map without memory gives ENOMEM", starved)
+    iova = long_memory.map(space, 0, length)
+    for page in (0, BATCH - 1, BATCH, PIN - 1, PIN, 2 * BATCH, LONG - 1):
+        seen = importer.dma_read(iova + page * PAGE, PAGE)
+        wanted = long_memory.read(page * PAGE, PAGE)
+        must(seen == wanted, "a device reads memory whose map was refused before", seen[:4].hex())
+    must(space.unmap(iova, length) == length, "memory whose map was refused before is unmapped whole")
+    areas.must_be_live(window, "a dma-buf beside memory whose map was refused is live")
+    areas.exporter.reset()
+    areas.must_be_dead(window, "a reset revokes a dma-buf beside memory whose map was refused")

@@ -8,6 +8,7 @@ import pytest
 from harness.cases.constants import PAGE, SCATTERLIST
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must
+from harness.cases.types import Attach
 from harness.session import Cmb, Importer, Nvme, Session
 
 rows = rows_in("ranges")
@@ -67,3 +68,30 @@ def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, cmb: Cmb, impor
         if least < limit:
             break
     must(least < limit, "an unmap frees the scatter list", f"{least} bytes more after {TIMES} maps")
+
+
+LONG = 4 << 20
+"""Bytes of a range that begins at the second page of the CMB: it needs page tables of its own."""
+
+
+@pytest.mark.needs("failslab")
+@rows("around.iova", "uapi.no-memory")
+def test_a_starved_map_of_ranges(session: Session, nvme: Nvme, cmb: Cmb, attach: Attach) -> None:
+    """If any allocation of a map of ranges fails, it is refused with ENOMEM, and leaves no range mapped."""
+    (rnic, *_) = session.machine.config.with_role("roce")
+    buffer = nvme.device.export(cmb.region, [(cmb.offset + PAGE, LONG)] * 2)
+    attachment = attach(buffer)
+    attachment.map()
+    attachment.unmap()
+    attachment.map_without_memory(times=1)  # refused an address below 4 GiB, the device never asks for one again
+    attachment.map()
+    before = attachment.table().entries[0].address
+    attachment.unmap()
+    *starved, last = attachment.map_without_memory(times=1)
+    must(not last, "a map of which no allocation fails succeeds", last)
+    must("ENOMEM" in starved and not {*starved} - {"ENOMEM", ""}, "a map without memory gives ENOMEM", starved)
+    left = session.page_table_entries(rnic.id, nvme.device, buffer) or []
+    must(not left, "a refused map leaves no range mapped", f"{len(left)} entries")
+    attachment.map()
+    after = attachment.table().entries[0].address
+    must(before == after, "a map that fails gives its IOVA space back", f"{before:#x}, and then {after:#x}")

@@ -66,7 +66,7 @@ def test_a_call_that_a_later_pass_does_not_make_is_not_awaited() -> None:
 
 
 def test_a_reference_that_is_left_breaks_the_contract() -> None:
-    with pytest.raises(ContractBroken, match=r"no dma-buf and no reference.*dma-bufs was 1, is 2"):
+    with pytest.raises(ContractBroken, match=r"no dma-buf, pin or reference.*dma-bufs was 1, is 2"):
         run(Agent({"left": ["dma-bufs was 1, is 2"]}))
 
 

@@ -220,6 +220,7 @@ RECOVERY = (
 )
 SECOND = "broken: a BAR is mapped as MMIO, not as memory, in a second domain; seen:"
 AS_MEMORY = "domain 19: 0x1000 bytes at 0xfe801000 mapped as memory at 0x4000400000"
+UNPINNED = "broken: a map without memory leaves no page pinned, and unpins none twice; seen:"
 STARVED = "broken: a map that fails gives its IOVA space back; seen:"
 REGISTER = "the kernel refused: UVERBS_METHOD_REG_DMABUF_MR gave"
 AFTER_WAKEUP = "broken: after the wake-up is signalled a buffer can be mapped; seen:"
@@ -297,6 +298,15 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         "iova-leak-on-sg-failure",
         [f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000"],
         [f"{STARVED} 8192 pages less: 0xffffffe00000, and then 0xfffffde00000"],
+    ),
+    (
+        "iommufd-file-unpinned-twice",
+        [
+            "WARNING in memfd_pin_folios at mm/gup.c:143",
+            "WARNING in try_grab_folio at mm/gup.c:143",
+            f"{UNPINNED} 100, then -5330",
+        ],
+        [f"{UNPINNED} 100, then 132", f"{UNPINNED} 100, then -10000", "WARNING in pfn_reader_destroy at mm/gup.c:143"],
     ),
     (
         "hot-reset-refused-revokes",
