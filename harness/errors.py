@@ -5,6 +5,7 @@ This keeps the two kinds of failure apart: a failure of the harness never blames
 """
 
 import errno
+from collections.abc import Iterable
 
 
 class HarnessError(Exception):
@@ -110,6 +111,11 @@ def errno_name(number: int) -> str:
     Python names 95 ENOTSUP, the kernel EOPNOTSUPP (include/uapi/asm-generic/errno.h).
     """
     return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))
+
+
+def outcome_names(outcomes: Iterable[int]) -> list[str]:
+    """Return the errno's name of each outcome, 0 or ``-errno``; ``""`` for success."""
+    return [errno_name(-outcome) if outcome else "" for outcome in outcomes]
 
 
 class KernelErrno(OSError):

@@ -155,6 +155,15 @@ def acting(call: str, function: Callable[[], T]) -> T:
         return _sweeps[-1].run(call, function)
 
 
+def refusal(call: Callable[[], object]) -> int:
+    """Call ``call``. Returns 0, or ``-errno`` if it is refused."""
+    try:
+        call()
+    except OSError as exc:
+        return -int(exc.errno or 0)
+    return 0
+
+
 def each_failing(call: Callable[[], int], times: int = 1) -> list[int]:
     """Call ``call`` with its first allocation failing, then with its second, and so on, ``times`` times each.
 

@@ -11,7 +11,7 @@ from . import pci
 from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Engine, Window
-from .fail_nth import each_failing
+from .fail_nth import each_failing, refusal
 from .kernel import Ioctl, close_file, ioctl, load_module, open_file
 from .poll import poll
 from .resource import Resource
@@ -197,15 +197,7 @@ class Attachment(Importing):
 
         Returns 0 or ``-errno`` for each allocation.
         """
-
-        def attempt() -> int:
-            try:
-                self.cycle(1)
-            except OSError as exc:
-                return -int(exc.errno or 0)
-            return 0
-
-        return each_failing(attempt, times)
+        return each_failing(lambda: refusal(lambda: self.cycle(1)), times)
 
     def pin(self) -> None:
         """Call dma_buf_pin."""

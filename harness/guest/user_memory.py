@@ -7,7 +7,7 @@ import os
 import resource
 from pathlib import Path
 
-from .fail_nth import each_failing, stop
+from .fail_nth import each_failing, refusal, stop
 from .iommufd import Ioas
 from .kernel import forbid
 from .resource import File, Resource
@@ -63,12 +63,10 @@ class UserMemory(Resource):
         """
 
         def attempt() -> int:
-            try:
-                self.map(space, 0, length, iova)
-            except OSError as exc:
-                return -int(exc.errno or 0)
-            space.unmap(iova, length)
-            return 0
+            outcome = refusal(lambda: self.map(space, 0, length, iova))
+            if not outcome:
+                space.unmap(iova, length)
+            return outcome
 
         return each_failing(attempt)
 

@@ -3,7 +3,7 @@
 
 from typing import cast
 
-from harness.errors import errno_name
+from harness.errors import outcome_names
 from harness.session.attachment import Importing
 from harness.session.client import Caller
 from harness.session.handle import Handle
@@ -61,8 +61,7 @@ class UserMemory(Handle):
         Returns the name of the map's errno for each allocation, ``""`` for success. Needs the kernel's feature
         ``failslab``.
         """
-        outcomes = self._call("map_without_memory", space=space, length=length, iova=at)
-        return [errno_name(-outcome) if outcome else "" for outcome in outcomes]
+        return outcome_names(self._call("map_without_memory", space=space, length=length, iova=at))
 
     def read(self, start: int, length: int) -> bytes:
         """Read the memory as the process sees it."""

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from harness.errors import errno_name
+from harness.errors import outcome_names
 from harness.session.client import CALL_SECONDS
 from harness.session.handle import Handle
 
@@ -127,7 +127,7 @@ class Attachment(Importing):
         Returns the name of the map's errno for each allocation, ``""`` for success. Needs the kernel's feature
         ``failslab``.
         """
-        return [errno_name(-outcome) if outcome else "" for outcome in self._call("map_without_memory", times=times)]
+        return outcome_names(self._call("map_without_memory", times=times))
 
     def pin(self) -> None:
         """Call dma_buf_pin."""

@@ -122,5 +122,12 @@ class Nvme(Handle):
         return cast(bytes, self._call("data", length=length))
 
 
+def start_nvme(caller: Caller, device: Device) -> Nvme:
+    """Start the controller of an open device of ``caller``."""
+    nvme = Nvme(caller, caller.call("nvme", "Controller", device=device), device)
+    nvme.start()
+    return nvme
+
+
 def _queued(fields: dict[str, Any]) -> QueuedCommand:
     return QueuedCommand(**fields)

@@ -20,11 +20,10 @@ from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
-from harness.session.nvme import REGISTERS, Nvme
+from harness.session.nvme import REGISTERS, Nvme, start_nvme
 from harness.session.page_table import PageTableEntry
 from harness.session.process import Process
 from harness.session.references import References
-from harness.session.sriov import VF_TOKEN, VirtualFunctions
 from harness.session.wire import Ref
 from harness.vm import Machine
 
@@ -144,9 +143,7 @@ class Session:
         """Open an NVMe controller, like ``open_device``, and start it."""
         device = self.open_device(device_id, via, same_ioas_as=same_ioas_as, process=process)
         caller = self._caller(process)
-        nvme = Nvme(caller, caller.call("nvme", "Controller", device=device), device)
-        nvme.start()
-        return nvme
+        return start_nvme(caller, device)
 
     def importer(self, name: str) -> Importer:
         """Return the importer of that name (a key of ``IMPORTERS``), made of the machine's first fitting device.
@@ -464,30 +461,6 @@ class Session:
         mark = console.mark()
         self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
         console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
-
-    def open_pf(self, device_id: str) -> Nvme:
-        """Open and start a controller whose virtual functions may be opened too. Needs vfio-pci's enable_sriov."""
-        self.release_device(device_id)
-        self.bind(device_id)
-        return self._open_with_token(self.bdf(device_id))
-
-    def virtual_functions(self, device_id: str, count: int) -> VirtualFunctions:
-        """Enable ``count`` virtual functions of a device, through sysfs. The handle's close disables them."""
-        ref = self.agent.call("pci", "VirtualFunctions", bdf=self.bdf(device_id), count=count)
-        return VirtualFunctions(self.agent, ref)
-
-    def open_vf(self, functions: VirtualFunctions, number: int) -> Nvme:
-        """Open and start the controller of a virtual function, which is online. vfio-pci has bound it."""
-        return self._open_with_token(functions.address(number))
-
-    def _open_with_token(self, bdf: str) -> Nvme:
-        iommufd = self.agent.call("iommufd", "Iommufd")
-        space = self.agent.call(iommufd, "ioas")
-        ref = self.agent.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space, token=VF_TOKEN)
-        device = Device(self.agent, ref, bdf, self.export_uapi)
-        nvme = Nvme(self.agent, self.agent.call("nvme", "Controller", device=device), device)
-        nvme.start()
-        return nvme
 
     def _open(
         self,

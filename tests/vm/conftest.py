@@ -3,8 +3,10 @@
 
 import pytest
 
+from harness.cases.areas import Areas
 from harness.cases.constants import PAGE
-from harness.session import Cmb, DmaBuf, Nvme, Session
+from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
+from harness.witness import Watch
 
 CMB_PAGES = 4
 
@@ -27,6 +29,12 @@ def cmb_buffer(nvme: Nvme, cmb: Cmb) -> DmaBuf:
     for page in range(CMB_PAGES):
         nvme.device.write(cmb.region, cmb.offset + page * PAGE, bytes([page]) * PAGE)
     return nvme.device.export(cmb.region, [(cmb.offset, CMB_PAGES * PAGE)])
+
+
+@pytest.fixture
+def areas(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch) -> Areas:
+    """The areas of the importer's address space that map the CMB."""
+    return Areas(session, importer, nvme.device, cmb_buffer, watch)
 
 
 @pytest.fixture

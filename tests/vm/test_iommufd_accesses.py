@@ -304,7 +304,7 @@ def test_accounting_moves_without_a_buffer(session: Session, cmb_buffer: DmaBuf)
     for each, limit, uid in ((process, 2, 0), (poor, 0, 0), (heir, 2, NOBODY)):
         limit_locked(each.inside, limit, uid=uid)
     process.copy_of(space).map_file(process.copy_of(memfd), 0, PAGE)
-    space.map_file(memfd, 0, PAGE, at=2 * FAR)  # charged to nobody: the agent has CAP_IPC_LOCK
+    space.map_file(memfd, 0, PAGE, at=2 * FAR)  # charges no process: the agent has CAP_IPC_LOCK
 
     def must_pay(payer: Process, sentence: str) -> None:
         seen = {name: locked(each.inside)["VmPin"] for name, each in (("process", process), ("heir", heir))}
@@ -369,12 +369,6 @@ LONG = 2 * BATCH + 32
 def long_memory(session: Session, request: pytest.FixtureRequest) -> UserMemory:
     """``LONG`` pages of the agent, or of a memfd."""
     return session.user_memory(LONG, scattered=True, in_file=request.param)
-
-
-@pytest.fixture
-def areas(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch) -> Areas:
-    """The areas of the importer's address space that map the CMB."""
-    return Areas(session, importer, nvme.device, cmb_buffer, watch)
 
 
 @pytest.mark.needs("failslab")

@@ -10,7 +10,6 @@ from harness.cases.constants import PAGE, U64
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.session import READ_WRITE, DmaBuf, Importer, Ioas, Nvme, Session
-from harness.witness import Watch
 
 rows = rows_in("iommufd")
 
@@ -26,12 +25,6 @@ FAR = 1 << 39
 def space(session: Session, importer: Importer) -> Ioas:
     """The importer's address space."""
     return session.ioas(importer)
-
-
-@pytest.fixture
-def areas(session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch) -> Areas:
-    """The areas of the importer's address space that map the CMB."""
-    return Areas(session, importer, nvme.device, cmb_buffer, watch)
 
 
 @rows("importers.iommufd-copy", "importers.iommufd-copy-parts")

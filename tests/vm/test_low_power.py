@@ -69,9 +69,9 @@ def test_a_second_entry(nvme: Nvme, buffer: DmaBuf, attach: Attach, importer: Im
     queued = nvme.queue_identify()
     nvme.device.low_power_entry()
     for second in (LOW_POWER_ENTRY, LOW_POWER_ENTRY_WITH_WAKEUP):
-        wakeup = second == LOW_POWER_ENTRY_WITH_WAKEUP
+        with_wakeup = second == LOW_POWER_ENTRY_WITH_WAKEUP
         with must_fail("EINVAL", "a second entry into low power is refused"):
-            nvme.device.low_power_entry_with_wakeup() if wakeup else nvme.device.low_power_entry()
+            nvme.device.low_power_entry_with_wakeup() if with_wakeup else nvme.device.low_power_entry()
         with must_fail("ENODEV", "a second entry into low power un-revokes nothing"):
             attachment.map()
     nvme.device.feature(LOW_POWER_EXIT | VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET)

@@ -9,6 +9,7 @@ from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import KernelErrno
 from harness.session import Importer, Nvme, Session
+from harness.session.sriov import VirtualFunctions, open_pf, open_vf
 from harness.witness import Watch
 
 pytestmark = pytest.mark.machine("sriov")
@@ -20,13 +21,13 @@ VFS = 1
 @pytest.fixture
 def vf(session: Session) -> Nvme:
     """A virtual function, online and started. The case leaves its PF alone: a reset of the PF disables VFs."""
-    pf = session.open_pf(UNDER_TEST)
+    pf = open_pf(session, UNDER_TEST)
     pf.free_flexible_resources()
     pf.device.reset()
     pf.start()
-    functions = session.virtual_functions(UNDER_TEST, VFS)
+    functions = VirtualFunctions(session, UNDER_TEST, VFS)
     pf.bring_online(1)
-    return session.open_vf(functions, 0)
+    return open_vf(session, functions, 0)
 
 
 @rows("lifecycle.vf")
@@ -68,12 +69,12 @@ def test_vf_reset_revokes(vf: Nvme, importer: Importer, watch: Watch) -> None:
 @importers("iommufd+nvme")
 def test_enabling_vfs_unrevokes(session: Session, importer: Importer, watch: Watch) -> None:
     """Enabling VFs wakes a PF from D3hot to D0, and its buffers can be mapped again."""
-    pf = session.open_pf(UNDER_TEST)
+    pf = open_pf(session, UNDER_TEST)
     buffer = pf.export_doorbells()
     pf.device.set_power_state(PCI_D3hot)
     with must_fail("ENODEV", "a buffer of a PF in D3hot cannot be mapped"):
         importer.attach(buffer)
-    session.virtual_functions(UNDER_TEST, VFS)
+    VirtualFunctions(session, UNDER_TEST, VFS)
     state = session.power_state(UNDER_TEST)
     must(state == "D0", "the kernel wakes a PF to enable its VFs", state)
     try:
