@@ -53,6 +53,15 @@ def _of_file(file: str, text: bytes, names: Sequence[str]) -> Iterator[AutoMutan
             yield AutoMutant(identity, file, edit, edit.describe(text))
 
 
+def with_ids(candidates: Sequence[AutoMutant], ids: Collection[str]) -> list[AutoMutant]:
+    """Return the mutants with these ids. Raises UsageError for an id that the source has no mutant for."""
+    if unknown := sorted(set(ids) - {mutant.id for mutant in candidates}):
+        raise UsageError(
+            f"this source has no mutant {', '.join(unknown[:5])}", hint="use the kernel, SERIES= and FIXED= of that run"
+        )
+    return [mutant for mutant in candidates if mutant.id in ids]
+
+
 @dataclass
 class Sample:
     """Mutants that compile and change the code, and how many were dropped on the way because they do not."""

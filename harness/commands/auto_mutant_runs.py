@@ -25,7 +25,7 @@ from harness.gcov.measure import KernelCoverage
 from harness.progress import Emit, Note, Phase
 from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
-from harness.report.text import tally
+from harness.report.text import summarise, tally
 from harness.run.options import Options
 from harness.verdict import CaseRecord, RunRecord, Verdict
 
@@ -113,6 +113,15 @@ class MutantRuns:
     def control(self) -> RunRecord:
         """A run without a mutant."""
         return self._controls[0]
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many cases got each verdict without a mutant; empty if no control has ended."""
+        return summarise(self.control.cases) if self._controls else {}
+
+    def left_out(self) -> list[str]:
+        """Return ``case on machine`` for each case on which the controls disagree."""
+        return [f"{case} on {self._machine}" for case in sorted(self.unstable)]
 
     def _changed(self, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
         return [pair for pair in changed_cases(self.control, mutated) if pair[1].id not in self.unstable]
@@ -257,18 +266,8 @@ class MutantRuns:
         *,
         reason: str = "",
     ) -> None:
-        record = AutoMutantRecord(
-            id=mutant.id,
-            file=mutant.file,
-            function=mutant.edit.function,
-            line=mutant.edit.line,
-            rule=mutant.edit.rule,
-            description=mutant.description,
-            machine=self._machine,
-            outcome=outcome,
-            reason=reason,
-            results=f"{self._directory.name}/{task.name}" if task else "",
-        )
+        results = f"{self._directory.name}/{task.name}" if task else ""
+        record = record_of(mutant, self._machine, outcome, reason, results)
         if changed:
             was, case = changed
             decided = {"case": case.id, "was": was.verdict, "verdict": case.verdict, "reason": case.reason}
@@ -279,6 +278,24 @@ class MutantRuns:
     def _progress(self, running: Sequence[Task]) -> str:
         """Return how many mutants are judged, and what runs."""
         return f"{self._machine}: {len(self.judged)} of {len(self._mutants)} judged; {'; '.join(map(str, running))}"
+
+
+def record_of(
+    mutant: AutoMutant, machine: str, outcome: MutantOutcome, reason: str, results: str = ""
+) -> AutoMutantRecord:
+    """Return the record of a mutant that no case caught. ``results``: the directory of the run that decided."""
+    return AutoMutantRecord(
+        id=mutant.id,
+        file=mutant.file,
+        function=mutant.edit.function,
+        line=mutant.edit.line,
+        rule=mutant.edit.rule,
+        description=mutant.description,
+        machine=machine,
+        outcome=outcome,
+        reason=reason,
+        results=results,
+    )
 
 
 def spread(cases: Collection[str], seconds: Mapping[str, float], budget: float) -> list[str]:

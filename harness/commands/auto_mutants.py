@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import __version__, kernel, paths
-from harness.bugs.auto import AutoMutant, mutants_of, sample
+from harness.bugs.auto import AutoMutant, Sample, mutants_of, sample, with_ids
 from harness.bugs.equivalent import equivalents
 from harness.bugs.switched import SwitchedMutants
 from harness.cases.collect import collect
-from harness.commands.auto_mutant_runs import MutantRuns
+from harness.commands.auto_mutant_runs import MutantRuns, record_of
 from harness.config import load_machine
 from harness.config.kernel_path import KernelPath, kernel_path
 from harness.errors import UsageError
@@ -29,7 +29,6 @@ from harness.progress import Emit, phase
 from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
 from harness.report.outcomes import MutantOutcome
-from harness.report.text import summarise
 from harness.run.fail_nth import listed_nodes
 from harness.run.options import Options
 from harness.verdict import KernelRecord
@@ -47,6 +46,8 @@ class Selection:
     """How many are drawn; None: all."""
     seed: int = 0
     """The seed of the drawing."""
+    survivors_of: AutoMutantsRecord | None = None
+    """In place of a drawing: the mutants of this record that no case caught. The new record has its others too."""
 
 
 def run_auto_mutants(
@@ -55,8 +56,9 @@ def run_auto_mutants(
     """Draw the mutants, run them, and return the record and its directory.
 
     ``coverage_runs``: runs of FLAVOUR=coverage, which say what cases reach a line. They are of the same source.
-    Raises UsageError for an unknown function, a kernel without source or coverage of another source, and what a
-    kernel's build raises.
+    If it is interrupted, the record has the mutants that were judged, and the others as ERROR.
+    Raises UsageError for an unknown function, a kernel without source, coverage or a record of another source, and what
+    a kernel's build raises.
     """
     lock = cache_path("changed", WORKSPACE)
     with phase(emit, "mutants", "workspace") as step:
@@ -86,68 +88,99 @@ def _run(
     change = options.change(emit)
     parts = [change] if change else []
     base = _obtain(options, parts, emit)
-    assert base.source_dir is not None, "a changed kernel has a source"
     path = kernel_path(base.release)
     reached = measure(coverage_runs, path) if coverage_runs else KernelCoverage()
-    candidates = mutants_of(base.source_dir, path, selection.functions)
-    with phase(emit, "sample", f"seed {selection.seed}") as step:
-        compiler = ObjectCompiler(base.build_dir)
-        drawn = sample(candidates, base.source_dir, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
-        step.result = (
-            f"{len(drawn.mutants)} of {len(candidates)} mutants; {drawn.refused} do not compile without a warning, "
-            f"{drawn.same} change no code"
-        )
-    sources = {mutant.file: (base.source_dir / mutant.file).read_bytes() for mutant in drawn.mutants}
+    drawn, candidates = _draw(selection, base, jobs, emit)
+    earlier = selection.survivors_of
+    caught = [each for each in earlier.mutants if each.outcome is MutantOutcome.CAUGHT] if earlier else []
+    files = {each.file for each in drawn.mutants} | {each.file for each in caught}
+    sources = {file: (_source(base) / file).read_bytes() for file in files}
     _check_same_source(reached, sources)
     switched = _obtain(options, [*parts, SwitchedMutants(drawn.mutants)], emit)
     directory = RunDirectory(paths.results_dir())
     options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
+    places = _places(options, reached, failing=switched.features["failslab"])
     numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
-    first = load_machine(options.machine).name
     collected = {case.id: case for case in collect()}
     on: list[MutantRuns] = []
     judged: dict[str, AutoMutantRecord] = {}
     texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
-        places = [options, *(replace(options, machine=m, focus=True) for m in sorted(reached.machines - {first}))]
-        if switched.features["failslab"]:
-            places.append(replace(options, fail_nth=True))
-        for here in places:
-            waiting = drawn.mutants if here is options else _waiting(drawn.mutants, judged, reached, here)
-            if not waiting:
-                continue
-            runs = MutantRuns(
-                here,
-                waiting,
-                numbers,
-                sources,
-                reached,
-                collected=collected,
-                cases=listed_nodes() if here.fail_nth else (),
-                directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
-                emit=emit,
+        try:
+            for here in places:
+                waiting = drawn.mutants if here is options else _waiting(drawn.mutants, judged, reached, here)
+                if not waiting:
+                    continue
+                runs = MutantRuns(
+                    here,
+                    waiting,
+                    numbers,
+                    sources,
+                    reached,
+                    collected=collected,
+                    cases=listed_nodes() if here.fail_nth else (),
+                    directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
+                    emit=emit,
+                )
+                on.append(runs)
+                try:
+                    runs.run(jobs, step)
+                finally:
+                    judged |= runs.judged
+        finally:
+            unjudged = [
+                record_of(each, options.machine, MutantOutcome.ERROR, "interrupted")
+                for each in drawn.mutants
+                if each.id not in judged
+            ]
+            record = AutoMutantsRecord(
+                run_id=directory.run_id,
+                started=directory.started,
+                duration_s=round(time.monotonic() - began, 1),
+                harness=__version__,
+                kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
+                seed=earlier.seed if earlier else selection.seed,
+                candidates=candidates,
+                refused=drawn.refused,
+                same=drawn.same,
+                survivors_of=earlier.run_id if earlier else "",
+                control=on[0].summary if on else {},
+                unstable=[case for runs in on for case in runs.left_out()],
+                mutants=_records([*caught, *judged.values(), *unjudged], path, texts),
             )
-            runs.run(jobs, step)
-            judged |= runs.judged
-            on.append(runs)
-        record = AutoMutantsRecord(
-            run_id=directory.run_id,
-            started=directory.started,
-            duration_s=round(time.monotonic() - began, 1),
-            harness=__version__,
-            kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
-            seed=selection.seed,
-            candidates=len(candidates),
-            refused=drawn.refused,
-            same=drawn.same,
-            control=summarise(on[0].control.cases) if on else {},
-            unstable=[f"{case} on {runs.control.machine}" for runs in on for case in sorted(runs.unstable)],
-            mutants=_records(judged.values(), path, texts),
-        )
-        write(record, texts, directory)
+            write(record, texts, directory)
         step.result = record.tally()
     return record, directory.path
+
+
+def _source(base: kernel.Kernel) -> Path:
+    assert base.source_dir is not None, "a changed kernel has a source"
+    return base.source_dir
+
+
+def _draw(selection: Selection, base: kernel.Kernel, jobs: int, emit: Emit) -> tuple[Sample, int]:
+    """Return the mutants to run, and how many candidates there were."""
+    source = _source(base)
+    found = mutants_of(source, kernel_path(base.release), selection.functions)
+    if earlier := selection.survivors_of:
+        left = [each.id for each in earlier.mutants if each.outcome is not MutantOutcome.CAUGHT]
+        return Sample(with_ids(found, left), earlier.refused, earlier.same), earlier.candidates
+    with phase(emit, "sample", f"seed {selection.seed}") as step:
+        compiler = ObjectCompiler(base.build_dir)
+        drawn = sample(found, source, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
+        step.result = (
+            f"{len(drawn.mutants)} of {len(found)} mutants; {drawn.refused} do not compile without a warning, "
+            f"{drawn.same} change no code"
+        )
+    return drawn, len(found)
+
+
+def _places(options: Options, reached: KernelCoverage, *, failing: bool) -> list[Options]:
+    """Return the options of each series of runs: the machine of ``options``, the others, and failing allocations."""
+    first = load_machine(options.machine).name
+    others = [replace(options, machine=machine, focus=True) for machine in sorted(reached.machines - {first})]
+    return [options, *others, *([replace(options, fail_nth=True)] if failing else [])]
 
 
 def _waiting(

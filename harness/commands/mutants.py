@@ -29,6 +29,7 @@ from harness.host.packages import require
 from harness.kernel import Flavour
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import RunDirectory, Terminal
+from harness.report.auto_mutants import read as read_auto_mutants
 from harness.report.mutants import (
     BadCase,
     ControlRecord,
@@ -63,6 +64,12 @@ USUAL_S = 20.0
     metavar="RUN",
     help="With --auto: a run with --flavour coverage; its cases that reach a mutant's line run first.",
 )
+@click.option(
+    "--survivors-of",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="With --auto: not a drawing, but the mutants that an earlier run did not catch.",
+)
 @takes_options("mutants", from_make=True)
 def mutants(
     only: tuple[str, ...],
@@ -87,7 +94,11 @@ def mutants(
     """
     if auto and model:
         raise click.UsageError("--auto and --model exclude each other")
-    selection = Selection(values.pop("functions"), values.pop("sample"), values.pop("seed"))
+    functions, count, seed = values.pop("functions"), values.pop("sample"), values.pop("seed")
+    earlier = values.pop("survivors_of")
+    if earlier and (functions or count or seed):
+        raise click.UsageError("--survivors-of excludes --functions, --sample and --seed")
+    selection = Selection(functions, count, seed, read_auto_mutants(earlier) if earlier else None)
     coverage = values.pop("coverage")
     chosen = given(values)
     if model:

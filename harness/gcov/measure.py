@@ -41,6 +41,21 @@ class FunctionCoverage:
         """Branches reached, and branches."""
         return sum(map(bool, self.branches.values())), len(self.branches)
 
+    def counted(self, line: int) -> list[int]:
+        """Return a line if it has a counter, else the nearest ones before and after it that have."""
+        if line in self.lines:
+            return [line]
+        before, after = (at for at in self.lines if at < line), (at for at in self.lines if at > line)
+        return [at for at in (max(before, default=None), min(after, default=None)) if at is not None]
+
+    def reaching(self, line: int, *, fail_nth: bool) -> set[Reached]:
+        """Return the cases that reached a line with a counter: see `KernelCoverage.reaching`."""
+        cases = self.lines[line]
+        if not fail_nth:
+            return {case for case in cases if not case.fail_nth}
+        branches = (taken for (at, _), taken in self.branches.items() if at == line)
+        return {case for each in (cases, *branches) if all(case.fail_nth for case in each) for case in each}
+
 
 @dataclass
 class KernelCoverage:
@@ -57,15 +72,14 @@ class KernelCoverage:
     def reaching(self, file: str, function: str, line: int, *, fail_nth: bool = False) -> set[Reached]:
         """Return the cases that reached a line in a run without ``--fail-nth``.
 
-        ``fail_nth``: those that reached it, or took a branch of it, only in a run with that option."""
+        gcov has no counter for a line without code of its own, such as a ``return -EINVAL;`` that shares the function's
+        last return: for it, the cases of the nearest lines that have one. For an inlined function: those of its file.
+        ``fail_nth``: those that reached the line, or took a branch of it, only in a run with that option."""
         found = self.functions.get((file, function))
         if not found:
-            return set()
-        cases = found.lines.get(line, set())
-        if not fail_nth:
-            return {case for case in cases if not case.fail_nth}
-        branches = (taken for (at, _), taken in found.branches.items() if at == line)
-        return {case for each in (cases, *branches) if all(case.fail_nth for case in each) for case in each}
+            inlined = [each for (of, _), each in self.functions.items() if of == file]
+            return {case for each in inlined for at in each.lines for case in each.reaching(at, fail_nth=fail_nth)}
+        return {case for at in found.counted(line) for case in found.reaching(at, fail_nth=fail_nth)}
 
     def add(self, case: Reached, path: KernelPath, found: Mapping[str, Any]) -> None:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""

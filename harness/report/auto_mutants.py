@@ -3,18 +3,20 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.report import pages
 from harness.report.outcomes import COLOURS, MutantOutcome, Record
-from harness.report.record import RunDirectory, write_report
+from harness.report.record import RunDirectory, read_record, write_report
 from harness.report.text import one_line
 from harness.verdict import KernelRecord, Verdict
 
 SCHEMA = "vfio-harness/auto-mutants/1"
 LATEST = "latest-auto-mutants"
+FILE = "auto-mutants.json"
 CONTEXT = 3
 """Source lines that the page shows above and below a surviving mutant."""
 
@@ -78,6 +80,8 @@ class AutoMutantsRecord(Record):
     """How many of those drawn do not compile without a warning; they were replaced."""
     same: int
     """How many of those drawn compile to the original's object code; they were replaced."""
+    survivors_of: str = ""
+    """The run whose survivors these are, if any. What that run caught is in this record, too."""
     control: dict[str, int]
     """How many cases got each verdict on the first machine without a mutant."""
     unstable: list[str]
@@ -108,9 +112,15 @@ class AutoMutantsRecord(Record):
         return HarnessError.exit_code if self.count(MutantOutcome.ERROR) else 0
 
 
+def read(directory: Path) -> AutoMutantsRecord:
+    """Read the record in a directory. Raises UsageError if there is none, or one that this version cannot read."""
+    hint = f"name a run of mutants --auto, such as results/{LATEST}"
+    return read_record(directory / FILE, AutoMutantsRecord, SCHEMA, hint=hint)
+
+
 def write(record: AutoMutantsRecord, sources: Mapping[str, Sequence[str]], directory: RunDirectory) -> None:
     """Write ``auto-mutants.json`` and ``auto-mutants.html``; point ``latest-auto-mutants`` at their directory."""
-    write_report(directory.path / "auto-mutants.json", record.model_dump_json(by_alias=True, indent=2) + "\n")
+    write_report(directory.path / FILE, record.model_dump_json(by_alias=True, indent=2) + "\n")
     write_report(directory.path / "auto-mutants.html", render(record, sources))
     directory.link_as(LATEST)
 

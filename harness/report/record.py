@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,6 +15,8 @@ from harness.report import html, junit, ktap
 from harness.verdict import SCHEMA, RunRecord
 
 REPORT = "report.json"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Header(BaseModel):
@@ -32,14 +35,21 @@ def load(path: Path) -> RunRecord:
 
     Raises UsageError, with the reason in one line, if the file is missing or is not a run record of a known schema."""
     file = path / REPORT if path.is_dir() else path
+    return read_record(file, RunRecord, SCHEMA, hint="name a run directory, such as results/latest")
+
+
+def read_record(file: Path, model: type[Model], schema: str, *, hint: str) -> Model:
+    """Read a record of any kind. ``hint``: what to name instead of a file that is missing.
+
+    Raises UsageError, with the reason in one line, if the file is missing or is not of this schema."""
     try:
         data = file.read_bytes()
-        schema = _Header.model_validate_json(data).schema_
-        if schema != SCHEMA:
-            raise UsageError(f"{file}: the schema is {schema!r}, but only {SCHEMA!r} can be read")
-        return RunRecord.model_validate_json(data)
+        found = _Header.model_validate_json(data).schema_
+        if found != schema:
+            raise UsageError(f"{file}: the schema is {found!r}, but only {schema!r} can be read")
+        return model.model_validate_json(data)
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", hint="name a run directory, such as results/latest") from None
+        raise UsageError(f"{file}: {error.strerror}", hint=hint) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bugs.auto import combined, groups, mutants_of, patch_of, sample
+from harness.bugs.auto import combined, groups, mutants_of, patch_of, sample, with_ids
 from harness.config.kernel_path import KernelPath
 from harness.errors import UsageError
 
@@ -41,6 +41,13 @@ def test_functions_can_be_chosen_and_unknown_ones_are_refused(source: Path) -> N
     assert {mutant.edit.function for mutant in mutants_of(source, PATH, ["g"])} == {"g"}
     with pytest.raises(UsageError, match="not on the kernel's export path: k"):
         mutants_of(source, PATH, ["k"])
+
+
+def test_mutants_are_found_again_by_their_ids(source: Path) -> None:
+    found = mutants_of(source, PATH)
+    assert with_ids(found, [found[3].id, found[1].id]) == [found[1], found[3]]
+    with pytest.raises(UsageError, match="no mutant f-9-no-error"):
+        with_ids(found, ["f-9-no-error"])
 
 
 def test_a_seed_draws_the_same_mutants_and_counts_those_it_dropped(source: Path) -> None:

@@ -70,7 +70,7 @@ def test_each_case_has_the_lines_that_it_reaches(run: Path) -> None:
     assert function.lines[4] == {TWO}
     assert function.lines[5] == {ONE}
     assert found.reaching(FILE, "path", 4) == {TWO}
-    assert found.reaching(FILE, "no_such_function", 4) == set()
+    assert found.reaching("another.c", "path", 4) == set()
     assert found.machines == {ONE.machine, TWO.machine}
     assert function.line_count[0] == function.line_count[1]
     taken, branches = function.branch_count
@@ -139,4 +139,17 @@ def test_failing_allocations_are_a_way_of_their_own() -> None:
     assert [found.reaching(FILE, "path", line) for line in lines] == [{plain}, set(), {plain}, set(), set()]
     with_failures = [found.reaching(FILE, "path", line, fail_nth=True) for line in lines]
     assert with_failures == [{failing}, {failing}, set(), set(), set()]
-    assert not found.reaching(FILE, "another", 1)
+    assert not found.reaching("another.c", "path", 1)
+
+
+def test_a_line_without_a_counter_has_the_cases_of_its_neighbours() -> None:
+    first, second, third = (Reached(f"a::{name}", "m") for name in "xyz")
+    failing = Reached("a::x", "m", fail_nth=True)
+    path = FunctionCoverage(FILE, "path", {2: {first}, 5: {second}, 9: {third}, 12: {failing}})
+    found = KernelCoverage({(FILE, "path"): path, (FILE, "other"): FunctionCoverage(FILE, "other", {20: {third}})})
+    assert found.reaching(FILE, "path", 3) == {first, second}
+    assert found.reaching(FILE, "path", 1) == {first}
+    assert found.reaching(FILE, "path", 10) == {third}
+    assert found.reaching(FILE, "path", 10, fail_nth=True) == {failing}
+    assert found.reaching(FILE, "inlined", 30) == {first, second, third}
+    assert found.reaching(FILE, "inlined", 30, fail_nth=True) == {failing}

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Automatic mutants: what counts as noticed, the score, and the page."""
 
+from pathlib import Path
+
 import pytest
 
+from harness.errors import UsageError
 from harness.report.auto_mutants import (
     AutoMutantRecord,
     AutoMutantsRecord,
     excerpt,
+    read,
     render,
 )
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
@@ -109,3 +113,24 @@ def test_the_page_shows_survivors_in_their_source_and_escapes_text() -> None:
 
 def test_an_excerpt_stays_within_the_file() -> None:
     assert excerpt(["a", "b"], 1) == [(1, "a", True), (2, "b", False)]
+
+
+def test_a_record_is_read_again(tmp_path: Path) -> None:
+    written = record()
+    (tmp_path / "auto-mutants.json").write_text(written.model_dump_json(by_alias=True))
+    assert read(tmp_path) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ('{"schema": "another/1"}', "the schema is 'another/1'"),
+        ('{"schema": "vfio-harness/auto-mutants/1", "seed": "x"}', "auto-mutants.json: run_id: Field required"),
+    ],
+)
+def test_what_is_no_record_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    if text:
+        (tmp_path / "auto-mutants.json").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path)
