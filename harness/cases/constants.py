@@ -11,3 +11,6 @@ PCI_D0, PCI_D3hot = 0, 3
 """Power states as PMCSR encodes them (include/linux/pci.h)."""
 UNDER_TEST = "nvme0"
 """The device under test, as machine descriptions name it."""
+CMBS_WITHOUT_ONE_AREA = 70
+"""Exports of a whole CMB (16 MiB) in one buffer, for a device with a DMA mask of 32 bits. The host bridge's windows
+leave no gap of 1.1 GiB below 4 GiB for one IOVA area, but gaps for 80 areas of 16 MiB."""

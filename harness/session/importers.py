@@ -261,17 +261,21 @@ class Window(Handle):
             raise ValueError("the window is not in the BAR of the doorbells")
         self.store32(self.dmabuf.offset_of(queued.doorbell) - self.start, queued.tail)
 
-    def ring_after(self, queued: QueuedCommand, action: "Action") -> None:
-        """Ring as ``ring`` does, as soon as the guest's call ``action`` has returned. ``dma-api+nvme`` only."""
+    def store32_after(self, offset: int, value: int, action: "Action") -> None:
+        """Store as ``store32`` does, as soon as the guest's call ``action`` has returned. ``dma-api+nvme`` only."""
         self._call(
             "store32_after",
             timeout=TRANSFER_SECONDS,
-            offset=self.dmabuf.offset_of(queued.doorbell) - self.start,
-            value=queued.tail,
+            offset=offset,
+            value=value,
             on=action.on,
             do=action.do,
             args=action.args,
         )
+
+    def ring_after(self, queued: QueuedCommand, action: "Action") -> None:
+        """Ring as ``ring`` does, as soon as the guest's call ``action`` has returned. ``dma-api+nvme`` only."""
+        self.store32_after(self.dmabuf.offset_of(queued.doorbell) - self.start, queued.tail, action)
 
     def local(self) -> "Window":
         """Return the same bytes as the local side of an RDMA transfer, whose other side is guest memory. rxe only."""

@@ -254,6 +254,10 @@ class Session:
         """Return whether an IOMMU translates the DMA addresses of a kernel driver of the device."""
         return cast(bool, self.agent.call("pci", "translated", bdf=self.bdf(device_id)))
 
+    def lazy(self) -> bool:
+        """Return whether the kernel flushes the IOTLB lazily. An unmap then frees its IOVAs up to 10 ms later."""
+        return cast(bool, self.agent.call("references", "lazy"))
+
     @contextmanager
     def acs(self, port_id: str, redirects: int) -> Iterator[None]:
         """Set the redirects in a port's ACS control register (PCI_ACS_CTRL) in the block, and restore it then.

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.cases.constants import PAGE
+from harness.cases.constants import CMBS_WITHOUT_ONE_AREA, PAGE
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
@@ -130,9 +130,8 @@ def test_a_static_map_waits_for_the_exporters_fence(session: Session) -> None:
 NARROW = "testdev0"
 """A device without a driver, so with a DMA mask of 32 bits (pci_setup_device)."""
 GIB = 1 << 30
-FITTING, TOO_MANY = 70, 96
-"""Exports of the whole CMB (16 MiB) in one buffer. The host bridge's windows leave no gap of 1.1 GiB below 4 GiB for an
-IOVA area, but gaps for 80 areas of 16 MiB."""
+TOO_MANY = 96
+"""Exports of a whole CMB in one buffer that fit nowhere: see CMBS_WITHOUT_ONE_AREA."""
 
 
 REFUSED_MAPS = 2
@@ -150,20 +149,22 @@ def areas(session: Session, nvme: Nvme, cmb: Cmb, count: int) -> DmaBuf:
 @rows("importers.areas")
 def test_ranges_that_fit_no_single_area(session: Session, nvme: Nvme, cmb: Cmb, attach: Attach) -> None:
     """If no IOVA area holds all ranges, each range has an area of its own, and a revoke removes each."""
-    buffer = areas(session, nvme, cmb, FITTING)
+    buffer = areas(session, nvme, cmb, CMBS_WITHOUT_ONE_AREA)
     attachment = attach(buffer, device_id=NARROW)
-    for _ in range(2):
+    for _ in range(1 if session.lazy() else 2):  # there is room for one mapping, and a lazy flush keeps the old one's
         attachment.map()
         table = attachment.table()
         lengths = {entry.length for entry in table.entries}
         starts = sorted(entry.address for entry in table.entries)
-        must((table.nents, lengths) == (FITTING, {cmb.size}), "each range has an SG entry of its own", table.nents)
+        alone = (table.nents, lengths) == (CMBS_WITHOUT_ONE_AREA, {cmb.size})
+        must(alone, "each range has an SG entry of its own", table.nents)
         must(starts[-1] + cmb.size <= 4 * GIB, "a device of 32 bits has addresses of 32 bits", hex(starts[-1]))
         apart = all(second - first >= cmb.size for first, second in pairwise(starts))
         must(apart, "no two ranges have the same addresses", [hex(start) for start in starts[:8]])
         entries = session.page_table_entries(NARROW, nvme.device, buffer)
         seen = f"{len(entries or [])} entries"
-        must(entries is None or len(entries) >= FITTING, "the page table has an entry for each range", seen)
+        filled = entries is None or len(entries) >= CMBS_WITHOUT_ONE_AREA
+        must(filled, "the page table has an entry for each range", seen)
         nvme.device.set_memory(False)
         left = session.page_table_entries(NARROW, nvme.device, buffer) or []
         must(not left, "a revoke leaves no entry in the page table", f"{len(left)} entries")

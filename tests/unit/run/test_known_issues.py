@@ -227,6 +227,8 @@ AFTER_WAKEUP = "broken: after the wake-up is signalled a buffer can be mapped; s
 OUTLIVES = "broken: a mapping outlives a hot reset that is refused with"
 DEAD = "the command did not complete; the host saw no doorbell and"
 STALE = "broken: the IOTLB is flushed before command-mem takes the exporter's BAR away; seen:"
+STALE_AREA = "broken: the IOTLB is flushed of the area of a range before reset takes the exporter's BAR away; seen:"
+AREA_AT_ONCE = "broken: a DMA to the area of a range faults after LOW_POWER_ENTRY has returned; seen:"
 AT_ONCE = (
     "broken: a DMA that starts after LOW_POWER_ENTRY has returned faults; seen: the command completed; "
     "the host saw sq 0 doorbell"
@@ -326,6 +328,18 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
             f"{STALE} 0xffffe000 of 0000:03:00.0 in domain 15, 0xfffff000 of 0000:03:00.0 in domain 15",
             f"{AT_ONCE} = 2 and 1 DMA faults{SILENT}",
             f"{AT_ONCE} = 2, sq 0 doorbell = 3 and no DMA fault{SILENT}",
+        ],
+    ),
+    (
+        "deferred-iotlb-flush-of-areas",
+        [
+            f"{STALE_AREA} 0xeb000000 of 0000:03:00.0 in domain 15",
+            f"{AREA_AT_ONCE} b'dead' in the CMB, and 0 DMA faults",
+        ],
+        [
+            f"{STALE_AREA} 0xeb000000 of 0000:03:00.0 in domain 15, 0xec000000 of 0000:03:00.0 in domain 15",
+            f"{AREA_AT_ONCE} b'live' in the CMB, and 0 DMA faults",
+            f"{AREA_AT_ONCE} b'dead' in the CMB, and 1 DMA faults",
         ],
     ),
     (
