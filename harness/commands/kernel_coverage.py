@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.gcov.measure import KernelCoverage, measure
 from harness.gcov.reasons import PATH, Gaps, Kind, find_gaps, load_reasons
 from harness.report import load
-from harness.report.coverage_page import render
+from harness.report.coverage_page import render, shares
 from harness.report.record import write_report
 
 PAGE = "kernel-coverage.html"
@@ -38,23 +38,12 @@ def report_kernel_coverage(runs: Sequence[Path], *, as_json: bool) -> int:
     return 1 if gaps.unexplained or gaps.stale else 0
 
 
-def totals(found: KernelCoverage) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (reached, total) of lines and of branches."""
-    lines = [function.line_count for function in found.functions.values()]
-    branches = [function.branch_count for function in found.functions.values()]
-    return _added(lines), _added(branches)
-
-
-def _added(counts: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return sum(reached for reached, _ in counts), sum(total for _, total in counts)
-
-
 def summary(found: KernelCoverage, gaps: Gaps) -> dict[str, object]:
     """Return what ``--json`` prints."""
-    lines, branches = totals(found)
     return {
-        "lines": lines,
-        "branches": branches,
+        "lines": found.line_count,
+        "branches": found.branch_count,
+        "impossible_branches": gaps.impossible_branches,
         "unexplained": gaps.unexplained,
         "explained": {kind: gaps.count(kind) for kind in Kind},
         "functions": {
@@ -72,16 +61,12 @@ def as_text(found: KernelCoverage, gaps: Gaps) -> str:
         rows.append(f"{reached:4}/{lines:<4} lines {taken:4}/{branches:<4} branches  {function.file}: {function.name}")
     for gap in gaps.found:
         if not gap.reason:
-            what = f"{gap.branches} branches not taken" if gap.branches else "not reached"
+            what = f"{gap.branches} branches not taken" if gap.reached else "not reached"
             rows.append(f"{gap.file}:{gap.line}: {what}: {gap.text}")
     rows += [
         f"reached or gone, but {PATH.name} has a reason: {stale.entry.function}: {stale.pattern}"
         for stale in gaps.stale
     ]
     rows.append("unreached, with a reason: " + ", ".join(f"{gaps.count(kind)} {kind}" for kind in Kind))
-    (reached, lines), (taken, branches) = totals(found)
-    rows.append(
-        f"{reached} of {lines} lines ({reached / max(lines, 1):.1%}), {taken} of {branches} branches "
-        f"({taken / max(branches, 1):.1%}); {gaps.unexplained} unreached without a reason"
-    )
+    rows.append(f"{shares(found, gaps)}; {gaps.unexplained} unreached without a reason")
     return "\n".join(rows)

@@ -65,6 +65,16 @@ class KernelCoverage:
     sources: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def line_count(self) -> tuple[int, int]:
+        """Lines reached, and lines, of all functions."""
+        return _added(function.line_count for function in self.functions.values())
+
+    @property
+    def branch_count(self) -> tuple[int, int]:
+        """Branches taken, and branches, of all functions."""
+        return _added(function.branch_count for function in self.functions.values())
+
+    @property
     def machines(self) -> set[str]:
         """The names of the machines on which a case reached something."""
         return {case.machine for found in self.functions.values() for cases in found.lines.values() for case in cases}
@@ -103,6 +113,11 @@ class KernelCoverage:
             taken = function.branches.setdefault((number, index), set())
             if branch["count"]:
                 taken.add(case)
+
+
+def _added(counts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    pairs = list(counts)
+    return sum(reached for reached, _ in pairs), sum(total for _, total in pairs)
 
 
 def measure(runs: Iterable[Path], path: KernelPath) -> KernelCoverage:

@@ -74,10 +74,17 @@ class Gap:
     function: str
     line: int
     text: str
+    reached: bool
+    """Whether a case reaches the line, if not all of its branches."""
     branches: int
-    """How many of its branches are not taken; 0 if the line itself is not reached."""
+    """How many of its branches are not taken."""
     reason: Reason | None
     """The entry that says why; None if none does."""
+
+    @property
+    def count(self) -> int:
+        """How often it counts: once for an unreached line, else once for each branch."""
+        return self.branches if self.reached else 1
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,17 @@ class Gaps:
     @property
     def unexplained(self) -> int:
         """Lines and branches without a reason."""
-        return sum(max(gap.branches, 1) for gap in self.found if not gap.reason)
+        return sum(gap.count for gap in self.found if not gap.reason)
 
     def count(self, kind: Kind) -> int:
         """Lines and branches with a reason of this kind."""
-        return sum(max(gap.branches, 1) for gap in self.found if gap.reason and gap.reason.kind is kind)
+        return sum(gap.count for gap in self.found if gap.reason and gap.reason.kind is kind)
+
+    @property
+    def impossible_branches(self) -> int:
+        """Branches that no case can take on a kernel without a bug, those of unreached lines included."""
+        kinds = (Kind.IMPOSSIBLE, Kind.ASSERTION)
+        return sum(gap.branches for gap in self.found if gap.reason and gap.reason.kind in kinds)
 
 
 def find_gaps(coverage: KernelCoverage, reasons: Iterable[Reason]) -> Gaps:
@@ -110,7 +123,7 @@ def find_gaps(coverage: KernelCoverage, reasons: Iterable[Reason]) -> Gaps:
     entries = list(reasons)
     used: set[tuple[int, str]] = set()
     found = []
-    for function, number, missed in _unreached(coverage):
+    for function, number, reached, missed in _unreached(coverage):
         text = coverage.sources[function.file][number - 1].strip()
         reason = None
         for index, entry in enumerate(entries):
@@ -118,7 +131,7 @@ def find_gaps(coverage: KernelCoverage, reasons: Iterable[Reason]) -> Gaps:
                 used.add((index, pattern))
                 reason = entry
                 break
-        found.append(Gap(function.file, function.name, number, text, missed, reason))
+        found.append(Gap(function.file, function.name, number, text, reached, missed, reason))
     stale = [
         Stale(entry, pattern)
         for index, entry in enumerate(entries)
@@ -129,12 +142,10 @@ def find_gaps(coverage: KernelCoverage, reasons: Iterable[Reason]) -> Gaps:
     return Gaps(found, stale)
 
 
-def _unreached(coverage: KernelCoverage) -> Iterator[tuple[FunctionCoverage, int, int]]:
-    """Yield function and line of each gap, and how many branches it misses; 0: the line itself is not reached."""
+def _unreached(coverage: KernelCoverage) -> Iterator[tuple[FunctionCoverage, int, bool, int]]:
+    """Yield function and line of each gap, whether the line is reached, and how many of its branches are not taken."""
     for function in coverage.functions.values():
         for number, cases in sorted(function.lines.items()):
             missed = sum(1 for (line, _), taken in function.branches.items() if line == number and not taken)
-            if not cases:
-                yield function, number, 0
-            elif missed:
-                yield function, number, missed
+            if not cases or missed:
+                yield function, number, bool(cases), missed

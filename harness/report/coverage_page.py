@@ -39,7 +39,7 @@ def render(found: KernelCoverage, gaps: Gaps, release: str, runs: Sequence[str])
                 rows.append(Line(number, source[number - 1], "", ""))
                 continue
             state = "good" if gap is None else "info" if gap.reason else "warn" if cases else "bad"
-            missed = f"{gap.branches} branches not taken; " if gap and gap.branches else ""
+            missed = f"{gap.branches} branches not taken; " if gap and gap.reached else ""
             note = gap.reason.reason if gap and gap.reason else f"{missed}{_named(cases)}"
             rows.append(Line(number, source[number - 1], state, note))
         functions.append((function, rows))
@@ -49,7 +49,22 @@ def render(found: KernelCoverage, gaps: Gaps, release: str, runs: Sequence[str])
         runs=runs,
         functions=functions,
         unexplained=gaps.unexplained,
+        shares=shares(found, gaps),
     )
+
+
+def shares(found: KernelCoverage, gaps: Gaps) -> str:
+    """Return the shares of lines and branches that are reached, in one sentence."""
+    (reached, lines), (taken, branches) = found.line_count, found.branch_count
+    possible = branches - gaps.impossible_branches
+    return (
+        f"{reached} of {lines} lines ({_share(reached, lines)}) and {taken} of {branches} branches "
+        f"({_share(taken, branches)}): {_share(taken, possible)} of the {possible} that a kernel without bugs can take"
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / max(whole, 1):.1%}"
 
 
 def _named(reached: Collection[Reached]) -> str:

@@ -19,11 +19,16 @@ from harness.gcov.measure import KernelCoverage, measure
 from harness.gcov.reasons import Gaps, find_gaps, load_reasons
 from harness.progress import Note, phase
 from harness.report import RunDirectory, Terminal
-from harness.report.coverage_page import render
+from harness.report.coverage_page import render, shares
 from harness.report.record import write_report
 from harness.report.text import tally
 from harness.run.fail_nth import listed_nodes
 from harness.run.options import Options
+
+LINES = 0.95
+"""The share of the lines that the cases must reach."""
+BRANCHES = 0.85
+"""The share of the branches that they must take. Those that only a kernel with a bug takes do not count."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,15 @@ def measured() -> tuple[KernelCoverage, Gaps]:
     write_report(
         directory.path / "kernel-coverage.html", render(found, gaps, release, [record.run_id for record in records])
     )
+    print(shares(found, gaps))
     return found, gaps
+
+
+def test_the_cases_reach_most_of_the_path(measured: tuple[KernelCoverage, Gaps]) -> None:
+    found, gaps = measured
+    (reached, lines), (taken, branches) = found.line_count, found.branch_count
+    assert reached / lines >= LINES, shares(found, gaps)
+    assert taken / (branches - gaps.impossible_branches) >= BRANCHES, shares(found, gaps)
 
 
 def test_a_line_or_branch_has_a_case_or_a_reason(measured: tuple[KernelCoverage, Gaps]) -> None:

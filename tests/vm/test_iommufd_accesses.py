@@ -371,6 +371,8 @@ def long_memory(session: Session, request: pytest.FixtureRequest) -> UserMemory:
     return session.user_memory(LONG, scattered=True, in_file=request.param)
 
 
+# virtio-iommu allocates for each page that is not next to the one before: to fail each in turn takes minutes there.
+@pytest.mark.machine("intel-iommu", "intel-iommu-pt", "lazy", "caching-mode", "scalable-mode")
 @pytest.mark.needs("failslab")
 @rows("importers.iommufd-lost-memory")
 @importers("iommufd+nvme")

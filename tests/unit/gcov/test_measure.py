@@ -11,6 +11,7 @@ from harness.errors import HarnessError, UsageError
 from harness.gcov.counters import Reached, cases, save_case, save_notes
 from harness.gcov.measure import FunctionCoverage, KernelCoverage, measure
 from harness.gcov.reasons import Kind, Reason, Stale, find_gaps
+from harness.report.coverage_page import shares
 
 FILE = "drivers/x.c"
 SOURCE = """int path(int a)
@@ -91,12 +92,24 @@ def reason(*code: str, function: str = "*") -> Reason:
 def test_a_gap_has_its_reason_or_counts_as_unexplained(run: Path) -> None:
     found = measure([run], PATH)
     gaps = find_gaps(found, [])
-    assert [(gap.line, gap.branches) for gap in gaps.found] == [(3, 1)]
+    assert [(gap.line, gap.reached, gap.branches) for gap in gaps.found] == [(3, True, 1)]
     assert gaps.unexplained == 1
     gaps = find_gaps(found, [reason("if (a > 1*")])
     assert gaps.unexplained == 0
     assert gaps.count(Kind.OPEN) == 1
     assert not gaps.stale
+
+
+def test_branches_that_no_kernel_without_bugs_takes_are_counted_apart() -> None:
+    function = FunctionCoverage(FILE, "path", {1: {ONE}, 2: set()}, {(1, 0): {ONE}, (1, 1): set(), (2, 0): set()})
+    found = KernelCoverage({(FILE, "path"): function}, {FILE: ["if (a)", "WARN_ON(a)"]})
+    never = reason("WARN_ON(a)").model_copy(update={"kind": Kind.ASSERTION})
+    gaps = find_gaps(found, [never, reason("if (a)")])
+    assert (gaps.impossible_branches, gaps.count(Kind.ASSERTION), gaps.count(Kind.OPEN)) == (1, 1, 1)
+    assert (found.line_count, found.branch_count) == ((1, 2), (1, 3))
+    assert shares(found, gaps) == (
+        "1 of 2 lines (50.0%) and 1 of 3 branches (33.3%): 50.0% of the 2 that a kernel without bugs can take"
+    )
 
 
 def test_a_reason_for_what_is_reached_is_stale(run: Path) -> None:
