@@ -6,8 +6,8 @@ the page table has changed. The order of the events in the trace is the order in
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from harness.errors import BlindWitness
 from harness.witness.iommu_faults import bdf
@@ -119,6 +119,21 @@ def stale(events: Iterable[IotlbEvent], requester: str, iovas: range, exporter: 
     return list(cached)
 
 
+def unflushed(events: Iterable[IotlbEvent], requester: str, iovas: range) -> list[int]:
+    """Return the pages of ``iovas`` that the kernel did not flush before ``requester`` first used one of them.
+
+    Raises BlindWitness if ``requester`` used none of ``iovas``.
+    """
+    flushes = []
+    for event in events:
+        if isinstance(event, Flush):
+            flushes.append(event)
+        elif isinstance(event, Translation) and event.requester == requester and event.iova in iovas:
+            pages = (replace(event, iova=page) for page in range(iovas.start, iovas.stop, 1 << PAGE_SHIFT))
+            return [page.iova for page in pages if not any(flush.covers(page) for flush in flushes)]
+    raise BlindWitness(f"blind witness, IOTLB trace: it has not shown {requester} use the mapping")
+
+
 class IotlbTrace:
     """What QEMU's VT-d IOTLB caches and forgets. It records from the first ``mark`` on."""
 
@@ -132,6 +147,12 @@ class IotlbTrace:
 
     def stale(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
         """Return what ``stale`` finds between ``mark`` and this call. Raises as it does."""
+        return stale(self._events(mark), requester, iovas, exporter)
+
+    def unflushed(self, mark: int, requester: str, iovas: range) -> list[int]:
+        """Return what ``unflushed`` finds between ``mark`` and this call. Raises as it does."""
+        return unflushed(self._events(mark), requester, iovas)
+
+    def _events(self, mark: int) -> Iterator[IotlbEvent]:
         self._log.settle()
-        events = (parse(line) for line in self._log.since(mark, EVENTS))
-        return stale((event for event in events if event), requester, iovas, exporter)
+        return filter(None, map(parse, self._log.since(mark, EVENTS)))

@@ -91,7 +91,7 @@ class Watch:
         return self._witnesses.maps.since((mark or self._mark).trace, phys, length)
 
     def iotlb_mark(self) -> int:
-        """Begin to record the IOTLB, and return a mark for ``stale_translations``."""
+        """Begin to record the IOTLB, and return a mark for ``stale_translations`` and ``unflushed_pages``."""
         return self._witnesses.iotlb.mark()
 
     def stale_translations(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
@@ -101,6 +101,13 @@ class Watch:
         since ``mark``, or if the BAR did not go.
         """
         return self._witnesses.iotlb.stale(mark, requester, iovas, exporter)
+
+    def unflushed_pages(self, mark: int, requester: str, iovas: range) -> list[int]:
+        """Return the pages of ``iovas`` that the kernel did not flush before their first use since ``mark``. VT-d only.
+
+        ``requester``: a PCI address. Raises BlindWitness if it used none of ``iovas`` since ``mark``.
+        """
+        return self._witnesses.iotlb.unflushed(mark, requester, iovas)
 
     def ahci_mark(self) -> int:
         """Begin to record AHCI controllers, and return a mark for ``ahci_writes``."""

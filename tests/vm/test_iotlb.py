@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The IOTLB: after a revoke it translates no address to the device, under each of the kernel's flush policies."""
+"""The IOTLB: a revoke flushes it under each of the kernel's flush policies, and with VT-d's caching mode a map does."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,3 +110,19 @@ def test_a_stale_area_faults_at_once(
         found, faults = device.read(cmb.region, cmb.offset, len(LIVE)), watch.faults(mark)
         seen = f"{found!r} in the CMB, and {len(faults)} DMA faults"
         must(found == LIVE and faults, "a DMA to the area of a range faults after LOW_POWER_ENTRY has returned", seen)
+
+
+@pytest.mark.machine("caching-mode")
+@rows("importers.iotlb-map")
+@importers("iommufd+nvme", "dma-api+edu")
+def test_flush_after_a_map(cmb_buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """With caching mode a map flushes each of its pages from the IOTLB."""
+    for attempt in ("first", "second"):
+        mark = watch.iotlb_mark()
+        window = importer.attach(cmb_buffer)
+        must(window.read(0, 1) == b"\0", f"the {attempt} mapping is live")
+        iova = window.iova()
+        assert iova is not None
+        missed = watch.unflushed_pages(mark, importer.bdf, range(iova, iova + window.length))
+        must(not missed, f"the {attempt} map flushes its pages from the IOTLB", ", ".join(map(hex, missed)))
+        window.detach()

@@ -4,7 +4,7 @@
 import pytest
 
 from harness.errors import BlindWitness
-from harness.witness.iotlb import BarGone, Flush, IotlbEvent, Translation, parse, stale
+from harness.witness.iotlb import BarGone, Flush, IotlbEvent, Translation, parse, stale, unflushed
 from harness.witness.tracelog import parse_line
 
 IMPORTER, EXPORTER = "0000:02:00.0", "0000:01:00.0"
@@ -83,3 +83,25 @@ def test_what_is_not_flushed_before_the_bar_goes_is_stale(
 def test_a_trace_without_the_events_proves_nothing(events: list[IotlbEvent], expected: str) -> None:
     with pytest.raises(BlindWitness, match=expected):
         stale(events, IMPORTER, IOVAS, EXPORTER)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([Flush(0x12, 0xFFFFC000, 4), CACHED], []),
+        ([FLUSH, Flush(0x12, 0xFFFFF000), CACHED], []),
+        ([Flush(0x12), CACHED], []),
+        ([FLUSH, CACHED], [0xFFFFF000]),
+        ([CACHED, Flush(0x12, 0xFFFFC000, 4)], [0xFFFFE000, 0xFFFFF000]),
+        ([Flush(0x13), GONE, CACHED], [0xFFFFE000, 0xFFFFF000]),
+        ([Translation("0000:03:00.0", 0xFFFFE000, 0x12), Flush(0x12), CACHED], []),
+    ],
+)
+def test_a_map_flushes_its_pages_before_their_first_use(events: list[IotlbEvent], expected: list[int]) -> None:
+    assert unflushed(events, IMPORTER, range(0xFFFFE000, 0x100000000)) == expected
+
+
+@pytest.mark.parametrize("events", [[], [Flush()], [Translation(IMPORTER, 0x1000, 0x12)]])
+def test_a_trace_without_a_use_proves_no_flush(events: list[IotlbEvent]) -> None:
+    with pytest.raises(BlindWitness, match=r"has not shown .* use the mapping"):
+        unflushed(events, IMPORTER, IOVAS)
