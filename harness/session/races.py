@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from harness.session.attachment import Umem
+from harness.session.attachment import Attachment, Umem
 from harness.session.client import CALL_SECONDS
 from harness.session.device import OPEN_FLAGS, Device, DmaBuf
 from harness.session.export import Range
@@ -67,6 +67,16 @@ def attach_operation(importer: Importer, buffer: DmaBuf, may: tuple[str, ...] = 
         {"dmabuf": buffer, "start": 0, "length": length},
         may,
         opens=lambda ref: Window(importer, ref, buffer, 0, length),
+    )
+
+
+def attachment_operation(session: Session, buffer: DmaBuf, device_id: str) -> Operation:
+    """Attach a device to ``buffer`` as a dynamic importer, like ``Session.attach``; opens an Attachment."""
+    return Operation(
+        "importer",
+        "Attachment",
+        {"bdf": session.bdf(device_id), "dmabuf": buffer},
+        opens=lambda ref: Attachment(session.agent, ref),
     )
 
 

@@ -8,12 +8,13 @@ from harness.cases.constants import PAGE, U64
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
+from harness.cases.types import Attach
 from harness.session import Attachment, Device, DmaBuf, Importer, Ioas, Nvme, Session, Window
 from harness.session.handle import Handle
 from harness.session.importers import Domain
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
 from harness.session.pause import interleave
-from harness.session.races import Operation, attach_operation, export_operation, umem_operation
+from harness.session.races import Operation, attach_operation, attachment_operation, export_operation, umem_operation
 from harness.witness import Watch
 
 pytestmark = pytest.mark.needs("kprobes", "test_importer", "importer_rules", "awaited_revoke")
@@ -126,6 +127,62 @@ def test_a_revoke_during_an_export(session: Session, nvme: Nvme, importer: Impor
     nvme.start()
     window = importer.attach(result.opened)
     must_arrive(ring(nvme, window, watch), "a buffer exported while memory is disabled is un-revoked with it")
+
+
+@rows("lifecycle.interleaved", "lifecycle.several")
+@importers("iommufd+nvme")
+def test_an_export_during_an_export(
+    session: Session, nvme: Nvme, importer: Importer, attach: Attach, watch: Watch
+) -> None:
+    """An export waits for another export of the device that is under way, and a revoke reaches both."""
+    exporting = export_operation(nvme.device, REGISTERS, [DOORBELL_PAGE])
+    result = interleave(session, "export", exporting, exporting, seconds=BLOCKED_S)
+    must(result.paused == result.meanwhile == "ok", "two exports at the same time succeed", result)
+    must(result.blocked, "an export waits for another one that is under way", result)
+    buffers = [each for each in (result.opened, result.opened_meanwhile) if isinstance(each, DmaBuf)]
+    windows = [importer.attach(buffer) for buffer in buffers]
+    attachments = [attach(buffer) for buffer in buffers]
+    for attachment in attachments:
+        attachment.map()
+    for window in windows:
+        must_arrive(ring(nvme, window, watch), "each of two exports at the same time is live")
+    nvme.device.reset()
+    nvme.start()
+    for window, attachment in zip(windows, attachments, strict=True):
+        must_be_blocked(ring(nvme, window, watch), "a revoke reaches each of two exports at the same time")
+        must(attachment.notifications() == 2, "a reset notifies the importer of each, twice", attachment.events())
+        must(not attachment.mapped(), "a revoke ends the mapping of each", attachment.events())
+
+
+@rows("lifecycle.interleaved", "lifecycle.notified", "importers.revoked")
+@importers("dma-api+edu")
+def test_a_revoke_during_a_dynamic_attach(
+    session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """An attachment of a kernel driver that a revoke overtakes can map after the un-revoke, and not before."""
+    attaching = attachment_operation(session, buffer, importer.device_id)
+    for revoke, expected in ((resets(nvme.device), 0), (revokes(nvme.device), 1)):
+        result = interleave(session, "attach", attaching, revoke, seconds=FREE_S)
+        must(result.paused == result.meanwhile == "ok", f"an attach and {revoke.name} at the same time succeed", result)
+        attachment = result.opened
+        assert isinstance(attachment, Attachment)
+        must(not attachment.notifications(), "a revoke notifies no attachment that comes later", attachment.events())
+        if expected:
+            with must_fail("ENODEV", "an attachment that a revoke overtook cannot map while the buffer is revoked"):
+                attachment.map()
+            nvme.device.set_memory(True)
+        nvme.start()
+        attachment.map()
+        notified = attachment.notifications() == expected
+        must(
+            notified, "an attachment that a revoke overtook is notified of the un-revoke after it", attachment.events()
+        )
+        rung = ring(nvme, importer.window(buffer, attachment), watch)
+        must_arrive(rung, "after the un-revoke the mapping of an attachment that a revoke overtook is live")
+        nvme.device.reset()
+        nvme.start()
+        must(not attachment.mapped(), "the next revoke ends the mapping", attachment.events())
+        attachment.close()
 
 
 @rows("lifecycle.interleaved", "lifecycle.last-reference")
