@@ -73,6 +73,11 @@ def users(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
             yield name, int(count) - len(set(dependents.split(",")) - NOT_USERS)
 
 
+def module_users(name: str) -> int | None:
+    """Count the references on one module, without those of modules that use its symbols. None if it is no module."""
+    return dict(users(MODULES.read_text().splitlines())).get(name)
+
+
 def entries(device: Path) -> int:
     """Count the leaf entries of a device's page table. Each row of the dump is one, and begins with its IOVA."""
     dump = device / "domain_translation_struct"

@@ -254,6 +254,10 @@ class Session:
         """Return whether an IOMMU translates the DMA addresses of a kernel driver of the device."""
         return cast(bool, self.agent.call("pci", "translated", bdf=self.bdf(device_id)))
 
+    def module_users(self, name: str) -> int | None:
+        """Count the references on a module, without those of modules that use its symbols. None if it is built in."""
+        return cast(int | None, self.agent.call("references", "module_users", name=name))
+
     def lazy(self) -> bool:
         """Return whether the kernel flushes the IOTLB lazily. An unmap then frees its IOVAs up to 10 ms later."""
         return cast(bool, self.agent.call("references", "lazy"))

@@ -18,6 +18,9 @@ rows = rows_in("lifecycle")
 GLANCE_S = 0.02
 """Seconds that the device gets to run a command whose doorbell the host did not see. Short: many cases wait for it."""
 
+EXPORTER = "vfio_pci_core"
+"""The module with the exporter's dma_buf_ops."""
+
 HARMLESS: dict[str, Callable[[Device], None]] = {
     "COMMAND with MEM as it was": lambda device: device.set_memory(True),
     "COMMAND.MASTER 0": lambda device: device.set_master(False),
@@ -169,6 +172,29 @@ def test_the_importer_keeps_the_buffer(nvme: Nvme, buffer: DmaBuf, importer: Imp
     nvme.start()
     result = ring_once(nvme.queue_identify(), window, watch)
     must_be_blocked(result, "a reset revokes a buffer that only its importer still holds")
+
+
+@rows("lifecycle.module")
+@importers("iommufd+nvme")
+def test_an_export_holds_its_module(session: Session, nvme: Nvme, importer: Importer) -> None:
+    """An export holds the exporter's module until its last reference is gone, also when its device is closed."""
+    before = session.module_users(EXPORTER)
+    if before is None:
+        pytest.skip(f"{EXPORTER} is built into the kernel")
+    first, second = nvme.export_doorbells(), nvme.export_doorbells()
+    window = importer.attach(second)
+    steps: list[tuple[str, Callable[[], object], int]] = [
+        ("after two exports", lambda: None, 2),
+        ("after the unmap of one", window.detach, 2),
+        ("after the device's close", nvme.device.close, 2),
+        ("after the unbind of the device", lambda: session.unbind(UNDER_TEST), 2),
+        ("after the close of the first export", first.close, 1),
+        ("after the close of the second export", second.close, 0),
+    ]
+    for when, step, held in steps:
+        step()
+        found = (session.module_users(EXPORTER) or 0) - before
+        must(found == held, f"{when} the exporter's module has {held} more users", found)
 
 
 @rows("lifecycle.unbind", "around.rebind")
