@@ -2,11 +2,13 @@
 """RDMA into a dma-buf: rxe, from one queue pair to another on the same device.
 
 pyverbs drives everything except the registration of the dma-buf, which rdma-core's rxe provider does not have. That is
-the uverbs ioctl (drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR).
+an ioctl of uverbs, with either of two methods: UVERBS_METHOD_REG_DMABUF_MR, and in newer kernels UVERBS_METHOD_REG_MR,
+which also registers memory (drivers/infiniband/core/uverbs_std_types_mr.c).
 """
 
 import ctypes
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,28 +55,34 @@ class Rxe(Resource):
 
     def attach(self, dmabuf: DmaBuf, start: int, length: int) -> "MrWindow":
         """Register part of ``dmabuf`` as an MR. Errors are those of UVERBS_METHOD_REG_DMABUF_MR."""
-        return MrWindow(self, Registration(dmabuf.fd, start, length, start, ACCESS, self.domain))
+        values = {"start": start, "length": length, "iova": start, "access": ACCESS}
+        return MrWindow(self, REG_DMABUF_MR, values | {"domain": self.domain.handle, "fd": dmabuf.fd})
 
     def register(
         self,
         file: DmaBuf | int,
         *,
-        start: int,
-        length: int,
-        iova: int,
-        access: int,
+        verb: str,
+        values: Mapping[str, int],
         domain: "ProtectionDomain | None" = None,
-        without: str = "",
+        without: Sequence[str] = (),
         unwritable: str = "",
     ) -> "MrWindow":
         """Register an MR with arguments that ``attach`` chooses itself. ``file``: a dma-buf, or the fd of any file.
 
-        ``without``: a key of ``Registration.attributes`` to leave out. ``unwritable``: one of a key ("lkey", "rkey")
-        for which the kernel gets an address that it cannot write.
+        ``verb``: a key of ``VERBS``. ``values``: of its attributes, by their names there, but for "fd" and "domain".
+        ``without``: attributes to leave out. ``unwritable``: one of a key ("lkey", "rkey") for which the kernel gets
+        an address that it cannot write.
         """
         fd = file if isinstance(file, int) else file.fd
         owner = domain.domain if domain else self.domain
-        return MrWindow(self, Registration(fd, start, length, iova, access, owner), without, unwritable)
+        chosen = {**values, "domain": owner.handle, "fd": fd}
+        given = {name: value for name, value in chosen.items() if name not in without}
+        return MrWindow(self, VERBS[verb], given, without, unwritable)
+
+    def memory(self) -> int:
+        """Return the address of the local buffer, which begins a page."""
+        return int(self._buffer.buf)
 
     def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
         """Run one RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.
@@ -167,34 +175,56 @@ UNMAPPED = 8
 
 
 @dataclass(frozen=True)
-class Registration:
-    """The arguments of UVERBS_METHOD_REG_DMABUF_MR."""
+class Verb:
+    """A method of the MR object that registers an MR."""
 
-    fd: int
-    start: int
-    """Offset in the dma-buf."""
-    length: int
-    iova: int
-    """Address of the MR's first byte for RDMA."""
-    access: int
-    """enum ib_uverbs_access_flags."""
-    domain: Any
-    """The pyverbs PD."""
+    method: Ioctl
+    attributes: Mapping[str, tuple[int, int]]
+    """The number and the length in bytes of each attribute. Length 0: a handle or a fd, which ``data`` holds.
 
-    def attributes(self, lkey: int, rkey: int, without: str) -> list[uapi.Attr]:
-        """Encode all but ``without``. ``lkey``, ``rkey``: addresses of the responses."""
-        found = {
-            "handle": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0),
-            "domain": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, self.domain.handle),
-            "start": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8, self.start),
-            "length": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8, self.length),
-            "iova": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8, self.iova),
-            "fd": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_FD, 4, self.fd % (1 << 32)),
-            "access": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4, self.access),
-            "lkey": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4, lkey),
-            "rkey": _attr(uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4, rkey),
-        }
-        return [attribute for name, attribute in found.items() if name != without]
+    ``start``: the offset in the dma-buf. ``iova``: the address of the MR's first byte for RDMA. ``access``: enum
+    ib_uverbs_access_flags. ``address``: of memory in this process.
+    """
+
+    def attribute(self, name: str, value: int) -> uapi.Attr:
+        """Encode an attribute. ``value`` of a key ("lkey", "rkey"): the address of its response."""
+        number, length = self.attributes[name]
+        if name == "fd":
+            value %= 1 << (8 * length or 64)  # the kernel's int, which may be -1
+        return _attr(number, length, value)
+
+
+REG_DMABUF_MR = Verb(
+    uapi.UVERBS_METHOD_REG_DMABUF_MR,
+    {
+        "handle": (uapi.UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0),
+        "domain": (uapi.UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0),
+        "start": (uapi.UVERBS_ATTR_REG_DMABUF_MR_OFFSET, 8),
+        "length": (uapi.UVERBS_ATTR_REG_DMABUF_MR_LENGTH, 8),
+        "iova": (uapi.UVERBS_ATTR_REG_DMABUF_MR_IOVA, 8),
+        "fd": (uapi.UVERBS_ATTR_REG_DMABUF_MR_FD, 4),
+        "access": (uapi.UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, 4),
+        "lkey": (uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, 4),
+        "rkey": (uapi.UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, 4),
+    },
+)
+REG_MR = Verb(
+    uapi.UVERBS_METHOD_REG_MR,
+    {
+        "handle": (uapi.UVERBS_ATTR_REG_MR_HANDLE, 0),
+        "domain": (uapi.UVERBS_ATTR_REG_MR_PD_HANDLE, 0),
+        "dma-handle": (uapi.UVERBS_ATTR_REG_MR_DMA_HANDLE, 0),
+        "iova": (uapi.UVERBS_ATTR_REG_MR_IOVA, 8),
+        "address": (uapi.UVERBS_ATTR_REG_MR_ADDR, 8),
+        "length": (uapi.UVERBS_ATTR_REG_MR_LENGTH, 8),
+        "access": (uapi.UVERBS_ATTR_REG_MR_ACCESS_FLAGS, 4),
+        "fd": (uapi.UVERBS_ATTR_REG_MR_FD, 0),
+        "start": (uapi.UVERBS_ATTR_REG_MR_FD_OFFSET, 8),
+        "lkey": (uapi.UVERBS_ATTR_REG_MR_RESP_LKEY, 4),
+        "rkey": (uapi.UVERBS_ATTR_REG_MR_RESP_RKEY, 4),
+    },
+)
+VERBS = {verb.method.name: verb for verb in (REG_DMABUF_MR, REG_MR)}
 
 
 class ProtectionDomain(Resource):
@@ -216,16 +246,19 @@ class ProtectionDomain(Resource):
 class MrWindow(Window):
     """An MR over a dma-buf. ``close`` deregisters it."""
 
-    def __init__(self, rxe: Rxe, registration: Registration, without: str = "", unwritable: str = "") -> None:
+    def __init__(
+        self, rxe: Rxe, verb: Verb, values: Mapping[str, int], without: Sequence[str] = (), unwritable: str = ""
+    ) -> None:
         super().__init__()
         self._rxe = rxe
-        self._start = registration.iova
+        self._start = values.get("iova", 0)
         lkey, rkey = ctypes.c_uint32(), ctypes.c_uint32()
         keys = {"lkey": ctypes.addressof(lkey), "rkey": ctypes.addressof(rkey)}
         if unwritable:
             keys[unwritable] = UNMAPPED
-        attributes = registration.attributes(**keys, without=without)
-        handle = _uverbs(rxe, uapi.UVERBS_METHOD_REG_DMABUF_MR, attributes)[0].data
+        given = {"handle": 0, **values, **{name: key for name, key in keys.items() if name not in without}}
+        attributes = [verb.attribute(name, value) for name, value in given.items()]
+        handle = _uverbs(rxe, verb.method, attributes)[0].data
         self._undo.callback(
             _uverbs, rxe, uapi.UVERBS_METHOD_MR_DESTROY, [_attr(uapi.UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle)]
         )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Importers: devices that access a dma-buf by DMA, behind one interface. ImporterKind declares their differences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -20,6 +20,9 @@ IB_ACCESS_ON_DEMAND, IB_ACCESS_RELAXED_ORDERING = 1 << 6, 1 << 20
 """enum ib_access_flags (include/rdma/ib_verbs.h)."""
 IB_ACCESS_ALL = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ
 """The access that ``Importer.attach`` gives."""
+
+RegisterVerb = Literal["UVERBS_METHOD_REG_DMABUF_MR", "UVERBS_METHOD_REG_MR"]
+"""The methods of uverbs that register an MR over a dma-buf. The second needs the kernel's feature ``reg_mr``."""
 
 
 @dataclass(frozen=True)
@@ -134,31 +137,36 @@ class Importer(Handle):
         iova: int | None = None,
         access: int = IB_ACCESS_ALL,
         domain: "ProtectionDomain | None" = None,
-        without: str = "",
+        without: Sequence[str] = (),
         unwritable: str = "",
+        verb: RegisterVerb = "UVERBS_METHOD_REG_DMABUF_MR",
+        extra: Mapping[str, int] | None = None,
     ) -> "Window":
-        """Call UVERBS_METHOD_REG_DMABUF_MR with these arguments. rxe only.
+        """Register an MR with these arguments. rxe only.
 
         ``dmabuf``: an fd of the agent works too, for a refusal. ``iova``: None for ``start``. ``access``: enum
-        ib_access_flags. ``domain``: None for the importer's own. ``without``: an attribute to leave out, of "domain",
+        ib_access_flags. ``domain``: None for the importer's own. ``without``: attributes to leave out, of "domain",
         "start", "length", "iova", "fd", "access", "lkey" and "rkey". ``unwritable``: "lkey" or "rkey", for which the
-        kernel gets an address that it cannot write.
+        kernel gets an address that it cannot write. ``extra``: attributes that only UVERBS_METHOD_REG_MR has,
+        "address" and "dma-handle".
         """
-        iova = start if iova is None else iova
+        values = {"start": start, "length": length, "iova": start if iova is None else iova, "access": access}
         ref = self._call(
             "register",
             file=dmabuf,
-            start=start,
-            length=length,
-            iova=iova,
-            access=access,
+            verb=verb,
+            values={**values, **(extra or {})},
             domain=domain,
-            without=without,
+            without=list(without),
             unwritable=unwritable,
         )
         if isinstance(dmabuf, int):
             raise TypeError("an MR was made of a file that is no dma-buf")
         return Window(self, ref, dmabuf, start, length)
+
+    def memory(self) -> int:
+        """Return the address of a page in the agent's memory that has an MR of its own. rxe only."""
+        return cast(int, self._call("memory"))
 
     def protection_domain(self) -> "ProtectionDomain":
         """Allocate a protection domain. rxe only."""

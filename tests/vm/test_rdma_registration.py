@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The registration of an MR over a dma-buf: its arguments, its access flags, and the life of its protection domain."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
 from harness.cases.constants import PAGE, U64
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
@@ -88,29 +94,83 @@ BAD_ACCESS = {
 GOOD_ACCESS = [0, IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_ATOMIC, IB_ACCESS_ALL | IB_ACCESS_RELAXED_ORDERING]
 
 
+REQUIRED = ("domain", "length", "iova", "lkey", "rkey")
+"""Attributes that both methods need."""
+
+
+def must_check_arguments(buffer: DmaBuf, register: Callable[..., Window], required: set[str]) -> None:
+    """State that a method refuses bad arguments and keeps nothing. ``required``: its attributes besides REQUIRED."""
+    for access, errno in BAD_ACCESS.items():
+        with must_fail(errno, f"access flags {access:#x} are refused"):
+            register(buffer, length=PAGE, access=access)
+    for file, errno in ((STDIN, "EINVAL"), (CLOSED, "EBADF")):
+        with must_fail(errno, "a file that is no dma-buf is refused"):
+            register(file, length=PAGE)
+    for name in sorted({*REQUIRED, *required}):
+        with must_fail("EINVAL", f"a registration without its {name} is refused"):
+            register(buffer, length=PAGE, without=[name])
+    for name in ("lkey", "rkey"):
+        with must_fail("EFAULT", f"a registration that cannot return its {name} is refused"):
+            register(buffer, length=PAGE, unwritable=name)
+    with must_fail("EINVAL", "a length that passes the last address is refused"):
+        register(buffer, start=PAGE, length=U64 - PAGE, iova=0)
+    for access in GOOD_ACCESS:
+        register(buffer, length=PAGE, access=access).detach()
+
+
 @rows("importers.rdma-arguments")
 @importers("rxe")
 def test_arguments_are_checked(session: Session, cmb_buffer: DmaBuf, importer: Importer) -> None:
     """A registration with a bad flag, a bad file or a missing attribute is refused, and keeps no reference."""
-    for access, errno in BAD_ACCESS.items():
-        with must_fail(errno, f"access flags {access:#x} are refused"):
-            importer.register(cmb_buffer, length=PAGE, access=access)
-    for file, errno in ((STDIN, "EINVAL"), (CLOSED, "EBADF")):
-        with must_fail(errno, "a file that is no dma-buf is refused"):
-            importer.register(file, length=PAGE)
-    for name in ("domain", "start", "length", "iova", "fd", "lkey", "rkey"):
-        with must_fail("EINVAL", f"a registration without its {name} is refused"):
-            importer.register(cmb_buffer, length=PAGE, without=name)
-    for name in ("lkey", "rkey"):
-        with must_fail("EFAULT", f"a registration that cannot return its {name} is refused"):
-            importer.register(cmb_buffer, length=PAGE, unwritable=name)
-    with must_fail("EINVAL", "a length that passes the last address is refused"):
-        importer.register(cmb_buffer, start=PAGE, length=U64 - PAGE, iova=0)
-    for access in GOOD_ACCESS:
-        importer.register(cmb_buffer, length=PAGE, access=access).detach()
-    importer.register(cmb_buffer, length=PAGE, without="access").detach()
+    must_check_arguments(cmb_buffer, importer.register, {"start", "fd"})
+    importer.register(cmb_buffer, length=PAGE, without=["access"]).detach()
     cmb_buffer.close()
     must(not session.bufinfo(), "no refused registration keeps the dma-buf", session.bufinfo())
+
+
+@pytest.mark.needs("reg_mr")
+@rows("importers.rdma-reg-mr")
+@importers("rxe")
+def test_arguments_of_the_other_method(session: Session, cmb_buffer: DmaBuf, importer: Importer) -> None:
+    """REG_MR checks what REG_DMABUF_MR does; it takes a fd with its offset, or an address, and no other combination."""
+    register = partial(importer.register, verb="UVERBS_METHOD_REG_MR")
+    must_check_arguments(cmb_buffer, register, {"start", "access"})
+    address = importer.memory()
+    refused: dict[str, dict[str, Any]] = {
+        "a fd and an address": {"extra": {"address": address}},
+        "a fd, an address and no offset": {"extra": {"address": address}, "without": ["start"]},
+        "an address and an offset": {"extra": {"address": address}, "without": ["fd"]},
+        "an offset without a fd": {"without": ["fd"]},
+        "neither a fd nor an address": {"without": ["fd", "start"]},
+        "an address elsewhere in its page": {"extra": {"address": address + 8}, "without": ["fd", "start"]},
+        "an offset elsewhere in its page": {"start": PAGE, "iova": FAR + 8},
+    }
+    for what, arguments in refused.items():
+        with must_fail("EINVAL", f"REG_MR of {what} is refused"):
+            register(cmb_buffer, **{"length": PAGE, "iova": 0, **arguments})
+    register(cmb_buffer, length=PAGE, iova=0, extra={"address": address}, without=["fd", "start"]).detach()
+    cmb_buffer.close()
+    must(not session.bufinfo(), "no registration by REG_MR keeps the dma-buf", session.bufinfo())
+
+
+@pytest.mark.needs("reg_mr")
+@rows("importers.rdma-reg-mr", "importers.rdma-remote", "importers.rdma-local")
+@importers("rxe")
+def test_the_other_method_is_revoked(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
+    """An MR that REG_MR makes of a dma-buf reaches the device until a revoke, and is refused while that lasts."""
+    register = partial(importer.register, buffer, length=PAGE, iova=FAR, verb="UVERBS_METHOD_REG_MR")
+    window = register()
+    must_arrive(ring(nvme, window, watch), "an MR by REG_MR reaches the device, from a peer")
+    must_arrive(ring(nvme, window.local(), watch), "an MR by REG_MR reaches the device, from its owner")
+    readable = register(access=IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ)
+    must_be_blocked(ring(nvme, readable, watch), "an MR by REG_MR without REMOTE_WRITE refuses a peer's write")
+    nvme.device.set_memory(False)
+    with must_fail("ENODEV", "while a revoke lasts REG_MR is refused"):
+        register()
+    nvme.device.set_memory(True)
+    must_be_blocked(ring(nvme, window, watch), "after a revoke an MR by REG_MR is dead for its peer")
+    must_be_blocked(ring(nvme, window.local(), watch), "after a revoke an MR by REG_MR is dead for its owner")
+    must_arrive(ring(nvme, register(), watch), "after the un-revoke REG_MR of the same fd succeeds")
 
 
 @rows("importers.rdma-domain")

@@ -44,6 +44,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Importer.area": ("EduEngine", "NvmeEngine"),
     "Importer.dma_read": ("EduEngine", "NvmeEngine"),
     "Importer.register": ("Rxe",),
+    "Importer.memory": ("Rxe",),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
     "Importer.window": ("DmaApiEdu", "DmaApiNvme"),
     "Importing": ("Access", "Attachment", "Umem"),
