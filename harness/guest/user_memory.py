@@ -56,6 +56,14 @@ class UserMemory(Resource):
             space.map_memory(self._address + start, length, iova)
         return iova
 
+    def split(self, space: Ioas, times: int) -> None:
+        """Map two pages and unmap the first as VFIO_TYPE1_IOMMU does, which splits the area, ``times`` times."""
+        iova = space.new_iova(2 * mmap.PAGESIZE)
+        for _ in range(times):
+            self.map(space, 0, 2 * mmap.PAGESIZE, iova)
+            space.unmap_as_type1(iova, mmap.PAGESIZE)
+            space.unmap(iova + mmap.PAGESIZE, mmap.PAGESIZE)
+
     def map_without_memory(self, space: Ioas, length: int, iova: int) -> list[int]:
         """Fail the first allocation of a map of ``length`` bytes, then the second, and so on. Unmap what was mapped.
 

@@ -55,6 +55,13 @@ class UserMemory(Handle):
         """
         return cast(int, self._call("map", space=space, start=start, length=length, iova=at))
 
+    def split(self, space: Ioas, times: int) -> None:
+        """Map two pages and unmap the first as VFIO_TYPE1_IOMMU does, which splits the area, ``times`` times.
+
+        The second page is unmapped too. ``space`` has no huge pages.
+        """
+        self._call("split", space=space, times=times)
+
     def map_without_memory(self, space: Ioas, length: int, *, at: int) -> list[str]:
         """Fail the first allocation of a map, then the second, and so on. What was mapped is unmapped.
 

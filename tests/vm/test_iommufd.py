@@ -97,13 +97,27 @@ def test_what_is_not_in_the_buffer_is_refused(session: Session, cmb_buffer: DmaB
         must(unmapped == length, "a part of the buffer is mapped with the requested length", unmapped)
 
 
-@rows("importers.iommufd-bounds")
+@rows("importers.iommufd-iova")
+def test_a_chosen_iova_has_the_offset_of_its_part(cmb_buffer: DmaBuf, ioas: Ioas) -> None:
+    """In an empty address space the kernel chooses an IOVA that has the same offset in its page as the part has."""
+    for start, length in ((0x10, 0x20), (PAGE + 0x230, PAGE)):
+        iova = ioas.sibling().map_file(cmb_buffer, start, length, fixed=False)
+        seen = iova % PAGE
+        must(seen == start % PAGE, "the IOVA of a part of a page has the offset of the part", f"{seen:#x}")
+
+
+@rows("importers.iommufd-bounds", "importers.no-dma-buf")
 @importers("iommufd+nvme")
-def test_a_part_is_the_right_part(cmb_buffer: DmaBuf, importer: Importer) -> None:
-    """A mapped part of a buffer reaches exactly that part, from its first byte to its last."""
+def test_a_part_is_the_right_part(session: Session, cmb_buffer: DmaBuf, importer: Importer) -> None:
+    """A mapped part of a buffer, or of a memfd, reaches exactly that part, from its first byte to its last."""
     window = importer.attach(cmb_buffer, PAGE, 2 * PAGE)
     seen = window.read(0, 4) + window.read(PAGE - 4, 8) + window.read(2 * PAGE - 4, 4)
     must(seen == b"\1" * 8 + b"\2" * 8, "a mapping of pages 1 and 2 of a buffer reaches its pages 1 and 2", seen.hex())
+    space, memory = session.ioas(importer), session.user_memory(PAGES, in_file=True)
+    iova = memory.map(space, PAGE, 2 * PAGE)
+    seen, wanted = importer.dma_read(iova, 2 * PAGE), memory.read(PAGE, 2 * PAGE)
+    must(seen == wanted, "a mapping of pages 1 and 2 of a memfd reaches its pages 1 and 2", seen[::PAGE].hex())
+    space.unmap(iova, 2 * PAGE)
 
 
 @rows("importers.iommufd-arguments")

@@ -11,8 +11,11 @@ from harness.cases.areas import Areas
 from harness.cases.constants import PAGE
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
+from harness.cases.types import Features
 from harness.session import HOLD_MS, IOMMU_IOAS_MAP_READABLE, DmaBuf, Importer, Ioas, Nvme, Process, Session, UserMemory
 from harness.session.access import limit_locked, locked, pins
+from harness.session.races import Operation
+from harness.session.repeat import repeat
 from harness.witness import Watch
 
 rows = rows_in("iommufd")
@@ -27,6 +30,10 @@ BATCH = 65536 // 12
 """The runs of pages that iommufd maps at once (drivers/iommu/iommufd/pages.c, TEMP_MEMORY_LIMIT)."""
 PIN = 65536 // 8
 """The pages that iommufd pins at once."""
+WARM_UP, SPLITS = 16, 1024
+"""Repetitions before memory is measured and meanwhile. ``SPLITS`` times a struct iopt_area, 136 bytes, exceed NOISE."""
+NOISE = 64 << 10
+"""Bytes by which the slab may grow."""
 
 
 @pytest.fixture
@@ -51,9 +58,14 @@ def test_an_access_to_a_buffer_is_refused(session: Session, nvme: Nvme, cmb_buff
     space.map_file(cmb_buffer, at=FAR)
     memory = session.user_memory(1)
     memory.map(space, 0, PAGE, at=FAR - PAGE)
-    access, before = session.access(space), pins(session.agent)
+    access = session.access(space)
     with must_fail("EINVAL", "an address space with an access maps no part of a page"):
         space.map_file(cmb_buffer, 0x10, 0x20)
+    unwritten = space.map_file(session.other_file("memfd"), 0, PAGE, flags=IOMMU_IOAS_MAP_READABLE)
+    with must_fail("EPERM", "memory that is not WRITEABLE is not pinned for writing"):
+        access.pin(unwritten, PAGE, write=True)
+    must(access.pin(unwritten, PAGE) == bytes(PAGE), "memory that is not WRITEABLE is pinned for reading")
+    before = pins(session.agent)
     for state in ("live", "dead"):
         for iova, length in ((FAR, PAGE), (FAR + PAGE, 2 * PAGE), (FAR - PAGE, 2 * PAGE)):
             with must_fail("EINVAL", f"a {state} area of a dma-buf is not pinned, also behind memory"):
@@ -67,7 +79,8 @@ def test_an_access_to_a_buffer_is_refused(session: Session, nvme: Nvme, cmb_buff
         nvme.device.revoke()
     must(pins(session.agent) == before, "a refused pin leaves no page pinned", f"{before}, then {pins(session.agent)}")
     must(memory.read(0, PAGE) == bytes(PAGE), "a write that ends at a dma-buf is a write to the memory before it")
-    must(space.unmap_all() == (1 + 2 * PAGES) * PAGE, "after a refused access every area is unmapped whole")
+    access.unpin(unwritten, PAGE)
+    must(space.unmap_all() == (2 + 2 * PAGES) * PAGE, "after a refused access every area is unmapped whole")
     must(not access.notifications(), "an unmap of a dma-buf notifies no access", access.events())
 
 
@@ -194,6 +207,33 @@ def test_memory_is_split_beside_a_buffer(
     areas.must_be_dead(window, "a reset revokes a dma-buf beside a split area")
     unmapped = space.unmap(iova, 2 * PAGES * PAGE)
     must(unmapped == 2 * PAGES * PAGE - PAGE, "the parts of a split area and a dead one are unmapped at once", unmapped)
+
+
+def splitting(space: Ioas, iova: int) -> Operation:
+    """Unmap a page by VFIO_IOMMU_UNMAP_DMA."""
+    return Operation(space, "unmap_as_type1", {"iova": iova, "length": PAGE})
+
+
+@pytest.mark.needs("iommufd", "test_importer")
+@rows("importers.iommufd-split", "around.refusals")
+def test_splits_leave_no_memory(session: Session, features: Features) -> None:
+    """A split of an area of memory, whether it is made or refused, loses none of its structures."""
+    space, memory, pinned = session.ioas(), session.user_memory(2), session.user_memory(2)
+    space.set_huge_pages(False)
+    pinned.map(space, 0, 2 * PAGE, at=FAR)
+    session.access(space).pin(FAR, PAGE)
+
+    def split(times: int) -> None:
+        memory.split(space, times)
+        found = repeat(session, splitting(space, FAR), times)
+        must(found == ["EINVAL"], "no part of pinned memory is unmapped", found)
+
+    split(WARM_UP)
+    before = session.slab()
+    split(SPLITS)
+    grown = session.slab() - before
+    if not features["kasan"]:  # KASAN keeps freed memory in quarantine
+        must(grown < NOISE, "a split leaves no memory", f"{grown} bytes more after {SPLITS} splits and refusals")
 
 
 @rows("importers.iommufd-lost-memory")
