@@ -29,6 +29,7 @@ static const char * const points[] = {
 	[IMPORTER_PAUSE_PAGES] = "iopt_release_pages",
 	[IMPORTER_PAUSE_FPUT] = "locks_remove_file",
 	[IMPORTER_PAUSE_UMEM] = "ib_umem_dmabuf_get_with_dma_device",
+	[IMPORTER_PAUSE_UNPIN] = "unpin_user_page_range_dirty_lock",
 };
 
 /*

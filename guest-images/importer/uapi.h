@@ -242,6 +242,8 @@ struct importer_counts {
  *	bufinfo still lists the buffer
  * @IMPORTER_PAUSE_UMEM: ib_umem_dmabuf_get_with_dma_device(): the RDMA core has
  *	attached to the buffer, and has not locked its dma_resv yet
+ * @IMPORTER_PAUSE_UNPIN: unpin_user_page_range_dirty_lock(): an area of memory is
+ *	out of its domain, and still in its address space
  */
 enum importer_pause_point {
 	IMPORTER_PAUSE_ATTACH = 0,
@@ -253,6 +255,7 @@ enum importer_pause_point {
 	IMPORTER_PAUSE_PAGES = 6,
 	IMPORTER_PAUSE_FPUT = 7,
 	IMPORTER_PAUSE_UMEM = 8,
+	IMPORTER_PAUSE_UNPIN = 9,
 };
 
 /**

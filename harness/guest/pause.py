@@ -24,6 +24,7 @@ POINTS = {
     "pages": uapi.IMPORTER_PAUSE_PAGES,
     "fput": uapi.IMPORTER_PAUSE_FPUT,
     "umem": uapi.IMPORTER_PAUSE_UMEM,
+    "unpin": uapi.IMPORTER_PAUSE_UNPIN,
 }
 LIMIT_MS = uapi.IMPORTER_MAX_PAUSE_MS
 JOIN_SECONDS = 15.0

@@ -28,6 +28,8 @@ LOCKED_S = 0.1
 """Time for a call to reach a lock that the paused call holds, for a slowdown of 1."""
 FAR = 1 << 39
 """An IOVA that nothing uses, above those that the agent chooses and below the limit of the IOMMU."""
+BELOW = 128 << 30
+"""An IOVA that nothing uses, below those that the agent chooses."""
 
 
 def revokes(device: Device) -> Operation:
@@ -55,6 +57,11 @@ def unmaps(space: Ioas, iova: int, length: int) -> Operation:
     return Operation(space, "unmap", {"iova": iova, "length": length})
 
 
+def copies(space: Ioas, source_iova: int, length: int, iova: int) -> Operation:
+    """Call IOMMU_IOAS_COPY within an address space."""
+    return Operation(space, "copy", {"source": space, "source_iova": source_iova, "length": length, "iova": iova})
+
+
 def splits(space: Ioas, iova: int) -> Operation:
     """Call VFIO_IOMMU_UNMAP_DMA for a page, which splits an area where it can."""
     return Operation(space, "unmap_as_type1", {"iova": iova, "length": PAGE})
@@ -73,6 +80,11 @@ def begins(space: Ioas, device: Device) -> Operation:
 def ends(domain: Domain) -> Operation:
     """Destroy a domain that no device is in."""
     return Operation(domain, "destroy")
+
+
+def leaves(device: Device) -> Operation:
+    """Call VFIO_DEVICE_DETACH_IOMMUFD_PT: the domain of the device ends."""
+    return Operation(device, "detach")
 
 
 def closes(buffer: DmaBuf) -> Operation:
@@ -295,6 +307,46 @@ def test_a_map_during_an_unmap(
     areas.must_be_mapped(whole, "an unmap of several areas unmaps each that was there when it came by")
     nvme.device.reset()
     areas.must_be_dead(window, "a reset revokes an area that was mapped behind an unmap")
+
+
+@rows("lifecycle.interleaved", "importers.iommufd-unmap-parts")
+@importers("iommufd+nvme")
+def test_an_area_that_goes_is_not_used(session: Session, importer: Importer) -> None:
+    """An area that is being unmapped is neither unmapped again nor copied."""
+    space, memory = session.ioas(importer), session.user_memory(1)
+    for errno, act in (("ENOENT", copies(space, FAR, PAGE, FAR + PAGE)), ("EBUSY", unmaps(space, FAR, PAGE))):
+        memory.map(space, 0, PAGE, at=FAR)
+        result = interleave(session, "unpin", unmaps(space, FAR, PAGE), act, seconds=FREE_S)
+        must(result.meanwhile == errno, f"{act.name} during an unmap gives {errno}", result)
+        must(result.paused == "ok", f"an unmap succeeds during {act.name}", result)
+
+
+@rows("lifecycle.interleaved", "importers.iommufd-domain")
+@importers("iommufd+nvme")
+def test_a_revoke_during_the_end_of_a_domain(
+    session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, watch: Watch
+) -> None:
+    """A revoke while a domain ends unmaps the areas that the domain still has, and none that it has lost."""
+    assert importer.device
+    space, length = session.ioas(importer), cmb_buffer.size()
+    areas = Areas(session, importer, nvme.device, cmb_buffer, watch)
+    # A domain loses its areas in the order of their IOVAs. The importer's own memory, of which the first page that is
+    # unpinned pauses the end, is between the two areas of the buffer. The lower one is the newer one.
+    upper = space.map_file(cmb_buffer, at=FAR)
+    lower = space.copy(space, upper, length, at=BELOW)
+    windows = [importer.area(cmb_buffer, iova) for iova in (lower, upper)]
+    for window in windows:
+        areas.must_be_live(window, "an area is live before its domain ends")
+    result = interleave(session, "unpin", leaves(importer.device), revokes(nvme.device), seconds=FREE_S)
+    must(not result.blocked, "a revoke does not wait for the end of a domain that is at another area", result)
+    must(result.paused == result.meanwhile == "ok", "a revoke and the end of a domain succeed", result)
+    nvme.device.set_memory(True)
+    nvme.cmb()
+    importer.device.attach()
+    for window in windows:
+        areas.must_be_dead(window, "an area whose domain ended during a revoke is dead")
+    unmapped = [window.detach() for window in windows]
+    must(unmapped == [length, length], "areas whose domain ended during a revoke are unmapped whole", unmapped)
 
 
 RNIC = "roce0"
