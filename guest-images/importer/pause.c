@@ -30,6 +30,9 @@ static const char * const points[] = {
 	[IMPORTER_PAUSE_FPUT] = "locks_remove_file",
 	[IMPORTER_PAUSE_UMEM] = "ib_umem_dmabuf_get_with_dma_device",
 	[IMPORTER_PAUSE_UNPIN] = "unpin_user_page_range_dirty_lock",
+	[IMPORTER_PAUSE_UNLOCK] = "ww_mutex_unlock",
+	[IMPORTER_PAUSE_IOVA] = "free_iova_fast",
+	[IMPORTER_PAUSE_TABLE] = "sg_free_table",
 };
 
 /*

@@ -244,6 +244,10 @@ struct importer_counts {
  *	attached to the buffer, and has not locked its dma_resv yet
  * @IMPORTER_PAUSE_UNPIN: unpin_user_page_range_dirty_lock(): an area of memory is
  *	out of its domain, and still in its address space
+ * @IMPORTER_PAUSE_UNLOCK: ww_mutex_unlock(): a dma_resv is free again
+ * @IMPORTER_PAUSE_IOVA: free_iova_fast(): an unmap has given its IOVAs back
+ * @IMPORTER_PAUSE_TABLE: sg_free_table(): an unmap has undone the mapping, and the
+ *	buffer still counts it
  */
 enum importer_pause_point {
 	IMPORTER_PAUSE_ATTACH = 0,
@@ -256,6 +260,9 @@ enum importer_pause_point {
 	IMPORTER_PAUSE_FPUT = 7,
 	IMPORTER_PAUSE_UMEM = 8,
 	IMPORTER_PAUSE_UNPIN = 9,
+	IMPORTER_PAUSE_UNLOCK = 10,
+	IMPORTER_PAUSE_IOVA = 11,
+	IMPORTER_PAUSE_TABLE = 12,
 };
 
 /**

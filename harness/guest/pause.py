@@ -25,6 +25,9 @@ POINTS = {
     "fput": uapi.IMPORTER_PAUSE_FPUT,
     "umem": uapi.IMPORTER_PAUSE_UMEM,
     "unpin": uapi.IMPORTER_PAUSE_UNPIN,
+    "unlock": uapi.IMPORTER_PAUSE_UNLOCK,
+    "iova": uapi.IMPORTER_PAUSE_IOVA,
+    "table": uapi.IMPORTER_PAUSE_TABLE,
 }
 LIMIT_MS = uapi.IMPORTER_MAX_PAUSE_MS
 JOIN_SECONDS = 15.0

@@ -10,7 +10,9 @@ from harness.session.handle import Handle
 from harness.session.races import Operation
 from harness.session.session import Session
 
-PausePoint = Literal["attach", "map", "export", "close", "insert", "fill", "pages", "fput", "umem", "unpin"]
+PausePoint = Literal[
+    "attach", "map", "export", "close", "insert", "fill", "pages", "fput", "umem", "unpin", "unlock", "iova", "table"
+]
 """Where the call pauses: at the return of the function that guest-images/importer/uapi.h names for it."""
 WAIT_SECONDS = 2.0
 """Time limit for a call to reach its pause, for a slowdown of 1."""

@@ -9,7 +9,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring
 from harness.cases.types import Attach
-from harness.session import Attachment, Device, DmaBuf, Importer, Ioas, Nvme, Session, Window
+from harness.session import HOLD_MS, Attachment, Cmb, Device, DmaBuf, Importer, Ioas, Nvme, Session, Window
 from harness.session.handle import Handle
 from harness.session.importers import Domain
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
@@ -26,6 +26,8 @@ BLOCKED_S = 0.3
 """A call that has not ended after this time waits."""
 LOCKED_S = 0.1
 """Time for a call to reach a lock that the paused call holds, for a slowdown of 1."""
+UNCACHED = 64 * PAGE
+"""Bytes of a mapping whose IOVAs are free for every CPU at once: more than the caches hold (iova_rcache_range())."""
 FAR = 1 << 39
 """An IOVA that nothing uses, above those that the agent chooses and below the limit of the IOMMU."""
 BELOW = 128 << 30
@@ -112,6 +114,17 @@ def test_a_revoke_during_an_attach(
     must_arrive(ring(nvme, importer.attach(buffer), watch), "after the un-revoke a new mapping is live")
 
 
+@rows("lifecycle.interleaved", "lifecycle.notified")
+def test_a_revoke_right_after_an_attach(session: Session, nvme: Nvme, buffer: DmaBuf) -> None:
+    """A revoke notifies an attachment as soon as the attach has released the buffer's lock."""
+    attaching = attachment_operation(session, buffer, RNIC)
+    result = interleave(session, "unlock", attaching, resets(nvme.device), seconds=FREE_S)
+    must(result.paused == result.meanwhile == "ok", "an attach and a reset at the same time succeed", result)
+    assert isinstance(result.opened, Attachment)
+    events = result.opened.events()
+    must(len(events) == 2, "a reset right after an attach notifies of the revoke and of the un-revoke", events)
+
+
 @rows("lifecycle.interleaved", "lifecycle.waits")
 @importers("dma-api+edu")
 def test_a_revoke_during_a_map(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer) -> None:
@@ -123,6 +136,40 @@ def test_a_revoke_during_a_map(session: Session, nvme: Nvme, buffer: DmaBuf, imp
     must(not attachment.mapped(), "a revoke ends a mapping that was under way", attachment.events())
     entries = session.page_table_entries(importer, nvme.device, buffer)
     must(not entries, "after a revoke during a map no entry points into the buffer", entries)
+
+
+@rows("lifecycle.interleaved", "lifecycle.waits")
+@importers("dma-api+edu")
+def test_a_revoke_during_an_unmap(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer) -> None:
+    """A revoke whose importers are slow waits for an unmap that is under way."""
+    attachment = session.attach(buffer, device_id=importer.device_id, delay_ms=HOLD_MS)
+    attachment.map()
+    revoke = session.start(nvme.device.set_memory, False)
+    must(attachment.wait_notified(), "a revoke notifies an attachment")
+    exporting = export_operation(nvme.device, REGISTERS, [DOORBELL_PAGE])  # needs memory_lock, which the revoke holds
+    result = interleave(session, "table", Operation(attachment, "unmap"), exporting, seconds=BLOCKED_S)
+    must(result.blocked, "a revoke waits for an unmap that is under way", result)
+    must(result.paused == result.meanwhile == "ok", "an unmap and what waits for the revoke succeed", result)
+    revoke.result()
+
+
+@rows("importers.iova-freed")
+@importers("dma-api+edu")
+def test_a_map_during_an_unmap_by_the_dma_api(session: Session, nvme: Nvme, cmb: Cmb, importer: Importer) -> None:
+    """An IOVA that an unmap gives back is unmapped by then: another map of the device can have it at once."""
+    assert importer.device_id
+    if not session.translated(importer.device_id) or session.lazy():
+        pytest.skip("an unmap here gives no IOVA back, or only later")
+    first, second = (
+        session.attach(nvme.device.export(cmb.region, [(cmb.offset, UNCACHED)]), device_id=importer.device_id)
+        for _ in range(2)
+    )
+    first.map()
+    before = first.table().entries[0].address
+    result = interleave(session, "iova", Operation(first, "unmap"), maps(second), seconds=FREE_S)
+    must(result.paused == result.meanwhile == "ok", "a map succeeds while another one is unmapped", result)
+    after = second.table().entries[0].address
+    must(before == after, "a map gets the IOVAs that an unmap has given back", f"{before:#x}, and then {after:#x}")
 
 
 @rows("lifecycle.interleaved", "lifecycle.export")
