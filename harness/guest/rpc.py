@@ -62,6 +62,7 @@ SERVICES = (
     "stimuli",
     "verbs",
     "rdma_storm",
+    "klog",
 )
 
 

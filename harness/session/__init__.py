@@ -8,6 +8,7 @@ from harness.session.device import CpuMapping, Device, DmaBuf, SyncFile, Timelin
 from harness.session.export import MAINLINE, ExportUapi
 from harness.session.importers import IMPORTERS, Action, Importer, ImporterKind, Window
 from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, READ_WRITE, Ioas
+from harness.session.klog import KernelLog
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.page_table import PageTableEntry
 from harness.session.process import Process
@@ -37,6 +38,7 @@ __all__ = [
     "Importer",
     "ImporterKind",
     "Ioas",
+    "KernelLog",
     "Nvme",
     "PageTableEntry",
     "Pending",

@@ -20,6 +20,7 @@ from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
+from harness.session.klog import KernelLog
 from harness.session.nvme import REGISTERS, Nvme, start_nvme
 from harness.session.page_table import PageTableEntry
 from harness.session.process import Process
@@ -309,6 +310,10 @@ class Session:
     def timeline(self) -> Timeline:
         """Make a timeline of fences that user space signals. Needs the kernel's feature ``sw_sync``."""
         return Timeline(self.agent, self.agent.call("sync", "Timeline"))
+
+    def kernel_log(self) -> KernelLog:
+        """Open the kernel's log. Its first ``read`` returns what is logged from now on."""
+        return KernelLog(self.agent, self.agent.call("klog", "KernelLog"))
 
     def open_unbound(self, device_id: str) -> Handle:
         """Open the character device of a device once more, without binding it to an iommufd."""

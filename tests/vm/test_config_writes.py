@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import pytest
 
+from harness.cases.constants import UNDER_TEST
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.types import Attach
 from harness.session import Device, DmaBuf, Importer, Nvme, Session
 from harness.session.device import Register
+from harness.session.feature_request import bars
+from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 
 rows = rows_in("lifecycle")
@@ -116,6 +119,29 @@ def test_emulated_bits_reach_the_device(
     must_arrive(ring(nvme, window, watch), "writes of emulated bits disturb no mapping")
 
 
+CONFIG = 7
+"""VFIO_PCI_CONFIG_REGION_INDEX (include/uapi/linux/vfio.h)."""
+BAR0, BAR_BYTES, BAR_FLAGS = 0x10, 8, 0xF
+"""The 64-bit BAR 0 of an NVMe controller in config space, and its bits that are no address."""
+
+
+@rows("lifecycle.bar-size")
+def test_a_bar_reads_its_size(session: Session, nvme: Nvme, buffer: DmaBuf, attach: Attach) -> None:
+    """A BAR to which ones were written reads its size, then the address that is written, and the device's BAR stays."""
+    device, attachment, size = nvme.device, attach(buffer), bars(session, UNDER_TEST)[REGISTERS].size
+    before, hardware = device.read(CONFIG, BAR0, BAR_BYTES), device.hardware_bars()
+    device.write(CONFIG, BAR0, b"\xff" * BAR_BYTES)
+    found = int.from_bytes(device.read(CONFIG, BAR0, BAR_BYTES), "little")
+    expected = (1 << 64) - size | before[0] & BAR_FLAGS
+    must(found == expected, "a BAR to which ones were written reads its size", f"{found:#x}")
+    device.write(CONFIG, BAR0, before)
+    must(device.read(CONFIG, BAR0, BAR_BYTES) == before, "a BAR reads the address that was written")
+    must(device.hardware_bars() == hardware, "writes of a BAR leave the device's own", device.hardware_bars().hex())
+    must(not attachment.notifications(), "writes of a BAR notify no importer", attachment.events())
+
+
+RESTORING = "vfio_bar_restore: reset recovery - restoring BARs"
+"""What vfio_bar_restore() logs (drivers/vfio/pci/vfio_pci_config.c)."""
 LOSSES = [(True, False), (False, True), (True, True)]
 """Which of COMMAND and the BARs a device loses."""
 
@@ -128,13 +154,29 @@ def test_a_lost_configuration_is_restored(
     """A write of COMMAND restores BARs and MEM that a device lost behind vfio's back, and notifies no importer."""
     device, attachment, window = nvme.device, attach(buffer), importer.attach(buffer)
     on = COMMAND_MEMORY | COMMAND_MASTER
-    for command, bars in LOSSES:
-        before = device.lose_config(command=command, bars=bars)
+    for command, addresses in LOSSES:
+        before = device.lose_config(command=command, bars=addresses)
         device.modify_config("COMMAND", 0, 2, clear=0, value=on)
         must(device.hardware_bars() == before, "a write of COMMAND restores the BARs", device.hardware_bars().hex())
         must(device.hardware_register("COMMAND") & on == on, "a write of COMMAND enables memory again")
     must_arrive(ring(nvme, window, watch), "a mapping outlives a loss of the device's configuration")
     must(not attachment.notifications(), "a loss behind vfio's back notifies no importer", attachment.events())
+
+
+@rows("lifecycle.lost-config")
+def test_what_is_not_lost_is_not_restored(session: Session, nvme: Nvme) -> None:
+    """A write of COMMAND that disables memory, enables it or leaves it restores no BAR of a device that lost none."""
+    device, log = nvme.device, session.kernel_log()
+
+    def restores() -> int:
+        return sum(message.endswith(RESTORING) for message in log.read())
+
+    device.lose_config(command=True, bars=True)
+    device.set_memory(True)
+    must((found := restores()) == 1, "a write of COMMAND restores lost BARs once", found)
+    for on in (True, False, False, True):
+        device.set_memory(on)
+        must(not restores(), f"a write of COMMAND.MEM {on:d} restores no BARs that are not lost")
 
 
 @rows("lifecycle.lost-config")
@@ -144,8 +186,8 @@ def test_lost_io_is_restored(session: Session, pci_testdev: str | None) -> None:
         pytest.skip(f"machine {session.machine.config.name} has no pci-testdev, the device with an I/O BAR")
     device = session.open_device(pci_testdev)
     device.modify_config("COMMAND", 0, 2, clear=0, value=COMMAND_IO)
-    for command, bars in LOSSES:
-        before = device.lose_config(command=command, bars=bars)
+    for command, addresses in LOSSES:
+        before = device.lose_config(command=command, bars=addresses)
         device.modify_config("COMMAND", 0, 2, clear=0, value=COMMAND_IO)
         must(device.hardware_bars() == before, "a write of COMMAND restores the BARs", device.hardware_bars().hex())
         must(device.hardware_register("COMMAND") & COMMAND_IO, "a write of COMMAND enables I/O again")

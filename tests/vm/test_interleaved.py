@@ -49,6 +49,11 @@ def maps(attachment: Attachment) -> Operation:
     return Operation(attachment, "map")
 
 
+def ends_map(attachment: Attachment) -> Operation:
+    """Unmap by the DMA API."""
+    return Operation(attachment, "unmap")
+
+
 def maps_file(space: Ioas, buffer: DmaBuf, iova: int, length: int) -> Operation:
     """Call IOMMU_IOAS_MAP_FILE."""
     return Operation(space, "map_file", {"dmabuf": buffer, "start": 0, "length": length, "iova": iova})
@@ -147,7 +152,7 @@ def test_a_revoke_during_an_unmap(session: Session, nvme: Nvme, buffer: DmaBuf, 
     revoke = session.start(nvme.device.set_memory, False)
     must(attachment.wait_notified(), "a revoke notifies an attachment")
     exporting = export_operation(nvme.device, REGISTERS, [DOORBELL_PAGE])  # needs memory_lock, which the revoke holds
-    result = interleave(session, "table", Operation(attachment, "unmap"), exporting, seconds=BLOCKED_S)
+    result = interleave(session, "table", ends_map(attachment), exporting, seconds=BLOCKED_S)
     must(result.blocked, "a revoke waits for an unmap that is under way", result)
     must(result.paused == result.meanwhile == "ok", "an unmap and what waits for the revoke succeed", result)
     revoke.result()
@@ -166,7 +171,7 @@ def test_a_map_during_an_unmap_by_the_dma_api(session: Session, nvme: Nvme, cmb:
     )
     first.map()
     before = first.table().entries[0].address
-    result = interleave(session, "iova", Operation(first, "unmap"), maps(second), seconds=FREE_S)
+    result = interleave(session, "iova", ends_map(first), maps(second), seconds=FREE_S)
     must(result.paused == result.meanwhile == "ok", "a map succeeds while another one is unmapped", result)
     after = second.table().entries[0].address
     must(before == after, "a map gets the IOVAs that an unmap has given back", f"{before:#x}, and then {after:#x}")

@@ -37,6 +37,36 @@ def test_no_route_is_refused(session: Session, nvme: Nvme, buffer: DmaBuf, name:
     must(silence.nothing, "a map that was refused reaches nothing", silence)
 
 
+UNLISTED = "Host bridge not in P2PDMA whitelist: 8086:29c0"
+NO_ROUTE = (
+    "cannot be used for peer-to-peer DMA as the client and provider ({exporter}) do not share an upstream bridge or "
+    "whitelisted host bridge"
+)
+REDIRECTED = "ACS redirect is set between the client and provider ({exporter})"
+REDIRECTING = "to disable ACS redirect for this path, add the kernel parameter: pci=disable_acs_redir={bridge}"
+WARNINGS = {
+    "unlisted-bridge": [NO_ROUTE],
+    "switch-acs": [REDIRECTED, REDIRECTING, UNLISTED, NO_ROUTE],
+}
+"""By machine, what calc_map_type_and_dist() logs of a refusal. q35's host bridge is 8086:29c0."""
+
+
+@pytest.mark.machine(*WARNINGS)
+@pytest.mark.needs("test_importer")
+@rows("importers.route-none")
+def test_a_refusal_names_its_reason(session: Session) -> None:
+    """The kernel's log has the reason of the first refusal, and the parameter that removes an ACS redirect."""
+    session.unbind(UNDER_TEST)  # the kernel keeps a route as long as the exporter has a driver
+    attachment = session.attach(session.open_nvme().export_doorbells(), device_id="edu0")
+    log = session.kernel_log()
+    with must_fail("EINVAL", "a map without a P2P route is refused"):
+        attachment.map()
+    names = {"exporter": session.bdf(UNDER_TEST), "bridge": session.bdf("rp-nvme0")}
+    expected = [text.format(**names) for text in WARNINGS[session.machine.config.name]]
+    found = [message.partition(": ")[2] for message in log.read()]
+    must(found == expected, "the kernel's log has the reason of a refusal", found)
+
+
 @pytest.mark.machine("unlisted-bridge")
 @rows("importers.route-none")
 @importers("iommufd+edu", "iommufd+nvme")

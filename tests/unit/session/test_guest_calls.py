@@ -49,6 +49,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Importer.window": ("DmaApiEdu", "DmaApiNvme"),
     "Importing": ("Access", "Attachment", "Umem"),
     "Ioas": ("Ioas",),
+    "KernelLog": ("KernelLog",),
     "Nvme": ("Controller",),
     "Process": ("Process",),
     "ProtectionDomain": ("ProtectionDomain",),
