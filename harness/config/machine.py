@@ -48,7 +48,8 @@ NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
 NIC_TYPE = "virtio-net-pci"
 
 BUS_PARENTS: Mapping[str, frozenset[str] | None] = {
-    "pcie-root-port": frozenset({"", "pxb-pcie"}),
+    # QEMU takes a root port below a switch, too: its switch ports have no ACS.
+    "pcie-root-port": frozenset({"", "pxb-pcie", "xio3130-downstream"}),
     "pxb-pcie": frozenset({""}),
     "x3130-upstream": frozenset({"pcie-root-port", "xio3130-downstream"}),
     "xio3130-downstream": frozenset({"x3130-upstream"}),

@@ -2,14 +2,15 @@
 """ACS between exporter and importer: on a processor that allows P2P, a redirect leads through the host bridge.
 
 QEMU's root ports have ACS P2P Request Redirect and Completion Redirect, but no Egress Control; its switch ports and
-endpoints have no ACS. So neither Egress Control nor a redirect at the importer's own bridge can be set here.
+endpoints have no ACS. So Egress Control cannot be set here, and a redirect at the importer's own bridge only because
+QEMU takes a root port below a switch.
 """
 
 import pytest
 
 from harness.cases.constants import PAGE, UNDER_TEST
 from harness.cases.marks import rows_in
-from harness.cases.must import must
+from harness.cases.must import must, must_fail
 from harness.session import Session
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
@@ -37,4 +38,28 @@ def test_a_redirect_leads_through_the_host_bridge(session: Session) -> None:
             address = attachment.table().entries[0].address
             what = f"with the ACS redirects {redirects:#x} a map has {'an IOVA' if redirects else 'a bus address'}"
             must((address == bus) == (not redirects), what, f"{address:#x}, with the BAR at {bus:#x}")
+            session.reset()
+
+
+INNER_PORT, BEHIND_IT = "rp-acs", "edu2"
+"""A port below the switch, and the importer below that port only."""
+
+
+@pytest.mark.machine("switch")
+@rows("importers.route-acs", "importers.route-none")
+def test_a_redirect_at_the_importer(session: Session) -> None:
+    """Each ACS redirect at the importer's own bridge takes away the route through the switch."""
+    for redirects in (PCI_ACS_RR | PCI_ACS_CR, PCI_ACS_RR, PCI_ACS_CR, 0):
+        session.unbind(UNDER_TEST)  # the kernel keeps a route as long as the exporter has a driver
+        with session.acs(INNER_PORT, redirects):
+            nvme = session.open_nvme()
+            bus = bars(session, UNDER_TEST)[REGISTERS].start
+            attachment = session.attach(nvme.device.export(REGISTERS, [(0, PAGE)]), device_id=BEHIND_IT)
+            if redirects:
+                with must_fail("EINVAL", f"with the ACS redirects {redirects:#x} at the importer a map is refused"):
+                    attachment.map()
+            else:
+                attachment.map()
+                address = attachment.table().entries[0].address
+                must(address == bus, "without a redirect on the way a map has a bus address", f"{address:#x}")
             session.reset()
