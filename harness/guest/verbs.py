@@ -7,7 +7,9 @@ which also registers memory (drivers/infiniband/core/uverbs_std_types_mr.c).
 """
 
 import ctypes
+import json
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,7 @@ from .uapi import verbs as uapi
 
 CHUNK = 256 << 10  # longest transfer of one work request, in bytes
 COMPLETION_SECONDS = 10.0
+TOOL_SECONDS = 10.0
 ACCESS = uapi.IB_UVERBS_ACCESS_LOCAL_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_READ
 
 
@@ -41,6 +44,7 @@ class Rxe(Resource):
 
     def __init__(self, link: str) -> None:
         super().__init__()
+        self._link = link
         self._gid_index, self._gid = ipv4_gid(link)
         self.context = self._keep(Context(name=link))
         self.domain = self._keep(PD(self.context))
@@ -83,6 +87,14 @@ class Rxe(Resource):
     def memory(self) -> int:
         """Return the address of the local buffer, which begins a page."""
         return int(self._buffer.buf)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return the MRs of the device, as the kernel lists its resources (RDMA_NLDEV_CMD_RES_MR_GET)."""
+        command = ["rdma", "-j", "resource", "show", "mr"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return [each for each in json.loads(done.stdout or "[]") if each["ifname"] == self._link]
 
     def transfer(self, opcode: int, address: int, rkey: int, data: bytes | int) -> bytes:
         """Run one RDMA WRITE of ``data``, or READ of that many bytes, at ``address`` of the MR ``rkey``.

@@ -2,9 +2,11 @@
 """A vfio-pci device (drivers/vfio/vfio_main.c, drivers/vfio/pci/vfio_pci_core.c)."""
 
 import ctypes
+import mmap
 import os
 import select
 import struct
+import threading
 
 from .config_space import ConfigSpace
 from .container import Container
@@ -13,6 +15,7 @@ from .fail_nth import acting
 from .iommufd import Iommufd
 from .kernel import ioctl, named, open_file
 from .memory import AddressSpace
+from .mmio import Mapping
 from .pci import DEVICES
 from .resource import File
 from .uapi import vfio as uapi
@@ -65,6 +68,32 @@ class Device(Node):
         at = self._region(region).offset + offset
         with named(call := f"write vfio region {region}"):
             acting(call, lambda: os.pwrite(self.fd, data, at))
+
+    def loads_during(self, reset: str, region: int, page: int, offset: int) -> list[int]:
+        """Call the method ``reset``, and meanwhile load 4 bytes through an mmap of a region's page. Returns the values.
+
+        The first load comes before the call, and the last one after it.
+        """
+        failed: list[Exception] = []
+
+        def call() -> None:
+            try:
+                getattr(self, reset)()
+            except Exception as exc:
+                failed.append(exc)
+
+        mapping = Mapping(self.fd, self._region(region).offset + page, mmap.PAGESIZE)
+        found = [mapping.load(offset, 4)]
+        caller = threading.Thread(target=call, daemon=True)
+        caller.start()
+        while caller.is_alive():
+            found.append(mapping.load(offset, 4))
+        caller.join()
+        found.append(mapping.load(offset, 4))
+        mapping.close()
+        if failed:
+            raise failed[0]
+        return sorted(set(found))
 
     def read32(self, region: int, offset: int) -> int:
         """Read 4 bytes in one access."""

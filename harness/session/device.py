@@ -12,7 +12,10 @@ from harness.session.wire import Ref
 
 Register = Literal["COMMAND", "PMCSR", "DEVCTL"]
 """A register of config space that revokes: of the header, the Power Management and the PCI Express capability."""
+ResetName = Literal["reset", "flr", "hot_reset"]
+"""A method that resets the device."""
 RESET_SECONDS = 20.0
+PAGE_SIZE = 0x1000
 OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
 """``open_flags`` of an export unless a case chooses others."""
 
@@ -151,6 +154,16 @@ class Device(Handle):
     def read(self, region: int, offset: int, length: int) -> bytes:
         """Read a region through vfio. KernelErrno EIO while its memory is disabled."""
         return cast(bytes, self._call("read", region=region, offset=offset, length=length))
+
+    def loads_during(self, reset: ResetName, region: int, offset: int) -> list[int]:
+        """Reset the device, and meanwhile load 4 bytes of a BAR through an mmap. Returns the different values."""
+        page, within = divmod(offset, PAGE_SIZE)
+        return cast(
+            list[int],
+            self._call(
+                "loads_during", reset=reset, region=region, page=page * PAGE_SIZE, offset=within, timeout=RESET_SECONDS
+            ),
+        )
 
     def write(self, region: int, offset: int, data: bytes) -> None:
         """Write a region through vfio."""

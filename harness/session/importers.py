@@ -168,6 +168,10 @@ class Importer(Handle):
         """Return the address of a page in the agent's memory that has an MR of its own. rxe only."""
         return cast(int, self._call("memory"))
 
+    def listed(self) -> list[int]:
+        """Return the lengths of the MRs that the kernel lists as resources of the RDMA device. rxe only."""
+        return [each["mrlen"] for each in self._call("listed")]
+
     def protection_domain(self) -> "ProtectionDomain":
         """Allocate a protection domain. rxe only."""
         return ProtectionDomain(self.agent, self.agent.call("verbs", "ProtectionDomain", rxe=self))

@@ -11,6 +11,8 @@ from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import KernelErrno
 from harness.session import Device, DmaBuf, Importer, Nvme, Session
+from harness.session.device import ResetName
+from harness.session.nvme import REGISTERS
 from harness.witness import Watch
 
 rows = rows_in("lifecycle")
@@ -54,6 +56,20 @@ def test_trigger_revokes(nvme: Nvme, buffer: DmaBuf, importer: Importer, trigger
     result = ring(nvme, old, watch, silence=GLANCE_S)
     must_be_blocked(result, f"a mapping made before {trigger} is dead for good")
     must_arrive(ring(nvme, importer.attach(buffer), watch), f"after {trigger} a new mapping of the same fd is live")
+
+
+RESETS: tuple[ResetName, ...] = ("reset", "flr", "hot_reset")
+VERSION = 8
+"""The offset of VS in a controller's registers (NVMe base specification, section 3.1): it never changes."""
+
+
+@rows("lifecycle.cpu-waits")
+def test_the_cpu_waits_for_a_reset(nvme: Nvme) -> None:
+    """A load through an mmap of a BAR waits for the end of a reset that is under way."""
+    version = int.from_bytes(nvme.device.read(REGISTERS, VERSION, 4), "little")
+    for reset in RESETS:
+        found = nvme.device.loads_during(reset, REGISTERS, VERSION)
+        must(found == [version], f"a load through an mmap never reaches a device in {reset}", list(map(hex, found)))
 
 
 @rows("lifecycle.command-other")

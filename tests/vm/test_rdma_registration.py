@@ -59,6 +59,10 @@ def test_access_flags_bind_the_owner(nvme: Nvme, buffer: DmaBuf, importer: Impor
     must_arrive(ring(nvme, writable, watch), "an MR with LOCAL_WRITE is a destination of an RDMA READ")
 
 
+LISTED = 3 * PAGE
+"""Bytes of an MR, as no other has."""
+
+
 def read_status(window: Window, offset: int = 0) -> str:
     """Read 4 bytes. Returns the bad status, or "it was read"."""
     try:
@@ -171,6 +175,19 @@ def test_the_other_method_is_revoked(nvme: Nvme, buffer: DmaBuf, importer: Impor
     must_be_blocked(ring(nvme, window, watch), "after a revoke an MR by REG_MR is dead for its peer")
     must_be_blocked(ring(nvme, window.local(), watch), "after a revoke an MR by REG_MR is dead for its owner")
     must_arrive(ring(nvme, register(), watch), "after the un-revoke REG_MR of the same fd succeeds")
+
+
+@rows("importers.rdma-listed")
+@importers("rxe")
+def test_a_region_is_listed(nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer) -> None:
+    """The kernel lists an MR over a dma-buf as a resource of its device, dead or alive, until it is deregistered."""
+    region = importer.register(cmb_buffer, length=LISTED)
+    for state in ("a live", "a dead"):
+        found = importer.listed()
+        must(found.count(LISTED) == 1, f"{state} MR is listed with its length", found)
+        nvme.device.set_memory(False)
+    region.detach()
+    must(LISTED not in (found := importer.listed()), "an MR that was deregistered is not listed", found)
 
 
 @rows("importers.rdma-domain")

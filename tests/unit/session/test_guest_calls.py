@@ -43,6 +43,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Importer": ENGINES,
     "Importer.area": ("EduEngine", "NvmeEngine"),
     "Importer.dma_read": ("EduEngine", "NvmeEngine"),
+    "Importer.listed": ("Rxe",),
     "Importer.register": ("Rxe",),
     "Importer.memory": ("Rxe",),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
