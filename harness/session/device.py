@@ -76,9 +76,13 @@ class DmaBuf(Handle):
         """Call DMA_BUF_SET_NAME."""
         self._call("set_name", name=name.encode())
 
-    def poll(self, events: int) -> int:
-        """Return those of ``events`` (``select.POLLIN``, ``POLLOUT``) that poll(2) reports at once."""
-        return cast(int, self._call("poll", events=events))
+    def poll(self, events: int, timeout: float = 0.0) -> int:
+        """Return those of ``events`` (``select.POLLIN``, ``POLLOUT``) that poll(2) reports within ``timeout`` s.
+
+        The time is for a slowdown of 1.
+        """
+        milliseconds = int(timeout * self.agent.slowdown * 1000)
+        return cast(int, self._call("poll", events=events, milliseconds=milliseconds, timeout=timeout + CALL_SECONDS))
 
     def export_sync_file(self, flags: int) -> "SyncFile":
         """Call DMA_BUF_IOCTL_EXPORT_SYNC_FILE."""

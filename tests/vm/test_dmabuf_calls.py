@@ -3,6 +3,7 @@
 
 import os
 import select
+import time
 from functools import partial
 
 import pytest
@@ -24,6 +25,8 @@ DMA_BUF_NAME_LEN = 32
 FENCES: tuple[tuple[FenceUsage, int], ...] = (("write", 0), ("read", select.POLLIN))
 """By the usage of an unsignalled fence, what poll reports as ready."""
 BOTH = select.POLLIN | select.POLLOUT
+POLL_S = 10.0
+"""Seconds, for a slowdown of 1, after which poll stops sleeping and reports, as if it had been woken."""
 BLOCKED_S = 0.2
 """Seconds for which a call that must wait is observed."""
 SEEKS = [(0, os.SEEK_SET, 0), (0, os.SEEK_END, PAGE)]
@@ -31,7 +34,7 @@ SEEKS = [(0, os.SEEK_SET, 0), (0, os.SEEK_END, PAGE)]
 REFUSED_SEEKS = [(1, os.SEEK_SET), (-1, os.SEEK_END), (PAGE, os.SEEK_END), (0, os.SEEK_CUR), (0, os.SEEK_DATA)]
 
 
-@rows("uapi.seek", "uapi.name", "uapi.open-flags", "uapi.sync")
+@rows("uapi.seek", "uapi.name", "uapi.open-flags", "uapi.sync", "uapi.sync-file")
 def test_calls_that_need_no_importer(session: Session, nvme: Nvme) -> None:
     """lseek, SET_NAME, SYNC and O_NONBLOCK work on an export, live, revoked or outliving its device."""
     buffer = nvme.device.export(REGISTERS, [DOORBELL_PAGE], open_flags=os.O_RDWR | os.O_NONBLOCK)
@@ -63,6 +66,13 @@ def test_calls_that_need_no_importer(session: Session, nvme: Nvme) -> None:
         must(buffer.export_sync_file(DMA_BUF_SYNC_READ).signalled(), f"a {state} export without a fence is idle")
         with must_fail("EINVAL", "EXPORT_SYNC_FILE without flags is refused"):
             buffer.export_sync_file(0)
+        idle = buffer.export_sync_file(DMA_BUF_SYNC_READ)
+        for flags in (0, DMA_BUF_SYNC_END, DMA_BUF_SYNC_READ | 8):
+            with must_fail("EINVAL", f"IMPORT_SYNC_FILE into a {state} export with flags {flags} is refused"):
+                buffer.import_sync_file(flags, idle)
+        for kind in ("memfd", "none"):
+            with must_fail("EINVAL", f"IMPORT_SYNC_FILE of fd {kind}, which is no sync file, is refused"):
+                buffer.import_sync_file(DMA_BUF_SYNC_READ, session.other_file(kind))
         count = buffer.fdinfo()["count"]
         must(count == "1", f"only its fd holds a {state} export", count)
 
@@ -83,6 +93,25 @@ def test_fences_show_in_poll_and_sync_files(session: Session, buffer: DmaBuf, at
         attachment.close()
     count = buffer.fdinfo()["count"]
     must(count == "1", "a poll that waited for a fence leaves no reference", count)
+
+
+@rows("uapi.poll")
+def test_a_fence_wakes_a_poll(session: Session, buffer: DmaBuf, attach: Attach) -> None:
+    """A poll that sleeps ends when the fence that it waits for is signalled."""
+    usages: tuple[tuple[FenceUsage, int], ...] = (("write", select.POLLIN), ("read", select.POLLOUT))
+    for usage, event in usages:
+        attachment = attach(buffer)
+        attachment.fence(usage)
+        sleeper = session.start(buffer.poll, event, POLL_S)
+        attachment.wait_notified(1, BLOCKED_S / session.machine.slowdown)
+        must(not sleeper.done(), f"a poll sleeps while a fence of usage {usage} is not signalled")
+        signalled = time.monotonic()
+        attachment.signal()
+        found, seconds = sleeper.result(), time.monotonic() - signalled
+        must(found == event, f"a poll reports the end of a fence of usage {usage}", found)
+        awake = seconds < POLL_S * session.machine.slowdown / 2
+        must(awake, f"the end of a fence of usage {usage} wakes a poll", f"{seconds:.1f} s")
+        attachment.close()
 
 
 @pytest.mark.needs("awaited_revoke", "dma-api", "test_importer")

@@ -134,7 +134,7 @@ def test_the_importing_process_is_killed(
 
 
 @rows("lifecycle.processes", "lifecycle.close")
-@importers("iommufd+nvme")
+@importers("iommufd+nvme", "rxe")
 def test_the_exporting_process_is_killed(session: Session, importer: Importer, watch: Watch) -> None:
     """When the exporter's process is killed, buffers that other processes hold are revoked for good, and stay valid."""
     process = session.fork()

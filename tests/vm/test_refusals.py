@@ -3,9 +3,11 @@
 
 import pytest
 
+from harness.cases.constants import PAGE
 from harness.cases.marks import importers, rows_in
 from harness.cases.must import must
 from harness.cases.types import Features
+from harness.errors import KernelErrno
 from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
 from harness.session.leaks import leaks, summarize
 from harness.session.races import Operation
@@ -20,6 +22,8 @@ MAPS = 12
 NOISE = 64 << 10
 """Bytes by which the slab may grow. Objects of 128 bytes, one for each attach of one kind, are as much."""
 WARM_UP = 16
+UNCACHED = 64 * PAGE
+"""Bytes of an IOVA area of which the kernel's IOVA allocator keeps no freed ones (IOVA_RANGE_CACHE_MAX_SIZE)."""
 
 
 def importing(importer: Importer, buffer: DmaBuf, length: int) -> Operation:
@@ -45,6 +49,10 @@ class Refusals:
         """An attachment made while the buffer is live."""
         self.stranger = session.attach(self.buffer, device_id=None)
         """An attachment of a device that is not PCI, and so has no P2P route."""
+        cmb = nvme.cmb()
+        ranges = [(cmb.offset + at, UNCACHED) for at in (0, 2 * UNCACHED)]
+        self.in_two = session.attach(nvme.device.export(cmb.region, ranges), device_id=self.device_id)
+        """An attachment to a buffer of two ranges. On some kernels its map fails half way."""
 
     def make(self, times: int) -> None:
         """Make each call ``times`` times. State the errno of each."""
@@ -54,10 +62,21 @@ class Refusals:
         self._attach(times, "EOPNOTSUPP", peer2peer=False)
         self._import(times, "EINVAL", 2 * size)
         self._map(times, "EINVAL", self.stranger)
+        if self._fails_half_way():
+            self._map(times, "EADDRINUSE", self.in_two)
         self.nvme.device.set_memory(False)
         self._attach(times, "ENODEV")
         self._import(times, "ENODEV", size)
         self._map(times, "ENODEV", self.early)
+
+    def _fails_half_way(self) -> bool:
+        """Return whether the kernel maps no second range (known issue ranges-at-one-iova)."""
+        try:
+            self.in_two.map()
+        except KernelErrno as refusal:
+            return refusal.name == "EADDRINUSE"
+        self.in_two.unmap()
+        return False
 
     def _attach(self, times: int, errno: str, *, static: bool = False, peer2peer: bool = True) -> None:
         found = self.session.attach_repeatedly(
@@ -71,7 +90,9 @@ class Refusals:
 
     def _map(self, times: int, errno: str, attachment: Attachment) -> None:
         found = repeat(self.session, mapping(attachment), MAPS * times)
-        must(found == [errno], f"a map of a revoked buffer, or without a route, gives {errno}", found)
+        must(
+            found == [errno], f"a map of a revoked buffer, without a route, or that fails half way gives {errno}", found
+        )
 
 
 @pytest.mark.needs("importer_rules", "dma-api", "test_importer")
