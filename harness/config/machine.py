@@ -29,8 +29,9 @@ Role = Literal["under-test", "companion", "dma-engine", "management", "roce"]
 """What the cases use a device for: the exporter; a device of its reset group, which vfio-pci drives too; a device that
 DMAs into the exporter; the NIC of the SSH connection; the NIC of rxe."""
 
-Interface = Literal["cdev", "group"]
-"""How user space opens a vfio device: by its character device and iommufd, or by its group and a container."""
+Interface = Literal["cdev", "group", "iommufd-group"]
+"""How user space opens a vfio device: by its character device and iommufd, or by its group and a container, which may
+be an iommufd."""
 
 Focus = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)(\.[a-z0-9-]+)?$")]
 """A section of docs/contract.md (the first word of its rows), or one of its rows."""

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The legacy interface: groups in a container (drivers/vfio/group.c, container.c, vfio_iommu_type1.c)."""
+"""The legacy interface: groups in a container (drivers/vfio/group.c, container.c, vfio_iommu_type1.c).
+
+The container may be an iommufd (drivers/iommu/iommufd/vfio_compat.c).
+"""
 
 import os
 from pathlib import Path
 
+from .iommufd import Ioas, Iommufd
 from .kernel import ioctl, open_file
 from .memory import AddressSpace
 from .resource import Resource
@@ -20,6 +24,10 @@ class Group(Resource):
         self.fd = open_file(f"/dev/vfio/{'noiommu-' if self.noiommu else ''}{self.number}")
         self._undo.callback(os.close, self.fd)
 
+    def enter(self, container: int) -> None:
+        """Call VFIO_GROUP_SET_CONTAINER with the fd of a container, or of an iommufd."""
+        ioctl(self.fd, uapi.VFIO_GROUP_SET_CONTAINER, bytearray(container.to_bytes(4, "little")))
+
     def device(self, bdf: str) -> int:
         """Call VFIO_GROUP_GET_DEVICE_FD."""
         return ioctl(self.fd, uapi.VFIO_GROUP_GET_DEVICE_FD, bytearray(bdf.encode() + b"\0"))
@@ -35,7 +43,7 @@ class Container(AddressSpace):
         self.fd = open_file("/dev/vfio/vfio")
         self._undo.callback(self._close_fd)
         self.group = self._own(Group(bdf))
-        ioctl(self.group.fd, uapi.VFIO_GROUP_SET_CONTAINER, bytearray(self.fd.to_bytes(4, "little")))
+        self.group.enter(self.fd)
         ioctl(self.fd, uapi.VFIO_SET_IOMMU, self.IOMMU)
 
     def _close_fd(self) -> None:
@@ -54,6 +62,20 @@ class Container(AddressSpace):
         request = uapi.DmaUnmap(iova=iova, size=length)
         ioctl(self.fd, uapi.VFIO_IOMMU_UNMAP_DMA, request)
         return int(request.size)
+
+    def attach(self, device_fd: int) -> None:
+        """Do nothing: the devices of the group are attached already."""
+
+
+class GroupIoas(Ioas):
+    """The address space of a group whose container is an iommufd."""
+
+    def __init__(self, iommufd: Iommufd, bdf: str) -> None:
+        group = Group(bdf)
+        group.enter(iommufd.fd)
+        ioctl(iommufd.fd, uapi.VFIO_SET_IOMMU, uapi.VFIO_TYPE1v2_IOMMU)
+        super().__init__(iommufd, iommufd.compat_ioas())
+        self.group = self._own(group)
 
     def attach(self, device_fd: int) -> None:
         """Do nothing: the devices of the group are attached already."""

@@ -37,20 +37,32 @@ class Iommufd(Resource):
         """Call IOMMU_DESTROY on the object ``number``."""
         ioctl(self.fd, uapi.IOMMU_DESTROY, uapi.Destroy(id=number))
 
+    def compat_ioas(self) -> int:
+        """Call IOMMU_VFIO_IOAS with IOMMU_VFIO_IOAS_GET. Returns the address space of the groups that are in here."""
+        request = uapi.VfioIoas(op=uapi.IOMMU_VFIO_IOAS_GET)
+        ioctl(self.fd, uapi.IOMMU_VFIO_IOAS, request)
+        return int(request.ioas_id)
+
     def change_process(self, reserved: int = 0) -> None:
         """Call IOMMU_IOAS_CHANGE_PROCESS: move the accounting of every file map in the context to this process."""
         ioctl(self.fd, uapi.IOMMU_IOAS_CHANGE_PROCESS, uapi.ChangeProcess(_reserved=reserved))
 
 
 class Ioas(AddressSpace):
-    """An IO address space. Methods have the names and ``flags`` of the ioctls."""
+    """An IO address space. Methods have the names and ``flags`` of the ioctls.
 
-    def __init__(self, iommufd: Iommufd) -> None:
+    ``number``: that of one that ends with its context; None for a new one.
+    """
+
+    def __init__(self, iommufd: Iommufd, number: int | None = None) -> None:
         super().__init__()
         self.iommufd = iommufd
+        if number is not None:
+            self.number = number
+            return
         alloc = uapi.IoasAlloc()
         ioctl(iommufd.fd, uapi.IOMMU_IOAS_ALLOC, alloc)
-        self.number: int = alloc.out_ioas_id
+        self.number = alloc.out_ioas_id
         self._undo.callback(iommufd.destroy, self.number)
 
     def map_memory(self, address: int, length: int, iova: int) -> None:

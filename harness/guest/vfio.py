@@ -9,7 +9,7 @@ import struct
 import threading
 
 from .config_space import ConfigSpace
-from .container import Container
+from .container import Container, GroupIoas
 from .dmabuf import DmaBuf
 from .fail_nth import acting
 from .iommufd import Iommufd
@@ -135,7 +135,7 @@ class Device(Node):
 
     def hot_reset(self) -> None:
         """Call VFIO_DEVICE_PCI_HOT_RESET. The group's fd proves ownership; with iommufd no fd is passed."""
-        fds = [self.space.group.fd] if isinstance(self.space, Container) else []
+        fds = [self.space.group.fd] if isinstance(self.space, Container | GroupIoas) else []
         header = uapi.HotReset(argsz=ctypes.sizeof(uapi.HotReset) + 4 * len(fds), count=len(fds))
         ioctl(self.fd, uapi.VFIO_DEVICE_PCI_HOT_RESET, bytearray(bytes(header) + struct.pack(f"<{len(fds)}i", *fds)))
 
@@ -260,9 +260,10 @@ def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace, token: bytes = b"
     return device
 
 
-def open_group(bdf: str, container: Container) -> Device:
-    """Open the device at ``bdf`` through the group of ``container``. The device closes the container."""
+def open_group(bdf: str, container: Container | GroupIoas) -> Device:
+    """Open the device at ``bdf`` through the group of ``container``. The device closes a type1 container."""
     device = Device(bdf, container.group.device(bdf), container)
-    device._own(container)
+    if isinstance(container, Container):
+        device._own(container)
     device.set_master(True)
     return device

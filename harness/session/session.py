@@ -157,9 +157,11 @@ class Session:
 
     def importer_in(self, ioas: Ioas, name: str) -> Importer:
         """Make an iommufd importer whose device enters ``ioas``, an address space of this case. The case ends it."""
-        kind = IMPORTERS[name]
-        self._importers[name] = made = self._make_importer(kind, ioas)
-        return made.importer
+        return self._importer_of_the_case(name, ioas=ioas)
+
+    def importer_in_a_group(self, name: str) -> Importer:
+        """Make an iommufd importer whose device is opened by its group, in an iommufd. The case ends it."""
+        return self._importer_of_the_case(name, via="iommufd-group")
 
     def forked_importer(self, process: Process, name: str) -> Importer:
         """Return the importer of that name, like ``importer``, but in a forked process and for this case only."""
@@ -501,23 +503,31 @@ class Session:
             iommufd, space = ioas.iommufd, ioas.ref
         else:
             iommufd = caller.call("iommufd", "Iommufd")
-            space = caller.call(iommufd, "ioas")
-        ref = caller.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
+            if via == "iommufd-group":
+                space = caller.call("container", "GroupIoas", iommufd=iommufd, bdf=bdf)
+            else:
+                space = caller.call(iommufd, "ioas")
+        if via == "iommufd-group":
+            ref = caller.call("vfio", "open_group", bdf=bdf, container=space)
+        else:
+            ref = caller.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
         if caller is self.agent:
             self._spaces[ref] = iommufd, space
         return Device(caller, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
-    def _make_importer(self, kind: ImporterKind, ioas: Ioas | None = None) -> _ReadyImporter:
+    def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
         self.release_device(self._device_for(kind))
-        if ioas:
-            importer, refs = self._open_importer(kind, self.agent, ioas)
-            return _ReadyImporter(importer, importer.device_id, refs, Counter(), kept=False)
         with self.references.kept() as held:
             importer, refs = self._open_importer(kind, self.agent)
             return _ReadyImporter(importer, importer.device_id, refs, held)
 
+    def _importer_of_the_case(self, name: str, *, via: Interface = "cdev", ioas: Ioas | None = None) -> Importer:
+        importer, refs = self._open_importer(IMPORTERS[name], self.agent, via=via, ioas=ioas)
+        self._importers[name] = _ReadyImporter(importer, importer.device_id, refs, Counter(), kept=False)
+        return importer
+
     def _open_importer(
-        self, kind: ImporterKind, caller: Caller, ioas: Ioas | None = None
+        self, kind: ImporterKind, caller: Caller, *, via: Interface = "cdev", ioas: Ioas | None = None
     ) -> tuple[Importer, list[Ref]]:
         """Make an importer. Returns it and its objects behind ``caller`` in the order of their creation."""
         device_id = self._device_for(kind)
@@ -526,7 +536,7 @@ class Session:
             bdf = self.bdf(device_id)
             ref = caller.call(*kind.engine, bdf=bdf)
             return Importer(caller, ref, kind, bdf, device_id=device_id), [ref]
-        device, refs = self._open(device_id, "cdev", caller, ioas=ioas)
+        device, refs = self._open(device_id, via, caller, ioas=ioas)
         ref = caller.call(*kind.engine, device=device)
         return Importer(caller, ref, kind, device.bdf, device_id=device_id, device=device), [*refs, ref]
 
