@@ -33,6 +33,7 @@ static const char * const points[] = {
 	[IMPORTER_PAUSE_UNLOCK] = "ww_mutex_unlock",
 	[IMPORTER_PAUSE_IOVA] = "free_iova_fast",
 	[IMPORTER_PAUSE_TABLE] = "sg_free_table",
+	[IMPORTER_PAUSE_ALIGNMENT] = "iopt_calculate_iova_alignment",
 };
 
 /*

@@ -248,6 +248,8 @@ struct importer_counts {
  * @IMPORTER_PAUSE_IOVA: free_iova_fast(): an unmap has given its IOVAs back
  * @IMPORTER_PAUSE_TABLE: sg_free_table(): an unmap has undone the mapping, and the
  *	buffer still counts it
+ * @IMPORTER_PAUSE_ALIGNMENT: iopt_calculate_iova_alignment(): huge pages are off,
+ *	the address space is locked, and a misaligned area turns them on again
  */
 enum importer_pause_point {
 	IMPORTER_PAUSE_ATTACH = 0,
@@ -263,6 +265,7 @@ enum importer_pause_point {
 	IMPORTER_PAUSE_UNLOCK = 10,
 	IMPORTER_PAUSE_IOVA = 11,
 	IMPORTER_PAUSE_TABLE = 12,
+	IMPORTER_PAUSE_ALIGNMENT = 13,
 };
 
 /**

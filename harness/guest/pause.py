@@ -28,6 +28,7 @@ POINTS = {
     "unlock": uapi.IMPORTER_PAUSE_UNLOCK,
     "iova": uapi.IMPORTER_PAUSE_IOVA,
     "table": uapi.IMPORTER_PAUSE_TABLE,
+    "alignment": uapi.IMPORTER_PAUSE_ALIGNMENT,
 }
 LIMIT_MS = uapi.IMPORTER_MAX_PAUSE_MS
 JOIN_SECONDS = 15.0

@@ -11,7 +11,20 @@ from harness.session.races import Operation
 from harness.session.session import Session
 
 PausePoint = Literal[
-    "attach", "map", "export", "close", "insert", "fill", "pages", "fput", "umem", "unpin", "unlock", "iova", "table"
+    "attach",
+    "map",
+    "export",
+    "close",
+    "insert",
+    "fill",
+    "pages",
+    "fput",
+    "umem",
+    "unpin",
+    "unlock",
+    "iova",
+    "table",
+    "alignment",
 ]
 """Where the call pauses: at the return of the function that guest-images/importer/uapi.h names for it."""
 WAIT_SECONDS = 2.0

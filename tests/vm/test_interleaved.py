@@ -74,6 +74,11 @@ def splits(space: Ioas, iova: int) -> Operation:
     return Operation(space, "unmap_as_type1", {"iova": iova, "length": PAGE})
 
 
+def turns_huge_pages_off(space: Ioas) -> Operation:
+    """Clear IOMMU_OPTION_HUGE_PAGES."""
+    return Operation(space, "set_huge_pages", {"on": False})
+
+
 def changes_process(iommufd: Handle) -> Operation:
     """Call IOMMU_IOAS_CHANGE_PROCESS."""
     return Operation(iommufd, "change_process")
@@ -371,6 +376,20 @@ def test_an_area_that_goes_is_not_used(session: Session, importer: Importer) -> 
         result = interleave(session, "unpin", unmaps(space, FAR, PAGE), act, seconds=FREE_S)
         must(result.meanwhile == errno, f"{act.name} during an unmap gives {errno}", result)
         must(result.paused == "ok", f"an unmap succeeds during {act.name}", result)
+
+
+@pytest.mark.needs("iommufd")
+@rows("lifecycle.interleaved", "importers.iommufd-split", "importers.iommufd-huge-pages")
+def test_a_split_while_huge_pages_stay_on(session: Session, cmb_buffer: DmaBuf) -> None:
+    """A split that has seen huge pages off splits an area of no domain, also if they are on again meanwhile."""
+    space, memory = session.ioas(), session.user_memory(2)
+    memory.map(space, 0, 2 * PAGE, at=FAR)
+    part = space.map_file(cmb_buffer, 0x10, 0x20, at=BELOW + 0x10)
+    result = interleave(session, "alignment", turns_huge_pages_off(space), splits(space, FAR), seconds=BLOCKED_S)
+    must(result.paused == "EADDRINUSE", "huge pages stay on beside an area of a part of a page", result)
+    must(result.blocked and result.meanwhile == "ok", "a split waits for the option, and succeeds", result)
+    must(space.unmap(FAR + PAGE, PAGE) == PAGE, "the rest of a split area is unmapped")
+    must(space.unmap(part, 0x20) == 0x20, "an area beside a split one is unmapped whole")
 
 
 @rows("lifecycle.interleaved", "importers.iommufd-domain")
