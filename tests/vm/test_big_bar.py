@@ -135,6 +135,33 @@ def test_huge_pages_of_a_big_buffer(
             areas.must_be_dead(window, f"a reset revokes {name} of a large buffer in each domain")
 
 
+WIDE = "edu0"
+"""An importer with a DMA mask of 64 bits."""
+
+
+@pytest.mark.needs("test_importer", "unplug", "hotplug")
+@pytest.mark.contract("big-bar", "importers.iova-low")
+def test_addresses_below_4_gib_come_first(session: Session, nvme: Nvme, big_buffer: DmaBuf) -> None:
+    """A device of 64 bits gets IOVAs below 4 GiB, until one does not fit there: the kernel tries that only once."""
+    session.release_device(WIDE)
+    session.unplug(WIDE)  # the kernel remembers for each device that there was no room
+    session.plug(WIDE)
+    session.importer("dma-api+edu")
+    if not session.translated(WIDE):
+        pytest.skip(f"no IOMMU translates for {WIDE}: its addresses are not IOVAs")
+    small = session.attach(nvme.export_doorbells(), device_id=WIDE)
+    large = session.attach(big_buffer, device_id=WIDE)
+    log = session.kernel_log()
+    small.map()
+    (entry,) = small.table().entries
+    must(entry.address < 4 * GIB, "the first IOVA of a device is below 4 GiB", hex(entry.address))
+    for expected in (1, 0):
+        large.map()
+        found = [message for message in log.read() if message.endswith("-bit DMA addresses")]
+        must(len(found) == expected, "the kernel tries only once to place a large buffer below 4 GiB", found)
+        large.unmap()
+
+
 STRIDE = 8 * GIB // 512
 PIECES = [(STRIDE * (number * 197 % 512), PAGE) for number in range(512)]
 """512 pages all over the BAR, in no order, no two of them adjacent."""
