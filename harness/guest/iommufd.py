@@ -162,16 +162,16 @@ class Ioas(AddressSpace):
 
 
 class Domain(Resource):
-    """Another domain over ``space``, by default a device's own address space (IOMMU_HWPT_ALLOC).
+    """Another domain over ``space``, by default a device's own address space (IOMMU_HWPT_ALLOC with ``flags``).
 
     ``close`` moves the device back to its own address space.
     """
 
-    def __init__(self, device: "Device", space: Ioas | None = None) -> None:
+    def __init__(self, device: "Device", space: Ioas | None = None, flags: int = 0) -> None:
         super().__init__()
         home = device.space
         assert isinstance(home, Ioas)
-        request = uapi.HwptAlloc(dev_id=device.number, pt_id=(space or home).number)
+        request = uapi.HwptAlloc(flags=flags, dev_id=device.number, pt_id=(space or home).number)
         ioctl(home.iommufd.fd, uapi.IOMMU_HWPT_ALLOC, request)
         self._undo.callback(home.iommufd.destroy, request.out_hwpt_id)
         self._undo.callback(home.attach, device.fd)

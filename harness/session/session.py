@@ -277,13 +277,14 @@ class Session:
         finally:
             self.agent.call("pci", "set_acs_redirects", bdf=self.bdf(port_id), redirects=before)
 
-    def new_domain(self, importer: Importer, ioas: Ioas | None = None) -> Domain:
+    def new_domain(self, importer: Importer, ioas: Ioas | None = None, *, flags: int = 0) -> Domain:
         """Make another domain over an address space, by default that of an iommufd importer.
 
-        ``ioas``: another address space of its context. The importer's device stays in its own.
+        ``ioas``: another address space of its context. The importer's device stays in its own. ``flags``: enum
+        iommufd_hwpt_alloc_flags.
         """
         device = self._importers[importer.kind.name].refs[-2]
-        return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device, space=ioas))
+        return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device, space=ioas, flags=flags))
 
     def ioas(self, of: Importer | Device | None = None, *, rlimit_mode: int = 0) -> Ioas:
         """Return a new IO address space without devices, or that of an iommufd importer or of an open device.

@@ -17,6 +17,8 @@ PAGES = 4
 """Pages of the fixture ``cmb_buffer``."""
 MSI = 0xFEE00000
 """The interrupt range of x86, which no device may use for DMA (drivers/iommu/intel/iommu.c, IOAPIC_RANGE_START)."""
+IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING = 1, 2
+"""``enum iommufd_hwpt_alloc_flags`` (include/uapi/linux/iommufd.h)."""
 LARGE = 2 << 20
 """Bytes of a large page."""
 BELOW = 128 << 30
@@ -55,6 +57,29 @@ def test_the_first_device_comes_later(
         areas.must_be_dead(window, "a reset revokes an area that was there before its first device")
     unmapped = [window.detach() for window in windows]
     must(unmapped == [3 * PAGE, PAGE], "areas that were there before the first device are unmapped whole", unmapped)
+
+
+@pytest.mark.machine("intel-iommu", "virtio-iommu")
+@rows("importers.iommufd-domain-refused")
+@importers("iommufd+nvme")
+def test_a_refused_domain_changes_nothing(
+    session: Session, nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, areas: Areas
+) -> None:
+    """A domain with features that the IOMMU lacks is refused, and changes neither the address space nor its areas."""
+    dead = importer.attach(cmb_buffer, PAGE, PAGE)
+    nvme.device.revoke()
+    live = importer.attach(cmb_buffer, PAGE, 3 * PAGE)
+    other = session.ioas(importer).sibling()
+    other.map_file(cmb_buffer)
+    for flags in (IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING):
+        for space in (None, other):
+            with must_fail("EOPNOTSUPP", "a domain with features that the IOMMU lacks is refused"):
+                session.new_domain(importer, space, flags=flags)
+    other.close()  # EBUSY if a refused domain holds it
+    areas.must_be_live(live, "after a refused domain a live area is live")
+    areas.must_be_dead(dead, "after a refused domain a dead area is dead")
+    nvme.device.reset()
+    areas.must_be_dead(live, "after a refused domain a reset revokes a live area")
 
 
 @rows("importers.iommufd-domain")
