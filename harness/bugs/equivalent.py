@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read vm-configs/equivalent-mutants.yaml: mutants that no case can notice, each with its reason."""
 
+from collections.abc import Iterable
+
 from harness import paths
 from harness.config import Model, load
 
@@ -30,6 +32,11 @@ class Equivalent(Model):
         """Return whether this is the entry of a mutant. ``code``: the source line that the mutant changes."""
         same = mutant == (self.file, self.function, self.rule, self.change)
         return same and self.code in ("", code.strip())
+
+
+def reason_for(entries: Iterable[Equivalent], mutant: Key, code: str) -> str:
+    """Return why nothing can notice a mutant; empty if no entry says so. ``code``: see `Equivalent.covers`."""
+    return next((entry.reason for entry in entries if entry.covers(mutant, code)), "")
 
 
 class _File(Model):

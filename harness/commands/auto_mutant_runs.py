@@ -65,12 +65,14 @@ class MutantRuns:
         collected: Mapping[str, Collected],
         cases: Sequence[str] = (),
         directory: Path,
+        first_runs: bool = True,
         emit: Emit,
     ) -> None:
         """Raises UsageError for an unknown machine.
 
         ``options``: their machine and focus decide which cases run. ``numbers``: each mutant's number in the kernel.
         ``collected``: every case, by its id. ``cases``: the node ids of those that run; empty: what the options select.
+        ``first_runs``: whether each mutant runs by itself first, which costs more than it saves where few cases run.
         """
         self._options = options
         self._mutants = mutants
@@ -79,6 +81,7 @@ class MutantRuns:
         self._sources = sources
         self._reached = reached
         self._directory = directory
+        self._has_first_runs = first_runs
         self._emit = emit
         self._machine = load_machine(options.machine).name
         self.judged: dict[str, AutoMutantRecord] = {}
@@ -128,7 +131,8 @@ class MutantRuns:
 
     def _stages(self) -> Iterator[tuple[Iterator[Task], Callable[[Task, Ended], None]]]:
         """Yield the runs of each stage, and what judges them. A stage begins when the one before it has ended."""
-        yield self._first_runs(), self._ended_alone
+        if self._has_first_runs:
+            yield self._first_runs(), self._ended_alone
         self._judge_unreached()
         waiting = groups(self._left(), GROUP)
         while waiting:

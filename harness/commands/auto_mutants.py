@@ -2,8 +2,8 @@
 """``vfio-harness mutants --auto``: do the cases notice small faults in the kernel's export path?
 
 One kernel has them all, and a boot parameter turns some on. They run on the machine of the options first. Those that
-survive there run on each other machine on which a case reaches their line, and at last with failing allocations, if
-only those reach it and the kernel's flavour has failslab.
+survive there, and are not known to be equivalent, run on each other machine on which a case reaches their line, several
+at a time, and at last with failing allocations, if only those reach it and the kernel's flavour has failslab.
 """
 
 import time
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import __version__, kernel, paths
 from harness.bugs.auto import AutoMutant, Sample, mutants_of, sample, with_ids
-from harness.bugs.equivalent import equivalents
+from harness.bugs.equivalent import Equivalent, Key, equivalents, reason_for
 from harness.bugs.switched import SwitchedMutants
 from harness.cases.collect import collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
@@ -103,13 +103,21 @@ def _run(
     numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
     collected = {case.id: case for case in collect()}
     on: list[MutantRuns] = []
-    judged: dict[str, AutoMutantRecord] = {}
     texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
+    known = equivalents()
+    judged: dict[str, AutoMutantRecord] = {}
+    if earlier:
+        untried = (record_of(each, options.machine, MutantOutcome.SURVIVED, "") for each in drawn.mutants)
+        with_reasons = (_with_reason(each, known, texts) for each in untried)
+        judged = {each.id: each for each in with_reasons if each.outcome is MutantOutcome.EQUIVALENT}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
         try:
             for here in places:
-                waiting = drawn.mutants if here is options else _waiting(drawn.mutants, judged, reached, here)
+                if here is options:
+                    waiting = [mutant for mutant in drawn.mutants if mutant.id not in judged]
+                else:
+                    waiting = _waiting(drawn.mutants, judged, reached, here)
                 if not waiting:
                     continue
                 runs = MutantRuns(
@@ -121,13 +129,14 @@ def _run(
                     collected=collected,
                     cases=listed_nodes() if here.fail_nth else (),
                     directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
+                    first_runs=here is options or here.fail_nth,
                     emit=emit,
                 )
                 on.append(runs)
                 try:
                     runs.run(jobs, step)
                 finally:
-                    judged |= runs.judged
+                    judged |= {each.id: _with_reason(each, known, texts) for each in runs.judged.values()}
         finally:
             unjudged = [
                 record_of(each, options.machine, MutantOutcome.ERROR, "interrupted")
@@ -147,7 +156,7 @@ def _run(
                 survivors_of=earlier.run_id if earlier else "",
                 control=on[0].summary if on else {},
                 unstable=[case for runs in on for case in runs.left_out()],
-                mutants=_records([*caught, *judged.values(), *unjudged], path, texts),
+                mutants=_in_order([*caught, *judged.values(), *unjudged], path),
             )
             write(record, texts, directory)
         step.result = record.tally()
@@ -200,21 +209,18 @@ def _waiting(
     return [each for each in mutants if judged[each.id].outcome is MutantOutcome.SURVIVED and reaches(each)]
 
 
-def _records(
-    judged: Collection[AutoMutantRecord], path: KernelPath, texts: Mapping[str, Sequence[str]]
-) -> list[AutoMutantRecord]:
-    """Return the records in the order of the source; survivors that are known to be equivalent say so."""
-    known = equivalents()
+def _in_order(judged: Collection[AutoMutantRecord], path: KernelPath) -> list[AutoMutantRecord]:
+    """Return the records in the order of the source."""
     order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
+    return sorted(judged, key=lambda record: (order[record.file, record.function], record.line, record.id))
 
-    def with_reason(record: AutoMutantRecord) -> AutoMutantRecord:
-        key = (record.file, record.function, record.rule, record.description)
-        code = texts[record.file][record.line - 1]
-        entry = next((each for each in known if each.covers(key, code)), None)
-        if record.outcome is not MutantOutcome.SURVIVED or entry is None:
-            return record
-        return record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": entry.reason})
 
-    return sorted(
-        map(with_reason, judged), key=lambda record: (order[record.file, record.function], record.line, record.id)
-    )
+def _with_reason(
+    record: AutoMutantRecord, known: Sequence[Equivalent], texts: Mapping[str, Sequence[str]]
+) -> AutoMutantRecord:
+    """Return the record; that of a survivor which is known to be equivalent with the reason."""
+    key: Key = (record.file, record.function, record.rule, record.description)
+    reason = reason_for(known, key, texts[record.file][record.line - 1])
+    if record.outcome is not MutantOutcome.SURVIVED or not reason:
+        return record
+    return record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
