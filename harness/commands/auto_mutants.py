@@ -7,14 +7,14 @@ at a time, and at last with failing allocations, if only those reach it and the 
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import __version__, kernel, paths
 from harness.bugs.auto import AutoMutant, Sample, mutants_of, sample, with_ids
-from harness.bugs.equivalent import Equivalent, Key, equivalents, reason_for
+from harness.bugs.equivalent import Key, equivalents, reason_for
 from harness.bugs.switched import SwitchedMutants
 from harness.cases.collect import collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
@@ -25,7 +25,7 @@ from harness.gcov.measure import KernelCoverage, measure
 from harness.kernel import SourceChange, SourceChanges
 from harness.kernel.build.compile import ObjectCompiler
 from harness.kernel.cache import cache_path, locked
-from harness.progress import Emit, phase
+from harness.progress import Emit, Phase, phase
 from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
 from harness.report.outcomes import MutantOutcome
@@ -100,49 +100,31 @@ def _run(
     directory = RunDirectory(paths.results_dir())
     options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
     places = _places(options, reached, failing=switched.features["failslab"])
+    texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
+    judging = Judging(drawn.mutants, texts, options.machine)
+    if earlier:
+        judging.skip_equivalents()
     numbers = {mutant.id: number for number, mutant in enumerate(drawn.mutants)}
     collected = {case.id: case for case in collect()}
-    on: list[MutantRuns] = []
-    texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
-    known = equivalents()
-    judged: dict[str, AutoMutantRecord] = {}
-    if earlier:
-        untried = (record_of(each, options.machine, MutantOutcome.SURVIVED, "") for each in drawn.mutants)
-        with_reasons = (_with_reason(each, known, texts) for each in untried)
-        judged = {each.id: each for each in with_reasons if each.outcome is MutantOutcome.EQUIVALENT}
     began = time.monotonic()
     with phase(emit, "mutants", directory.run_id) as step:
         try:
             for here in places:
-                if here is options:
-                    waiting = [mutant for mutant in drawn.mutants if mutant.id not in judged]
-                else:
-                    waiting = _waiting(drawn.mutants, judged, reached, here)
-                if not waiting:
-                    continue
-                runs = MutantRuns(
-                    here,
-                    waiting,
-                    numbers,
-                    sources,
-                    reached,
-                    collected=collected,
-                    cases=listed_nodes() if here.fail_nth else (),
-                    directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
-                    first_runs=here is options or here.fail_nth,
-                    emit=emit,
-                )
-                on.append(runs)
-                try:
-                    runs.run(jobs, step)
-                finally:
-                    judged |= {each.id: _with_reason(each, known, texts) for each in runs.judged.values()}
+                if waiting := judging.waiting(here, reached, everywhere=here is options):
+                    runs = MutantRuns(
+                        here,
+                        waiting,
+                        numbers,
+                        sources,
+                        reached,
+                        collected=collected,
+                        cases=listed_nodes() if here.fail_nth else (),
+                        directory=directory.path / ("fail-nth" if here.fail_nth else load_machine(here.machine).name),
+                        first_runs=here is options or here.fail_nth,
+                        emit=emit,
+                    )
+                    judging.run(runs, jobs, step)
         finally:
-            unjudged = [
-                record_of(each, options.machine, MutantOutcome.ERROR, "interrupted")
-                for each in drawn.mutants
-                if each.id not in judged
-            ]
             record = AutoMutantsRecord(
                 run_id=directory.run_id,
                 started=directory.started,
@@ -154,13 +136,73 @@ def _run(
                 refused=drawn.refused,
                 same=drawn.same,
                 survivors_of=earlier.run_id if earlier else "",
-                control=on[0].summary if on else {},
-                unstable=[case for runs in on for case in runs.left_out()],
-                mutants=_in_order([*caught, *judged.values(), *unjudged], path),
+                control=judging.on[0].summary if judging.on else {},
+                unstable=[case for runs in judging.on for case in runs.left_out()],
+                mutants=_in_order([*caught, *judging.records()], path),
             )
             write(record, texts, directory)
         step.result = record.tally()
     return record, directory.path
+
+
+class Judging:
+    """What has come of each mutant so far, over the runs on all machines."""
+
+    def __init__(self, mutants: Sequence[AutoMutant], texts: Mapping[str, Sequence[str]], machine: str) -> None:
+        """``texts``: the lines of the files that they change. ``machine``: the first one."""
+        self._mutants = mutants
+        self._texts = texts
+        self._machine = machine
+        self._known = equivalents()
+        self._judged: dict[str, AutoMutantRecord] = {}
+        self.on: list[MutantRuns] = []
+        """The runs on each machine."""
+
+    def skip_equivalents(self) -> None:
+        """Judge those that are known to be equivalent without a run."""
+        for mutant in self._mutants:
+            record = self._with_reason(record_of(mutant, self._machine, MutantOutcome.SURVIVED, ""))
+            if record.outcome is MutantOutcome.EQUIVALENT:
+                self._judged[mutant.id] = record
+
+    def waiting(self, options: Options, reached: KernelCoverage, *, everywhere: bool) -> list[AutoMutant]:
+        """Return those that are to run with these options.
+
+        ``everywhere``: all that were not judged, else the survivors whose line a case reaches on the machine of the
+        options, or only by failures."""
+        if everywhere:
+            return [mutant for mutant in self._mutants if mutant.id not in self._judged]
+        machine = load_machine(options.machine).name
+
+        def reaches(mutant: AutoMutant) -> bool:
+            edit = mutant.edit
+            found = reached.reaching(mutant.file, edit.function, edit.line, fail_nth=options.fail_nth)
+            return any(case.machine == machine for case in found)
+
+        survived = (each for each in self._mutants if self._judged[each.id].outcome is MutantOutcome.SURVIVED)
+        return [mutant for mutant in survived if reaches(mutant)]
+
+    def run(self, runs: MutantRuns, jobs: int, step: Phase) -> None:
+        """Run them on one machine, and keep what was judged, also if they are interrupted."""
+        self.on.append(runs)
+        try:
+            runs.run(jobs, step)
+        finally:
+            self._judged |= {record.id: self._with_reason(record) for record in runs.judged.values()}
+
+    def records(self) -> Iterator[AutoMutantRecord]:
+        """Yield the record of each mutant: ERROR for one that was not judged."""
+        for mutant in self._mutants:
+            not_judged = record_of(mutant, self._machine, MutantOutcome.ERROR, "interrupted")
+            yield self._judged.get(mutant.id, not_judged)
+
+    def _with_reason(self, record: AutoMutantRecord) -> AutoMutantRecord:
+        """Return the record; that of a survivor which is known to be equivalent with the reason."""
+        key: Key = (record.file, record.function, record.rule, record.description)
+        reason = reason_for(self._known, key, self._texts[record.file][record.line - 1])
+        if record.outcome is not MutantOutcome.SURVIVED or not reason:
+            return record
+        return record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
 
 
 def _source(base: kernel.Kernel) -> Path:
@@ -192,35 +234,7 @@ def _places(options: Options, reached: KernelCoverage, *, failing: bool) -> list
     return [options, *others, *([replace(options, fail_nth=True)] if failing else [])]
 
 
-def _waiting(
-    mutants: Sequence[AutoMutant],
-    judged: Mapping[str, AutoMutantRecord],
-    reached: KernelCoverage,
-    options: Options,
-) -> list[AutoMutant]:
-    """Return the survivors whose line a case reaches with these options: on their machine, or only by failures."""
-    machine = load_machine(options.machine).name
-
-    def reaches(mutant: AutoMutant) -> bool:
-        edit = mutant.edit
-        found = reached.reaching(mutant.file, edit.function, edit.line, fail_nth=options.fail_nth)
-        return any(case.machine == machine for case in found)
-
-    return [each for each in mutants if judged[each.id].outcome is MutantOutcome.SURVIVED and reaches(each)]
-
-
-def _in_order(judged: Collection[AutoMutantRecord], path: KernelPath) -> list[AutoMutantRecord]:
+def _in_order(judged: Iterable[AutoMutantRecord], path: KernelPath) -> list[AutoMutantRecord]:
     """Return the records in the order of the source."""
     order = {(file, name): at for at, (file, name) in enumerate((f, n) for f in path.files for n in path.files[f])}
     return sorted(judged, key=lambda record: (order[record.file, record.function], record.line, record.id))
-
-
-def _with_reason(
-    record: AutoMutantRecord, known: Sequence[Equivalent], texts: Mapping[str, Sequence[str]]
-) -> AutoMutantRecord:
-    """Return the record; that of a survivor which is known to be equivalent with the reason."""
-    key: Key = (record.file, record.function, record.rule, record.description)
-    reason = reason_for(known, key, texts[record.file][record.line - 1])
-    if record.outcome is not MutantOutcome.SURVIVED or not reason:
-        return record
-    return record.model_copy(update={"outcome": MutantOutcome.EQUIVALENT, "reason": reason})
