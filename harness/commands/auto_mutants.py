@@ -98,7 +98,9 @@ def _run(
     _check_same_source(reached, sources)
     switched = _obtain(options, [*parts, SwitchedMutants(drawn.mutants)], emit)
     directory = RunDirectory(paths.results_dir())
-    options = replace(options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False)
+    options = replace(
+        options, kernel=str(switched.build_dir), series=None, mutation=None, fixed=False, no_counters=True
+    )
     places = _places(options, reached, failing=switched.features["failslab"])
     texts = {name: text.decode(errors="replace").splitlines() for name, text in sources.items()}
     judging = Judging(drawn.mutants, texts, options.machine)

@@ -332,6 +332,12 @@ class Options:
         metavar="N",
         hidden=True,
     )
+    no_counters: bool = option(
+        False,
+        "Do not keep the counters of a kernel with gcov: they take about a second for each case.",
+        takes("run"),
+        hidden=True,
+    )
     error_file: Path | None = option(
         None,
         "If an error ends the run before its first case, write it to this file as JSON.",

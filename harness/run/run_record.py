@@ -59,8 +59,8 @@ class Run:
         fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
         issues = [issue for issue in catalogue() if issue.id not in fixed]
         self._known = KnownIssues(issues, release, setup.machine.name, fail_nth=setup.options.fail_nth)
-        gcov = has_gcov(setup.kernel.config)
-        self._coverage = CaseCoverage(setup, directory.path) if gcov else None
+        counts = has_gcov(setup.kernel.config) and not setup.options.no_counters
+        self._coverage = CaseCoverage(setup, directory.path) if counts else None
         self._began = time.monotonic()
 
     def warm(self) -> None:
