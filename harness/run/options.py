@@ -334,7 +334,7 @@ class Options:
     )
     no_counters: bool = option(
         False,
-        "Do not keep the counters of a kernel with gcov: they take about a second for each case.",
+        "Do not keep the counters of a kernel with gcov.",
         takes("run"),
         hidden=True,
     )
