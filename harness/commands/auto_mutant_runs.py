@@ -326,6 +326,6 @@ def write_machine(directory: Path, machine: str, argument: str) -> Path:
     base = load_machine(machine)
     path = directory / base.path.name
     args = [*base.kernel_args, argument]
-    extended = {"purpose": base.purpose, "extends": str(base.path), "kernel_args": args}
+    extended = {"purpose": base.purpose, "focus": [*base.focus], "extends": str(base.path), "kernel_args": args}
     path.write_text(yaml.safe_dump(extended), encoding="utf-8")
     return path
