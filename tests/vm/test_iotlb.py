@@ -101,9 +101,8 @@ def test_a_stale_area_faults_at_once(
 ) -> None:
     """As soon as a revoke has returned, a DMA to a range that had an IOVA area of its own faults, and moves no data."""
     device = nvme.device
-    for _ in range(
-        1 if session.lazy() else TRIES
-    ):  # there is room for one mapping, and a lazy flush keeps the old one's
+    # There is room for one mapping, and a lazy flush keeps the IOVAs of the old one.
+    for _ in range(1 if session.lazy() else TRIES):
         window, mark = scattered("LOW_POWER_ENTRY"), watch.mark()
         window.store32_after(0, STALE, Action(device, "low_power_entry"))
         device.low_power_exit()

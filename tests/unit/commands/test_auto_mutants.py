@@ -29,7 +29,7 @@ def mutant(
 
 
 class Runs:
-    """Judge a mutant as told, then end, or are interrupted."""
+    """The runs on one machine, with chosen outcomes. They end, or are interrupted."""
 
     def __init__(self, outcomes: Mapping[AutoMutant, MutantOutcome], *, interrupted: bool = False) -> None:
         self._outcomes = outcomes
