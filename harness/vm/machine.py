@@ -126,7 +126,7 @@ class Machine:
         self._exit_cause.seal()
         try:
             if self._client:
-                self._client.close()
+                ssh.close(self._client)
         finally:
             try:
                 if self._running:

@@ -58,6 +58,16 @@ def connect(port: int, key: paramiko.PKey, host_key: str, timeout: float) -> par
     return client
 
 
+def close(client: paramiko.SSHClient) -> None:
+    """Close the connection, also when Ctrl-C came while a channel was being opened."""
+    if transport := client.get_transport():
+        # paramiko 5.1: Transport.open_channel() registers a channel before the channel knows its transport, and then
+        # Channel._unlink() fails.
+        for channel in transport._channels.values():  # type: ignore[attr-defined]
+            channel._set_transport(transport)
+    client.close()
+
+
 def _socket(port: int, timeout: float) -> socket.socket:
     """Connect without Nagle's delay: SSH writes small packets and waits for each answer."""
     sock = socket.create_connection(("127.0.0.1", port), timeout)
