@@ -7,7 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PAUSE = 0.0002  # seconds between polls
+FIRST_PAUSE, GROWTH, LAST_PAUSE = 0.0002, 1.1, 0.005
+"""Seconds between polls: they grow, so that the thread that is waited for gets Python's lock."""
 
 
 class Stuck(Exception):
@@ -17,20 +18,26 @@ class Stuck(Exception):
 def poll(condition: Callable[[], bool], seconds: float) -> bool:
     """Return whether ``condition`` becomes true within ``seconds``. It is evaluated at least once."""
     deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(PAUSE)
+        time.sleep(pause)
+        pause = min(pause * GROWTH, LAST_PAUSE)
     return True
 
 
 def wait_value(get: Callable[[], T | None], seconds: float, what: str) -> T:
     """Poll ``get`` until it returns a value other than None. Raises Stuck with ``what`` after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while (value := get()) is None:
-        if time.monotonic() > deadline:
-            raise Stuck(f"{what}: not within {seconds:g} s")
-        time.sleep(PAUSE)
+    value: T | None = None
+
+    def got() -> bool:
+        nonlocal value
+        value = get()
+        return value is not None
+
+    wait_for(got, seconds, what)
+    assert value is not None
     return value
 
 
