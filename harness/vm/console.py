@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read the guest's serial console from the file to which QEMU writes it."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,11 @@ class Console:
     def says(self, word: bytes, since: int) -> bool:
         """Return whether ``word`` is in the first ``SHOWN`` bytes that the guest printed after ``since``."""
         return word in self._read(since, SHOWN)
+
+    def printed_at(self, line: bytes) -> float | None:
+        """Return the kernel's time of a line of the log, in seconds since its start. None without printk's time."""
+        found = re.search(rb"^\[ *(\d{1,9}\.\d{6})\] " + re.escape(line), self._read(0, SHOWN), re.MULTILINE)
+        return float(found[1]) if found else None
 
     def wait_quiet(self, quiet: float, timeout: float) -> None:
         """Wait until nothing was printed for ``quiet`` seconds. Raises TimeoutError after ``timeout`` seconds."""

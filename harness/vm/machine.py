@@ -38,6 +38,8 @@ NOMINAL_S = 1.5
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
 SSH_S = 15.0
+FAST_CLOCK = 1.5
+"""The guest's seconds in a second of the host from which on its clock is useless. A good one differs by 1 %."""
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
 OOPS_S = 1.0
@@ -271,11 +273,12 @@ class Machine:
 
         ``meanwhile`` is called once SSH is connected, while modules still load. ``slowdown`` is measured.
 
-        Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed.
+        Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed or the clock is wrong.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
             timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
             self._wait_line(LISTENING, timeout)
+            self._check_clock()
             self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_S)
             self.ssh()
             meanwhile()
@@ -313,6 +316,19 @@ class Machine:
             raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
         if said == INIT_FAILED:
             raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
+
+    def _check_clock(self) -> None:
+        """Raise HarnessError if the guest's clock is too fast for the deadlines of the cases.
+
+        A kernel whose TSC calibration is disturbed may rate the TSC too low (arch/x86/kernel/tsc.c, "PIT calibration
+        deviates from").
+        """
+        here, there = time.monotonic() - self._started, self.console.printed_at(LISTENING)
+        if there and there > FAST_CLOCK * here:
+            raise HarnessError(
+                f"the guest's clock is too fast: its boot took {there:.1f} s there, and {here:.1f} s on the host",
+                hint="run again: on a busy host the kernel calibrates its clock wrongly once in a while",
+            )
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that leads to the guest's SSH server. QEMU chose a free one at its start."""

@@ -57,3 +57,11 @@ def test_since_is_bounded_and_escaped(tmp_path: Path) -> None:
     assert text.startswith("\\x1b[31mred\nx\n[... ")
     assert text.endswith("xxxxxxxend")
     assert f"[... {console.mark() - mark - 20} bytes left out ...]" in text
+
+
+def test_printed_at(tmp_path: Path) -> None:
+    file = tmp_path / "console"
+    file.write_bytes(b"[    0.000000] Linux\r\n[  509.037764] vfio-harness: listening\r\nvfio-harness: ready\r\n")
+    console = Console(file, alive)
+    assert console.printed_at(b"vfio-harness: listening") == 509.037764
+    assert console.printed_at(b"vfio-harness: ready") is None
