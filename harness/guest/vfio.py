@@ -7,6 +7,7 @@ import os
 import select
 import struct
 import threading
+from contextlib import closing
 
 from .config_space import ConfigSpace
 from .container import Container, GroupIoas
@@ -74,26 +75,22 @@ class Device(Node):
 
         The first load comes before the call, and the last one after it.
         """
-        failed: list[Exception] = []
+        with closing(Mapping(self.fd, self._region(region).offset + page, mmap.PAGESIZE)) as mapping:
+            found, done = {mapping.load(offset, 4)}, threading.Event()
 
-        def call() -> None:
+            def load() -> None:
+                while not done.is_set():
+                    found.add(mapping.load(offset, 4))
+
+            loader = threading.Thread(target=load, daemon=True)
+            loader.start()
             try:
                 getattr(self, reset)()
-            except Exception as exc:
-                failed.append(exc)
-
-        mapping = Mapping(self.fd, self._region(region).offset + page, mmap.PAGESIZE)
-        found = [mapping.load(offset, 4)]
-        caller = threading.Thread(target=call, daemon=True)
-        caller.start()
-        while caller.is_alive():
-            found.append(mapping.load(offset, 4))
-        caller.join()
-        found.append(mapping.load(offset, 4))
-        mapping.close()
-        if failed:
-            raise failed[0]
-        return sorted(set(found))
+            finally:
+                done.set()
+                loader.join()
+            found.add(mapping.load(offset, 4))
+        return sorted(found)
 
     def read32(self, region: int, offset: int) -> int:
         """Read 4 bytes in one access."""
