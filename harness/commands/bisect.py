@@ -21,9 +21,8 @@ from harness.commands.children import LOG, Ended, Task, run_all
 from harness.errors import HarnessError, KernelError, UsageError
 from harness.host import process
 from harness.host.files import disk_full_reported, fresh_dir
-from harness.kernel.build import reuse
 from harness.kernel.cache import cache_path, digest, locked
-from harness.kernel.source.resolve import SourceTree, resolve_kernel, run_git
+from harness.kernel.source.resolve import run_git
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import Terminal, record
 from harness.report.record import RunDirectory
@@ -122,7 +121,6 @@ def find_first_bad(tree: Path, ends: tuple[str, str], options: Options, emit: Em
         judge = _Judge(replace(options, kernel=str(top)), directory, emit, step)
         for commit, wanted in zip(commits, ("good", "bad"), strict=True):
             git.check_out(commit)
-            _start_from_nearest_build(git, options)
             if complaint := _end_complaint(wanted, commit, judge):
                 return Found(directory, complaint=complaint)
         git("bisect", "start", commits[1].sha, commits[0].sha)
@@ -197,13 +195,6 @@ class _Git:
         self.step.progress(f"checking out {commit}")
         self("checkout", "--quiet", "--force", "--detach", commit.sha)
         self("clean", "-fdxq")
-
-
-def _start_from_nearest_build(git: _Git, options: Options) -> None:
-    tree = resolve_kernel(str(git.top), lambda event: None)
-    assert isinstance(tree, SourceTree)
-    if reuse.start_from_nearest_build(tree, options.flavour, git.step):
-        git("update-index", "-q", "--refresh")  # it has changed time stamps
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.config import Model
 from harness.errors import UsageError
 from harness.host.files import disk_full_reported, fresh_dir
-from harness.kernel.build import features, kbuild, kconfig, patched_tree, tree
+from harness.kernel.build import features, kbuild, kconfig, patched_tree, reuse, tree
 from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
 from harness.kernel.modules import image, importer, rxe
@@ -51,6 +51,8 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
             top = found.source
             _check_build_dir(found)
         else:
+            if not found.pristine:
+                reuse.start_from_nearest_build(found, spec.flavour, step)
             top = tree.build(found, spec.flavour, build_dir, step)
         kernel = _bootable(found.origin, build_dir, top, step)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))

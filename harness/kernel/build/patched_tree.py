@@ -70,22 +70,35 @@ def _start_from_own_build(base: SourceTree, flavour: Flavour, top: Path, build_d
     built = tree.build_dir_of(base, flavour)
     with tree.lock_build(built, step):
         if tree.stamp_of(built).exists():
-            copy_build(built, top, build_dir, step)
+            with disk_full_reported(), fresh_dir(build_dir) as copy:
+                copy_build(built, top, copy, build_dir, step)
 
 
-def copy_build(built: Path, top: Path, build_dir: Path, step: Phase) -> None:
-    """Make ``build_dir`` a copy of the build ``built``, as if built from ``top``.
+def copy_build(built: Path, top: Path, copy: Path, build_dir: Path, step: Phase) -> None:
+    """Fill ``copy`` with the build ``built``, as if built from ``top`` in ``build_dir``.
 
     Every command that Kbuild has recorded gets the new paths. Otherwise Kbuild sees another command, and compiles.
     The caller holds the lock of ``built``."""
-    built_from = (built / "source").resolve()
-    with disk_full_reported(), fresh_dir(build_dir) as copy:
-        step.progress(f"copying the build {built.name}")
-        shutil.copytree(built, copy, symlinks=True, dirs_exist_ok=True)
-        (copy / "source").unlink(missing_ok=True)
-        (copy / "source").symlink_to(top)
-        for recorded in [copy / "Makefile", *copy.rglob(".*.cmd")]:
-            _replace_paths(recorded, {str(built_from): str(top), str(built): str(build_dir)})
+    step.progress(f"copying the build {built.name}")
+    shutil.copytree(built, copy, symlinks=True, dirs_exist_ok=True)
+    (copy / "source").unlink(missing_ok=True)
+    (copy / "source").symlink_to(top)
+    for recorded in [copy / "Makefile", *copy.rglob(".*.cmd")]:
+        _replace_paths(recorded, _new_names(built, top, build_dir))
+
+
+def copy_modules(built: Path, top: Path, copy: Path, build_dir: Path) -> None:
+    """Fill ``copy`` with the harness's modules of the build ``built``, as if built against that in ``build_dir``.
+
+    The caller holds the lock of ``built``."""
+    old, new = tree.modules_dir_of(built), tree.modules_dir_of(build_dir)
+    shutil.copytree(old, copy, symlinks=True, dirs_exist_ok=True)
+    for recorded in copy.rglob(".*.cmd"):
+        _replace_paths(recorded, {str(old): str(new), **_new_names(built, top, build_dir)})
+
+
+def _new_names(built: Path, top: Path, build_dir: Path) -> dict[str, str]:
+    return {str((built / "source").resolve()): str(top), str(built): str(build_dir)}
 
 
 def _replace_paths(path: Path, names: Mapping[str, str]) -> None:

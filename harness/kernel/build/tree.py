@@ -54,11 +54,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
     stamp, next_stamp = stamp_of(build_dir), build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is read: an edit during the build counts as later
     changed = changed_since(tree, stamp, step)
-    top, links = tree.path, cache_path("farm", tree.key)
-    # A tree once built through links is always built through them: another path would rebuild everything.
-    if not tree.symlinked and (is_unclean(tree.path) or links.is_dir()):
-        make_symlink_tree(tree.path, links, step)
-        top = links
+    top = buildable(tree, step)
     if _options_of(build_dir) != options:
         changed = None
     if changed == []:
@@ -75,6 +71,16 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
     next_stamp.rename(stamp)
     step.result = _summary(changed)
     return top
+
+
+def buildable(tree: SourceTree, step: Phase) -> Path:
+    """Return the directory to build the tree from: the tree, or links to its sources if it was built in place."""
+    links = cache_path("farm", tree.key)
+    # A tree once built through links is always built through them: another path would rebuild everything.
+    if not tree.symlinked and (is_unclean(tree.path) or links.is_dir()):
+        make_symlink_tree(tree.path, links, step)
+        return links
+    return tree.path
 
 
 def stamp_of(build_dir: Path) -> Path:

@@ -63,7 +63,6 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VFIO_HARNESS_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(bisect, "run_all", judged_by_the_checkout)
-    monkeypatch.setattr(bisect, "_start_from_nearest_build", lambda git, options: None)
 
     def make(*ends: str) -> Path:
         top = tmp_path / "linux"

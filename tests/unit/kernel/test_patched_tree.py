@@ -2,14 +2,13 @@
 """A changed kernel's sources: the workspace owns only the files that a change touches, and the base stays unchanged."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness.kernel.build import patched_tree, reuse, tree
+from harness.kernel.build import patched_tree, tree
 from harness.kernel.cache import cache_path
 from harness.kernel.source.resolve import SourceTree, resolve_kernel
 from harness.progress import Phase, silent
@@ -118,34 +117,6 @@ def test_objects_start_as_a_copy_of_the_base_build(base: SourceTree) -> None:
 def test_the_workspace_is_in_the_cache(base: SourceTree, tmp_path: Path) -> None:
     assert _prepare(base, {LOCK: b"broken\n"}).is_relative_to(tmp_path / "cache")
     assert cache_path("changed", "x").is_relative_to(tmp_path / "cache")
-
-
-def test_a_fresh_checkout_starts_from_the_nearest_build(base: SourceTree, tmp_path: Path) -> None:
-    (base.path / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 1\n")
-    made = tree.build_dir_of(base, "release")
-    made.mkdir(parents=True)
-    (made / "source").symlink_to(base.path)
-    (made / "main.o").write_text("object")
-    (made / "Makefile").write_text(f"include {base.path}/Makefile\n")
-    tree.stamp_of(made).touch()
-    other = tmp_path / "other"
-    shutil.copytree(base.path, other)
-    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 1\n")
-    found = resolve_kernel(str(other), silent)
-    assert isinstance(found, SourceTree)
-    assert not reuse.start_from_nearest_build(found, "release", STEP)
-    (other / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 9\n")
-    (other / LOCK).write_text("another\n")
-    for name in (LOCK, MAIN, "Makefile"):
-        os.utime(other / name, (4e9, 4e9))
-    assert not reuse.start_from_nearest_build(found, "debug", STEP)
-    assert reuse.start_from_nearest_build(found, "release", STEP)
-    assert (other / MAIN).stat().st_mtime_ns == (base.path / MAIN).stat().st_mtime_ns
-    assert (other / LOCK).stat().st_mtime == (other / "Makefile").stat().st_mtime == 4e9
-    copy = tree.build_dir_of(found, "release")
-    assert (copy / "main.o").read_text() == "object"
-    assert (copy / "source").resolve() == other.resolve()
-    assert not reuse.start_from_nearest_build(found, "release", STEP)
 
 
 def test_a_new_script_is_executable(base: SourceTree) -> None:
