@@ -14,6 +14,8 @@ import time
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,8 @@ class Result:
 
     floor: list[float]
     ready: list[float]
+    steps: list[dict[str, float]]
+    """When each step of a boot to ready was done, in seconds since QEMU's start."""
     load: float
     """The host's one-minute load average before the first round."""
 
@@ -71,6 +75,7 @@ class Result:
             "boot_ready_s": round(statistics.median(self.ready), 3),
             "floor_s": round(statistics.median(self.floor), 3),
             "ratio": round(self.ratio, 3),
+            "steps_s": {step: round(seconds, 3) for step, seconds in self.median_steps()},
             "limit": LIMIT,
             "load": round(self.load, 2),
             "rounds": {
@@ -79,12 +84,23 @@ class Result:
             },
         }
 
+    def median_steps(self) -> list[tuple[str, float]]:
+        """Return the steps of a boot in the order in which they are done, with the median of their times."""
+        times = {step: [steps[step] for steps in self.steps if step in steps] for step in chain(*self.steps)}
+        return sorted(((step, statistics.median(each)) for step, each in times.items()), key=itemgetter(1))
+
     def write(self, path: Path) -> None:
         """Write ``bench.json``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.record(), indent=2) + "\n")
 
     def __str__(self) -> str:
+        floor = statistics.median(self.floor)
+        lines = [f"{seconds:6.2f} s  {seconds / floor:5.2f}  {step}" for step, seconds in self.median_steps()]
+        return "\n".join(["  since     in", "  start  floors", *lines, self.summary()])
+
+    def summary(self) -> str:
+        """Return the ratio and what it is made of, in one line."""
         ready, floor = statistics.median(self.ready), statistics.median(self.floor)
         return (
             f"agent ready {ready:.2f} s, floor {floor:.2f} s: ratio {self.ratio:.2f}, limit {LIMIT}"
@@ -94,13 +110,15 @@ class Result:
 
 def measure(setup: Setup, emit: Emit, rounds: int = ROUNDS) -> Result:
     """Boot ``2 * rounds`` times. Raises the errors of a boot."""
-    result = Result([], [], os.getloadavg()[0])
+    result = Result([], [], [], os.getloadavg()[0])
     with phase(emit, "bench", f"{rounds} rounds") as progress, tempfile.TemporaryDirectory() as top:
         for number in range(rounds):
             progress.progress(f"round {number + 1}", number / rounds)
             result.floor.append(_floor(setup, Path(top, f"floor-{number}")))
-            result.ready.append(_ready(setup, Path(top, f"ready-{number}")))
-        progress.result = str(result)
+            took, steps = _ready(setup, Path(top, f"ready-{number}"))
+            result.ready.append(took)
+            result.steps.append(steps)
+        progress.result = result.summary()
     return result
 
 
@@ -114,7 +132,7 @@ def _floor(setup: Setup, rundir: Path) -> float:
         return time.monotonic() - started
 
 
-def _ready(setup: Setup, rundir: Path) -> float:
+def _ready(setup: Setup, rundir: Path) -> tuple[float, dict[str, float]]:
     started = time.monotonic()
     with vm.Machine(setup.machine, setup.boot_files(), setup.qemu, setup.accel, rundir) as machine, Session(machine):
-        return time.monotonic() - started
+        return time.monotonic() - started, machine.steps.seconds

@@ -18,6 +18,7 @@ from harness.errors import AgentLost, GuestHung, GuestLost, GuestOopsed, Harness
 from harness.progress import Emit, phase, silent
 from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
+from harness.vm.boot_steps import INIT_FAILED, LISTENING, READY, BootSteps
 from harness.vm.command import Boot
 from harness.vm.console import Console
 from harness.vm.exit_cause import ExitCause
@@ -28,18 +29,11 @@ from harness.vm.qmp import Event, Events, Qmp, QmpError
 
 T = TypeVar("T")
 
-LISTENING = b"vfio-harness: listening"
-READY = b"vfio-harness: ready"
-INIT_FAILED = b"vfio-harness: init failed"
-"""Lines of the guest's init: SSH can be reached; all modules are loaded as well; init has failed."""
-
 NOMINAL_S = 1.5
 """From QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host, where slowdown is 1."""
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
 SSH_S = 15.0
-FAST_CLOCK = 1.5
-"""The guest's seconds in a second of the host from which on its clock is useless. A good one differs by 1 %."""
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
 OOPS_S = 1.0
@@ -69,6 +63,7 @@ class Machine:
         """Prepare the command line; start nothing. Raises UsageError for a type or property that ``qemu`` lacks."""
         self.config = config
         self.slowdown = 1.0
+        self.steps = BootSteps()
         self.events = Events()
         self._boot = boot
         self._emit = emit
@@ -95,8 +90,9 @@ class Machine:
         try:
             self._make_drives()
             self._running = Instance(self._files, self._on_event)
-            self._started = time.monotonic()
+            self.steps = BootSteps()
             self._running.start(self._options, self._gdb_port)
+            self.steps.done("QEMU answers")
             self._running.thread.submit(self._watch_exit())
             self._note_command()
             self._key = ssh.load_key(self._boot.ssh_key)
@@ -278,12 +274,14 @@ class Machine:
         with phase(self._emit, "boot", self.config.name) as handle:
             timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
             self._wait_line(LISTENING, timeout)
-            self._check_clock()
-            self.slowdown = max(1.0, (time.monotonic() - self._started) / NOMINAL_S)
+            self.slowdown = max(1.0, self.steps.listening(self.console) / NOMINAL_S)
             self.ssh()
+            self.steps.done("SSH is connected")
             meanwhile()
+            self.steps.done("the agent answers")
             self._wait_line(READY, timeout)
-            took = time.monotonic() - self._started
+            took = self.steps.done("ready")
+            self.steps.read_log(self.console)
             handle.result = f"ready after {took:.2f} s"
         return took
 
@@ -316,19 +314,6 @@ class Machine:
             raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
         if said == INIT_FAILED:
             raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
-
-    def _check_clock(self) -> None:
-        """Raise HarnessError if the guest's clock is too fast for the deadlines of the cases.
-
-        A kernel whose TSC calibration is disturbed may rate the TSC too low (arch/x86/kernel/tsc.c, "PIT calibration
-        deviates from").
-        """
-        here, there = time.monotonic() - self._started, self.console.printed_at(LISTENING)
-        if there and there > FAST_CLOCK * here:
-            raise HarnessError(
-                f"the guest's clock is too fast: its boot took {there:.1f} s there, and {here:.1f} s on the host",
-                hint="run again: on a busy host the kernel calibrates its clock wrongly once in a while",
-            )
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that leads to the guest's SSH server. QEMU chose a free one at its start."""
