@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.host.files import FULL_DISK, disk_full, fresh_dir, locked
-from harness.image import build, recipe
+from harness.image import agent, build, recipe
 from harness.image.keys import Key, write_secret
 from harness.paths import cache_dir
 from harness.progress import Emit, phase
@@ -28,6 +28,10 @@ class GuestImage:
     """The private key file to log in with."""
     host_key: str
     """The guest's public key line."""
+
+    def agent(self) -> Path:
+        """Return the agent as a zip application for this guest. Raises HarnessError or MissingPrerequisite."""
+        return agent.pack(self.root)
 
 
 def _at(directory: Path) -> GuestImage:

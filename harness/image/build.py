@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.host import process
 from harness.host.packages import install_line, require
-from harness.image import packages
+from harness.image import bytecode, packages
 from harness.image.keys import Key
 from harness.image.recipe import INIT, ROOTFS, Recipe
 
@@ -50,7 +50,8 @@ def assemble(recipe: Recipe, scratch: Path, login: Key, host: Key, image: Path) 
     shutil.copytree(ROOTFS / "overlay", root, dirs_exist_ok=True)
     _add_applets(root)
     _compile_programs(root)
-    _compile_bytecode(root)
+    # Each module, as the packages' maintainer scripts would.
+    bytecode.compile_all(root, "-s", root, "-p", "/", root / "usr/lib")
     _add_keys(root, login, host)
     _pack(root, image)
 
@@ -79,23 +80,6 @@ def _compile_programs(root: Path) -> None:
         except HarnessError as error:
             error.hint = error.hint or install_line(["gcc", "libc.a"])
             raise
-
-
-def _compile_bytecode(root: Path) -> None:
-    """Compile each Python module to byte code, as the packages' maintainer scripts would.
-
-    The guest's own interpreter does it. The guest never compares byte code with its source."""
-    libraries = next(root.glob("usr/lib/*-linux-gnu"))
-    loader = next((root / "usr/lib64").iterdir())
-    python = (loader, "--library-path", libraries, root / "usr/bin/python3.13", "-S")
-    paths = ("-s", root, "-p", "/", root / "usr/lib")
-    process.check(
-        [*python, "-m", "compileall", "-q", "-f", "--invalidation-mode=unchecked-hash", *paths],
-        cwd=root,
-        timeout_s=300,
-        env=process.environment(PYTHONHOME=str(root / "usr"), PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1"),
-        quoted=_QUOTED,
-    )
 
 
 def _add_keys(root: Path, login: Key, host: Key) -> None:

@@ -56,6 +56,7 @@ class Setup:
             root=self.image.root,
             ssh_key=self.image.ssh_key,
             host_key=self.image.host_key,
+            agent=self.image.agent(),
         )
 
     def machine_in(self, rundir: Path) -> vm.Machine:

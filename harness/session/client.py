@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import paramiko
 
 from harness.errors import AgentLost
-from harness.session import bundle, calllog, wire
+from harness.session import calllog, wire
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
 
@@ -61,7 +61,7 @@ class Agent:
         self._sending = threading.Lock()
         self._lost: AgentLost | None = None
         self._hello: Future[Any] = Future()
-        self._channel = _start(machine.ssh(), START_SECONDS * machine.slowdown)
+        self._channel = _start(machine.ssh(), machine.agent.read_bytes(), START_SECONDS * machine.slowdown)
         self._reader = threading.Thread(target=self._receive, name="agent", daemon=True)
         self._reader.start()
         try:
@@ -195,8 +195,7 @@ class Pending(Generic[T]):
         return self._machine.wait_for(self._future, timeout, "a call in the guest")
 
 
-def _start(client: paramiko.SSHClient, seconds: float) -> paramiko.Channel:
-    application = bundle.pack()
+def _start(client: paramiko.SSHClient, application: bytes, seconds: float) -> paramiko.Channel:
     try:
         transport = client.get_transport()
         if transport is None:

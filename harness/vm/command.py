@@ -29,7 +29,7 @@ Settled = Mapping[str, Mapping[str, Scalar]]
 
 @dataclass(frozen=True)
 class Boot:
-    """What QEMU boots."""
+    """What QEMU boots, and what the guest then runs."""
 
     kernel: Path
     root: Path
@@ -39,6 +39,8 @@ class Boot:
     ssh_key: Path
     host_key: str
     """The guest's public key, ``ssh-ed25519 AAAA...``."""
+    agent: Path
+    """A zip application, which a session uploads."""
     append: str = ""
     """The end of the kernel's command line."""
 

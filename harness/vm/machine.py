@@ -162,6 +162,11 @@ class Machine:
         return self._instance.qmp
 
     @property
+    def agent(self) -> Path:
+        """The zip application that is the guest's agent."""
+        return self._boot.agent
+
+    @property
     def pid(self) -> int:
         """QEMU's process id."""
         return self._process.pid

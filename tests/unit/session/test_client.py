@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The client against the real agent, which runs on this host in place of a guest."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+import harness.guest
 from harness.errors import AgentError, AgentLost, GuestHung, KernelErrno
+from harness.image.agent import START
 from harness.session import client
 from harness.session.client import Agent, Pending
 from harness.vm import Machine
@@ -31,6 +36,19 @@ path = f"/proc/self/fd/{{file}}"
 sys.path.insert(0, path)
 exec(zipimport.zipimporter(path).get_code("__main__"), {{"__name__": "__main__"}})
 """
+
+
+FOLDER = Path(harness.guest.__file__).parent
+
+
+def application() -> bytes:
+    """Return the agent as source, which this host's interpreter can run."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("__main__.py", START)
+        for path in FOLDER.rglob("*.py"):
+            archive.write(path, f"agent/{path.relative_to(FOLDER)}")
+    return file.getvalue()
 
 
 class Channel:
@@ -85,6 +103,7 @@ class FakeMachine:
     """A machine that never ends. ``patience`` scales its deadlines."""
 
     slowdown = 1.0
+    agent = SimpleNamespace(read_bytes=application)
 
     def __init__(self, program: str, patience: float = 1.0, ends_unread: bool = False) -> None:
         self.channel = Channel(program)

@@ -2,6 +2,7 @@
 """Test the command line: it follows the machine description, and opens no other way in or out."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from harness.config import MachineConfig, load_machine
 from harness.vm.command import Boot, Channels, arguments, backing_sizes, kernel_command_line, option, shown
 
 BOOT = Boot(
-    Path("/k/bzImage"), Path("/i/root.erofs"), Path("/k/modules.erofs"), Path("/i/key"), "ssh-ed25519 AAAA", "last=1"
+    Path("/k/bzImage"),
+    Path("/i/root.erofs"),
+    Path("/k/modules.erofs"),
+    Path("/i/key"),
+    "ssh-ed25519 AAAA",
+    Path("/i/agent.zip"),
+    "last=1",
 )
 MACHINE = load_machine("intel-iommu")
 
@@ -59,7 +66,7 @@ def test_guest_disks_are_read_only_and_in_the_order_init_expects() -> None:
 
 
 def test_kernel_without_modules_has_no_modules_disk() -> None:
-    boot = Boot(BOOT.kernel, BOOT.root, None, BOOT.ssh_key, BOOT.host_key)
+    boot = replace(BOOT, modules=None)
     assert not [words for _, words in options(boot=boot) if "modules" in words]
 
 
