@@ -33,8 +33,9 @@ void importer_log_event(struct importer *imp, u32 kind, int result)
 		imp->events[imp->event_count] = event;
 	imp->event_count++;
 	if (kind == IMPORTER_NOTIFIED)
-		imp->notified++;
+		WRITE_ONCE(imp->notified, imp->notified + 1);
 	spin_unlock(&imp->log_lock);
+	wake_up_all(&imp->logged);
 }
 
 static int map_locked(struct importer *imp, struct dma_buf_attachment *attach)
@@ -103,6 +104,7 @@ void importer_init(struct importer *imp)
 {
 	mutex_init(&imp->lock);
 	spin_lock_init(&imp->log_lock);
+	init_waitqueue_head(&imp->logged);
 	INIT_LIST_HEAD(&imp->node);
 	init_completion(&imp->released);
 	INIT_DELAYED_WORK(&imp->unmap, unmap_later);
@@ -505,6 +507,23 @@ int importer_log(struct importer *imp, struct importer_log *log)
 	if (copy_to_user(u64_to_user_ptr(log->events), imp->events, count * sizeof(*imp->events)))
 		return -EFAULT;
 	return 0;
+}
+
+/**
+ * importer_wait - wait for the callback
+ * @imp: the importer
+ * @wait: the argument of IMPORTER_WAIT
+ *
+ * Return: 1 once the callback has run often enough, 0 at the time limit, or
+ * ERESTARTSYS.
+ */
+int importer_wait(struct importer *imp, const struct importer_wait *wait)
+{
+	long left = wait_event_interruptible_timeout(imp->logged,
+						     READ_ONCE(imp->notified) >= wait->notified,
+						     msecs_to_jiffies(wait->timeout_ms));
+
+	return left < 0 ? left : !!left;
 }
 
 /**

@@ -40,15 +40,16 @@
  * @fence: the unsignalled fence, or NULL; set under @lock, taken by xchg()
  * @log_lock: protects the log
  * @event_count: number of events so far
- * @notified: number of callbacks so far
+ * @notified: number of callbacks so far; written under @log_lock
+ * @logged: woken after each event
  * @events: the first events
  *
  * Lock order: @lock > importers_lock > dma_resv of the buffer > @log_lock.
  *
  * A revoke that waits for this importer holds dma_resv, so a thread here that
  * waits for dma_resv is stuck until the revoke returns. The ioctls that end the
- * revoke's wait (IMPORTER_SIGNAL, IMPORTER_RELEASE) or watch it (IMPORTER_LOG)
- * therefore take no lock but @log_lock.
+ * revoke's wait (IMPORTER_SIGNAL, IMPORTER_RELEASE) or watch it (IMPORTER_LOG,
+ * IMPORTER_WAIT) therefore take no lock but @log_lock.
  */
 struct importer {
 	struct mutex lock;	/* see above */
@@ -76,6 +77,7 @@ struct importer {
 	spinlock_t log_lock;	/* see above */
 	u32 event_count;
 	u32 notified;
+	wait_queue_head_t logged;
 	struct importer_event events[IMPORTER_EVENTS];
 };
 
@@ -93,6 +95,7 @@ int importer_unmap(struct importer *imp);
 int importer_pin(struct importer *imp, bool pin);
 int importer_table(struct importer *imp, struct importer_sg_table *table);
 int importer_log(struct importer *imp, struct importer_log *log);
+int importer_wait(struct importer *imp, const struct importer_wait *wait);
 void importer_log_event(struct importer *imp, u32 kind, int result);
 void importer_device_lost(struct pci_dev *pdev, bool removed);
 

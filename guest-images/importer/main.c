@@ -127,6 +127,7 @@ static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	struct importer_edu edu;
 	struct importer_counts counts;
 	struct importer_log log;
+	struct importer_wait wait;
 	long ret;
 
 	switch (cmd) {
@@ -138,6 +139,10 @@ static long importer_ioctl(struct file *file, unsigned int cmd, unsigned long ar
 	case IMPORTER_SIGNAL:
 		importer_fence_signal(imp);
 		return 0;
+	case IMPORTER_WAIT:
+		if (copy_from_user(&wait, argp, sizeof(wait)))
+			return -EFAULT;
+		return importer_wait(imp, &wait);
 	case IMPORTER_LOG:
 		if (copy_from_user(&log, argp, sizeof(log)))
 			return -EFAULT;

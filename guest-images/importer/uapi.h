@@ -165,6 +165,19 @@ struct importer_log {
 };
 
 /**
+ * struct importer_wait - argument of IMPORTER_WAIT
+ * @notified: number of callbacks to wait for
+ * @timeout_ms: time limit
+ *
+ * IMPORTER_WAIT returns 1 once the callback has run that many times, and 0 at
+ * the time limit.
+ */
+struct importer_wait {
+	__u32 notified;
+	__u32 timeout_ms;
+};
+
+/**
  * enum importer_edu_op - a transfer of the edu device
  * @IMPORTER_EDU_LOAD: user memory to edu's buffer
  * @IMPORTER_EDU_STORE: edu's buffer to user memory
@@ -359,5 +372,6 @@ struct importer_access_range {
 #define IMPORTER_ACCESS_PIN	_IOW('V', 19, struct importer_access_range)
 #define IMPORTER_ACCESS_UNPIN	_IOW('V', 20, struct importer_access_range)
 #define IMPORTER_ACCESS_RW	_IOW('V', 21, struct importer_access_range)
+#define IMPORTER_WAIT		_IOW('V', 22, struct importer_wait)
 
 #endif

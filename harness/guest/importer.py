@@ -13,7 +13,6 @@ from .edu import Edu
 from .engine import Engine, Window
 from .fail_nth import each_failing, refusal
 from .kernel import Ioctl, close_file, ioctl, load_module, open_file
-from .poll import poll
 from .resource import Resource
 from .rpc import Refused
 from .uapi import importer as uapi
@@ -98,7 +97,7 @@ class Importing(Resource):
 
     def wait_notified(self, count: int, seconds: float) -> bool:
         """Return whether the callback has run ``count`` times in all within ``seconds``."""
-        return poll(lambda: self._log().notified >= count, seconds)
+        return ioctl(self.fd, uapi.IMPORTER_WAIT, uapi.Wait(notified=count, timeout_ms=int(seconds * 1000))) > 0
 
     def _log(self, events: int = 0, capacity: int = 0) -> Any:
         log = uapi.Log(events=events, capacity=capacity)

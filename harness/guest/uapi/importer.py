@@ -86,6 +86,12 @@ class Log(Struct):
     _fields_: ClassVar = [("events", u64), ("capacity", u32), ("event_count", u32), ("notified", u32), ("mapped", u32)]
 
 
+class Wait(Struct):
+    """``importer_wait``"""
+
+    _fields_: ClassVar = [("notified", u32), ("timeout_ms", u32)]
+
+
 class Edu(Struct):
     """``importer_edu``"""
 
@@ -142,3 +148,4 @@ IMPORTER_ACCESS = Ioctl("iommufd_access_attach", iow("V", 18, sizeof(AccessReque
 IMPORTER_ACCESS_PIN = Ioctl("iommufd_access_pin_pages", iow("V", 19, sizeof(AccessRange)))
 IMPORTER_ACCESS_UNPIN = Ioctl("iommufd_access_unpin_pages", iow("V", 20, sizeof(AccessRange)))
 IMPORTER_ACCESS_RW = Ioctl("iommufd_access_rw", iow("V", 21, sizeof(AccessRange)))
+IMPORTER_WAIT = Ioctl("IMPORTER_WAIT", iow("V", 22, sizeof(Wait)))
