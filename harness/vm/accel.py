@@ -14,6 +14,7 @@ from typing import Literal
 
 from harness import paths
 from harness.errors import LaunchError, MissingPrerequisite, UsageError
+from harness.host.tsc import tsc_khz
 from harness.progress import Emit, Note
 from harness.vm.console import Console
 from harness.vm.instance import Files, Instance
@@ -54,6 +55,15 @@ class Accel:
         if self.name == "kvm":
             return KVM_OPTION
         return "tcg,thread=multi" if qemu.version >= THREADS_SINCE else "tcg,thread=single"
+
+    def clock(self) -> list[str]:
+        """Return the kernel's arguments for its clock.
+
+        Under TCG a busy host disturbs the calibration of the TSC, and the kernel then prefers the PIT's wrong result
+        to the right one of the PM timer (arch/x86/kernel/tsc.c, "PIT calibration deviates from"). So it is told.
+        """
+        khz = tsc_khz() if self.name == "tcg" else None
+        return [f"tsc_early_khz={khz}"] if khz else []
 
 
 @dataclass(frozen=True)

@@ -83,16 +83,19 @@ def _escape(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path]) -> list[str]:
+def arguments(
+    config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path], *clock: str
+) -> list[str]:
     """Return QEMU's options without its path and channels.
 
-    ``settled`` is from ``qemu.settle``. ``drives`` maps the names of ``backing_sizes`` to files.
+    ``settled`` is from ``qemu.settle``. ``drives`` maps the names of ``backing_sizes`` to files. ``clock``: arguments
+    of the kernel that the accelerator needs.
     """
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", option(config.machine.type, settled["machine"])),
         *("-accel", accel, "-cpu", config.cpu, "-smp", str(config.vcpus), "-m", str(config.memory_mib)),
-        *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot)),
+        *("-kernel", str(boot.kernel), "-append", kernel_command_line(config, boot, *clock)),
         # After a panic the VM is paused, so its console is complete and its registers can be read.
         *("-action", "panic=pause", "-device", "pvpanic-pci"),
         # It must precede every device whose addresses it translates.
@@ -103,9 +106,9 @@ def arguments(config: MachineConfig, settled: Settled, accel: str, boot: Boot, d
     ]
 
 
-def kernel_command_line(config: MachineConfig, boot: Boot) -> str:
+def kernel_command_line(config: MachineConfig, boot: Boot, *clock: str) -> str:
     """Join the harness's arguments, the machine's, and the caller's."""
-    return " ".join((*OWN_KERNEL_ARGS, *config.kernel_args, boot.append)).strip()
+    return " ".join((*OWN_KERNEL_ARGS, *clock, *config.kernel_args, boot.append)).strip()
 
 
 def _image(name: str, file: Path) -> Iterator[str]:

@@ -77,7 +77,7 @@ class Machine:
         self._drives = {name: rundir / f"{name}.img" for name in command.backing_sizes(config)}
         settled = settle(config, qemu)
         self._device_options = command.device_options(config, settled)
-        options = command.arguments(config, settled, accel.option(qemu), boot, self._drives)
+        options = command.arguments(config, settled, accel.option(qemu), boot, self._drives, *accel.clock())
         self._options = [str(qemu.path), *options]
         self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -140,7 +141,7 @@ def test_qemu_dies_with_the_harness(setup: Setup, tmp_path: Path, sign: signal.S
 def test_empty_file_as_kernel(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     boot = setup.boot_files()
-    bad = type(boot)(tmp_path / "empty", boot.root, boot.modules, boot.ssh_key, boot.host_key)
+    bad = replace(boot, kernel=tmp_path / "empty")
     with (
         pytest.raises(HarnessError, match=r"QEMU did not start: exit code 1\n.*(?s:.*)-device nvme"),
         Machine(setup.machine, bad, setup.qemu, setup.accel, tmp_path / "run"),
