@@ -135,4 +135,6 @@ def _floor(setup: Setup, rundir: Path) -> float:
 def _ready(setup: Setup, rundir: Path) -> tuple[float, dict[str, float]]:
     started = time.monotonic()
     with vm.Machine(setup.machine, setup.boot_files(), setup.qemu, setup.accel, rundir) as machine, Session(machine):
-        return time.monotonic() - started, machine.steps.seconds
+        took = time.monotonic() - started
+        machine.steps.read_log(machine.console)
+        return took, machine.steps.seconds

@@ -5,6 +5,7 @@ It holds byte code: under emulation the guest would compile for most of a second
 """
 
 import hashlib
+import io
 import tempfile
 import zipfile
 from importlib import resources
@@ -60,9 +61,8 @@ def _compiled(files: dict[str, bytes], image: Path, scratch: Path) -> dict[str, 
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, data in files.items():
-                archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-        file.seek(0)
-        return file.read()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -24,6 +24,8 @@ class Setup:
     accel: vm.Accel
     kernel: kernel.Kernel
     image: image.GuestImage
+    agent: Path
+    """The agent for this image, a zip application."""
     emit: Emit
     """Receives the progress of builds and boots."""
 
@@ -46,7 +48,7 @@ class Setup:
         for patch in built.patches:
             emit(Note(f"patch    {patch}"))
         emit(Note(f"machine  {machine.name}: {qemu.banner}, {accel.name}"))
-        return cls(options, machine, qemu, accel, built, guest, emit)
+        return cls(options, machine, qemu, accel, built, guest, guest.agent(), emit)
 
     def boot_files(self) -> vm.Boot:
         """Return the files that QEMU boots."""
@@ -56,7 +58,7 @@ class Setup:
             root=self.image.root,
             ssh_key=self.image.ssh_key,
             host_key=self.image.host_key,
-            agent=self.image.agent(),
+            agent=self.agent,
         )
 
     def machine_in(self, rundir: Path) -> vm.Machine:

@@ -59,8 +59,8 @@ class Accel:
     def clock(self) -> list[str]:
         """Return the kernel's arguments for its clock.
 
-        Under TCG a busy host disturbs the calibration of the TSC, and the kernel then prefers the PIT's wrong result
-        to the right one of the PM timer (arch/x86/kernel/tsc.c, "PIT calibration deviates from"). So it is told.
+        Under TCG a busy host disturbs the calibration of the TSC. The kernel then prefers the PIT's wrong result to the
+        right one of the PM timer (arch/x86/kernel/tsc.c, "PIT calibration deviates from"), so it gets the rate.
         """
         khz = tsc_khz() if self.name == "tcg" else None
         return [f"tsc_early_khz={khz}"] if khz else []

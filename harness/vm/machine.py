@@ -63,7 +63,6 @@ class Machine:
         """Prepare the command line; start nothing. Raises UsageError for a type or property that ``qemu`` lacks."""
         self.config = config
         self.slowdown = 1.0
-        self.steps = BootSteps()
         self.events = Events()
         self._boot = boot
         self._emit = emit
@@ -286,7 +285,6 @@ class Machine:
             self.steps.done("the agent answers")
             self._wait_line(READY, timeout)
             took = self.steps.done("ready")
-            self.steps.read_log(self.console)
             handle.result = f"ready after {took:.2f} s"
         return took
 

@@ -13,7 +13,7 @@ TSC_KHZ = 28_152
 def test_clock_that_runs_too_fast(harness: CommandLine, tmp_path: Path) -> None:
     machine = tmp_path / "fast.yaml"
     machine.write_text(
-        "purpose: A machine whose kernel is told a wrong frequency.\nextends: intel-iommu\n"
+        "purpose: A machine whose kernel gets a wrong frequency of the TSC.\nextends: intel-iommu\n"
         f"kernel_args: [intel_iommu=on, iommu.strict=1, tsc_early_khz={TSC_KHZ}]\n"
     )
     outcome = harness("run", "-k", CASE, "--machine", machine)

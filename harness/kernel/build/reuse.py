@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Start a tree's first build from the closest existing build, whatever the dates of the tree's files.
+"""Start a tree's first build from the closest existing build.
 
 A fresh checkout's files are newer than objects that were compiled from the same text, so make would compile everything.
 So the copied objects get the present date, and those that another text went into are removed. The tree stays untouched.
@@ -9,6 +9,7 @@ import filecmp
 import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Set
 from itertools import takewhile
 from pathlib import Path
 
@@ -39,15 +40,17 @@ def start_from_nearest_build(fresh: SourceTree, flavour: Flavour, step: Phase) -
     with tree.lock_build(built, step), fresh_dir(build_dir) as copy:
         tree.stamp_of(copy).touch()  # before the tree is read: a later edit is newer than what is copied
         now = tree.stamp_of(copy).stat().st_mtime_ns
-        differing = _differing(fresh, built, step)
+        source, modules = (built / "source").resolve(), tree.modules_dir_of(built)
+        made, made_modules = _made_from(built, source), _made_from(modules, source)
+        differing = _differing(fresh, built, made.keys() | made_modules.keys(), step)
         patched_tree.copy_build(built, top, copy, build_dir, step)
-        _keep(copy, top, differing, now)
+        _keep(copy, made, differing, now)
         if differing:
             tree.stamp_of(copy).unlink()
-        if tree.modules_dir_of(built).is_dir():
-            with fresh_dir(tree.modules_dir_of(build_dir)) as modules:
-                patched_tree.copy_modules(built, top, modules, build_dir)
-                _keep(modules, top, differing, now)
+        if modules.is_dir():
+            with fresh_dir(tree.modules_dir_of(build_dir)) as copied:
+                patched_tree.copy_modules(built, top, copied, build_dir)
+                _keep(copied, made_modules, differing, now)
     return True
 
 
@@ -64,21 +67,16 @@ def _nearest_build(top: Path, flavour: Flavour) -> Path | None:
     return max(ranks)[2] if ranks else None
 
 
-def _differing(fresh: SourceTree, built: Path, step: Phase) -> set[str]:
-    """Return the files in which ``fresh`` differs from what was built, of those that Kbuild has read."""
+def _differing(fresh: SourceTree, built: Path, read: Set[str], step: Phase) -> set[str]:
+    """Return the files in which ``fresh`` differs from what was built, of ``read`` and of Kbuild's own files."""
     step.progress(f"comparing the sources with those of {built.name}")
     recipes = {name for name in tree.sources_of(fresh.path) if Path(name).name.startswith(_RECIPES)}
-    read = (
-        _made_from(built, (built / "source").resolve()).keys()
-        | _made_from(tree.modules_dir_of(built), (built / "source").resolve()).keys()
-    )
     built_at = tree.stamp_of(built).stat().st_mtime_ns
     return {name for name in read | recipes if not _same(fresh.path, built, name, built_at)}
 
 
-def _keep(copy: Path, top: Path, differing: set[str], date: int) -> None:
-    """Remove what was made from ``differing`` files of ``top``, and date the rest."""
-    made = _made_from(copy, top)
+def _keep(copy: Path, made: Mapping[str, set[str]], differing: set[str], date: int) -> None:
+    """Remove what was ``made`` from ``differing`` files, and date the rest."""
     for name in set().union(*(made.get(each, ()) for each in differing)):
         stale = (copy / name).resolve()
         if not stale.is_relative_to(copy.resolve()):

@@ -16,7 +16,7 @@ FEATURES = {"iommufd": True, "rxe": False, "many_ranges": False, "test_importer"
 def setup(lacks: dict[str, str] | None = None) -> Setup:
     kernel = SimpleNamespace(features=FEATURES, rxe=RxeSupport("absent", "no source"), importer_absent="no headers")
     machine = SimpleNamespace(name="mine", lacks=lacks or {})
-    return Setup(*cast(list[Any], [None, machine, None, None, kernel, None, None]))
+    return Setup(*cast(list[Any], [None, machine, None, None, kernel, None, None, None]))
 
 
 def test_a_capability_that_both_have_is_no_reason() -> None:
