@@ -8,7 +8,7 @@
 #   make test           everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps           only set up the virtual environment and the Debian packages
 #   make shell          boot the machine and open a shell in the guest
-#   make bench          measure the time from boot to ready, next to the kernel's shortest boot
+#   make bench          measure where the time goes: a boot, a change until its verdict, the suite
 #   make doctor         show every prerequisite, with the fix for the missing ones
 #   make man            write the man page, vfio-harness.1
 #

@@ -2,9 +2,9 @@
 """Define the progress events of a run. The code that does the work emits them; ``report.Terminal`` prints them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class PhaseDone:
     """How long it took."""
     detail: str = ""
     """What it produced."""
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """When each of its steps was done, in seconds since its start."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,19 @@ class Phase:
     def __init__(self, emit: Emit, name: str) -> None:
         self._emit = emit
         self._name = name
+        self._started = time.monotonic()
         self.result = ""
         """The ``detail`` of the ``PhaseDone`` event. The body sets it."""
+        self.steps: dict[str, float] = {}
+        """The ``steps`` of the ``PhaseDone`` event."""
+
+    def seconds(self) -> float:
+        """Return the seconds since the phase started."""
+        return time.monotonic() - self._started
+
+    def done(self, step: str) -> None:
+        """Note that a step of the phase is done."""
+        self.steps[step] = self.seconds()
 
     def progress(self, detail: str, fraction: float | None = None) -> None:
         """Report progress.
@@ -83,7 +96,6 @@ def phase(emit: Emit, name: str, detail: str = "") -> Iterator[Phase]:
     If the block raises, no ``PhaseDone`` follows.
     """
     emit(PhaseStarted(name, detail))
-    start = time.monotonic()
     handle = Phase(emit, name)
     yield handle
-    emit(PhaseDone(name, time.monotonic() - start, handle.result))
+    emit(PhaseDone(name, handle.seconds(), handle.result, handle.steps))

@@ -116,6 +116,19 @@ class KernelRecord(_Record):
     """Each optional capability, and whether the kernel has it."""
 
 
+class PhaseRecord(_Record):
+    """A part of the run that is no case: the kernel's build, or the boot of a machine."""
+
+    phase: str
+    """Its name, e.g. ``kernel`` or ``boot``."""
+    detail: str = ""
+    """What it produced."""
+    seconds: float
+    """How long it took. Machines boot side by side, so the phases of a run may take longer than the run."""
+    steps: dict[str, float] = Field(default_factory=dict)
+    """When each of its steps was done, in seconds since its start."""
+
+
 class NoLongerSeen(_Record):
     """A known issue that a case does not show on a changed kernel."""
 
@@ -150,6 +163,8 @@ class RunRecord(_Record):
     """How many cases got each verdict."""
     no_longer_seen: list[NoLongerSeen] = Field(default_factory=list)
     """If SERIES= or MUTATION= changed the kernel: the cases that are FIXED."""
+    phases: list[PhaseRecord] = Field(default_factory=list)
+    """What the run did beside its cases, in the order in which it was done."""
     cases: list[CaseRecord]
     """The cases, in the order of collection."""
 

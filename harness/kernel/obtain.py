@@ -23,6 +23,7 @@ from harness.kernel.source.uapi import read_export
 from harness.progress import Emit, Phase, phase
 
 IMAGE = "arch/x86/boot/bzImage"
+_COMPILED = "the kernel is compiled"
 _KEEP_S = 14 * 24 * 3600
 """A kernel that no run has booted for this long is removed from ``ready/``."""
 
@@ -54,6 +55,7 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
             if not found.pristine:
                 reuse.start_from_nearest_build(found, spec.flavour, step)
             top = tree.build(found, spec.flavour, build_dir, step)
+            step.done(_COMPILED)
         kernel = _bootable(found.origin, build_dir, top, step)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
         return _in_use(kernel)
@@ -70,7 +72,9 @@ def _obtain_changed(
     workspace = patched_tree.workspace_of(found, flavour, name)
     with phase(emit, "kernel", change.name) as step, locked(workspace, step), disk_full_reported():
         changed, build_dir = patched_tree.prepare(found, flavour, change, workspace, step)
+        step.done("the change is applied")
         top = tree.build(changed, flavour, build_dir, step)
+        step.done(_COMPILED)
         kernel = _bootable(changed.origin, build_dir, top, step)
         for entry in kernel.image.parent.parent.glob(f"{_owner(build_dir)}-*"):
             if entry != kernel.image.parent:  # of an earlier change: its objects are gone, so no run can find it again
@@ -107,6 +111,7 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
             image.pack(build_dir, release, config, modules, tmp / "modules.erofs")
             (tmp / "record.json").write_text(_Record(rxe=support, importer_absent=absent).model_dump_json())
         _prune(entry.parent)
+        step.done("the modules are packed")
     entry.touch()
     known = _Record.model_validate_json(record.read_text())
     uapi = read_export(top)

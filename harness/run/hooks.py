@@ -9,7 +9,7 @@ from _pytest.runner import runtestprotocol
 
 from harness import paths
 from harness.errors import HarnessError, KernelLacksFeature, UsageError
-from harness.progress import Event, Note
+from harness.progress import Event, Note, PhaseDone
 from harness.report.record import RunDirectory
 from harness.run import exit_codes, fixtures
 from harness.run.case import Case, identify, is_vm_case
@@ -68,13 +68,17 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if config.option.collectonly or not any(map(is_vm_case, session.items)):
         return (yield)
 
+    phases: list[PhaseDone] = []
+
     def emit(event: Event) -> None:
+        if isinstance(event, PhaseDone):
+            phases.append(event)
         with uncaptured(config):
             reporter_of(config).emit(event)
 
     options = options_of(config)
     try:
-        run = config.stash[RUN] = Run(Setup.prepare(options, emit), RunDirectory(paths.results_dir()))
+        run = config.stash[RUN] = Run(Setup.prepare(options, emit), RunDirectory(paths.results_dir()), phases)
         try:
             return (yield)
         finally:

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from harness.errors import HarnessError
+from harness.progress import PhaseDone
 from harness.report.terminal import Terminal
 from harness.run import workers
 from harness.run.case import identify
@@ -82,6 +83,8 @@ class CommandLineRun:
         try:
             with closing(workers.share(len(session.items), self._jobs, work, self._terminal.paused)) as reports:
                 for report in reports:
+                    if isinstance(report.what, PhaseDone):
+                        run.phases.append(report.what)
                     if record := self._show(report, session.items):
                         run.add(record, report.index)
                         self._terminal.case_done(record, report.slot)

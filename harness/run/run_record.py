@@ -15,6 +15,7 @@ from harness.cases import contract
 from harness.cases.pending import PendingChanges
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
 from harness.kernel import has_gcov
+from harness.progress import PhaseDone
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
@@ -31,6 +32,7 @@ from harness.verdict import (
     HostRecord,
     KernelRecord,
     NoLongerSeen,
+    PhaseRecord,
     ProgramRecord,
     RunRecord,
     Verdict,
@@ -46,10 +48,12 @@ MAX_BLIND_BOOTS = 2
 class Run:
     """The cases of one run, in this process and in its workers."""
 
-    def __init__(self, setup: Setup, directory: RunDirectory) -> None:
+    def __init__(self, setup: Setup, directory: RunDirectory, phases: list[PhaseDone]) -> None:
+        """``phases``: those that are done; more are appended."""
         self.setup = setup
         self.directory = directory
         self.records: list[CaseRecord] = []
+        self.phases = phases
         self.pending = PendingChanges(contract.read())
         self._positions: list[int] = []
         self._pool = SessionPool(setup, directory.path)
@@ -213,10 +217,16 @@ class Run:
             machine=setup.machine.name,
             summary=summarise(self.records),
             no_longer_seen=no_longer_seen(self.records, setup.options),
+            phases=[*map(_phase_record, self.phases)],
             cases=self.records,
         )
         self.directory.write(record, setup.options.make_variables())
         return record
+
+
+def _phase_record(done: PhaseDone) -> PhaseRecord:
+    steps = {step: round(seconds, 3) for step, seconds in done.steps.items()}
+    return PhaseRecord(phase=done.name, detail=done.detail, seconds=round(done.seconds, 3), steps=steps)
 
 
 def no_longer_seen(cases: Iterable[CaseRecord], options: Options) -> list[NoLongerSeen]:

@@ -27,6 +27,8 @@ MAX_DEFAULT_JOBS = 8
 """Default limit on parallel machines: more would not amortise their boot."""
 JOBS_PER_CPU = 2
 """A case waits for half of its time: an FLR takes 100 ms, and so does each DMA of edu (its timer, hw/misc/edu.c)."""
+BOOTS_PER_CPU = 1
+"""A boot keeps one processor busy."""
 LEAVE_S = 2.0
 """Grace period between SIGTERM and SIGKILL, in seconds."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -124,7 +126,12 @@ class _Worker:
 
 def default_jobs() -> int:
     """Return the default number of machines: ``JOBS_PER_CPU`` for each processor that this process may use."""
-    return min(JOBS_PER_CPU * len(os.sched_getaffinity(0)), MAX_DEFAULT_JOBS)
+    return min(JOBS_PER_CPU * processors(), MAX_DEFAULT_JOBS)
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def share(
@@ -132,18 +139,19 @@ def share(
 ) -> Generator[WorkerReport, None, None]:
     """Run ``count`` cases in at most ``jobs`` workers, each of which calls ``work``; yield the workers' reports.
 
-    A worker starts when those before it have booted, so that boots do not slow each other. ``forking`` surrounds each
-    fork: no thread may hold a lock in it that ``work`` takes. All workers end within ``LEAVE_S`` when the generator is
-    closed or raises. They also end when this process dies.
+    At most ``BOOTS_PER_CPU`` machines for each processor boot at the same time, so that boots do not slow each other.
+    ``forking`` surrounds each fork: no thread may hold a lock in it that ``work`` takes. All workers end within
+    ``LEAVE_S`` when the generator is closed or raises. They also end when this process dies.
 
     Raises a worker's HarnessError, and HarnessError for a worker that dies without a case.
     """
     left = iter(range(count))
     given = 0
+    boots = BOOTS_PER_CPU * processors()
     workers: list[_Worker] = []
     try:
         while given < count or any(worker.index is not None or worker.leaving for worker in workers):
-            if given < count and len(workers) < min(jobs, count) and all(worker.booted for worker in workers):
+            while given < count and len(workers) < min(jobs, count) and _booting(workers) < boots:
                 slot = min({*range(1, jobs + 1)} - {worker.slot for worker in workers})
                 with forking():
                     _start(workers, slot, work)
@@ -173,6 +181,10 @@ def share(
                         yield WorkerReport(worker.slot, worker.index, message)
     finally:
         _end(workers)
+
+
+def _booting(workers: list[_Worker]) -> int:
+    return sum(not worker.booted for worker in workers)
 
 
 def _start(workers: list[_Worker], slot: int, work: Callable[[WorkerPipe], None]) -> None:

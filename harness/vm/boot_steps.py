@@ -2,6 +2,7 @@
 """When each step of a boot was done, by the host's clock and by the kernel's log."""
 
 import time
+from operator import itemgetter
 
 from harness.errors import HarnessError
 from harness.vm.console import Console
@@ -57,3 +58,7 @@ class BootSteps:
         for line, step in PRINTED.items():
             if (printed := console.printed_at(line)) is not None:
                 self.seconds[step] = self._kernel_started + printed
+
+    def in_order(self) -> dict[str, float]:
+        """Return when each step was done, first the first."""
+        return dict(sorted(self.seconds.items(), key=itemgetter(1)))

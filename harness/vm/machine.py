@@ -285,6 +285,8 @@ class Machine:
             self.steps.done("the agent answers")
             self._wait_line(READY, timeout)
             took = self.steps.done("ready")
+            self.steps.read_log(self.console)
+            handle.steps.update(self.steps.in_order())
             handle.result = f"ready after {took:.2f} s"
         return took
 

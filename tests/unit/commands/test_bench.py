@@ -1,19 +1,102 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The medians of a bench, and the file that it writes."""
+"""The figures of a bench: its file, its table, and the sums over a run's record."""
 
-import json
 from pathlib import Path
 
-from harness.commands.bench import Result
+import pytest
+
+from harness.commands.bench_boot import _medians
+from harness.commands.bench_figures import FLOOR, Bench, Figure, load
+from harness.commands.bench_runs import _change_figures, _patch, _suite_figures
+from harness.commands.children import Ended
+from harness.errors import UsageError
+from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, PhaseRecord, RunRecord, Verdict
+
+RUN = RunRecord(
+    run_id="r",
+    started="2026-01-01T00:00:00+00:00",
+    duration_s=9.0,
+    harness="1",
+    host=HostRecord(qemu="11", accel="tcg", accel_reason="no KVM", cpu="2 x"),
+    kernel=KernelRecord(release="7.2", origin="o", config_hash="0"),
+    machine="m",
+    summary={"PASS": 1},
+    phases=[
+        PhaseRecord(phase="kernel", seconds=4.0, steps={"applied": 1.0, "compiled": 3.5}),
+        PhaseRecord(phase="boot", seconds=3.0, steps={"ready": 3.0}),
+    ],
+    cases=[
+        CaseRecord(
+            id="a::b",
+            area="p2p",
+            title="t",
+            verdict=Verdict.PASS,
+            duration_s=1.5,
+            evidence=[
+                Evidence(t=0.5, source="guest", text="Device.reset() ok"),
+                Evidence(t=0.6, source="trace", text="x"),
+                Evidence(t=1.5, source="guest", text="Device.close() ok"),
+            ],
+        )
+    ],
+)
 
 
-def test_medians_not_means_and_the_file_has_the_agreed_keys(tmp_path: Path) -> None:
+def bench(*figures: Figure) -> Bench:
+    return Bench(kernel="7.2", accel="tcg", load=0.25, figures=figures)
+
+
+def test_the_figures_of_a_boot_are_medians() -> None:
     steps = [{"ready": 1.5, "init starts": 1.0}, {"ready": 1.7, "init starts": 1.2}, {"ready": 90.0}]
-    result = Result(floor=[1.0, 1.0, 9.0], ready=[1.5, 1.7, 90.0], steps=steps, load=0.25)
-    result.write(tmp_path / "results" / "bench.json")
-    record = json.loads((tmp_path / "results" / "bench.json").read_text())
-    assert (record["boot_ready_s"], record["floor_s"], record["ratio"]) == (1.7, 1.0, 1.7)
-    assert record["rounds"]["boot_ready_s"] == [1.5, 1.7, 90.0]
-    assert record["steps_s"] == {"init starts": 1.1, "ready": 1.7}
-    assert "1.70, limit 2.0" in str(result)
-    assert "  1.10 s   1.10  init starts" in str(result)
+    assert [(each.what, each.seconds) for each in _medians(steps)] == [
+        ("until init starts", 1.1),
+        ("until ready", 1.7),
+    ]
+
+
+def test_the_table_has_floors_and_marks_what_differs_from_the_baseline(tmp_path: Path) -> None:
+    floor = Figure(part="boot", what=FLOOR, seconds=2.0)
+    before = bench(floor, Figure(part="suite", what="all", seconds=50.0))
+    before.write(tmp_path / "results" / "bench.json")
+    now = bench(floor, Figure(part="suite", what="all", seconds=60.0), Figure(part="suite", what="new", seconds=1.0))
+    table = now.table(load(tmp_path / "results" / "bench.json")).splitlines()
+    assert table[3].split() == ["2.00", "1.00", "2.00", *FLOOR.split()]
+    assert [row.split() for row in table[-2:]] == [["60.00", "30.00", "50.00+", "all"], ["1.00", "0.50", "-", "new"]]
+
+
+def test_without_a_boot_there_are_no_floors() -> None:
+    assert bench(Figure(part="suite", what="all", seconds=60.0)).table().splitlines()[-1].split() == ["60.00", "all"]
+
+
+def test_a_missing_baseline_is_an_error_that_names_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file") as error:
+        load(tmp_path / "bench.json")
+    assert "vfio-harness bench" in error.value.hint
+
+
+def test_the_steps_of_a_change_add_up() -> None:
+    total, *parts = _change_figures(Ended(0, 10.0, RUN))
+    assert [(each.what, each.seconds) for each in parts] == [
+        ("kernel: applied", 1.0),
+        ("kernel: compiled", 2.5),
+        ("boot: ready", 3.0),
+        ("1 cases", 1.5),
+        ("the rest: start, collection, self-checks, report", 1.5),
+    ]
+    assert total.seconds == 10.0
+
+
+def test_a_suite_has_the_use_of_the_processors_and_its_longest_calls() -> None:
+    rows = {each.what: each for each in _suite_figures(Ended(0, 10.0, RUN), 15.0, 2)}
+    assert rows["used of the processors"].share == 0.75
+    assert rows["  Device.close"].seconds == 1.0
+    assert rows["1 boots, one after the other"].seconds == 3.0
+
+
+def test_the_patch_adds_one_line_that_no_cache_has_seen(tmp_path: Path) -> None:
+    file = tmp_path / "drivers/vfio/pci/vfio_pci_core.c"
+    file.parent.mkdir(parents=True)
+    file.write_text("a;\n")
+    one, two = _patch(tmp_path), _patch(tmp_path)
+    assert one != two
+    assert one.count("\n+static const long __used") == 1

@@ -55,7 +55,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def run(blind: list[bool], tmp_path: Path) -> Run:
     kernel, machine = SimpleNamespace(release="7.2.12", config={}), SimpleNamespace(name="intel-iommu")
     setup = SimpleNamespace(kernel=kernel, machine=machine, options=Options())
-    return Run(cast(Any, setup), cast(RunDirectory, SimpleNamespace(path=tmp_path)))
+    return Run(cast(Any, setup), cast(RunDirectory, SimpleNamespace(path=tmp_path)), [])
 
 
 def test_later_cases_fail_without_a_boot(run: Run) -> None:

@@ -57,7 +57,7 @@ class RunWithoutMachines(Run):
     def __init__(self, directory: Path, options: Options | None = None) -> None:
         kernel, machine = SimpleNamespace(release="7.2.12", config={}), SimpleNamespace(name="intel-iommu")
         setup = SimpleNamespace(kernel=kernel, machine=machine, options=options or Options())
-        super().__init__(cast(Setup, setup), RunDirectory(directory))
+        super().__init__(cast(Setup, setup), RunDirectory(directory), [])
         self._pool = cast(Any, SimpleNamespace(discard=self._count, current=None))
 
     def _count(self) -> None:

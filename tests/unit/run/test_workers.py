@@ -16,6 +16,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.progress import Note
+from harness.run import workers
 from harness.run.workers import LEAVE_S, CaseStarted, WorkerDied, WorkerPipe, WorkerReport, share
 
 DEADLINE_S = 20.0
@@ -72,6 +73,27 @@ def test_as_many_workers_run_in_parallel_as_jobs(tmp_path: Path) -> None:
 def test_no_more_workers_start_than_cases(tmp_path: Path) -> None:
     with shared(2, 8, meet(tmp_path, 2)) as stream:
         assert len(set(pids(list(stream)))) == 2
+
+
+def test_a_machine_boots_on_each_processor_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    booting, booted = tmp_path / "booting", tmp_path / "booted"
+    booting.mkdir()
+    booted.mkdir()
+
+    def work(pipe: WorkerPipe) -> None:
+        (booting / str(os.getpid())).touch()
+        deadline = time.monotonic() + DEADLINE_S
+        while len(list(booting.iterdir())) < 2:  # the first waits for the second
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        pipe.emit(Note(str(len(list(booting.iterdir())) - len(list(booted.iterdir())))))
+        (booted / str(os.getpid())).touch()
+        list(pipe.cases())
+
+    with closing(share(9, 5, work, nullcontext)) as stream:
+        together = [int(each.what.text) for each in stream if isinstance(each.what, Note)]
+    assert max(together) == 2
 
 
 def test_a_worker_that_dies_loses_its_case_and_is_replaced() -> None:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Measures whole runs: a change of the kernel's source until its verdict, and the default suite."""
+
+import difflib
+import os
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import replace
+from operator import itemgetter
+from pathlib import Path
+
+from harness.commands.bench_figures import Figure, Part
+from harness.commands.children import Ended, Task, run_all
+from harness.errors import HarnessError, UsageError
+from harness.progress import Emit, phase
+from harness.run.options import Options
+from harness.run.setup import Setup
+from harness.run.workers import default_jobs
+from harness.verdict import RunRecord
+
+CHANGED_FILE = "drivers/vfio/pci/vfio_pci_core.c"
+CASES = "doorbell"
+"""The cases that judge the change, as for -k."""
+_CALLS = 10
+"""The number of calls in the table of the suite."""
+
+
+def measure_change(setup: Setup, options: Options, emit: Emit) -> list[Figure]:
+    """Change a line of vfio-pci twice, each time until the verdict of ``CASES``. Returns the steps of the second time.
+
+    The change is a series, so the user's tree stays as it is. Raises UsageError for a kernel without source or with
+    another series, and what ends a run.
+    """
+    if options.series:
+        raise UsageError("the bench of a change applies a series of its own: leave out SERIES= or this part")
+    if setup.kernel.source_dir is None:
+        raise UsageError(f"the bench of a change needs the kernel's source, and {setup.kernel.origin} has none")
+    with tempfile.TemporaryDirectory(prefix="vfio-harness-") as top:
+        for name in ("first change", "next change"):
+            series = Path(top, f"{name.replace(' ', '-')}.patch")
+            series.write_text(_patch(setup.kernel.source_dir))
+            ended, _ = _run(Task(name, replace(options, series=str(series), expression=CASES), Path(top, name)), emit)
+    return _change_figures(ended)
+
+
+def measure_suite(options: Options, emit: Emit) -> list[Figure]:
+    """Run the default suite. Raises what ends the run."""
+    with tempfile.TemporaryDirectory(prefix="vfio-harness-") as top:
+        ended, used = _run(Task("suite", options, Path(top)), emit)
+    return _suite_figures(ended, used, len(os.sched_getaffinity(0)))
+
+
+def _patch(source: Path) -> str:
+    """Return a patch that changes the object file, and no behaviour. No cache has seen it."""
+    before = (source / CHANGED_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
+    line = f"static const long __used vfio_harness_bench = {time.time_ns()};\n"
+    lines = difflib.unified_diff(before, [*before, line], f"a/{CHANGED_FILE}", f"b/{CHANGED_FILE}")
+    return f"Subject: [PATCH] vfio/pci: Add a constant\n\n{''.join(lines)}"
+
+
+def _run(task: Task, emit: Emit) -> tuple[Ended, float]:
+    """Run a task with the default number of machines. Returns its end, and the processor's seconds that it used."""
+    found: list[Ended] = []
+    before = _used()
+    task = replace(task, options=replace(task.options, jobs=default_jobs()))
+    with phase(emit, "bench", task.name) as step:
+        run_all([task], 1, lambda _, end: found.append(end), lambda tasks: step.progress("; ".join(map(str, tasks))))
+    if found[0].code == HarnessError.exit_code:
+        found[0].require()
+        raise HarnessError(f"the bench's run of {task.name} had an ERROR, so its times say nothing")
+    return found[0], _used() - before
+
+
+def _used() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _change_figures(ended: Ended) -> list[Figure]:
+    record = ended.require()
+    part: Part = "change"
+    figures = [Figure(part=part, what="until the verdict", seconds=ended.seconds)]
+    rest = ended.seconds
+    for done in record.phases:
+        if done.phase not in ("kernel", "boot"):
+            continue
+        last = 0.0
+        for step, seconds in done.steps.items():
+            figures.append(Figure(part=part, what=f"{done.phase}: {step}", seconds=seconds - last))
+            last = seconds
+        rest -= done.seconds
+    cases = sum(case.duration_s for case in record.cases)
+    figures.append(Figure(part=part, what=f"{len(record.cases)} cases", seconds=cases))
+    return [*figures, Figure(part=part, what="the rest: start, collection, self-checks, report", seconds=rest - cases)]
+
+
+def _suite_figures(ended: Ended, used: float, processors: int) -> list[Figure]:
+    record = ended.require()
+    boots = [done.seconds for done in record.phases if done.phase == "boot"]
+    cases = sum(case.duration_s for case in record.cases)
+    rows = [
+        Figure(part="suite", what="until the verdicts", seconds=ended.seconds),
+        Figure(part="suite", what="used of the processors", seconds=used, share=used / ended.seconds / processors),
+        Figure(part="suite", what=f"{len(boots)} boots, one after the other", seconds=sum(boots)),
+        Figure(part="suite", what=f"{len(record.cases)} cases, one after the other", seconds=cases),
+    ]
+    calls = _longest_calls(record)
+    return rows + [Figure(part="suite", what=f"  {name}", seconds=took, share=took / cases) for name, took in calls]
+
+
+def _longest_calls(record: RunRecord) -> list[tuple[str, float]]:
+    """Return the agent's calls that took the most seconds in all, with the host's work that led to them."""
+    seconds: dict[str, float] = defaultdict(float)
+    for case in record.cases:
+        last = 0.0
+        for item in case.evidence:
+            if item.source == "guest":
+                seconds[item.text.partition("(")[0]] += item.t - last
+                last = item.t
+    return sorted(seconds.items(), key=itemgetter(1), reverse=True)[:_CALLS]
