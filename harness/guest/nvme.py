@@ -3,7 +3,6 @@
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import nvme_spec as spec
@@ -51,17 +50,13 @@ class Registers(Protocol):
         """Reset the function."""
 
 
-@dataclass
 class _Queue:
     """A queue pair at offsets ``sq`` and ``cq`` of ``Controller._memory``; the former unused with ``cmb_offset``."""
 
-    qid: int
-    sq: int
-    cq: int
-    cmb_offset: int | None = None
-    tail: int = 0
-    head: int = 0
-    phase: int = 1
+    def __init__(self, qid: int, sq: int, cq: int, cmb_offset: int | None = None) -> None:
+        self.qid, self.sq, self.cq, self.cmb_offset = qid, sq, cq, cmb_offset
+        self.tail = self.head = 0
+        self.phase = 1
 
 
 class Controller(Resource):

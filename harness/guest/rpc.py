@@ -20,12 +20,13 @@ import os
 import select
 import sys
 import threading
-import traceback
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .processes import Process
 from .resource import Resource, close_all
+
+if TYPE_CHECKING:
+    from .processes import Process
 
 LINE_LIMIT = 4 << 20
 """Longest line in bytes; 1 MiB of data is 1.4 MiB of base64."""
@@ -111,12 +112,12 @@ class Server:
             reply["refused"] = str(exc)
         except OSError as exc:
             if exc.errno is None:
-                reply["defect"] = traceback.format_exc()[-TRACEBACK_LIMIT:]
+                reply["defect"] = _traceback()
             else:
                 reply["errno"] = exc.errno
                 reply["call"] = str(exc.filename or "system call")
         except Exception:
-            reply["defect"] = traceback.format_exc()[-TRACEBACK_LIMIT:]
+            reply["defect"] = _traceback()
         self._send(reply)
 
     def _call(self, on: str | int, do: str, args: dict[str, Any]) -> Any:
@@ -130,8 +131,10 @@ class Server:
             raise ValueError(f"no service {on}; there are {', '.join(SERVICES)}")
         return getattr(importlib.import_module(f".{on}", __package__), do)(**args)
 
-    def fork(self) -> Process:
+    def fork(self) -> "Process":
         """Fork a process that answers requests about this agent's objects, which have the same numbers there."""
+        from .processes import Process  # noqa: PLC0415 - costs the emulated guest 0.1 s, and few cases fork
+
         return Process(self._serve_copy)
 
     def _serve_copy(self, requests: BinaryIO, replies: BinaryIO) -> None:
@@ -172,6 +175,13 @@ class Server:
         with self._sending:
             self._replies.write(line)
             self._replies.flush()
+
+
+def _traceback() -> str:
+    """Return the end of the traceback of the exception that is being handled."""
+    import traceback  # noqa: PLC0415 - costs the emulated guest 0.05 s
+
+    return traceback.format_exc()[-TRACEBACK_LIMIT:]
 
 
 def main() -> None:

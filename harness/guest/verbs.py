@@ -12,8 +12,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyverbs.enums as e
 from pyverbs.addr import GID, AHAttr, GlobalRoute
@@ -192,8 +191,7 @@ UNMAPPED = 8
 """An address below vm.mmap_min_addr."""
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(NamedTuple):
     """A method of the MR object that registers an MR."""
 
     method: Ioctl

@@ -15,8 +15,8 @@ import zipimport
 
 # The agent's imports, most needed first. They are loaded until the first connection comes.
 PRELOAD = (
-    *("json", "threading", "typing", "traceback", "binascii", "contextlib"),
-    *("struct", "ctypes", "fcntl", "mmap", "dataclasses", "pathlib"),
+    *("json", "threading", "typing", "binascii", "contextlib"),
+    *("struct", "ctypes", "fcntl", "mmap", "pathlib"),
 )
 STREAMS = 3
 INT_SIZE = 4  # bytes
