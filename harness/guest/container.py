@@ -5,8 +5,8 @@ The container may be an iommufd (drivers/iommu/iommufd/vfio_compat.c).
 """
 
 import os
-from pathlib import Path
 
+from . import files
 from .iommufd import Ioas, Iommufd
 from .kernel import ioctl, open_file
 from .memory import AddressSpace
@@ -19,8 +19,8 @@ class Group(Resource):
 
     def __init__(self, bdf: str) -> None:
         super().__init__()
-        self.number = Path(f"/sys/bus/pci/devices/{bdf}/iommu_group").readlink().name
-        self.noiommu = Path(f"/dev/vfio/noiommu-{self.number}").exists()
+        self.number = files.target(f"/sys/bus/pci/devices/{bdf}/iommu_group")
+        self.noiommu = files.exists(f"/dev/vfio/noiommu-{self.number}")
         self.fd = open_file(f"/dev/vfio/{'noiommu-' if self.noiommu else ''}{self.number}")
         self._undo.callback(os.close, self.fd)
 

@@ -73,7 +73,7 @@ class SysfsFunction(Resource):
         config = self._undo.enter_context(pci.config_space(bdf))
         self._undo.callback(config.write, COMMAND, config.read(COMMAND, 2))
         config.set_word(COMMAND, 0, COMMAND_MEMORY | COMMAND_MASTER)
-        fd = open_file(str(DEVICES / bdf / "resource0"))
+        fd = open_file(f"{DEVICES}/{bdf}/resource0")
         self._undo.callback(os.close, fd)
         self._registers = self._own(BarMapping(fd, 0, REGISTERS))
         self._bdf = bdf

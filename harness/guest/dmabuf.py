@@ -7,16 +7,16 @@ import mmap
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
+from .files import exists, read_text
 from .kernel import ioctl, load_module, named, open_file
 from .resource import File, Resource
 from .sync import SyncFile, ready
 from .uapi import dmabuf as uapi
 from .uapi import udmabuf as udmabuf_uapi
 
-BUFINFO = Path("/sys/kernel/debug/dma_buf/bufinfo")
-UDMABUF = Path("/dev/udmabuf")
+BUFINFO = "/sys/kernel/debug/dma_buf/bufinfo"
+UDMABUF = "/dev/udmabuf"
 
 
 class DmaBuf(File):
@@ -35,7 +35,7 @@ class DmaBuf(File):
 
     def fdinfo(self) -> dict[str, str]:
         """Read ``/proc/self/fdinfo``: ``size``, ``count``, ``exp_name``..., as the kernel prints them."""
-        lines = Path(f"/proc/self/fdinfo/{self.fd}").read_text().splitlines()
+        lines = read_text(f"/proc/self/fdinfo/{self.fd}").splitlines()
         return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def inode(self) -> int:
@@ -126,7 +126,7 @@ def from_memfd(file: int, length: int) -> DmaBuf:
     """Make a dma-buf of the first ``length`` bytes of a memfd (drivers/dma-buf/udmabuf.c)."""
     with named("F_ADD_SEALS"):
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    node = open_file(str(UDMABUF))
+    node = open_file(UDMABUF)
     request = udmabuf_uapi.Create(memfd=file, flags=udmabuf_uapi.UDMABUF_FLAGS_CLOEXEC, size=length)
     try:
         return DmaBuf(ioctl(node, udmabuf_uapi.UDMABUF_CREATE, request))
@@ -136,7 +136,7 @@ def from_memfd(file: int, length: int) -> DmaBuf:
 
 def udmabuf(length: int) -> DmaBuf:
     """Make a dma-buf of ``length`` bytes of new memory."""
-    if not UDMABUF.exists():  # neither built in nor loaded
+    if not exists(UDMABUF):  # neither built in nor loaded
         load_module("udmabuf")
     file = os.memfd_create("vfio-harness", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -173,19 +173,19 @@ OPENERS: dict[str, Callable[[], int]] = {
 
 def bufinfo() -> list[dict[str, str]]:
     """List the guest's dma-bufs from debugfs: ``size``, ``exp_name``, ``ino`` and ``name`` of each."""
-    return parse_bufinfo(BUFINFO.read_text())[0]
+    return parse_bufinfo(read_text(BUFINFO))[0]
 
 
 def must_list(files: int) -> None:
     """Raise ENOENT unless bufinfo lists a buffer with this count of references to its file."""
-    counts = [int(row[3]) for row in _rows(BUFINFO.read_text())]
+    counts = [int(row[3]) for row in _rows(read_text(BUFINFO))]
     if files not in counts:
-        raise OSError(errno.ENOENT, f"no buffer with {files} references in {counts}", str(BUFINFO))
+        raise OSError(errno.ENOENT, f"no buffer with {files} references in {counts}", BUFINFO)
 
 
 def count() -> tuple[int, int]:
     """Count all dma-bufs, and the attachments to them."""
-    buffers, attachments = parse_bufinfo(BUFINFO.read_text())
+    buffers, attachments = parse_bufinfo(read_text(BUFINFO))
     return len(buffers), sum(attachments)
 
 

@@ -16,20 +16,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
+from . import files
 from .poll import Stuck
 from .vmstat import pins
 
-DEBUGFS = Path("/sys/kernel/debug")
+DEBUGFS = "/sys/kernel/debug"
 ATTRIBUTES = {"failslab": {"ignore-gfp-wait": "N"}, "fail_page_alloc": {"ignore-gfp-wait": "N", "min-order": "0"}}
 """Files of debugfs that let every allocation fail, also those that may sleep (lib/fault-inject.c)."""
 FAIL_NTH = "/proc/thread-self/fail-nth"
 """Write n, and the nth allocation of this thread from now on fails (fs/proc/base.c)."""
-BUFINFO = DEBUGFS / "dma_buf" / "bufinfo"
-MODULES = Path("/proc/modules")
-KALLSYMS = Path("/proc/kallsyms")
+BUFINFO = f"{DEBUGFS}/dma_buf/bufinfo"
+MODULES = "/proc/modules"
+KALLSYMS = "/proc/kallsyms"
 INTERPRETER = ("acpi_ds_", "acpi_ut_")
 """The kernel's interpreter of ACPI code lies from the first function of the one prefix to the last of the other, since
 drivers/acpi/acpica links its files by name. If its allocations fail it uses objects that it has freed: reports about
@@ -199,13 +199,13 @@ def _let_all_fail() -> None:
     for attribute, values in ATTRIBUTES.items():
         for name, value in {**common, **values}.items():
             with suppress(FileNotFoundError):  # a kernel without CONFIG_FAIL_PAGE_ALLOC, or without the stack filter
-                (DEBUGFS / attribute / name).write_text(value)
+                files.write(f"{DEBUGFS}/{attribute}/{name}", value)
 
 
 @cache
 def _interpreter() -> tuple[int, int]:
     """Return the first and the last address of ``INTERPRETER``."""
-    rows = (line.split() for line in KALLSYMS.read_text().splitlines())
+    rows = (line.split() for line in files.read_text(KALLSYMS).splitlines())
     found = [(int(address, 16), name) for address, kind, name, *_ in rows if kind in "tT" and "." not in name]
     first, last = ([address for address, name in found if name.startswith(prefix)] for prefix in INTERPRETER)
     return min(first, default=0), max(last, default=0)
@@ -219,6 +219,6 @@ def _counts() -> dict[str, str]:
     """
     if threading.active_count() > 1:
         return {}
-    counts = {fields[0]: fields[2] for fields in map(str.split, MODULES.read_text().splitlines())}
-    dma_bufs = BUFINFO.read_text().rpartition("\nTotal ")[2].strip()
+    counts = {fields[0]: fields[2] for fields in map(str.split, files.read_text(MODULES).splitlines())}
+    dma_bufs = files.read_text(BUFINFO).rpartition("\nTotal ")[2].strip()
     return counts | {"dma-bufs": dma_bufs, "pinned pages": str(pins())}

@@ -11,8 +11,8 @@ import os
 import resource as limits
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from . import files
 from .fail_nth import each_failing
 from .kernel import forbid, ioctl_at, load_module
 from .pci import DEVICES, bind
@@ -65,13 +65,14 @@ def bind_variant(bdf: str, driver: str) -> None:
 
 def bars(bdf: str) -> list[list[int]]:
     """Return start, size and ``IORESOURCE_`` flags of BAR 0 to 5; size 0 if absent (drivers/pci/pci-sysfs.c)."""
-    rows = [[int(word, 16) for word in line.split()] for line in (DEVICES / bdf / "resource").read_text().splitlines()]
+    lines = files.read_text(f"{DEVICES}/{bdf}/resource").splitlines()
+    rows = [[int(word, 16) for word in line.split()] for line in lines]
     return [[start, end - start + 1 if flags else 0, flags] for start, end, flags in rows[:6]]
 
 
 def slab() -> int:
     """Return the kernel's unreclaimable slab memory in bytes."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
+    lines = files.read_text("/proc/meminfo").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("SUnreclaim:"))
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import pci
+from . import files, pci
 from .dmabuf import DmaBuf
 from .edu import Edu
 from .engine import Engine, Window
@@ -43,7 +43,7 @@ KINDS = {uapi.IMPORTER_NOTIFIED: "notified", uapi.IMPORTER_MAPPED: "mapped", uap
 
 def open_node() -> int:
     """Open the importer's device node; load the module first if needed."""
-    if not os.path.exists(NODE):  # noqa: PTH110
+    if not files.exists(NODE):
         load_module(MODULE)
     return open_file(NODE)
 

@@ -5,11 +5,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
-TIMERS = Path("/proc/timer_list")
-PRINTK = Path("/proc/sys/kernel/printk")
+from . import files
+
+KMEMLEAK = "/sys/kernel/debug/kmemleak"
+TIMERS = "/proc/timer_list"
+PRINTK = "/proc/sys/kernel/printk"
 NOTICE_AND_WORSE = "6"
 MIN_AGE_S = 5.1
 """MSECS_MIN_AGE: kmemleak does not report younger objects."""
@@ -21,8 +22,8 @@ def forget() -> int:
     A stale pointer may hide an old leak until a later scan, so the caller compares the time of allocation as well.
     """
     scan()
-    KMEMLEAK.write_text("clear")
-    found = re.search(r"^jiffies: (\d+)", TIMERS.read_text(), re.M)
+    files.write(KMEMLEAK, "clear")
+    found = re.search(r"^jiffies: (\d+)", files.read_text(TIMERS), re.M)
     if not found:
         raise ValueError(f"{TIMERS} has no jiffies")
     return int(found[1])
@@ -33,16 +34,16 @@ def scan() -> str:
     time.sleep(MIN_AGE_S)
     with _quietly():
         for _ in range(2):
-            KMEMLEAK.write_text("scan")
-    return KMEMLEAK.read_text()
+            files.write(KMEMLEAK, "scan")
+    return files.read_text(KMEMLEAK)
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep kmemleak's summary off the console, which the host searches for splats."""
-    before = PRINTK.read_text()
-    PRINTK.write_text(NOTICE_AND_WORSE)
+    before = files.read_text(PRINTK)
+    files.write(PRINTK, NOTICE_AND_WORSE)
     try:
         yield
     finally:
-        PRINTK.write_text(before)
+        files.write(PRINTK, before)

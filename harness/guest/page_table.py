@@ -3,9 +3,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from . import files
 from .pci import DEVICES
 
 DUMP = "/sys/kernel/debug/iommu/intel/{}/domain_translation_struct"
@@ -32,11 +32,11 @@ def entries(bdf: str, exporter: str, region: int, ranges: Sequence[tuple[int, in
     Their addresses count from the BAR's start. None if the kernel dumps no table: without an Intel IOMMU, or if it does
     not translate for the device.
     """
-    dump = Path(DUMP.format(bdf))
-    lines = dump.read_text().splitlines() if dump.exists() else []
+    dump = DUMP.format(bdf)
+    lines = files.read_text(dump).splitlines() if files.exists(dump) else []
     if not lines:
         return None
-    base = int((DEVICES / exporter / "resource").read_text().splitlines()[region].split()[0], 16)
+    base = int(files.read_text(f"{DEVICES}/{exporter}/resource").splitlines()[region].split()[0], 16)
     targets = [(base + start, base + start + length) for start, length in ranges]
     return [
         entry._replace(address=entry.address - base)

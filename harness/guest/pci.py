@@ -4,14 +4,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from . import files
 from .config_space import COMMAND, ConfigSpace
 from .kernel import named
 from .poll import poll, wait_for
 from .resource import Resource
 
-DEVICES = Path("/sys/bus/pci/devices")
+DEVICES = "/sys/bus/pci/devices"
 VFIO_PCI = "vfio-pci"
 # include/uapi/linux/pci_regs.h
 PCI_BASE_ADDRESS_0 = 0x10
@@ -21,25 +21,21 @@ PCI_ACS_CTRL = 6
 ACS_REDIRECTS = 0x04 | 0x08 | 0x20  # PCI_ACS_RR, PCI_ACS_CR, PCI_ACS_EC
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: str, text: str) -> None:
     with named(f"write {path}"):
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+        files.write(path, text)
 
 
 def driver(bdf: str) -> str | None:
     """Return the name of the device's driver; None without one."""
-    link = DEVICES / bdf / "driver"
-    return link.resolve().name if link.exists() else None
+    link = f"{DEVICES}/{bdf}/driver"
+    return files.target(link) if files.exists(link) else None
 
 
 def unbind(bdf: str) -> None:
     """Unbind the device from its driver, if it has one. Blocks as long as the driver does."""
     if driver(bdf):
-        _write(DEVICES / bdf / "driver" / "unbind", bdf)
+        _write(f"{DEVICES}/{bdf}/driver/unbind", bdf)
 
 
 def bind(bdf: str, name: str = VFIO_PCI) -> None:
@@ -47,8 +43,8 @@ def bind(bdf: str, name: str = VFIO_PCI) -> None:
     if driver(bdf) == name:
         return
     unbind(bdf)
-    _write(DEVICES / bdf / "driver_override", name)
-    _write(Path("/sys/bus/pci/drivers_probe"), bdf)
+    _write(f"{DEVICES}/{bdf}/driver_override", name)
+    _write("/sys/bus/pci/drivers_probe", bdf)
     if driver(bdf) != name:
         raise OSError(19, "No such device", f"bind {bdf} to {name}")  # drivers_probe drops the driver's errno
 
@@ -58,46 +54,46 @@ class VirtualFunctions(Resource):
 
     def __init__(self, bdf: str, count: int) -> None:
         super().__init__()
-        self._file = DEVICES / bdf / "sriov_numvfs"
+        self._file = f"{DEVICES}/{bdf}/sriov_numvfs"
         self._bdf = bdf
         _write(self._file, str(count))
         self._undo.callback(_write, self._file, "0")
 
     def address(self, number: int) -> str:
         """Return the PCI address of one of them."""
-        return (DEVICES / self._bdf / f"virtfn{number}").resolve().name
+        return files.target(f"{DEVICES}/{self._bdf}/virtfn{number}")
 
 
 def translated(bdf: str) -> bool:
     """Return whether an IOMMU translates the driver's DMA addresses. False without an IOMMU, or with iommu=pt."""
-    kind = DEVICES / bdf / "iommu_group" / "type"
-    return kind.exists() and kind.read_text().startswith("DMA")
+    kind = f"{DEVICES}/{bdf}/iommu_group/type"
+    return files.exists(kind) and files.read_text(kind).startswith("DMA")
 
 
 def reset(bdf: str) -> None:
     """Reset the device by its ``reset`` file."""
-    _write(DEVICES / bdf / "reset", "1")
+    _write(f"{DEVICES}/{bdf}/reset", "1")
 
 
 def set_reset_methods(bdf: str, methods: str) -> None:
     """Choose the methods that reset the device: ``flr``, ``bus``...; ``default`` for all that work, "" for none."""
-    _write(DEVICES / bdf / "reset_method", methods + "\n")
+    _write(f"{DEVICES}/{bdf}/reset_method", methods + "\n")
 
 
 def suspended(bdf: str, seconds: float) -> bool:
     """Return whether runtime power management suspends the device within ``seconds``."""
-    status = DEVICES / bdf / "power" / "runtime_status"
-    return poll(lambda: status.read_text().strip() == "suspended", seconds)
+    status = f"{DEVICES}/{bdf}/power/runtime_status"
+    return poll(lambda: files.read_text(status).strip() == "suspended", seconds)
 
 
 def power_state(bdf: str) -> str:
     """Return the power state as the kernel knows it: D0, D3hot..."""
-    return (DEVICES / bdf / "power_state").read_text().strip()
+    return files.read_text(f"{DEVICES}/{bdf}/power_state").strip()
 
 
 def has_aer_service(bdf: str) -> bool:
     """Return whether the kernel, not the firmware, handles Advanced Error Reporting of a port."""
-    return Path(f"/sys/bus/pci_express/devices/{bdf}:pcie002").exists()
+    return files.exists(f"/sys/bus/pci_express/devices/{bdf}:pcie002")
 
 
 def wait_present(bdf: str, seconds: float) -> None:
@@ -106,9 +102,9 @@ def wait_present(bdf: str, seconds: float) -> None:
     sysfs shows the device earlier. pci_bus_add_device (drivers/pci/bus.c) enables runtime PM just before it allows
     drivers, so this waits for runtime PM.
     """
-    status = DEVICES / bdf / "power" / "runtime_status"
+    status = f"{DEVICES}/{bdf}/power/runtime_status"
     what = f"{bdf} ready for drivers"
-    wait_for(lambda: status.exists() and status.read_text().strip() != "unsupported", seconds, what)
+    wait_for(lambda: files.exists(status) and files.read_text(status).strip() != "unsupported", seconds, what)
 
 
 def hardware_register(bdf: str, name: str) -> int:
@@ -140,7 +136,7 @@ def hardware_bars(bdf: str) -> bytes:
 @contextmanager
 def config_space(bdf: str) -> Iterator[ConfigSpace]:
     """Open config space of the device itself, behind its driver's back."""
-    fd = os.open(DEVICES / bdf / "config", os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(f"{DEVICES}/{bdf}/config", os.O_RDWR | os.O_CLOEXEC)
     try:
         yield ConfigSpace(
             lambda offset, length: os.pread(fd, length, offset), lambda offset, data: os.pwrite(fd, data, offset)

@@ -8,16 +8,16 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO
 
+from . import files
 from .dmabuf import DmaBuf
 from .poll import poll, wait_for
 from .resource import File, Resource
 
 EXIT_SECONDS = 10.0
 NOBODY = 65534
-FILE_MAX = Path("/proc/sys/fs/file-max")
+FILE_MAX = "/proc/sys/fs/file-max"
 
 Serve = Callable[[BinaryIO, BinaryIO], None]
 """Answers the requests of the first file on the second, until the first ends."""
@@ -90,8 +90,8 @@ def drop_privileges() -> None:
 
 def set_file_limit(limit: int) -> int:
     """Set fs.file-max, which binds processes without CAP_SYS_ADMIN. Returns the limit before."""
-    before = int(FILE_MAX.read_text())
-    FILE_MAX.write_text(str(limit))
+    before = int(files.read_text(FILE_MAX))
+    files.write(FILE_MAX, str(limit))
     return before
 
 

@@ -5,21 +5,22 @@ import errno
 import os
 import socket
 import struct
-from pathlib import Path
 
+from . import files
 from .kernel import named
 from .uapi import verbs as uapi
 
 NETLINK_RDMA = 20
 NLM_F_REQUEST_ACK = 1 | 4
 HEADER = struct.Struct("<IHHII")  # struct nlmsghdr
-GIDS = Path("/sys/class/infiniband")
 IPV4_GID = "0000:0000:0000:0000:0000:ffff:"
 
 
 def netdev(bdf: str) -> str:
     """Return the name of the network device of the virtio NIC at ``bdf``."""
-    return next(Path(f"/sys/bus/pci/devices/{bdf}").glob("virtio*/net/*")).name
+    device = f"/sys/bus/pci/devices/{bdf}"
+    (virtio,) = (name for name in files.names(device) if name.startswith("virtio"))
+    return files.names(f"{device}/{virtio}/net")[0]
 
 
 def add_rxe(link: str, device: str) -> None:
@@ -37,9 +38,8 @@ def add_rxe(link: str, device: str) -> None:
 
 def ipv4_gid(link: str) -> tuple[int, str]:
     """Return index and text of the link's RoCE v2 GID with the network device's IPv4 address."""
-    gids = GIDS / link / "ports" / "1" / "gids"
     for index in range(16):
-        text = (gids / str(index)).read_text().strip()
+        text = files.read_text(f"/sys/class/infiniband/{link}/ports/1/gids/{index}").strip()
         if text.startswith(IPV4_GID):
             return index, text
     raise LookupError(f"{link} has no GID with an IPv4 address")

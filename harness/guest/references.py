@@ -11,14 +11,13 @@ parsing them: a reading takes milliseconds.
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 
-from . import dmabuf, importer
+from . import dmabuf, files, importer
 from .kernel import ioctl
 from .poll import poll
 from .uapi import importer as uapi
 
-MODULES = Path("/proc/modules")
+MODULES = "/proc/modules"
 IOMMU_GROUPS = "/sys/kernel/iommu_groups"
 VFIO_GROUPS = "/sys/class/vfio"
 VFIO_CDEVS = "/sys/class/vfio-dev"
@@ -32,18 +31,18 @@ NOT_USERS = {"-", "", "[permanent]"}
 
 def read(with_importer: bool) -> dict[str, int]:
     """Return every counter that is not 0. ``with_importer``: also those of the test importer."""
-    counters = {f"users of module {name}": count for name, count in users(MODULES.read_text().splitlines())}
+    counters = {f"users of module {name}": count for name, count in users(files.read_text(MODULES).splitlines())}
     if any(listed(VFIO_CDEVS)) and counters.get(VFIO_USERS):
         counters[VFIO_USERS] -= 1
     counters["dma-bufs"], counters["attachments to dma-bufs"] = dmabuf.count()
     counters["IOMMU groups without a device"] = sum(not any(listed(f"{g.path}/devices")) for g in listed(IOMMU_GROUPS))
     counters["vfio groups without a device"] = sum(not group_in_use(group.name) for group in listed(VFIO_GROUPS))
     counters["vfio cdevs without a driver"] = sum(
-        not Path(c.path, "device/driver").exists() for c in listed(VFIO_CDEVS)
+        not files.exists(f"{cdev.path}/device/driver") for cdev in listed(VFIO_CDEVS)
     )
     for device in listed(PAGE_TABLES):
         if device.is_dir():
-            counters[f"entries in the IOMMU page table of {device.name}"] = entries(Path(device.path))
+            counters[f"entries in the IOMMU page table of {device.name}"] = entries(device.path)
     if with_importer:
         counters |= importer_counts()
     return {name: count for name, count in counters.items() if count}
@@ -75,13 +74,13 @@ def users(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
 
 def module_users(name: str) -> int | None:
     """Count the references on one module, without those of modules that use its symbols. None if it is no module."""
-    return dict(users(MODULES.read_text().splitlines())).get(name)
+    return dict(users(files.read_text(MODULES).splitlines())).get(name)
 
 
-def entries(device: Path) -> int:
+def entries(device: str) -> int:
     """Count the leaf entries of a device's page table. Each row of the dump is one, and begins with its IOVA."""
-    dump = device / "domain_translation_struct"
-    return dump.read_bytes().count(b"\n0x") if dump.exists() else 0
+    dump = f"{device}/domain_translation_struct"
+    return files.read(dump).count(b"\n0x") if files.exists(dump) else 0
 
 
 def listed(directory: str) -> Iterator["os.DirEntry[str]"]:
@@ -100,7 +99,7 @@ def group_in_use(name: str) -> bool:
     """
     number = name.removeprefix("noiommu-")
     return not number.isdigit() or any(
-        Path(device.path, "vfio-dev").exists() for device in listed(f"{IOMMU_GROUPS}/{number}/devices")
+        files.exists(f"{device.path}/vfio-dev") for device in listed(f"{IOMMU_GROUPS}/{number}/devices")
     )
 
 
@@ -131,5 +130,5 @@ def importer_counts() -> dict[str, int]:
 @cache
 def lazy() -> bool:
     """Return whether a domain flushes its IOTLB lazily. The kernel's command line decides, so one look is enough."""
-    kinds = (Path(group.path, "type") for group in listed(IOMMU_GROUPS))
-    return any(kind.exists() and kind.read_text().strip() == "DMA-FQ" for kind in kinds)
+    kinds = (f"{group.path}/type" for group in listed(IOMMU_GROUPS))
+    return any(files.exists(kind) and files.read_text(kind).strip() == "DMA-FQ" for kind in kinds)

@@ -9,15 +9,15 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 
+from . import files
 from . import nvme_spec as spec
 from .kernel import open_file
 from .mmio import Mapping
 from .pci import DEVICES, unbind
 from .poll import poll, wait_for
 
-KMSG = Path("/dev/kmsg")
+KMSG = "/dev/kmsg"
 COMMAND, MEMORY, MASTER = 4, 1 << 1, 1 << 2  # PCI Local Bus Specification, 6.2.2
 ENTRIES = 2  # of the admin queues: the smallest
 SECONDS = 5.0  # for the controller to become ready, or to fail
@@ -25,7 +25,7 @@ SECONDS = 5.0  # for the controller to become ready, or to fail
 
 def log(text: str) -> None:
     """Write a record to the kernel's log."""
-    KMSG.write_text(text)
+    files.write(KMSG, text)
 
 
 def ring(bdf: str, writes: Sequence[tuple[int, int, int]], queues: int) -> None:
@@ -49,7 +49,7 @@ def fetch(bdf: str, queues: int) -> bool:
 def _controller(bdf: str, queues: int) -> Iterator[Mapping]:
     """Enable a controller that has no driver, and disable it afterwards."""
     unbind(bdf)
-    with _reachable(bdf), _mapped(DEVICES / bdf / "resource0") as registers:
+    with _reachable(bdf), _mapped(f"{DEVICES}/{bdf}/resource0") as registers:
         _enable(registers, 0)
         registers.store(spec.AQA, 4, (ENTRIES - 1) << 16 | ENTRIES - 1)
         for register, address in ((spec.ASQ, queues), (spec.ACQ, queues + 0x1000)):
@@ -63,8 +63,8 @@ def _controller(bdf: str, queues: int) -> Iterator[Mapping]:
 
 
 @contextmanager
-def _mapped(resource: Path) -> Iterator[Mapping]:
-    fd = open_file(str(resource))
+def _mapped(resource: str) -> Iterator[Mapping]:
+    fd = open_file(resource)
     try:
         with closing(Mapping(fd, 0, spec.REGISTERS)) as mapping:
             yield mapping
@@ -81,7 +81,7 @@ def _enable(registers: Mapping, enable: int) -> None:
 @contextmanager
 def _reachable(bdf: str) -> Iterator[None]:
     """Let the device decode memory accesses and master the bus."""
-    fd = open_file(str(DEVICES / bdf / "config"))
+    fd = open_file(f"{DEVICES}/{bdf}/config")
     try:
         before = os.pread(fd, 2, COMMAND)
         os.pwrite(fd, struct.pack("<H", struct.unpack("<H", before)[0] | MEMORY | MASTER), COMMAND)
@@ -96,12 +96,12 @@ def _reachable(bdf: str) -> Iterator[None]:
 @contextmanager
 def _translated(bdf: str) -> Iterator[None]:
     """Make the IOMMU translate for a device that the kernel passes through (iommu=pt)."""
-    kind = DEVICES / bdf / "iommu_group" / "type"  # drivers/iommu/iommu.c, iommu_group_store_type
-    if kind.read_text().strip() != "identity":
+    kind = f"{DEVICES}/{bdf}/iommu_group/type"  # drivers/iommu/iommu.c, iommu_group_store_type
+    if files.read_text(kind).strip() != "identity":
         yield
         return
-    kind.write_text("DMA")
+    files.write(kind, "DMA")
     try:
         yield
     finally:
-        kind.write_text("identity")
+        files.write(kind, "identity")

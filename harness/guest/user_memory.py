@@ -5,8 +5,8 @@ import ctypes
 import mmap
 import os
 import resource
-from pathlib import Path
 
+from . import files
 from .fail_nth import each_failing, refusal, stop
 from .iommufd import Ioas
 from .kernel import forbid
@@ -89,7 +89,7 @@ class UserMemory(Resource):
 
 def locked() -> dict[str, int]:
     """Return the pages that the kernel has charged to this process: ``VmLck`` and ``VmPin`` of its status."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    lines = (line.split() for line in files.read_text("/proc/self/status").splitlines())
     found = {words[0].rstrip(":"): words[1] for words in lines if len(words) > 1}
     return {name: int(found[name]) * 1024 // mmap.PAGESIZE for name in ("VmLck", "VmPin")}
 

@@ -9,6 +9,7 @@ import struct
 import threading
 from contextlib import closing
 
+from . import files
 from .config_space import ConfigSpace
 from .container import Container, GroupIoas
 from .dmabuf import DmaBuf
@@ -229,9 +230,9 @@ def open_node(bdf: str) -> Node:
 
 
 def _node(bdf: str) -> str:
-    directory = DEVICES / bdf / "vfio-dev"
+    directory = f"{DEVICES}/{bdf}/vfio-dev"
     with named(f"list {directory}"):
-        return f"/dev/vfio/devices/{next(directory.iterdir()).name}"
+        return f"/dev/vfio/devices/{files.names(directory)[0]}"
 
 
 def open_cdev(bdf: str, iommufd: Iommufd, space: AddressSpace, token: bytes = b"") -> Device:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's counters of memory."""
 
-from pathlib import Path
+from . import files
 
 
 def pins() -> int:
@@ -9,6 +9,6 @@ def pins() -> int:
 
     Each processor adds to the counters now and then. ``stat_refresh`` makes it do so at once (mm/vmstat.c).
     """
-    Path("/proc/sys/vm/stat_refresh").write_text("1")
-    lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    files.write("/proc/sys/vm/stat_refresh", "1")
+    lines = dict(line.split() for line in files.read_text("/proc/vmstat").splitlines())
     return int(lines["nr_foll_pin_acquired"]) - int(lines["nr_foll_pin_released"])

@@ -16,7 +16,7 @@ import zipimport
 # The agent's imports, most needed first. They are loaded until the first connection comes.
 PRELOAD = (
     *("json", "threading", "typing", "binascii", "contextlib"),
-    *("struct", "ctypes", "fcntl", "mmap", "pathlib"),
+    *("struct", "ctypes", "fcntl", "mmap"),
 )
 STREAMS = 3
 INT_SIZE = 4  # bytes
