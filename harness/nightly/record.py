@@ -98,8 +98,8 @@ class CaseChange(_Record):
     case: str
     """The id of the case."""
     kind: ChangeKind
-    """broken: it is bad now. fixed: it was bad. missing: it was judged, and no run has judged it now. new: no earlier
-    night has judged it. other: neither of its verdicts is bad, or both are."""
+    """broken: it is bad now. fixed: it was bad, and passes now. missing: it was judged, and now it is MISS, ERROR or
+    SKIP. new: no earlier night has judged it. other: neither of its verdicts is bad, or both are."""
     before: str
     """The verdict of the last night that has judged it; empty if there is none."""
     after: str
@@ -112,6 +112,8 @@ class CaseChange(_Record):
     """Groups equal splats; empty without a splat."""
     commit: str = ""
     """The first bad commit, 40 hex digits and its subject; empty if it was not searched or not found."""
+    last_good: str = ""
+    """The newest earlier night in which it passed, if it is bad now; empty if none of those compared."""
 
 
 class Night(_Record):

@@ -11,7 +11,7 @@ from harness.witness.splat_formats import CUT_HERE, FORMATS, LOCKDEP, MAX_LINE, 
 MAX_SPLATS = 32
 MAX_TITLE = 240
 MAX_MESSAGE_LINES = 8
-FINGERPRINT_FRAMES = 4
+FINGERPRINT_FRAMES = 3
 
 # printk.time, printk's caller id, and the console's own level prefix.
 _PREFIX = re.compile(r"(?:<\d{1,3}>)?(?:\[ *\d{1,8}\.\d{6}\])?(?:\[ *[TC]\d{1,8}\])? ?")
@@ -19,6 +19,10 @@ _FRAME = re.compile(r" {1,3}(?P<function>[A-Za-z_][\w.]{0,100})\+0x[0-9a-f]{1,8}
 _CALL_TRACE = re.compile(r"Call [Tt]race:")
 _RIP = re.compile(r"RIP: 0010:(?P<function>[A-Za-z_][\w.]{0,100})\+0x")
 _NUMBERS = re.compile(r"\b(?:0x)?[0-9a-f]*\d[0-9a-f]*\b")
+_CLONE = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv)\b.*")
+"""What a compiler adds to the name of a function that it has changed or split. Another build may add something else."""
+# Lines that come before a report, and decide how it is read. The text of a splat begins after them.
+_BEFORE = ("-" * 12 + "[ cut here ]" + "-" * 12, "=" * 20)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Splat:
     text: str
     """The whole report, at most 200 lines."""
     fingerprint: str
-    """Equal in every run: the title without numbers, and the innermost functions."""
+    """Equal in every run and on every build: the kind, and the innermost functions. A report without a function has the
+    title without numbers instead."""
 
 
 def find_splats(console: str) -> list[Splat]:
@@ -41,6 +46,16 @@ def find_splats(console: str) -> list[Splat]:
     """
     lines = [_strip(line) for line in console.splitlines()]
     return list(itertools.islice(_splats(lines), MAX_SPLATS))
+
+
+def parse_splat(text: str) -> Splat | None:
+    """Read the ``text`` of a splat again, e.g. from the evidence of a case. None if ``text`` is not that of a splat."""
+    first = text.partition("\n")[0][:MAX_LINE]
+    for before in _BEFORE:
+        found = find_splats(f"{before}\n{text}")
+        if found and found[0].text.partition("\n")[0] == first:
+            return found[0]
+    return None
 
 
 def _strip(line: str) -> str:
@@ -125,5 +140,6 @@ def _splat(form: Format, match: re.Match[str], message: list[str], lines: list[s
     values = {key: (value or "?").strip() for key, value in fields.items()} | {"culprit": culprit}
     values["where"] = re.sub(r"^(?:\.\.?/)+", "", values.get("where", ""))
     line = title.format(**values)[:MAX_TITLE]
-    tops = list(dict.fromkeys([culprit, *stack]))[:FINGERPRINT_FRAMES]
-    return Splat(kind, line, "\n".join(lines), f"{_NUMBERS.sub('#', line)} [{' < '.join(tops)}]")
+    functions = dict.fromkeys(_CLONE.sub("", name) for name in (culprit, *stack) if name != "?")
+    top = " < ".join(list(functions)[:FINGERPRINT_FRAMES]) or _NUMBERS.sub("#", line)
+    return Splat(kind, line, "\n".join(lines), f"{kind}: {top}")

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict of each case of a night. A cell may have several runs; this module says which of them counts."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.nightly.fingerprint import fingerprint
+from harness.nightly.record import FILE, SCHEMA, CellResult, CellRun, Night, Why
+from harness.report import load
+from harness.report.record import read_record
+from harness.report.renamed import renamed_cases
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+
+MISS = "MISS"
+"""Stands for the verdict of a case that no run has judged."""
+
+Key = tuple[str, str]
+"""The id of a cell, and the id that a case has today."""
+
+UNCOUNTED = frozenset({Verdict.ERROR, Verdict.SKIP})
+"""A repetition with one of these says nothing about how often a case fails."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a night says about a case in a cell."""
+
+    verdict: str
+    """Of its newest run, or MISS."""
+    reason: str = ""
+    """The reason of the verdict."""
+    known_issue: str | None = None
+    """The entry of known-issues.yaml that explains it."""
+    fingerprint: str = ""
+    """Of its splat."""
+    rate: str = ""
+    """How often it failed when it was repeated, e.g. ``3 of 10``."""
+
+
+def load_night(directory: Path) -> Night:
+    """Read the record of a night. Raises UsageError, with the reason in one line, if it cannot be read."""
+    return read_record(directory / FILE, Night, SCHEMA, hint="name the directory of a night: results/nightly/latest")
+
+
+def load_run(directory: Path) -> RunRecord | None:
+    """Read the record of a run. None if there is none that can be read: its cases count as not judged."""
+    try:
+        return load(directory)
+    except UsageError:
+        return None
+
+
+def order_of(night: str) -> tuple[int, ...]:
+    """Return the sort key of a night's name: ``2026-11-29-10`` comes after ``2026-11-29-2``."""
+    return tuple(int(number) for number in re.findall(r"\d+", night))
+
+
+def night_directories(nightly: Path) -> list[Path]:
+    """Return the directories of the nights in ``results/nightly``, newest first."""
+    found = (path for path in nightly.glob(f"*/{FILE}") if not path.parent.is_symlink())
+    return sorted((path.parent for path in found), key=lambda path: order_of(path.name), reverse=True)
+
+
+def earlier_nights(directory: Path) -> list[Path]:
+    """Return the directories of the nights before the night in ``directory``, newest first."""
+    return [path for path in night_directories(directory.parent) if order_of(path.name) < order_of(directory.name)]
+
+
+def outcomes_of(night: Night, directory: Path) -> dict[Key, Outcome]:
+    """Return the outcome of each case that a run has judged. ``directory``: of the night."""
+    name = renamed_cases().current_id
+    return {
+        (result.cell, name(case)): outcome
+        for result in night.results
+        for case, outcome in _outcomes(result, directory).items()
+    }
+
+
+def _outcomes(result: CellResult, directory: Path) -> dict[str, Outcome]:
+    runs = [(run, record) for run in result.runs if (record := load_run(directory / run.directory))]
+    rates = _rates(runs)
+    return {case.id: outcome_of(case, rates.get(case.id, "")) for case in deciding(runs).values()}
+
+
+def outcome_of(case: CaseRecord, rate: str = "") -> Outcome:
+    """Return the outcome that a record of a case stands for."""
+    return Outcome(str(case.verdict), case.reason, case.known_issue, fingerprint(case), rate)
+
+
+def deciding(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, CaseRecord]:
+    """Return the record that decides each case: that of the newest run that the plan asks for.
+
+    A run of why AGAIN replaces an ERROR only, so no repetition turns a failure into a pass.
+    """
+    found: dict[str, CaseRecord] = {}
+    for run, record in runs:
+        for case in record.cases:
+            earlier = found.get(case.id)
+            replaces = earlier is None or earlier.verdict is Verdict.ERROR
+            if run.why is Why.PLAN or (run.why is Why.AGAIN and replaces):
+                found[case.id] = case
+    return found
+
+
+def _rates(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, str]:
+    bad: Counter[str] = Counter()
+    all_: Counter[str] = Counter()
+    for case in _repetitions(runs):
+        all_[case.id] += 1
+        bad[case.id] += case.verdict in KERNEL_AT_FAULT
+    return {case: rate(bad[case], count) for case, count in all_.items()}
+
+
+def rate(bad: int, of: int) -> str:
+    """Format how often a case failed: ``3 of 10``."""
+    return f"{bad} of {of}"
+
+
+def _repetitions(runs: list[tuple[CellRun, RunRecord]]) -> Iterator[CaseRecord]:
+    for run, record in runs:
+        if run.why is Why.RATE:
+            yield from (case for case in record.cases if case.verdict not in UNCOUNTED)
