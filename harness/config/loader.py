@@ -70,11 +70,21 @@ def _unchanged(tree: Tree) -> Tree:
     return tree
 
 
-def load(path: Path, model: type[M], complete: Callable[[Tree], Tree] = _unchanged) -> M:
+def _no_mistakes(content: Any) -> Iterable[tuple[Loc, str]]:
+    return ()
+
+
+def load(
+    path: Path,
+    model: type[M],
+    complete: Callable[[Tree], Tree] = _unchanged,
+    check: Callable[[M], Iterable[tuple[Loc, str]]] = _no_mistakes,
+) -> M:
     """Read ``path`` as one ``model``. Raises UsageError that lists every mistake, one per line.
 
     ``complete`` adds inherited values to the file's content. The file's own keys and list indices stay, so that
-    messages find their lines.
+    messages find their lines. ``check`` yields the mistakes that the model cannot see, e.g. a name that the file does
+    not define: the place of each, and its text.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -95,10 +105,13 @@ def load(path: Path, model: type[M], complete: Callable[[Tree], Tree] = _unchang
     if not root or not isinstance(tree, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {_keys(model)}")
     try:
-        return model.model_validate_json(json.dumps(complete(tree)), strict=True)
+        content = model.model_validate_json(json.dumps(complete(tree)), strict=True)
     except ValidationError as error:
         lines = [_explain(path, root, model, detail) for detail in error.errors(include_url=False)]
         raise UsageError("\n".join(lines)) from None
+    if mistakes := [_line_of(path, root, loc, text) for loc, text in check(content)]:
+        raise UsageError("\n".join(mistakes))
+    return content
 
 
 def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetails) -> str:
@@ -119,6 +132,10 @@ def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetail
                 loc, text = loc[:-1], text.replace("input should be", "the key should be", 1)
             if error["type"] == "string_type" and isinstance(given, int):
                 text += ": quote it"
+    return _line_of(path, root, loc, text)
+
+
+def _line_of(path: Path, root: yaml.Node, loc: Loc, text: str) -> str:
     where = f"{path}:{_line(root, loc)}" if loc else f"{path}"
     return f"{where}: {_dotted(loc)}{text}"
 

@@ -41,6 +41,8 @@ class Cell(_Record):
     """The value of SUITE=."""
     qemu: str | None = None
     """The value of QEMU=; None for the default."""
+    focus: bool = False
+    """Whether only the cases of the machine's focus run."""
     owner: str = ""
     """Who looks after this line of the plan."""
     expected_s: float | None = None
@@ -75,7 +77,17 @@ class CellRun(_Record):
     host: str = ""
     """The worker that ran it; empty for this host."""
     error: str = ""
-    """Why it has no record, in one sentence; empty if it has one."""
+    """Why it has no record, or not a whole one, in one sentence; empty if it has one."""
+
+    @property
+    def completed(self) -> bool:
+        """Whether ``vfio-harness run`` came to its own end."""
+        return self.exit_code in (0, 1, 2, 3)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its worker was lost, as ``error`` says."""
+        return self.exit_code is None and bool(self.error)
 
 
 class CellResult(_Record):
