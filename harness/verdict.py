@@ -74,6 +74,8 @@ class CaseRecord(_Record):
     """The verdict."""
     reason: str = ""
     """Why, in one sentence. Empty for PASS."""
+    started: str | None = None
+    """When it started: ISO 8601, UTC. None if it never started."""
     duration_s: float
     """Set-up, call and teardown together, in seconds."""
     known_issue: str | None = None
@@ -101,6 +103,49 @@ class HostRecord(_Record):
     """The model of the host's processor."""
 
 
+class GitRecord(_Record):
+    """The git commit that a kernel was built from."""
+
+    url: str
+    """The repository: the URL of ``KERNEL=git:URL@REF``, else the directory."""
+    ref: str = ""
+    """The REF of KERNEL=, or the branch of a checkout. Empty if HEAD is detached."""
+    commit: str
+    """The commit, 40 hex digits."""
+    describe: str = ""
+    """As ``git describe`` prints it, with ``-dirty`` if ``dirty``. Empty if no tag is reachable."""
+    dirty: bool = False
+    """Whether tracked files of a checkout differed from the commit."""
+
+
+class BuildRecord(_Record):
+    """How a kernel was built."""
+
+    architecture: str
+    """E.g. ``x86_64``."""
+    compiler: str = ""
+    """The compiler's first line of ``--version``: CONFIG_CC_VERSION_TEXT."""
+    started: str | None = None
+    """When the last build that changed anything started: ISO 8601, UTC. None if the harness did not build it."""
+    duration_s: float | None = None
+    """How long that build took, in seconds. It may have compiled a single file."""
+    log: str | None = None
+    """The file with that build's output, in the directory of the run."""
+    config: str | None = None
+    """The kernel's ``.config``, in the directory of the run."""
+
+
+class PatchRecord(_Record):
+    """One patch of SERIES=."""
+
+    subject: str
+    """Its subject, with its number in the series."""
+    message_id: str = ""
+    """The Message-ID of its mail, without angle brackets. Empty if it was no mail."""
+    sha256: str
+    """The SHA-256 of its diff with Unix newlines: 64 hex digits."""
+
+
 class KernelRecord(_Record):
     """The kernel under test."""
 
@@ -114,6 +159,12 @@ class KernelRecord(_Record):
     """The subjects of the patches of SERIES=."""
     features: dict[str, bool] = Field(default_factory=dict)
     """Each optional capability, and whether the kernel has it."""
+    git: GitRecord | None = None
+    """The commit of its source. None if the source is not from git."""
+    build: BuildRecord | None = None
+    """How it was built. None if it was not."""
+    series: list[PatchRecord] = Field(default_factory=list)
+    """The patches of SERIES=, in the order in which they were applied."""
 
 
 class PhaseRecord(_Record):

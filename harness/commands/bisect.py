@@ -7,7 +7,6 @@ next bisection builds only what differs.
 """
 
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,9 @@ from harness.errors import HarnessError, KernelError, UsageError
 from harness.host import process
 from harness.host.files import disk_full_reported, fresh_dir
 from harness.kernel.cache import cache_path, digest, locked
-from harness.kernel.source.resolve import run_git
+from harness.kernel.source import commit as commits
+from harness.kernel.source.clone import borrow
+from harness.kernel.source.git import run_git
 from harness.progress import Emit, Note, Phase, phase
 from harness.report import Terminal, record
 from harness.report.record import RunDirectory
@@ -46,8 +47,10 @@ _ONLY_SKIPPED_LEFT = 2
 @click.argument("good")
 @click.argument("bad")
 @takes_options("bisect")
-@click.option("--tree", type=click.Path(path_type=Path), default=".", show_default=True, help="The kernel's git tree.")
-def bisect(good: str, bad: str, tree: Path, **values: Any) -> None:
+@click.option(
+    "--tree", default=".", show_default=True, help="The kernel's git tree: a directory, PATH@REF or git:URL@REF."
+)
+def bisect(good: str, bad: str, tree: str, **values: Any) -> None:
     """Find the first commit between GOOD and BAD on which a case is bad, by git-bisect.
 
     The tree is not written to. Commits that do not build, and commits on which every case is skipped, are skipped. The
@@ -55,7 +58,9 @@ def bisect(good: str, bad: str, tree: Path, **values: Any) -> None:
     usage; 3 if the harness or the host failed.
     """
     with Terminal({}) as terminal:
-        found = find_first_bad(tree, (good, bad), Options(**given(values)), terminal.emit)
+        named = commits.parse(tree)
+        repository = commits.repository(named, terminal.emit) if named else Path(tree).expanduser()
+        found = find_first_bad(repository, (good, bad), Options(**given(values)), terminal.emit)
     click.echo(found)
     sys.exit(found.exit_code)
 
@@ -152,11 +157,7 @@ def _borrow(objects: Path, top: Path) -> None:
             process.check(["git", "init", "--quiet", "--template=", made], cwd=made)
             for name, value in _CONFIG.items():
                 process.check(["git", "config", name, value], cwd=made)
-    (top / ".git" / "objects" / "info").mkdir(parents=True, exist_ok=True)
-    (top / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n")
-    (top / ".git" / "shallow").unlink(missing_ok=True)
-    if (objects.parent / "shallow").exists():
-        shutil.copyfile(objects.parent / "shallow", top / ".git" / "shallow")
+    borrow(objects, top / ".git")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel part of the cache: locked per entry, written atomically, safe to delete.
 
-``apt/`` package indexes, ``source/`` unpacked sources, ``farm/`` symlink trees of unclean sources, ``build/`` object
-trees, ``changed/`` workspaces of changed kernels, ``external/`` modules of the harness, ``ready/`` bootable copies,
-``series/`` fetched patches, ``bisect/`` checkouts of bisections, ``locks/`` lock files.
+``apt/`` package indexes, ``source/`` unpacked sources, ``git/`` bare repositories, ``checkout/`` commits of them,
+``farm/`` symlink trees of unclean sources, ``build/`` object trees, ``changed/`` workspaces of changed kernels,
+``external/`` modules of the harness, ``ready/`` bootable copies, ``series/`` fetched patches, ``bisect/`` checkouts of
+bisections, ``locks/`` lock files.
 """
 
 import hashlib

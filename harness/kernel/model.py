@@ -36,7 +36,7 @@ class KernelSpec:
     """A request for a kernel."""
 
     kernel: str | None = None
-    """KERNEL=: None for the pinned default, ``debian:VERSION``, a source tree or a build directory."""
+    """KERNEL=: None for the pinned default; ``ACCEPTED`` of harness/kernel/source/resolve.py lists the forms."""
     flavour: Flavour = "release"
     """FLAVOUR=; without effect on a build directory, which is used as is."""
     change: SourceChange | None = None
@@ -65,6 +65,40 @@ class DmabufUapi:
     """``ranges`` in 6.19 and later; ``single``, one offset and length, in the series of 2022."""
     fields: tuple[tuple[str, str], ...]
     """The payload's members in order, as (C type, name)."""
+
+
+@dataclass(frozen=True)
+class GitCommit:
+    """The commit of a source; the fields have their names in ``GitRecord``."""
+
+    url: str
+    ref: str
+    commit: str
+    describe: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class SentPatch:
+    """One patch of a series; the fields have their names in ``PatchRecord``."""
+
+    subject: str
+    message_id: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """The last build of a kernel that changed anything. Its files are copies, which later builds leave alone."""
+
+    config: Path
+    """The ``.config``."""
+    started: str | None = None
+    """ISO 8601, UTC; None if the harness did not build it."""
+    duration_s: float | None = None
+    """In seconds; None if the harness did not build it."""
+    log: Path | None = None
+    """make's output; None if the harness did not build it."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +133,11 @@ class Kernel:
     """Why there is no test importer for this kernel; empty if its module is in ``modules_image``."""
     uapi: DmabufUapi | None
     """The export's uAPI; None if the source cannot be found or lacks the feature."""
+    git: GitCommit | None = None
+    """The commit of the source; None if it is not from git."""
+    build: Build | None = None
+    """How it was built."""
+    series: tuple[SentPatch, ...] = ()
+    """The patches of the series in ``KernelSpec.change``."""
+    source_lock: object = None
+    """Keeps other processes from changing ``source_dir`` while this object exists, if it is a checkout of the cache."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from harness.config import Model
 from harness.errors import UsageError
 from harness.host.files import disk_full_reported, fresh_dir
-from harness.kernel.build import features, kbuild, kconfig, patched_tree, reuse, tree
+from harness.kernel.build import features, kbuild, kconfig, patched_tree, provenance, reuse, tree
 from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
 from harness.kernel.modules import image, importer, rxe
 from harness.kernel.modules.oot import BuiltKernel
 from harness.kernel.source.resolve import BuildDirectory, SourceTree, resolve_kernel
+from harness.kernel.source.series import sent_patches
 from harness.kernel.source.uapi import read_export
 from harness.progress import Emit, Phase, phase
 
@@ -58,7 +59,7 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
             step.done(_COMPILED)
         kernel = _bootable(found.origin, build_dir, top, step)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
-        return _in_use(kernel)
+        return _in_use(_from(kernel, found))
 
 
 def _obtain_changed(
@@ -80,7 +81,13 @@ def _obtain_changed(
             if entry != kernel.image.parent:  # of an earlier change: its objects are gone, so no run can find it again
                 _remove_unused(entry)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
-        return _in_use(replace(kernel, patches=tuple(change.patches)))
+        patches, series = tuple(change.patches), sent_patches(change)
+        return _in_use(replace(_from(kernel, found), patches=patches, series=series))
+
+
+def _from(kernel: Kernel, found: SourceTree | BuildDirectory) -> Kernel:
+    """Add where the source comes from. A build directory may be of another commit than its source has now."""
+    return replace(kernel, git=found.git, source_lock=found.lock) if isinstance(found, SourceTree) else kernel
 
 
 def _check_build_dir(found: BuildDirectory) -> None:
@@ -129,6 +136,7 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
         rxe=known.rxe,
         importer_absent=known.importer_absent,
         uapi=uapi,
+        build=provenance.keep(build_dir, entry),
     )
 
 

@@ -3,6 +3,7 @@
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -47,6 +48,11 @@ def identify(item: pytest.Item) -> Identity:
         importer=params.get("importer"),
         trigger=params.get("trigger"),
     )
+
+
+def started_before(seconds: float) -> str:
+    """Return when a case started that took ``seconds`` until now: ISO 8601, UTC, on the host's clock."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
 @dataclass
@@ -99,6 +105,10 @@ class Case:
     def elapsed(self) -> float:
         """Return the seconds since the case began."""
         return round(time.monotonic() - self.began, 6)
+
+    def started(self) -> str:
+        """Return when the case began its first pass, on the host's clock: ISO 8601, UTC."""
+        return started_before(self.earlier_s + self.elapsed())
 
     def notes(self) -> list[Evidence]:
         """Return the exceptions' notes: the console's tail, stacks of blocked tasks, QEMU's stderr."""

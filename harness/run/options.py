@@ -200,12 +200,16 @@ class Options:
     )
     kernel: str | None = option(
         None,
-        "The kernel to test: a source tree, a build directory or debian:VERSION.  [default: the pinned kernel]",
+        "The kernel to test: a source tree, a build directory, a commit (PATH@REF or git:URL@REF) or debian:VERSION.  "
+        "[default: the pinned kernel]",
         takes(
             *_BOOT,
-            repro=Use("The kernel: a source tree or debian:VERSION.", default_from="the entry's, else the pinned one"),
-            mutants=Use("The kernel: a source tree or debian:VERSION.", default_from="the pinned kernel"),
-            bugs_check=Use("The kernel: a source tree or debian:VERSION.", default_from="the pinned kernel"),
+            repro=Use(
+                "The kernel: a source tree, a commit or debian:VERSION.",
+                default_from="the entry's, else the pinned one",
+            ),
+            mutants=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
+            bugs_check=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
         ),
         make="KERNEL",
     )

@@ -9,7 +9,7 @@ from harness.errors import HarnessError
 from harness.progress import PhaseDone
 from harness.report.terminal import Terminal
 from harness.run import workers
-from harness.run.case import identify
+from harness.run.case import identify, started_before
 from harness.run.context import ON_ERROR, OPTIONS, REPORTER, RUN, TERMINAL
 from harness.run.options import Options
 from harness.run.workers import CaseStarted, WorkerDied, WorkerPipe, WorkerReport
@@ -102,7 +102,13 @@ class CommandLineRun:
                 assert report.index is not None, "share() raises for a worker without a case"
                 reason = f"the process that ran the case is gone: {how}"
                 identity = identify(items[report.index])
-                return CaseRecord(**vars(identity), verdict=Verdict.ERROR, reason=reason, duration_s=round(seconds, 3))
+                return CaseRecord(
+                    **vars(identity),
+                    verdict=Verdict.ERROR,
+                    reason=reason,
+                    started=started_before(seconds),
+                    duration_s=round(seconds, 3),
+                )
             case CaseStarted(title):
                 self._terminal.case_started(title, report.slot)
             case event:

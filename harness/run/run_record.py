@@ -21,6 +21,7 @@ from harness.report.text import summarise
 from harness.run.case import Case, Identity
 from harness.run.coverage import CaseCoverage
 from harness.run.judge import judge
+from harness.run.kernel_record import kernel_record
 from harness.run.known_issues import KnownIssues, catalogue
 from harness.run.options import Options
 from harness.run.session_pool import SessionPool
@@ -148,6 +149,7 @@ class Run:
             verdict=ruling.judgement.verdict,
             reason=ruling.judgement.reason,
             known_issue=ruling.issue,
+            started=case.started(),
             duration_s=round(case.earlier_s + case.elapsed(), 3),
             seed=case.seed,
             program=self._keep_program(case),
@@ -207,13 +209,7 @@ class Run:
                 accel_reason=setup.accel.reason,
                 cpu=host_cpu(),
             ),
-            kernel=KernelRecord(
-                release=kernel.release,
-                origin=kernel.origin,
-                config_hash=kernel.config_hash,
-                patches=list(kernel.patches),
-                features=dict(kernel.features),
-            ),
+            kernel=kernel_record(kernel, self.directory.path),
             machine=setup.machine.name,
             summary=summarise(self.records),
             no_longer_seen=no_longer_seen(self.records, setup.options),

@@ -18,6 +18,8 @@ from harness.progress import Phase
 
 RELEASE = "include/config/kernel.release"
 """The file of a build directory that holds its release."""
+LOG = "harness-build.log"
+"""The file of a build directory that holds make's output."""
 OPTIONS = "harness.config"
 """The file of a build directory that holds the options given to ``configure``."""
 
@@ -104,7 +106,7 @@ def build(source: Path, build_dir: Path, step: Phase) -> None:
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
     args = [f"O={build_dir}", *_profiled(build_dir), "bzImage", "modules"]
-    log = build_dir / "harness-build.log"
+    log = build_dir / LOG
     done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:
         write_atomically(steps, str(done))
@@ -122,4 +124,4 @@ def _profiled(build_dir: Path) -> list[str]:
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
     """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
     args = [f"O={build_dir}", f"M={work}", "modules"]
-    make(args, source=source, what=work, log=work / "harness-build.log", step=step)
+    make(args, source=source, what=work, log=work / LOG, step=step)

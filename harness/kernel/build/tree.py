@@ -3,18 +3,22 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
 from harness.host import process
-from harness.host.files import disk_full_reported, update_file_links
-from harness.kernel.build import kbuild, kconfig
+from harness.host.files import disk_full_reported, update_file_links, write_atomically
+from harness.kernel.build import kbuild, kconfig, provenance
 from harness.kernel.build.features import require_export
+from harness.kernel.build.provenance import BuildTime
 from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour
-from harness.kernel.source.resolve import SourceTree, run_git
+from harness.kernel.source.git import run_git
+from harness.kernel.source.resolve import SourceTree
 from harness.kernel.source.uapi import read_export
 from harness.progress import Phase
 
@@ -61,6 +65,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         step.result = "nothing changed"
         log.debug("kernel build: cache hit: %s", build_dir)
         return top
+    started, began = datetime.now(UTC), time.monotonic()
     if changed is None or any(map(_affects_kconfig, changed)):
         stamp.unlink(missing_ok=True)
         kbuild.configure(top, build_dir, options, step)
@@ -68,6 +73,8 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         require_export(config, read_export(top), tree.origin)
         kconfig.require(config, tree.origin)
     kbuild.build(top, build_dir, step)
+    took = BuildTime(started=started.isoformat(timespec="seconds"), duration_s=round(time.monotonic() - began, 3))
+    write_atomically(build_dir / provenance.TIME, took.model_dump_json())
     next_stamp.rename(stamp)
     step.result = _summary(changed)
     return top

@@ -9,7 +9,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -38,6 +38,8 @@ class Patch:
     """The version of its series."""
     number: tuple[int, int] | None = None
     """Its number in the series and the size of the series: (3, 7) for "3/7"."""
+    message_id: str = field(default="", compare=False)
+    """The Message-ID of its mail, without angle brackets; empty without one."""
 
     @property
     def name(self) -> str:
@@ -98,7 +100,14 @@ def _from_mail(mail: EmailMessage) -> Patch | None:
         diff=body[begin.start() :],
         version=int(version[1]) if version else 1,
         number=(int(number[1]), int(number[2])) if number else None,
+        message_id=_message_id(mail),
     )
+
+
+def _message_id(mail: EmailMessage) -> str:
+    """Return the Message-ID as it was sent: the parser of ``get`` rejects some that are in use."""
+    values = (str(value) for name, value in mail.raw_items() if name.lower() == "message-id")
+    return next(values, "").strip().strip("<>")
 
 
 def _in_order(found: Sequence[Patch], path: Path) -> list[Patch]:

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Resolve KERNEL= to a source tree or a build directory."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, UsageError
-from harness.host import process
+from harness.errors import UsageError
 from harness.kernel.cache import digest
-from harness.kernel.source import debian
+from harness.kernel.model import GitCommit
+from harness.kernel.source import commit, debian, git
 from harness.progress import Emit
 
-ACCEPTED = "KERNEL= takes a source tree, a build directory, or debian:VERSION such as debian:7.3"
+ACCEPTED = f"KERNEL= takes a source tree, a build directory, debian:VERSION such as debian:7.3, {commit.FORMS}"
 _PARTS = re.compile(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =[ \t]*(\S*)$", re.M)
 _INCLUDE = re.compile(r"^include\s+(\S+)/Makefile$", re.M)
 
@@ -31,6 +30,10 @@ class SourceTree:
     """Whether it never changes."""
     symlinked: bool = False
     """Whether its files are links to those of another tree."""
+    git: GitCommit | None = None
+    """Its commit; None if it is not from git."""
+    lock: object = None
+    """Nobody changes the files while it exists, if they are a checkout of the cache."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,27 @@ class BuildDirectory:
 
 
 def resolve_kernel(kernel: str | None, emit: Emit) -> SourceTree | BuildDirectory:
-    """Find the source tree or build directory of KERNEL= (None or empty: the default), and fetch it if it is Debian's.
+    """Find the source tree or build directory of KERNEL= (None or empty: the default).
 
-    Raises UsageError if KERNEL= names neither."""
+    Fetches Debian's source, and checks out a git commit. Raises UsageError if KERNEL= names none of these."""
     if not kernel or kernel.startswith("debian:"):
         package, path = debian.obtain(kernel.removeprefix("debian:") if kernel else None, emit)
         return SourceTree(
             path, f"debian:{package.upstream} ({package.name} {package.version})", package.dirname, pristine=True
         )
+    if named := commit.parse(kernel):
+        found, checkout = commit.obtain(named, emit)
+        origin = f"{named} at {found.commit[: git.SHORT]}"
+        return SourceTree(checkout.path, origin, checkout.key, pristine=False, git=found, lock=checkout.lock)
     path = Path(kernel).expanduser().absolute()
     if not path.is_dir():
         raise UsageError(f"KERNEL={kernel}: no such directory", hint=ACCEPTED)
     if (path / "Kconfig").is_file() and (path / "Kbuild").is_file():
         real = path.resolve()
         key = re.sub(r"[^\w.-]", "_", real.name)[:40] + "-" + digest(str(real))
-        return SourceTree(real, f"{path}{_commit(real)}", key, pristine=False)
+        checked_out = git.checked_out(real)
+        at = f" at {checked_out.commit[: git.SHORT]}" if checked_out else ""
+        return SourceTree(real, f"{path}{at}", key, pristine=False, git=checked_out)
     if (path / ".config").is_file():
         return BuildDirectory(path, str(path), _source_of(path))
     raise UsageError(
@@ -87,18 +96,3 @@ def _source_of(build_dir: Path) -> Path | None:
     if makefile.is_file() and (match := _INCLUDE.search(makefile.read_text(errors="replace"))):
         candidates.append(Path(match[1]))
     return next((c.resolve() for c in candidates if (c / "Kconfig").is_file()), None)
-
-
-def run_git(tree: Path, *args: str) -> list[str]:
-    """Run git in a tree of any owner, without writing there; return the lines of its output. Raises HarnessError."""
-    env = process.environment(GIT_OPTIONAL_LOCKS="0")
-    return process.check(["git", "-c", "safe.directory=*", *args], cwd=tree, env=env)
-
-
-def _commit(tree: Path) -> str:
-    if not os.path.lexists(tree / ".git"):
-        return ""
-    try:
-        return f" at {run_git(tree, 'rev-parse', '--short', 'HEAD')[0]}"
-    except HarnessError:
-        return ""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Apply the patches of SERIES= to a copy of the files that they touch."""
 
+import hashlib
 import re
 import shutil
 import tempfile
@@ -14,7 +15,9 @@ from harness.host.faults import host_fault
 from harness.host.files import write_atomically
 from harness.host.packages import find, install_line
 from harness.kernel.cache import cache_path, digest
+from harness.kernel.model import SentPatch, SourceChange
 from harness.kernel.source import mail
+from harness.kernel.source.change import SourceChanges
 from harness.kernel.source.mail import Patch
 from harness.progress import Emit, Note, phase
 
@@ -100,6 +103,17 @@ class Series:
             if fuzz := _FUZZ.match(line):
                 where = f"{file}, hunk {fuzz[1]} at line {fuzz[2]}"
                 self.emit(Note(f"patch    {patch.name}: applied with fuzz {fuzz[3]}: {where}"))
+
+
+def sent_patches(change: SourceChange) -> tuple[SentPatch, ...]:
+    """Return the patches of the series in a change, in order: where each comes from, and a hash of its diff."""
+    if isinstance(change, SourceChanges):
+        return tuple(patch for part in change.parts for patch in sent_patches(part))
+    if not isinstance(change, Series):
+        return ()
+    return tuple(
+        SentPatch(patch.name, patch.message_id, hashlib.sha256(patch.diff).hexdigest()) for patch in change.mails
+    )
 
 
 def _fetched(message_id: str, emit: Emit) -> Path:

@@ -3,6 +3,7 @@
 
 import base64
 import gzip
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from harness.errors import KernelError, MissingPrerequisite, UsageError
 from harness.kernel.source import mail
 from harness.kernel.source.change import SourceChanges
-from harness.kernel.source.series import Series
+from harness.kernel.source.series import Series, sent_patches
 from harness.progress import Event, Note, silent
 
 LOCK, MAIN = "drivers/vfio/lock.c", "drivers/vfio/main.c"
@@ -224,3 +225,25 @@ def test_changes_apply_one_after_the_other(tree: Path, tmp_path: Path) -> None:
     assert files[LOCK] == LINES.replace("line 5\n", "y\n").encode()
     assert files[MAIN] == LINES.replace("line 5\n", "z\n").encode()
     assert (tree / LOCK).read_text() == LINES
+
+
+def test_the_record_says_which_mails_were_applied(tree: Path, tmp_path: Path) -> None:
+    first, second = letter("[PATCH 1/2] vfio: One", diff(LOCK, 5, "one")), diff(MAIN, 9, "two")
+    sent = first.replace("Subject:", "Message-ID: <1-a@b.example>\nSubject:")
+    (tmp_path / "mbox").write_text(sent + letter("[PATCH 2/2] vfio: Two", second).replace("\n", "\r\n"))
+    (tmp_path / "bare.diff").write_text(diff(LOCK, 20, "three"))
+    parts = [Series.load(str(tmp_path / name), silent) for name in ("mbox", "bare.diff")]
+    found = sent_patches(SourceChanges(parts))
+    assert [(p.subject, p.message_id) for p in found] == [
+        ("1/2 vfio: One", "1-a@b.example"),
+        ("2/2 vfio: Two", ""),
+        ("bare.diff", ""),
+    ]
+    assert found[1].sha256 == hashlib.sha256((second + "-- \n2.39\n\n").encode()).hexdigest()
+
+
+def test_a_resent_mail_is_one_patch(tree: Path, tmp_path: Path) -> None:
+    mail = letter("[PATCH] vfio: One", diff(LOCK, 5, "one"))
+    again = mail.replace("Subject:", "Message-ID: <other list>\nSubject:")
+    (tmp_path / "mbox").write_text(mail + again)
+    assert len(sent_patches(Series.load(str(tmp_path / "mbox"), silent))) == 1

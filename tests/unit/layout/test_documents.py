@@ -21,7 +21,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"[\w.-]*[\w-]/[\w./-]*|[\w-]+\.(?:py|yaml|c|md|toml)|Makefile")
 CALL = re.compile(r"(?:(\w+)\.)?(\w+)\(\)")
-ELSEWHERE = ("results/", "kernel/bisect", "objects/")
+ELSEWHERE = ("results/", "kernel/bisect", "kernel/git", "kernel/checkout", "objects/")
 """Paths in a run's results, in the cache, and in a git repository."""
 C_FUNCTION = re.compile(r"^[a-z][\w *]*?\b(\w+)\(", re.MULTILINE)
 

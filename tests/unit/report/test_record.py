@@ -60,12 +60,14 @@ EVIL = run(
 
 def test_schema_is_the_documented_one() -> None:
     top = json.loads(to_json(EVERY))
-    assert " ".join(top) == "schema run_id started duration_s harness host kernel machine summary no_longer_seen cases"
+    assert " ".join(top) == (
+        "schema run_id started duration_s harness host kernel machine summary no_longer_seen phases cases"
+    )
     assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
-    assert " ".join(top["kernel"]) == "release origin config_hash patches features"
+    assert " ".join(top["kernel"]) == "release origin config_hash patches features git build series"
     assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
     assert " ".join(top["cases"][0]) == (
-        "id area title importer trigger verdict reason duration_s known_issue seed program ran_in evidence"
+        "id area title importer trigger verdict reason started duration_s known_issue seed program ran_in evidence"
     )
 
 

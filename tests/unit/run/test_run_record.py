@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -139,6 +140,17 @@ def test_a_case_that_had_no_machine_discards_none(run: RunWithoutMachines) -> No
 def test_a_splat_gives_the_verdict_and_a_fresh_machine(run: RunWithoutMachines) -> None:
     record = run.conclude(case(watch=FakeWatch(["WARNING in f"])))
     assert (record.verdict, record.reason, run.discards) == (Verdict.SPLAT, "WARNING in f", 1)
+
+
+def test_a_case_has_the_time_of_its_start(run: RunWithoutMachines) -> None:
+    one = case()
+    one.began -= 30
+    one.earlier_s = 30
+    record = run.conclude(one)
+    assert record.started
+    ago = datetime.now(UTC) - datetime.fromisoformat(record.started)
+    assert timedelta(seconds=59.9) < ago < timedelta(seconds=90)
+    assert record.started.endswith("+00:00")
 
 
 def test_a_program_is_kept_in_a_file_of_the_run(run: RunWithoutMachines) -> None:
