@@ -6,29 +6,61 @@ output and the verdict in ``report.json`` show that the entry is out of date.
 """
 
 import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from harness.escape import printable
+from harness.report.parts import MISS, NOT_JUDGED, Part
 from harness.report.text import by_area
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 
 def render(record: RunRecord) -> str:
     """Render the whole document."""
+    return _document(_suites(record))
+
+
+def render_parts(parts: Iterable[Part]) -> str:
+    """Render several runs as one document. A case that no run has judged is an error of type MISS."""
+    return _document(chain.from_iterable(map(_suites_of_part, parts)))
+
+
+def _document(suites: Iterable[TestSuite]) -> str:
     document = JUnitXml(name="vfio-harness")
-    for area, cases in sorted(by_area(record.cases).items()):
-        suite = TestSuite(printable(area))
-        suite.timestamp = record.started
-        suite.add_property("kernel", printable(f"{record.kernel.release} ({record.kernel.origin})"))
-        suite.add_property("machine", printable(record.machine))
-        suite.add_property("host", printable(f"QEMU {record.host.qemu}, {record.host.accel}"))
-        suite.add_testcases([_case(case) for case in cases])
+    for suite in suites:
         document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
     document.write(buffer)
     return buffer.getvalue().decode()
+
+
+def _suites_of_part(part: Part) -> Iterator[TestSuite]:
+    if part.record:
+        yield from _suites(part.record, f"{part.name}: ")
+    if part.missing:
+        suite = TestSuite(printable(f"{part.name}: {NOT_JUDGED}"))
+        suite.add_testcases([_missing(name, why) for name, why in part.missing.items()])
+        yield suite
+
+
+def _suites(record: RunRecord, prefix: str = "") -> Iterator[TestSuite]:
+    for area, cases in sorted(by_area(record.cases).items()):
+        suite = TestSuite(printable(f"{prefix}{area}"))
+        suite.timestamp = record.started
+        suite.add_property("kernel", printable(f"{record.kernel.release} ({record.kernel.origin})"))
+        suite.add_property("machine", printable(record.machine))
+        suite.add_property("host", printable(f"QEMU {record.host.qemu}, {record.host.accel}"))
+        suite.add_testcases([_case(case) for case in cases])
+        yield suite
+
+
+def _missing(name: str, why: str) -> TestCase:
+    entry = TestCase(printable(name), classname=NOT_JUDGED, time=0)
+    entry.result = [Error(f"{MISS}: {printable(why)}", MISS)]
+    return entry
 
 
 def _case(case: CaseRecord) -> TestCase:
