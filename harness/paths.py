@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Locate the directories: the data of the checkout, the user's cache, the results of runs."""
+"""Locate the directories: the data of the checkout or of the wheel, the user's cache, the results of runs."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,23 @@ import platformdirs
 
 from harness.errors import HarnessError
 
-TOP = Path(__file__).resolve().parent.parent
-"""The root of the checkout."""
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "data").is_dir()
+"""Whether the harness was installed from a wheel: the wheel has a copy of the data (pyproject.toml). There is no
+Makefile then, and the data may be read-only."""
+TOP = PACKAGE / "data" if INSTALLED else PACKAGE.parent
+"""The root of the data: of the checkout, or of the wheel's copy."""
 VM_CONFIGS = TOP / "vm-configs"
 GUEST_IMAGES = TOP / "guest-images"
 VM_CASES = TOP / "tests" / "vm"
+
+
+def name_in_checkout(path: Path) -> Path:
+    """Return the path relative to a checkout, for a file of the data or of the package.
+
+    Keys of the cache contain it, so a wheel and a checkout share their entries.
+    """
+    return path.relative_to(TOP if path.is_relative_to(TOP) else PACKAGE.parent)
 
 
 def cache_dir() -> Path:

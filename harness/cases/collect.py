@@ -4,6 +4,7 @@
 A case states the rows of the contract that it covers: ``@pytest.mark.contract(area, row...)``.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +73,19 @@ def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
     return (TEST_IMPORTER, "dma-api") if "attach" in getattr(item, "fixturenames", ()) else (None, None)
 
 
+def pytest_arguments() -> list[str]:
+    """Return pytest's arguments for cases, so that they run alike in a checkout and from a wheel.
+
+    Node ids are relative to the data. Neither an ini file nor a conftest.py above the data counts: a wheel may lie in
+    the virtual environment of another project. pytest keeps no cache: the directory of a wheel may be read-only.
+    """
+    return ["-c", os.devnull, f"--rootdir={paths.TOP}", f"--confcutdir={paths.TOP}", "-p", "no:cacheprovider"]
+
+
 def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
     """Collect the cases below ``cases``. Raises HarnessError if a file cannot be collected."""
     collector = _Collector()
-    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--override-ini=addopts="]
-    pytest.main([*arguments, str(cases)], [collector])
+    pytest.main(["--collect-only", "-p", "no:terminal", *pytest_arguments(), str(cases)], [collector])
     if collector.failures:
         raise HarnessError("\n".join(collector.failures))
     return collector.cases

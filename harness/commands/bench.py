@@ -36,7 +36,7 @@ def bench(parts: tuple[Part, ...], against: Path | None, **values: Any) -> None:
     options = Options(**given(values))
     baseline = load(against) if against else None
     load_average = os.getloadavg()[0]
-    with Terminal(options.make_variables()) as terminal:
+    with Terminal(options.again_settings()) as terminal:
         setup = Setup.prepare(options, terminal.emit)
         figures: list[Figure] = []
         for part in [part for part in PARTS if part in (parts or PARTS)]:

@@ -29,7 +29,7 @@ def doctor(**values: Any) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     code = report(findings(options), console)
     if options.kernel is not None:
-        with Terminal(options.make_variables()) as terminal:
+        with Terminal(options.again_settings()) as terminal:
             built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), terminal.emit)
         print_features(console, built)
     sys.exit(code)

@@ -31,26 +31,36 @@ class Kind:
     """Its name, with ``$name`` and ``$function`` replaced."""
     next_steps: tuple[str, ...]
     """The commands to type next, with the same replaced."""
+    installed_steps: tuple[str, ...]
+    """The same where the harness was installed from a wheel."""
+
+
+def _or_here(directory: Path) -> Path:
+    """Return the directory of a checkout; the current one if a wheel owns it: its files go with an upgrade."""
+    return Path.cwd() if paths.INSTALLED and directory.is_relative_to(paths.TOP) else directory
 
 
 KINDS = {
     "case": Kind(
         "case.py.in",
-        lambda: paths.VM_CASES,
+        lambda: _or_here(paths.VM_CASES),
         "test_$function.py",
         ("make vm-test K=test_$function", ".venv/bin/vfio-harness coverage"),
+        ("vfio-harness run test_$function.py",),
     ),
     "machine": Kind(
         "machine.yaml.in",
-        lambda: paths.VM_CONFIGS,
+        lambda: _or_here(paths.VM_CONFIGS),
         "$name.yaml",
         ("make vm-test MACHINE=$name K=doorbell", ".venv/bin/vfio-harness machines"),
+        ("vfio-harness run --machine ./$name.yaml -k doorbell",),
     ),
     "bug": Kind(
         "bug.yaml.in",
-        paths.bugs_dir,
+        lambda: _or_here(paths.bugs_dir()),
         "$name.yaml",
         (".venv/bin/vfio-harness bugs check $name", "make repro BUG=$name"),
+        ("export VFIO_HARNESS_BUGS=$directory", "vfio-harness bugs check $name", "vfio-harness repro $name"),
     ),
 }
 
@@ -82,8 +92,9 @@ def create(kind: str, name: str) -> Created:
             f"and single hyphens, {MAX_NAME} characters at most"
         )
     chosen = KINDS[kind]
-    words = {"name": name, "function": name.replace("-", "_")}
-    path = chosen.directory() / Template(chosen.file).substitute(words)
+    directory = chosen.directory()
+    words = {"name": name, "function": name.replace("-", "_"), "directory": str(directory)}
+    path = directory / Template(chosen.file).substitute(words)
     text = (resources.files("harness") / "templates" / chosen.template).read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -92,7 +103,8 @@ def create(kind: str, name: str) -> Created:
         raise UsageError(f"{path} exists: choose another name") from None
     except OSError as error:
         raise HarnessError(f"{path}: {error.strerror}") from None
-    return Created(path, tuple(Template(step).substitute(words) for step in chosen.next_steps))
+    steps = chosen.installed_steps if paths.INSTALLED else chosen.next_steps
+    return Created(path, tuple(Template(step).substitute(words) for step in steps))
 
 
 @click.command()

@@ -137,9 +137,9 @@ class Reproduction:
             lines += [
                 f"  {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}" for item in case.evidence[-MAX_EVIDENCE:]
             ]
-            lines.append(f"  again: {repeat_command(case, self.sides.bad.make_variables())}")
+            lines.append(f"  again: {repeat_command(case, self.sides.bad.again_settings())}")
             if self.sides.control:
-                lines.append(f"  control: {repeat_command(case, self.sides.control.make_variables())}")
+                lines.append(f"  control: {repeat_command(case, self.sides.control.again_settings())}")
         lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
         expected = "as it was refuted" if self._refuted else "reproduced"
         ended = "not as expected" if self.complaints() else expected

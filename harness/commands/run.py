@@ -10,6 +10,7 @@ import click
 import pytest
 
 from harness import paths
+from harness.cases.collect import pytest_arguments
 from harness.commands.base_vs_series import base_vs_series
 from harness.commands.children import error_written_to
 from harness.errors import UsageError
@@ -48,7 +49,7 @@ def run(cases: tuple[str, ...], **values: Any) -> None:
 
 
 def _run(options: Options, cases: tuple[str, ...]) -> int:
-    with Terminal(options.make_variables(), to_stderr=options.show_command) as terminal:
+    with Terminal(options.again_settings(), to_stderr=options.show_command) as terminal:
         if options.show_command:
             click.echo(command_line(Setup.prepare(options, terminal.emit)))
             return 0
@@ -64,7 +65,7 @@ def run_cases(options: Options, cases: tuple[str, ...], terminal: Terminal) -> i
 
     Raises HarnessError for what ends the run before its first case, and KeyboardInterrupt.
     """
-    arguments = ["--capture=no", "-p", "no:cacheprovider", "--override-ini=addopts="]
+    arguments = ["--capture=no", *pytest_arguments()]
     arguments += ["-k", options.expression] if options.expression else []
     plugin = CommandLineRun(options, terminal)
     code = pytest.main([*arguments, *(cases or [str(paths.VM_CASES)])], [plugin])
@@ -74,7 +75,7 @@ def run_cases(options: Options, cases: tuple[str, ...], terminal: Terminal) -> i
         raise plugin.error
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         named = f"-k {options.expression!r} matches no case" if options.expression else "CASES contains no case"
-        raise UsageError(named, hint="pytest --collect-only -q tests/vm lists the cases")
+        raise UsageError(named, hint="vfio-harness coverage lists the cases")
     return UsageError.exit_code if code == pytest.ExitCode.USAGE_ERROR else int(code)
 
 

@@ -25,7 +25,7 @@ def shell(command: tuple[str, ...], **values: Any) -> None:
     The exit code is the shell's or the command's. The machine ends with it.
     """
     options = Options(**given(values))
-    with Terminal(options.make_variables()) as terminal:
+    with Terminal(options.again_settings()) as terminal:
         setup = Setup.prepare(options, terminal.emit)
     sys.exit(interact(setup, command))
 

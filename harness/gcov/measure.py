@@ -129,7 +129,9 @@ def measure(runs: Iterable[Path], path: KernelPath) -> KernelCoverage:
     for run in runs:
         notes = run / DIRECTORY / NOTES
         if not notes.is_file():
-            raise UsageError(f"{run} has no kernel coverage", hint="make vm-test FLAVOUR=coverage")
+            raise UsageError(
+                f"{run} has no kernel coverage", hint="run it with FLAVOUR=coverage, or --flavour coverage"
+            )
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             _read_run(run, notes, Path(tmp), path, coverage)
     return coverage

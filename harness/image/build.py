@@ -47,7 +47,8 @@ def assemble(recipe: Recipe, scratch: Path, login: Key, host: Key, image: Path) 
     for directory in _DIRECTORIES:
         (root / directory).mkdir(parents=True, exist_ok=True)
     _link(root, _LINKS)
-    shutil.copytree(ROOTFS / "overlay", root, dirs_exist_ok=True)
+    # pip compiles the modules of a wheel, with the host's Python.
+    shutil.copytree(ROOTFS / "overlay", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     _add_applets(root)
     _compile_programs(root)
     # Each module, as the packages' maintainer scripts would.

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness import config
 from harness.config import Model
-from harness.paths import GUEST_IMAGES
+from harness.paths import GUEST_IMAGES, name_in_checkout
 
 ROOTFS = GUEST_IMAGES / "rootfs"
 INIT = GUEST_IMAGES / "init"
@@ -60,11 +60,16 @@ def inputs() -> list[Path]:
     return [p for room in rooms for p in room.rglob("*") if p.is_file() and p.suffix != ".pyc"]
 
 
-def content_key(files: Iterable[Path], top: Path = GUEST_IMAGES.parent) -> str:
-    """Return 16 hex digits over names, modes and contents of ``files`` below ``top``, in any order."""
+def content_key(files: Iterable[Path], top: Path | None = None) -> str:
+    """Return 16 hex digits over names, modes and contents of ``files``, in any order.
+
+    Names are relative to ``top``, by default to the checkout. Of the mode only the owner's x counts: the rest depends
+    on who made the checkout or unpacked the wheel, and the image does not contain it.
+    """
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for name, path in sorted((path.relative_to(top) if top else name_in_checkout(path), path) for path in files):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(top)}\0{path.stat().st_mode & 0o111}\0{len(content)}\0".encode())
+        mode = 0o111 if path.stat().st_mode & 0o100 else 0
+        digest.update(f"{name}\0{mode}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()[:16]

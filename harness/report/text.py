@@ -4,6 +4,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 
+from harness import paths
 from harness.escape import printable
 from harness.verdict import CaseRecord, Evidence, RunRecord, Verdict
 
@@ -56,8 +57,14 @@ def changes(run: RunRecord) -> list[str]:
 
 
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    """Return the command that runs this case again. ``settings``: the make variables of the run, e.g. KERNEL."""
-    words = {**settings, "K": case.id.rpartition("::")[2]}
+    """Return the command that runs this case again.
+
+    ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if there is no Makefile.
+    """
+    make = not paths.INSTALLED
+    words = {**settings, "K" if make else "-k": case.id.rpartition("::")[2]}
     if case.program:
-        words["PROGRAM"] = case.program.file
+        words["PROGRAM" if make else "--program"] = case.program.file
+    if not make:
+        return shlex.join(["vfio-harness", "run", *(word for pair in words.items() for word in pair if word)])
     return " ".join(["make vm-test", *(f"{name}={shlex.quote(value)}" for name, value in words.items())])

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import click
 import pytest
 
+from harness import paths
 from harness.bugs import Fixes, Mutation, load_bug
 from harness.cases.suites import DEFAULT_SUITE
 from harness.config import DEFAULT_MACHINE
@@ -369,6 +370,15 @@ class Options:
         rows = (row for row in table(type(self)) if row.make and row.again(self))
         chosen = {row.make: getattr(self, row.name) for row in rows if getattr(self, row.name) != row.default}
         return {str(name): "1" if value is True else str(value) for name, value in chosen.items()}
+
+    def again_settings(self) -> dict[str, str]:
+        """Return the settings that an "again:" line repeats: make's variables, or flags where there is no Makefile."""
+        variables = self.make_variables()
+        if not paths.INSTALLED:
+            return variables
+        rows = {row.make: row for row in table(type(self)) if row.make in variables}
+        flags = {str(make): row.long or row.flags[0] for make, row in rows.items()}
+        return {flags[make]: "" if rows[make].kind is bool else value for make, value in variables.items()}
 
 
 def table(options: type[Options] = Options) -> list[Option]:

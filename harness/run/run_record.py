@@ -216,7 +216,7 @@ class Run:
             phases=[*map(_phase_record, self.phases)],
             cases=self.records,
         )
-        self.directory.write(record, setup.options.make_variables())
+        self.directory.write(record, setup.options.again_settings())
         return record
 
 
@@ -260,7 +260,7 @@ def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacks
         summary=summarise(skipped),
         cases=skipped,
     )
-    directory.write(record, options.make_variables())
+    directory.write(record, options.again_settings())
     return directory.path
 
 

@@ -79,6 +79,7 @@ class CommandLine:
         self.tmp.mkdir(parents=True)
         self.env = {**os.environ, "TMPDIR": str(self.tmp), "VFIO_HARNESS_RESULTS": str(self.results)}
         self._home = home
+        self.program = PROGRAM
 
     def __call__(self, *args: str | Path) -> Finished:
         """Run the command to its end. It must leave nothing behind."""
@@ -93,7 +94,7 @@ class CommandLine:
     def start(self, *args: str | Path) -> Iterator["Running"]:
         """Run the command during the block. Kill its processes that outlive the block."""
         with subprocess.Popen(
-            [*AS_TYPED, PROGRAM, *args],
+            [*AS_TYPED, self.program, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -103,6 +103,32 @@ def test_says_why_the_file_cannot_be_written(monkeypatch: pytest.MonkeyPatch) ->
         create("bug", "my-bug")
 
 
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("case", "next: vfio-harness run test_my_own.py"),
+        ("machine", "next: vfio-harness run --machine ./my-own.yaml -k doorbell"),
+        ("bug", "next: vfio-harness bugs check my-own"),
+    ],
+)
+def test_writes_into_the_current_directory_without_a_checkout(
+    kind: str, step: str, directories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files in the wheel's directory would go with its next upgrade."""
+    wheel = directories / "wheel"
+    monkeypatch.setattr(paths, "INSTALLED", True)
+    for name, path in (("TOP", wheel), ("VM_CASES", wheel / "tests" / "vm"), ("VM_CONFIGS", wheel / "vm-configs")):
+        monkeypatch.setattr(paths, name, path)
+    monkeypatch.delenv("VFIO_HARNESS_BUGS")
+    monkeypatch.chdir(directories)
+    made = create(kind, "my-own")
+    assert made.path.parent == directories
+    assert step in str(made)
+    monkeypatch.setenv("VFIO_HARNESS_BUGS", str(directories / "bugs"))
+    (directories / "bugs").mkdir()
+    assert create("bug", "my-other").path == directories / "bugs" / "my-other.yaml"
+
+
 def test_command_prints_what_it_wrote(directories: Path) -> None:
     done = CliRunner().invoke(cli, ["new", "bug", "my-bug"])
     assert done.exit_code == 0

@@ -96,3 +96,10 @@ class TestContentKey:
         files[0].write_text("a")
         files[1].write_text("b")
         assert recipe.content_key(files, tmp_path) != before
+
+    def test_only_the_owner_x_of_the_mode_counts(self, tmp_path: Path, files: list[Path]) -> None:
+        """pip sets each x where the checkout has one; a strict umask leaves the owner's."""
+        files[0].chmod(0o700)
+        before = recipe.content_key(files, tmp_path)
+        files[0].chmod(0o755)
+        assert recipe.content_key(files, tmp_path) == before

@@ -2,6 +2,7 @@
 """The table of options: one field gives the option of click, pytest, make and the "again:" line."""
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from harness import paths
 from harness.cli import cli
 from harness.errors import UsageError
+from harness.report.text import repeat_command
 from harness.run.options import (
     MAKE_ONLY,
     PYTEST,
@@ -24,6 +26,7 @@ from harness.run.options import (
     takes,
     takes_options,
 )
+from harness.verdict import CaseRecord, Verdict
 
 
 @dataclass(frozen=True)
@@ -174,3 +177,16 @@ def test_the_variable_of_a_flag_is_1() -> None:
     assert Options(fixed=True).make_variables() == {"FIXED": "1"}
     assert parse("run", "--from-make", env={"FIXED": "1"}).fixed
     assert not parse("run", "--from-make", env={"FIXED": ""}).fixed
+
+
+def test_where_there_is_no_makefile_the_flags_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed wheel has no Makefile. The printed command gives the same options again."""
+    monkeypatch.setattr(paths, "INSTALLED", True)
+    options = Options(machine="aer", kernel="~/a tree", fixed=True)
+    case = CaseRecord(
+        id="test_a::test_b[edu]", area="a", title="b", importer=None, trigger=None, verdict=Verdict.FAIL, duration_s=1
+    )
+    program, command, *words = shlex.split(repeat_command(case, options.again_settings()))
+    assert (program, command) == ("vfio-harness", "run")
+    again = parse("run", *words)
+    assert replace(again, seed=None) == replace(options, expression="test_b[edu]")
