@@ -1,29 +1,142 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``report.html``: one static page with no script, no network access, and a light and a dark theme."""
+"""``report.html``: one static page with no script, no network access, and a light and a dark theme.
 
-from collections.abc import Mapping
+Problems come first, with their evidence; cases that passed are folded. The page has a size limit: a kernel that prints
+megabytes must not make a page that no browser opens. ``report.json`` has everything.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.report import pages
-from harness.report.text import by_area, changes
-from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict
+from harness.report.splat_outline import outline
+from harness.report.text import by_area, changes, cut
+from harness.report.timeline import Picture, picture
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Evidence, RunRecord, Verdict
 
-_OPEN = KERNEL_AT_FAULT | {Verdict.ERROR}
+LIMIT = 1_900_000
+"""Bytes of the page, if its cases and their reasons alone do not take more."""
+MOST_SPLATS = 3
+"""Splats of a case that the page shows above the evidence."""
+
+_PROBLEMS = KERNEL_AT_FAULT | {Verdict.ERROR}
+_KNOWN = {Verdict.KNOWN, Verdict.FIXED}
 _MACHINE_FILES = ("command", "console.log", "trace.log", "qemu.stderr")
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of the evidence the page shows."""
+
+    good: bool
+    """Whether it shows that of cases that are no problem."""
+    good_pictures: bool = False
+    """Whether it shows the pictures of those cases."""
+    items: int | None = None
+    """The latest observations of a case that it shows; None: all."""
+    characters: int | None = None
+    """Characters of each observation; None: all."""
+    reason: int = 4000
+    """Characters of each reason."""
+    brief: bool = False
+    """Whether the pictures of problems are brief, too."""
+    left_out: str = ""
+    """What the page says about it."""
+
+    def evidence(self, case: CaseRecord) -> list[Evidence]:
+        """Return the evidence of a case that the page shows."""
+        if not self.good and case.verdict not in _PROBLEMS:
+            return []
+        shown = case.evidence if self.items is None else case.evidence[-self.items :]
+        if self.characters is None:
+            return shown
+        return [item.model_copy(update={"text": cut(item.text, self.characters)}) for item in shown]
+
+
+DETAILS = (
+    Detail(good=True, good_pictures=True),
+    Detail(
+        good=False, good_pictures=True, left_out="the evidence of cases that are no problem, but not their pictures"
+    ),
+    Detail(good=False, left_out="the evidence of cases that are no problem"),
+    Detail(good=False, items=100, characters=600, reason=1000, left_out="most of the evidence"),
+    Detail(good=False, items=4, characters=120, reason=200, brief=True, left_out="nearly all evidence"),
+)
+"""From the most to the least. The first that fits is taken."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A case as the page shows it."""
+
+    number: int
+    """Its place in the record; the page's anchor of the case is ``c`` and this number."""
+    case: CaseRecord
+    reason: str
+    evidence: list[Evidence]
+    picture: Picture | None
+    splats: list[list[str]]
 
 
 def render(record: RunRecord, settings: Mapping[str, str]) -> str:
     """Render the whole page. ``settings``: see ``repeat_command``."""
+    page = ""
+    for detail in DETAILS:
+        last = detail is DETAILS[-1]
+        if not last and sum(len(item.text) for case in record.cases for item in detail.evidence(case)) > LIMIT:
+            continue
+        page = _render(record, settings, detail)
+        if len(page.encode()) <= LIMIT:
+            break
+    return page
+
+
+def anchor(number: int) -> str:
+    """Return the anchor of a case in the page. ``number``: its place in the record."""
+    return f"c{number}"
+
+
+def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail) -> str:
+    shown = [_show(number, case, detail) for number, case in enumerate(record.cases)]
+    by_verdict = {verdict: [each for each in shown if each.case.verdict is verdict] for verdict in Verdict}
     return pages.render(
         "report.html",
         title=f"vfio-harness: {record.kernel.release}",
         record=record,
         known=_facts(record),
-        areas=by_area(record.cases),
+        problems=[each for each in shown if each.case.verdict in _PROBLEMS],
+        known_issues=[*by_verdict[Verdict.KNOWN], *by_verdict[Verdict.FIXED]],
+        areas=list(_areas(shown)),
         changes=changes(record),
         settings=settings,
-        OPEN=_OPEN,
+        left_out=detail.left_out,
         MACHINE_FILES=_MACHINE_FILES,
     )
+
+
+def _show(number: int, case: CaseRecord, detail: Detail) -> Shown:
+    evidence = detail.evidence(case)
+    problem = case.verdict in _PROBLEMS
+    return Shown(
+        number,
+        case,
+        cut(case.reason, detail.reason),
+        evidence,
+        picture(case.evidence, brief=detail.brief or not problem) if problem or detail.good_pictures else None,
+        _splats(evidence) if problem else [],
+    )
+
+
+def _splats(evidence: Sequence[Evidence]) -> list[list[str]]:
+    outlines = [outline(item.text) for item in evidence if item.source == "console"]
+    return list({lines[0]: lines for lines in reversed(outlines) if lines}.values())[-MOST_SPLATS:][::-1]
+
+
+def _areas(shown: Sequence[Shown]) -> Iterator[tuple[str, list[CaseRecord], list[Shown]]]:
+    """Yield each area, its cases, and those of them that are not shown above: PASS and SKIP."""
+    for area, cases in by_area(each.case for each in shown).items():
+        rest = [each for each in shown if each.case.area == area and each.case.verdict not in _PROBLEMS | _KNOWN]
+        yield area, cases, rest
 
 
 def _facts(record: RunRecord) -> dict[str, str]:

@@ -18,7 +18,12 @@ CHANGES_HINT = "If the change does not claim this fix, look at it: it may hide t
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
     """Return the first line of ``text``, printable, in at most ``limit`` characters."""
-    return printable(text.strip().partition("\n")[0].replace("\t", " "), limit)
+    return cut(text.strip().partition("\n")[0].replace("\t", " "), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return ``text``, printable, in at most ``limit`` characters. Megabytes cost no more than ``limit``."""
+    return printable(text[: limit + 1], limit)
 
 
 def key_evidence(case: CaseRecord) -> list[Evidence]:
