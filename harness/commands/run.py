@@ -49,7 +49,7 @@ def run(cases: tuple[str, ...], **values: Any) -> None:
 
 
 def _run(options: Options, cases: tuple[str, ...]) -> int:
-    with Terminal(options.again_settings(), to_stderr=options.show_command) as terminal:
+    with Terminal(options.again_settings(), to_stderr=options.show_command, every_case=options.verbose) as terminal:
         if options.show_command:
             click.echo(command_line(Setup.prepare(options, terminal.emit)))
             return 0

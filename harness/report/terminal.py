@@ -4,7 +4,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -43,10 +43,19 @@ class Terminal:
 
     ``settings``: the make variables of this run, for the commands that it prints (see ``repeat_command``).
     ``to_stderr``: write to stderr, so that stdout carries only the output of the command.
+    ``every_case``: list the cases that passed, too, in the closing table. ``vfio-harness --verbose`` does so as well.
     """
 
-    def __init__(self, settings: Mapping[str, str], console: Console | None = None, *, to_stderr: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        console: Console | None = None,
+        *,
+        to_stderr: bool = False,
+        every_case: bool = False,
+    ) -> None:
         self._settings = settings
+        self._every_case = every_case or log.isEnabledFor(logging.DEBUG)
         self._console = console or Console(
             stderr=to_stderr,
             highlight=False,
@@ -129,18 +138,24 @@ class Terminal:
             self._print(f"  fix: {printable(error.hint, 2000)}")
 
     def finish(self, run: RunRecord, directory: Path) -> None:
-        """Print the table of verdicts and times, what a change has fixed, and the path of the report."""
+        """Print what is not PASS as a table, what a change has fixed, how many passed, and the path of the report."""
         self._stop()
+        listed = [case for case in run.cases if self._every_case or case.verdict is not Verdict.PASS]
+        if listed:
+            self._console.print(self._table(listed), soft_wrap=False)
+        for line in changes(run):
+            self._print(one_line(line))
+        folded = "" if len(listed) == len(run.cases) else " (-v lists what passed)"
+        self._print(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}", folded)
+
+    def _table(self, cases: Iterable[CaseRecord]) -> Table:
         table = Table(box=box.ASCII2 if self._console.options.ascii_only else box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("verdict", no_wrap=True)
         table.add_column("case", overflow="fold")
         table.add_column("time", justify="right", no_wrap=True)
-        for case in run.cases:
+        for case in cases:
             table.add_row(_verdict(case), Text(one_line(case.id)), f"{case.duration_s:.2f} s")
-        self._console.print(table, soft_wrap=False)
-        for line in changes(run):
-            self._print(one_line(line))
-        self._print(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}")
+        return table
 
     @contextmanager
     def paused(self) -> Iterator[None]:

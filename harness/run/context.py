@@ -44,7 +44,10 @@ def options_of(config: pytest.Config) -> Options:
 
 def terminal_of(config: pytest.Config) -> Terminal:
     """Return the run's terminal; under plain pytest, its lines appear between pytest's own."""
-    return config.stash.setdefault(TERMINAL, Terminal({}, Console(force_terminal=False, markup=False, highlight=False)))
+    if TERMINAL not in config.stash:
+        console = Console(force_terminal=False, markup=False, highlight=False)
+        config.stash[TERMINAL] = Terminal({}, console, every_case=config.get_verbosity() > 0)
+    return config.stash[TERMINAL]
 
 
 def reporter_of(config: pytest.Config) -> Reporter:

@@ -306,6 +306,12 @@ class Options:
         takes("run", PYTEST),
         flags=["-x", "--fail-fast"],
     )
+    verbose: bool = option(
+        False,
+        "List the cases that passed, too, in the closing table.",
+        takes("run"),
+        flags=["-v", "--verbose"],
+    )
     jobs: int | None = option(
         None,
         "The number of machines that run in parallel.  [default: two for each processor, at most 8]",

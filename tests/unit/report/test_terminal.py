@@ -23,9 +23,10 @@ def case(verdict: Verdict, **more: object) -> CaseRecord:
     return CaseRecord.model_validate(values | {"verdict": verdict} | more)
 
 
-def log(width: int = 100) -> tuple[Terminal, io.StringIO]:
+def log(width: int = 100, *, every_case: bool = False) -> tuple[Terminal, io.StringIO]:
     out = io.StringIO()
-    return Terminal({"KERNEL": "../linux"}, Console(file=out, width=width, markup=False, emoji=False)), out
+    console = Console(file=out, width=width, markup=False, emoji=False)
+    return Terminal({"KERNEL": "../linux"}, console, every_case=every_case), out
 
 
 def tty() -> tuple[Terminal, io.StringIO]:
@@ -115,8 +116,26 @@ def run(cases: list[CaseRecord], **more: object) -> RunRecord:
     return RunRecord.model_validate(values | more)
 
 
-def test_table_has_every_case_and_the_tally() -> None:
+def test_table_has_what_is_not_pass_and_the_tally_says_how_many_passed() -> None:
+    terminal, out = log(300)
+    others = [case(verdict, id=f"t.py::test_{verdict}[rxe]") for verdict in Verdict if verdict is not Verdict.PASS]
+    terminal.finish(run([case(Verdict.PASS), *others, case(Verdict.PASS)]), Path("results/latest"))
+    text = out.getvalue()
+    for verdict in (other.verdict for other in others):
+        assert re.search(rf"{verdict} +t\.py::test_{verdict}\[rxe\] +0\.50 s", text)
+    assert "t.py::test_a[edu]" not in text
+    assert "2 PASS, 1 FAIL, " in text.splitlines()[-1]
+    assert text.splitlines()[-1].endswith("in 40.0 s; results/latest/report.html (-v lists what passed)")
+
+
+def test_a_run_that_passes_has_no_table() -> None:
     terminal, out = log()
+    terminal.finish(run([case(Verdict.PASS)]), Path("results/latest"))
+    assert out.getvalue() == "1 PASS in 40.0 s; results/latest/report.html (-v lists what passed)\n"
+
+
+def test_verbose_table_has_every_case() -> None:
+    terminal, out = log(every_case=True)
     cases = [case(Verdict.PASS), case(Verdict.HANG, id="t.py::test_b[rxe]", duration_s=31)]
     terminal.finish(run(cases), Path("results/latest"))
     text = out.getvalue()
