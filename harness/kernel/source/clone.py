@@ -115,11 +115,12 @@ def borrow(objects: Path, git_dir: Path) -> None:
         shutil.copyfile(objects.parent / "shallow", git_dir / "shallow")
 
 
-def fetched(url: str, ref: str, given: str, step: Phase) -> tuple[Path, str]:
+def fetched(url: str, ref: str, commit: str, given: str, step: Phase) -> tuple[Path, str]:
     """Fetch a branch, tag or commit into the URL's repository in the cache; return the repository and the commit.
 
-    Tags of the fetched commits come too, so that ``git describe`` works. A commit of 40 digits that is there already
-    needs no network. ``given``: as the user named it, for errors. Raises UsageError if there is no such repository or
+    Tags of the fetched commits come too, so that ``git describe`` works. ``commit``: 40 digits, if ``ref`` shall mean
+    that commit, also when it has moved on. Such a commit needs no network if it is there already. ``given``: as the
+    user named it, for errors. Raises UsageError if there is no such repository or
     no such ref, HarnessError if the URL cannot be reached in time."""
     bare = cache_path("git", f"{_name(url)}-{digest(url)}.git")
     with locked(bare, step), disk_full_reported():
@@ -127,10 +128,11 @@ def fetched(url: str, ref: str, given: str, step: Phase) -> tuple[Path, str]:
             _make(bare)
         _remove_locks(bare)
         remote = _Remote(url, given, bare, step)
-        if git.FULL.fullmatch(ref):
-            if not _has(bare, ref):
-                remote.fetch(ref)
-            return bare, ref
+        commit = commit or (ref if git.FULL.fullmatch(ref) else "")
+        if commit:
+            if not _has(bare, commit):
+                remote.fetch(commit)
+            return bare, commit
         if full := remote.find(ref):
             remote.fetch(full)
             return bare, git.commit_of(bare, _kept_as(full), given)

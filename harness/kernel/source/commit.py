@@ -2,7 +2,7 @@
 """KERNEL=PATH@REF and KERNEL=git:URL@REF: a commit of a git repository as the kernel under test."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ _PREFIX = "git:"
 _REF = re.compile(r"(?!-)[^\x00-\x1f]+")
 _REMOTE_REF = re.compile(r"(?!-)[^\s\x00-\x1f:?*\[\\~^]+")
 """The characters of a ref (git-check-ref-format): a server does not know ``main~3``."""
+_PINNED = re.compile(r"(.+)=([0-9a-f]{40})")
 _WITH_PATH = re.compile(r"[a-z+]+://[^/]*/.+|(?!\w+://).+", re.S)
 """A URL with a path. An ``@`` before the path belongs to the user's name."""
 
@@ -29,14 +30,20 @@ class Named:
     repository: str
     """A URL, or a directory."""
     ref: str
-    """Empty only if a caller allows that."""
+    """A branch, a tag or a commit."""
     remote: bool
     """Whether it is a URL."""
+    commit: str = ""
+    """40 hex digits: the commit that the ref named once. Empty for the one that it names now."""
+
+    @property
+    def name(self) -> str:
+        """Return repository and ref, as KERNEL= takes them."""
+        return f"{_PREFIX * self.remote}{self.repository}@{self.ref}"
 
     def __str__(self) -> str:
-        """Return the form that KERNEL= takes."""
-        name = _PREFIX * self.remote + self.repository
-        return f"{name}@{self.ref}" if self.ref else name
+        """Return the whole form that KERNEL= takes."""
+        return f"{self.name}={self.commit}" if self.commit else self.name
 
 
 def parse(kernel: str) -> Named | None:
@@ -48,7 +55,8 @@ def parse(kernel: str) -> Named | None:
     for at in (match.start() for match in re.finditer("@", kernel)):
         directory, ref = Path(kernel[:at]).expanduser(), kernel[at + 1 :]
         if at and directory.is_dir():
-            return Named(str(directory.absolute()), _checked(ref, kernel), remote=False)
+            name, commit = _split_ref(_checked(ref, kernel))
+            return Named(str(directory.absolute()), name, remote=False, commit=commit)
     return None
 
 
@@ -59,12 +67,12 @@ def obtain(named: Named, emit: Emit) -> tuple[GitCommit, Checkout]:
     given = f"KERNEL={named}"
     with phase(emit, "kernel source", str(named)) as step:
         if named.remote:
-            bare, commit = clone.fetched(named.repository, named.ref, given, step)
+            bare, commit = clone.fetched(named.repository, named.ref, named.commit, given, step)
             described = git.describe(bare, commit)
         else:
             repository = Path(named.repository)
             bare = clone.borrowed(git.objects_of(repository, given), step)
-            commit = git.commit_of(repository, named.ref, given)
+            commit = git.commit_of(repository, named.commit or named.ref, given)
             described = git.describe(repository, commit)
         found = GitCommit(named.repository, named.ref, commit, described)
         checked_out = checkout.check_out(bare, commit, _key(named, bare), given, step)
@@ -72,12 +80,30 @@ def obtain(named: Named, emit: Emit) -> tuple[GitCommit, Checkout]:
     return found, checked_out
 
 
+def pinned(kernel: str | None, emit: Emit) -> str | None:
+    """Return a value of KERNEL= that names the same commit tomorrow: ``PATH@REF=COMMIT``. Others stay as they are.
+
+    A night resolves each ref once, so that all its cells test the same commit. Raises the errors of ``obtain``."""
+    named = parse(kernel) if kernel else None
+    if named is None or named.commit:
+        return kernel
+    given = f"KERNEL={named}"
+    with phase(emit, "kernel source", str(named)) as step:
+        if named.remote:
+            commit = clone.fetched(named.repository, named.ref, "", given, step)[1]
+        else:
+            git.objects_of(Path(named.repository), given)
+            commit = git.commit_of(Path(named.repository), named.ref, given)
+        step.result = commit[: git.SHORT]
+    return str(replace(named, commit=commit))
+
+
 def repository(named: Named, emit: Emit) -> Path:
     """Return a repository that has the commit, to read only: the user's, or the one that the cache fetches."""
     if not named.remote:
         return Path(named.repository)
     with phase(emit, "kernel source", str(named)) as step:
-        return clone.fetched(named.repository, named.ref, str(named), step)[0]
+        return clone.fetched(named.repository, named.ref, named.commit, str(named), step)[0]
 
 
 def _parse_url(kernel: str) -> Named:
@@ -91,7 +117,13 @@ def _parse_url(kernel: str) -> Named:
         hint = "leave it out: git asks its credential helper; reports would show it"
         raise UsageError(f"KERNEL=git:{shown}: the URL holds a password", hint=hint)
     local = Path(url).expanduser()
-    return Named(str(local.absolute()) if local.is_dir() else url, ref, remote=True)
+    name, commit = _split_ref(ref)
+    return Named(str(local.absolute()) if local.is_dir() else url, name, remote=True, commit=commit)
+
+
+def _split_ref(ref: str) -> tuple[str, str]:
+    """Return a ref, and the commit after ``=``; empty without one."""
+    return (found[1], found[2]) if (found := _PINNED.fullmatch(ref)) else (ref, "")
 
 
 def _checked(ref: str, kernel: str) -> str:

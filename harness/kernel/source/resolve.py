@@ -59,7 +59,7 @@ def resolve_kernel(kernel: str | None, emit: Emit) -> SourceTree | BuildDirector
         )
     if named := commit.parse(kernel):
         found, checkout = commit.obtain(named, emit)
-        origin = f"{named} at {found.commit[: git.SHORT]}"
+        origin = f"{named.name} at {found.commit[: git.SHORT]}"
         return SourceTree(checkout.path, origin, checkout.key, pristine=False, git=found, lock=checkout.lock)
     path = Path(kernel).expanduser().absolute()
     if not path.is_dir():

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
-from harness.kernel.build import tree
+from harness.kernel.build import patched_tree, tree
 from harness.kernel.cache import cache_path
 from harness.kernel.model import GitCommit
 from harness.kernel.source import clone, commit, git
 from harness.kernel.source.resolve import SourceTree, resolve_kernel
+from harness.kernel.source.series import Series
 from harness.progress import Phase, silent
 
 STEP = Phase(silent, "test")
@@ -378,6 +379,55 @@ def test_a_host_without_git_is_a_missing_prerequisite(linux: Path, monkeypatch: 
         found(f"{linux}@main")
     with pytest.raises(MissingPrerequisite, match="git is not installed"):
         found(f"git:{linux}@main")
+
+
+@pytest.mark.parametrize("form", ["{linux}@moving", "git:file://{linux}@moving"])
+def test_a_pinned_ref_names_the_same_commit_when_it_has_moved(linux: Path, form: str) -> None:
+    run(linux, "branch", "moving", "c6")
+    sha = run(linux, "rev-parse", "c6")
+    kernel = form.format(linux=linux)
+    pinned = commit.pinned(kernel, silent)
+    assert pinned == f"{kernel}={sha}"
+    assert commit.pinned(pinned, silent) == pinned
+    run(linux, "branch", "--force", "moving", "c9")
+    source = found(pinned)
+    assert driver(source) == "commit 6\n"
+    assert source.git
+    assert (source.git.ref, source.git.commit) == ("moving", sha)
+    assert source.origin == f"{kernel} at {sha[:12]}"
+    key = source.key
+    del source
+    assert found(kernel).key == key, "one checkout for all commits of the ref"
+
+
+@pytest.mark.parametrize("kernel", [None, "", "debian:7.3", "/", "/nowhere@main"])
+def test_what_is_no_commit_is_not_pinned(kernel: str | None) -> None:
+    assert commit.pinned(kernel, silent) == kernel
+
+
+def test_a_pinned_commit_that_a_server_no_longer_has_is_an_error(linux: Path) -> None:
+    with pytest.raises(UsageError, match="has no such commit"):
+        found(f"git:file://{linux}@main={40 * '0'}")
+    with pytest.raises(UsageError, match=r"has no commit '0{40}'"):
+        found(f"{linux}@main={40 * '0'}")
+
+
+def test_a_patched_tree_follows_its_ref(linux: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "readme.patch"
+    patch.write_text("--- a/run.sh\n+++ b/run.sh\n@@ -1 +1,2 @@\n #!/bin/sh\n+true\n")
+    series, workspace = Series.load(str(patch), silent), tmp_path / "workspace"
+    seen = []
+    for number in (3, 8):
+        run(linux, "branch", "--force", "moving", f"c{number}")
+        base = found(f"{linux}@moving")
+        before = dates(base.path)
+        changed, _ = patched_tree.prepare(base, "release", series, workspace, STEP)
+        assert dates(base.path) == before
+        assert (changed.path / "run.sh").read_text() == "#!/bin/sh\ntrue\n"
+        assert changed.git == base.git
+        seen.append(driver(changed))
+        del base, changed
+    assert seen == ["commit 3\n", "commit 8\n"]
 
 
 def test_a_bisection_reads_the_same_names(linux: Path) -> None:
