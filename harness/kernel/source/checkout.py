@@ -23,7 +23,11 @@ from harness.kernel.source import git
 from harness.progress import Phase
 
 _KERNEL = ("Kconfig", "Kbuild")
-_CONFIG = ("-c", "core.bare=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false")
+_CONFIG = tuple(
+    word
+    for setting in ("bare=false", "hooksPath=/dev/null", "attributesFile=/dev/null")
+    for word in ("-c", f"core.{setting}")
+)
 _NO_USER_CONFIG = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
 """Files are checked out as they were committed: no filter and no attributes of the user."""
 

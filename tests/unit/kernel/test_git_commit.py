@@ -104,7 +104,13 @@ def test_any_name_of_a_commit_will_do(linux: Path, ref: str) -> None:
 
 
 def test_files_are_as_they_were_committed(linux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".gitconfig").write_text("[core]\nautocrlf = true\neol = crlf\n")
+    (tmp_path / ".gitconfig").write_text(
+        '[core]\nautocrlf = true\n[filter "x"]\nsmudge = tr a-z A-Z\nrequired = true\n'
+    )
+    (tmp_path / ".config" / "git").mkdir(parents=True)
+    (tmp_path / ".config" / "git" / "attributes").write_text("* text eol=crlf\n")
+    (linux / ".gitattributes").write_text("*.c filter=x\n")
+    commit_all(linux, "attributes")
     monkeypatch.setenv("HOME", str(tmp_path))
     path = found(f"{linux}@main").path
     assert (path / "README").read_bytes() == b"README\r\n"
