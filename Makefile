@@ -4,6 +4,7 @@
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
 #   make mutants        put every reported bug back, and check that the suite catches it
+#   make nightly        run every cell of vm-configs/nightly.yaml, or of PLAN=file: many kernels on many machines
 #   make kernel-coverage  check that each line of the kernel's export path has a case that reaches it, or a reason
 #   make test           everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps           only set up the virtual environment and the Debian packages
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants kernel-coverage test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants nightly kernel-coverage test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +66,9 @@ repro: bug-deps
 
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make
+
+nightly: deps
+	@$(BIN)/vfio-harness nightly $(PLAN)
 
 # Long: a kernel of its own, and cases on each machine. -s shows the progress of the runs.
 kernel-coverage: bug-deps

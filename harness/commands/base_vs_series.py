@@ -25,7 +25,7 @@ def base_vs_series(options: Options, cases: Sequence[str], emit: Emit) -> tuple[
     """
     if not options.series:
         raise UsageError("--base-vs-series compares a kernel with and without --series: name one")
-    options = replace(options, base_vs_series=False, jobs=None, error_file=None)
+    options = replace(options, base_vs_series=False, jobs=None, error_file=None, run_directory=None)
     base = replace(options, series=None)
     options.change(emit)  # raises its errors before the builds
     with suppress(KernelLacksFeature):  # its run then skips every case; the other kernel is built from its objects

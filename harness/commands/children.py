@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from harness.errors import HarnessError, KernelError, UsageError
 from harness.host.files import write_atomically
@@ -53,6 +55,8 @@ class Task:
     """Receives its results and its output."""
     cases: Sequence[str] = ()
     """Files, directories or node ids; empty: all."""
+    jobs: int | None = 1
+    """The number of its machines. Children share the processors, so it is one; None: as many as a run takes."""
 
     def __str__(self) -> str:
         """Return its name and the last line of its output."""
@@ -60,9 +64,10 @@ class Task:
         return f"{self.name}: {one_line(last, MAX_LINE)}"
 
     def command(self) -> list[str]:
-        """Return its command line. Children share the processors, so each has one machine."""
-        error_file = self.directory / ERROR
-        return [*PROGRAM, "run", "--jobs=1", f"--error-file={error_file}", *self.options.arguments(), *self.cases]
+        """Return its command line."""
+        own = [f"--jobs={self.jobs}"] if self.jobs else []
+        own.append(f"--error-file={self.directory / ERROR}")
+        return [*PROGRAM, "run", *own, *self.options.arguments(), *self.cases]
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,61 @@ class _Child:
     def ended(self) -> Ended:
         """Reap the process, and read its record or its error."""
         code, seconds = self.process.wait(), time.monotonic() - self.began
-        latest = self.task.directory / "latest"
-        if latest.exists():
-            return Ended(code, seconds, record.load(latest))
+        os.close(self.pidfd)
+        for found in (self.task.directory / "latest", self.task.directory / record.REPORT):
+            if found.exists():
+                return Ended(code, seconds, record.load(found))
         unknown = HarnessError(f"{self.task.name} ended with exit code {code}: {self.task.directory / LOG}")
         return Ended(code, seconds, None, read_error(self.task.directory / ERROR) or unknown)
+
+
+class Children:
+    """The running tasks. As a context manager, it ends those that still run, Ctrl-C included."""
+
+    def __init__(self) -> None:
+        self._running: list[_Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _end(self._running)
+        for child in self._running:
+            os.close(child.pidfd)
+        self._running.clear()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that run, in the order in which they were started."""
+        return [child.task for child in self._running]
+
+    def start(self, task: Task) -> None:
+        """Start a task."""
+        self._running.append(_start(task))
+
+    def wait(self) -> list[tuple[Task, Ended]]:
+        """Wait until a task ends, at most about a second. Return those that have ended."""
+        with selectors.DefaultSelector() as selector:
+            for child in self._running:
+                selector.register(child.pidfd, selectors.EVENT_READ, child)
+            done: list[_Child] = [key.data for key, _ in selector.select(TICK_S)]
+        return [self._reap(child) for child in done]
+
+    def overdue(self, seconds: float) -> list[Task]:
+        """Return the tasks that have run for longer."""
+        return [child.task for child in self._running if time.monotonic() - child.began > seconds]
+
+    def end(self, tasks: Sequence[Task]) -> list[tuple[Task, Ended]]:
+        """End these tasks as Ctrl-C does: each writes the record of what it has judged."""
+        children = [child for child in self._running if child.task in tasks]
+        _end(children)
+        return [self._reap(child) for child in children]
+
+    def _reap(self, child: _Child) -> tuple[Task, Ended]:
+        self._running.remove(child)
+        return child.task, child.ended()
 
 
 def run_all(
@@ -140,27 +195,17 @@ def run_all(
     Raises HarnessError for a task that takes longer than ``RUN_S``.
     """
     waiting = iter(tasks)
-    running: list[_Child] = []
-    try:
-        with selectors.DefaultSelector() as selector:
-            while True:
-                while len(running) < jobs and (task := next(waiting, None)):
-                    running.append(child := _start(task))
-                    selector.register(child.pidfd, selectors.EVENT_READ, child)
-                if not running:
-                    return
-                for key, _ in selector.select(TICK_S):
-                    done: _Child = key.data
-                    selector.unregister(done.pidfd)
-                    on_end(done.task, done.ended())
-                    running.remove(done)
-                    os.close(done.pidfd)
-                on_tick([child.task for child in running])
-                for child in running:
-                    if time.monotonic() - child.began > RUN_S:
-                        raise HarnessError(f"{child.task.name} took longer than {RUN_S:.0f} s: {child.task.directory}")
-    finally:
-        _end(running)
+    with Children() as running:
+        while True:
+            while len(running.tasks) < jobs and (task := next(waiting, None)):
+                running.start(task)
+            if not running.tasks:
+                return
+            for task, ended in running.wait():
+                on_end(task, ended)
+            on_tick(running.tasks)
+            for task in running.overdue(RUN_S):
+                raise HarnessError(f"{task.name} took longer than {RUN_S:.0f} s: {task.directory}")
 
 
 def _start(task: Task) -> _Child:
@@ -189,4 +234,3 @@ def _end(children: Sequence[_Child]) -> None:
             child.process.wait(max(0.0, deadline - time.monotonic()))
         child.process.kill()  # its own children die with it
         child.process.wait()
-        os.close(child.pidfd)

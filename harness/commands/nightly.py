@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness nightly``: runs the cells of a plan, and records the night."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from harness.cases.collect import collect
+from harness.commands.children import Children
 from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_cells, longest_first
-from harness.errors import UsageError
+from harness.commands.nightly_local import LocalRunner
+from harness.commands.nightly_run import Limits, begun, continued, new_night, run_night
 from harness.nightly.nights import expected_seconds, nights_dir
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
+from harness.nightly.running import RunningNight
+from harness.report import Terminal
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -22,20 +27,63 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 @click.command()
 @click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=DEFAULT_PLAN)
+@click.option("--resume", is_flag=True, help="Continue the newest night. Its record replaces PLAN.")
+@click.option(
+    "--deadline",
+    callback=_seconds,
+    metavar="DURATION",
+    help="End the night after so long, e.g. 6h or 90m.  [default: the plan's budget]",
+)
+@click.option("--cell", "cells", multiple=True, metavar="ID", help="Run only this cell; may be given more than once.")
+@click.option(
+    "--keep-going/--stop",
+    default=True,
+    show_default=True,
+    help="Go on after a cell in which the kernel is at fault, or stop there.",
+)
 @click.option("--show", is_flag=True, help="List the cells with the time that they took before, and run nothing.")
 @click.option("--matrix", type=click.Choice(["json"]), help="Print the cells as a matrix of GitHub Actions.")
-@click.option("--cell", "cells", multiple=True, metavar="ID", help="Only this cell; may be given more than once.")
-def nightly(plan: Path, show: bool, matrix: str | None, cells: tuple[str, ...]) -> None:
+def nightly(
+    plan: Path,
+    *,
+    resume: bool,
+    deadline: float | None,
+    cells: tuple[str, ...],
+    keep_going: bool,
+    show: bool,
+    matrix: str | None,
+) -> None:
     """Run the cells of PLAN: each is a kernel on a machine.
 
-    PLAN is a YAML file, by default vm-configs/nightly.yaml.
+    PLAN is a YAML file, by default vm-configs/nightly.yaml. The night is recorded in results/nightly/, and
+    results/nightly/latest points to it. Its record names every cell before the first one runs: what has not run is
+    MISS. A case that is ERROR runs once again. One that is bad and was good in the last night is repeated ten times,
+    which gives its rate, and no other verdict.
+
+    After the deadline nothing starts, and what runs is ended. A night that was interrupted or killed continues with
+    --resume: cells that were finished do not run again.
+
+    The exit code is 0 if the contract held in all cells, 1 if a kernel is at fault in something that is not known, 2
+    for wrong usage, and 3 if only ERROR or MISS is left.
     """
-    read = load_plan(plan)
     cases = CaseList(collect())
+    if resume:
+        with continued(nights_dir()) as running:
+            chosen_cells(running.night.cells, cells)
+            sys.exit(_run(running, cases, Limits(deadline, cells, keep_going)))
+    read = load_plan(plan)
     chosen = chosen_cells(longest_first(expand(read, plan, cases.of, expected_seconds(nights_dir()))), cells)
     if matrix:
         click.echo(as_matrix(chosen))
     elif show:
         click.echo(as_text(chosen, read.budget_s))
     else:
-        raise UsageError("only --show and --matrix so far", hint="add one of them")
+        with begun(nights_dir(), new_night(plan, chosen, deadline or read.budget_s, cells)) as running:
+            sys.exit(_run(running, cases, Limits(keep_going=keep_going)))
+
+
+def _run(running: RunningNight, cases: CaseList, limits: Limits) -> int:
+    with Terminal({}) as terminal, Children() as children:
+        code = run_night(running, LocalRunner(children, cases), limits, terminal.emit)
+    click.echo(running.directory)
+    return code

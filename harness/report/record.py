@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The directory of a run, ``results/<run id>/``, with the run record in all its forms; and ``results/latest``."""
 
+import secrets
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -69,18 +70,25 @@ def write_report(path: Path, text: str) -> None:
 class RunDirectory:
     """The directory of one run. Runs in parallel each get their own.
 
-    ``run_id`` is its name: the time in UTC and a random suffix. ``started`` is that time in ISO 8601."""
+    ``run_id`` is its name: the time in UTC and a random suffix. ``started`` is that time in ISO 8601.
 
-    def __init__(self, results: Path) -> None:
+    With ``own``, the directory is that one instead, and no symlink is made."""
+
+    def __init__(self, results: Path, own: Path | None = None) -> None:
         now = datetime.now(UTC)
         self.started = now.isoformat(timespec="seconds")
+        self._own = own is not None
         try:
-            results.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f"{now:%Y%m%d-%H%M%S}-", dir=results))
-            self.path.chmod(0o755)
+            if own:
+                own.mkdir(parents=True, exist_ok=True)
+                self.path = own.absolute()
+            else:
+                results.mkdir(parents=True, exist_ok=True)
+                self.path = Path(tempfile.mkdtemp(prefix=f"{now:%Y%m%d-%H%M%S}-", dir=results))
+                self.path.chmod(0o755)
         except OSError as error:
-            raise HarnessError(f"{results}: {error.strerror}", hint="set VFIO_HARNESS_RESULTS") from None
-        self.run_id = self.path.name
+            raise HarnessError(f"{own or results}: {error.strerror}", hint="set VFIO_HARNESS_RESULTS") from None
+        self.run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}" if own else self.path.name
 
     def write(self, record: RunRecord, settings: Mapping[str, str]) -> None:
         """Write the record in all its forms, then point ``latest`` here. ``settings``: see ``repeat_command``."""
@@ -92,6 +100,8 @@ class RunDirectory:
 
     def link_as(self, name: str) -> None:
         """Make the symlink ``name``, next to the directory, point here. Raises HarnessError if it is not a symlink."""
+        if self._own:
+            return
         latest = self.path.parent / name
         link = self.path.parent / f".{name}.{self.run_id}"
         try:

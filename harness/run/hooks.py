@@ -78,7 +78,9 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
     options = options_of(config)
     try:
-        run = config.stash[RUN] = Run(Setup.prepare(options, emit), RunDirectory(paths.results_dir()), phases)
+        run = config.stash[RUN] = Run(
+            Setup.prepare(options, emit), RunDirectory(paths.results_dir(), options.run_directory), phases
+        )
         try:
             return (yield)
         finally:

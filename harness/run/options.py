@@ -349,6 +349,12 @@ class Options:
         takes("run"),
         hidden=True,
     )
+    run_directory: Path | None = option(
+        None,
+        "Write the results into this directory, instead of a new one in results/.",
+        takes("run"),
+        hidden=True,
+    )
     error_file: Path | None = option(
         None,
         "If an error ends the run before its first case, write it to this file as JSON.",

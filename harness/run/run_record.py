@@ -240,7 +240,7 @@ def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacks
 
     Returns the run's directory.
     """
-    directory = RunDirectory(paths.results_dir())
+    directory = RunDirectory(paths.results_dir(), options.run_directory)
     skipped = [CaseRecord(**vars(case), verdict=Verdict.SKIP, reason=str(error), duration_s=0.0) for case in cases]
     record = RunRecord(
         run_id=directory.run_id,

@@ -87,4 +87,7 @@ def test_the_cases_of_a_cell_are_those_that_its_run_selects() -> None:
     assert cases.of(cell("a")) == ["test_a::test_x"]
     assert cases.of(cell("a", machine="aer")) == ["test_a::test_x", "test_b::test_y"]
     assert cases.of(cell("a", suite="stress")) == ["test_stress::test_z"]
-    assert cases.node_ids(["test_b::test_y", "gone"]) == [f"{TOP}/tests/vm/test_b.py::test_y"]
+    assert cases.node_ids(["test_b::test_y", "test_c::gone"]) == [
+        f"{TOP}/tests/vm/test_b.py::test_y",
+        f"{TOP}/tests/vm/test_c.py::gone",
+    ]

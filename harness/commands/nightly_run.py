@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A night from its record to its reports: makes or continues it, runs it, and writes what has changed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.commands.nightly_engine import Engine, Runner
+from harness.errors import HarnessError, UsageError
+from harness.nightly.changes import changes_of
+from harness.nightly.jobs import LastVerdicts, night_exit_code
+from harness.nightly.nights import LATEST, link_latest, make_directory
+from harness.nightly.outcomes import earlier_nights, load_night
+from harness.nightly.record import Cell, CellResult, Night
+from harness.nightly.running import RunningNight, now
+from harness.progress import Emit, Note, phase
+
+LOCK = ".lock"
+
+WRITERS: Sequence[Callable[[Path], object]] = ()
+"""Write the reports of a night into its directory. They read its record."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What limits a night."""
+
+    deadline_s: float | None = None
+    """How long it may take from now, in seconds; None: as its plan or its record says."""
+    only: Sequence[str] = ()
+    """The ids of the cells that may run; empty: all."""
+    keep_going: bool = True
+    """Whether it goes on after a cell in which the kernel is at fault."""
+
+
+def new_night(plan: Path, cells: Sequence[Cell], deadline_s: float | None, only: Sequence[str] = ()) -> Night:
+    """Return the record of a new night, without its name.
+
+    ``only``: the cells that the user chose. They are in the plan's name, because a night is compared with those of the
+    same plan.
+    """
+    return Night(
+        night="",
+        started=now(),
+        deadline_s=deadline_s,
+        plan=" ".join([str(plan.absolute()), *(f"--cell={name}" for name in only)]),
+        cells=list(cells),
+        results=[CellResult(cell=cell.id) for cell in cells],
+    )
+
+
+@contextmanager
+def begun(nights: Path, night: Night) -> Iterator[RunningNight]:
+    """Write the record of a new night, before anything runs, and point ``latest`` to it."""
+    directory = make_directory(nights)
+    with _locked(directory):
+        running = RunningNight(directory, night.model_copy(update={"night": directory.name}))
+        link_latest(directory)
+        yield running
+
+
+@contextmanager
+def continued(nights: Path) -> Iterator[RunningNight]:
+    """Read the newest night, to continue it.
+
+    Raises UsageError if there is none, or if another process runs it."""
+    latest = nights / LATEST
+    if not latest.exists():
+        raise UsageError(f"{latest}: there is no night to continue", hint="leave --resume out")
+    directory = latest.resolve()
+    with _locked(directory):
+        yield RunningNight(directory, load_night(directory))
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the night against other processes. The host's kernel releases it if this one is killed.
+
+    Raises UsageError if another process holds it."""
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{directory}: another process runs this night", hint="wait for its end, or end it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_night(running: RunningNight, runner: Runner, limits: Limits, emit: Emit) -> int:
+    """Run a night to its end, and write its reports. Return its exit code."""
+    directory = running.directory
+    is_good = LastVerdicts(running.night, directory).is_good
+    left = limits.deadline_s
+    if left is not None:
+        running.reopen(running.seconds() + left)
+    elif running.night.deadline_s is not None:
+        left = running.night.deadline_s - running.seconds()
+    engine = Engine(running, runner, is_good, emit, only=limits.only, deadline_s=left, keep_going=limits.keep_going)
+    try:
+        with phase(emit, "night", directory.name) as step:
+            engine.run(step)
+            step.result = directory.name
+    except KeyboardInterrupt:
+        emit(Note(f"{directory} is not finished: vfio-harness nightly --resume continues it"))
+        raise
+    finish(running, emit)
+    return night_exit_code(directory, running.night)
+
+
+def finish(running: RunningNight, emit: Emit) -> None:
+    """Record the end of a night and what has changed, and write its reports.
+
+    A report that cannot be written is named, and does not stop the others.
+    """
+    directory = running.directory
+    running.finish(changes_of(running.night, directory, earlier_nights(directory)))
+    for write in WRITERS:
+        try:
+            write(directory)
+        except HarnessError as error:
+            emit(Note(f"{write.__name__}: {error}"))
