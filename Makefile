@@ -68,7 +68,7 @@ mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make
 
 nightly: deps
-	@$(BIN)/vfio-harness nightly $(PLAN)
+	@$(BIN)/vfio-harness nightly --from-make $(PLAN)
 
 # Long: a kernel of its own, and cases on each machine. -s shows the progress of the runs.
 kernel-coverage: bug-deps

@@ -189,6 +189,19 @@ class NoLongerSeen(_Record):
     """The id of the case, whose verdict is FIXED."""
 
 
+class ShardRecord(_Record):
+    """The part of a run that ``--shard`` chose."""
+
+    index: int
+    """Its number, from 1."""
+    count: int
+    """The number of shards."""
+    cases: list[str]
+    """The ids of the cases of all shards, in the order of collection."""
+    settings: dict[str, str] = Field(default_factory=dict)
+    """The make variables that repeat the run."""
+
+
 class RunRecord(_Record):
     """A run: the content of ``report.json``."""
 
@@ -216,6 +229,8 @@ class RunRecord(_Record):
     """If SERIES= or MUTATION= changed the kernel: the cases that are FIXED."""
     phases: list[PhaseRecord] = Field(default_factory=list)
     """What the run did beside its cases, in the order in which it was done."""
+    shard: ShardRecord | None = None
+    """With ``--shard``: which part of the cases this run has."""
     cases: list[CaseRecord]
     """The cases, in the order of collection."""
 

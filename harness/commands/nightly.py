@@ -15,6 +15,7 @@ from harness.nightly.nights import expected_seconds, nights_dir
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
 from harness.nightly.running import RunningNight
 from harness.report import Terminal
+from harness.run.options import takes_options
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -27,6 +28,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 @click.command()
 @click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=DEFAULT_PLAN)
+@takes_options("nightly", from_make=True)
 @click.option("--resume", is_flag=True, help="Continue the newest night. Its record replaces PLAN.")
 @click.option(
     "--deadline",

@@ -15,13 +15,14 @@ from harness.run import exit_codes
 from harness.run.case import Case
 from harness.run.options import Options, options_from_pytest
 from harness.run.run_record import Run
-from harness.verdict import CaseRecord
+from harness.verdict import CaseRecord, ShardRecord
 
 OPTIONS = pytest.StashKey[Options]()
 RUN = pytest.StashKey[Run]()
 CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
 REPORTER = pytest.StashKey["Reporter"]()
+SHARD = pytest.StashKey[ShardRecord]()
 ON_ERROR = pytest.StashKey[Callable[[HarnessError], None]]()
 
 

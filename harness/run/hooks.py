@@ -13,15 +13,16 @@ from harness.progress import Event, Note, PhaseDone
 from harness.report.record import RunDirectory
 from harness.run import exit_codes, fixtures
 from harness.run.case import Case, identify, is_vm_case
-from harness.run.context import CASE, RUN, end_run, options_of, reporter_of, terminal_of, uncaptured
+from harness.run.context import CASE, RUN, SHARD, end_run, options_of, reporter_of, terminal_of, uncaptured
 from harness.run.fail_nth import FailNth
 from harness.run.judge import Skipped
 from harness.run.options import add_pytest_options
 from harness.run.run_record import Run, save_skipped
 from harness.run.select import Candidate, select
 from harness.run.setup import Setup
+from harness.run.shard import last_durations, parse_shard, shard
 from harness.session import IMPORTERS
-from harness.verdict import exit_code
+from harness.verdict import ShardRecord, exit_code
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     try:
         kept = [items[index] for index in select([*map(Candidate.of, items)], options_of(config))]
+        if part := options_of(config).shard:
+            kept = _shard(config, kept, part)
     except UsageError as error:
         end_run(config, error)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+def _shard(config: pytest.Config, items: list[pytest.Item], part: str) -> list[pytest.Item]:
+    """Return the cases of a shard. The record of the run will name those of all shards."""
+    ids = [identify(item).id for item in items]
+    chosen = shard(ids, part, last_durations(paths.results_dir()))
+    index, count = parse_shard(part)
+    settings = options_of(config).again_settings()
+    config.stash[SHARD] = ShardRecord(index=index, count=count, cases=ids, settings=settings)
+    return [items[number] for number in chosen]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,6 +94,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         run = config.stash[RUN] = Run(
             Setup.prepare(options, emit), RunDirectory(paths.results_dir(), options.run_directory), phases
         )
+        run.shard = config.stash.get(SHARD, None)
         try:
             return (yield)
         finally:
@@ -89,7 +103,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             with uncaptured(config):
                 terminal_of(config).finish(record, run.directory.path)
     except KernelLacksFeature as error:
-        skipped = save_skipped(options, map(identify, filter(is_vm_case, session.items)), error)
+        cases = map(identify, filter(is_vm_case, session.items))
+        skipped = save_skipped(options, cases, error, config.stash.get(SHARD, None))
         emit(Note(f"every case is SKIP; {skipped / 'report.html'}"))
         end_run(config, error)
     except HarnessError as error:

@@ -33,7 +33,7 @@ PYTEST = "pytest"
 MAKE_ONLY = ("MACHINES", "PYTHON", "SHELL", "VENV", "BIN")
 """Variables that the Makefile itself reads; no option takes them."""
 
-MAKE_ARGUMENTS = {"repro": ("BUG",)}
+MAKE_ARGUMENTS = {"repro": ("BUG",), "nightly": ("PLAN",)}
 """Variables that the Makefile passes to a command as an argument."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -299,6 +299,12 @@ class Options:
         False,
         "Run only the cases that cover the machine's focus: rows of the contract.",
         takes("run", PYTEST),
+    )
+    shard: str | None = option(
+        None,
+        "Run only part I of N of the cases, balanced by their durations in results/latest. `merge` joins the parts.",
+        takes("run"),
+        metavar="I/N",
     )
     fail_fast: bool = option(
         False,

@@ -36,6 +36,7 @@ from harness.verdict import (
     PhaseRecord,
     ProgramRecord,
     RunRecord,
+    ShardRecord,
     Verdict,
     exit_code,
 )
@@ -55,6 +56,7 @@ class Run:
         self.directory = directory
         self.records: list[CaseRecord] = []
         self.phases = phases
+        self.shard: ShardRecord | None = None
         self.pending = PendingChanges(contract.read())
         self._positions: list[int] = []
         self._pool = SessionPool(setup, directory.path)
@@ -214,6 +216,7 @@ class Run:
             summary=summarise(self.records),
             no_longer_seen=no_longer_seen(self.records, setup.options),
             phases=[*map(_phase_record, self.phases)],
+            shard=self.shard,
             cases=self.records,
         )
         self.directory.write(record, setup.options.again_settings())
@@ -235,7 +238,9 @@ def no_longer_seen(cases: Iterable[CaseRecord], options: Options) -> list[NoLong
     return [NoLongerSeen(issue=case.known_issue or "", case=case.id) for case in cases if case.verdict is Verdict.FIXED]
 
 
-def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacksFeature) -> Path:
+def save_skipped(
+    options: Options, cases: Iterable[Identity], error: KernelLacksFeature, shard: ShardRecord | None = None
+) -> Path:
     """Write the record of a run whose kernel lacks the export: no machine boots, every case is SKIP.
 
     Returns the run's directory.
@@ -258,6 +263,7 @@ def save_skipped(options: Options, cases: Iterable[Identity], error: KernelLacks
         ),
         machine=options.machine,
         summary=summarise(skipped),
+        shard=shard,
         cases=skipped,
     )
     directory.write(record, options.again_settings())

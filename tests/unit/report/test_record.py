@@ -61,7 +61,7 @@ EVIL = run(
 def test_schema_is_the_documented_one() -> None:
     top = json.loads(to_json(EVERY))
     assert " ".join(top) == (
-        "schema run_id started duration_s harness host kernel machine summary no_longer_seen phases cases"
+        "schema run_id started duration_s harness host kernel machine summary no_longer_seen phases shard cases"
     )
     assert " ".join(top["host"]) == "qemu accel accel_reason cpu"
     assert " ".join(top["kernel"]) == "release origin config_hash patches features git build series"
