@@ -36,7 +36,7 @@ class Lock:
     """A shared lock on a checkout. It ends with the object."""
 
     def __init__(self, handle: int) -> None:
-        """``handle``: of the lock file; it is closed with the object."""
+        """``handle``: of the checkout's directory; it is closed with the object."""
         weakref.finalize(self, os.close, handle)
 
 
@@ -60,17 +60,13 @@ def check_out(bare: Path, commit: str, key: str, given: str, step: Phase) -> Che
     with locked(cache_path("checkout", key), step), disk_full_reported():
         slots = [_Slot(cache_path("checkout", key if number == 1 else f"{key}.{number}")) for number in _numbers(key)]
         for slot in sorted(slots, key=lambda slot: slot.commit() != commit):
-            handle = os.open(slot.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = slot.open()
             with _closed_on_error(handle):
-                if _lock(handle, fcntl.LOCK_EX):
-                    slot.bring_to(bare, commit, step)  # also if it is there: somebody may have edited a file
-                elif slot.commit() != commit:
-                    os.close(handle)
-                    continue
-                # Nobody else takes it exclusively in between: that needs the lock of the key.
-                _lock(handle, fcntl.LOCK_SH)
-                return Checkout(slot.source, slot.top.name, Lock(handle))
-    raise AssertionError("a new slot is free")
+                if slot.acquire(handle, bare, commit, step):
+                    os.utime(handle)  # the date of the last use
+                    return Checkout(slot.source, slot.top.name, Lock(handle))
+            os.close(handle)
+    raise HarnessError(f"{given}: its checkouts are being removed", hint="try again")
 
 
 @dataclass(frozen=True)
@@ -83,9 +79,26 @@ class _Slot:
     def source(self) -> Path:
         return self.top / "source"
 
-    @property
-    def lock_file(self) -> Path:
-        return cache_path("locks", f"checkout-{self.top.name}.use")
+    def open(self) -> int:
+        """Return a handle of the directory, to lock: while it is locked, nobody changes or removes the checkout."""
+        self.top.mkdir(exist_ok=True)
+        return os.open(self.top, os.O_RDONLY | os.O_DIRECTORY)
+
+    def acquire(self, handle: int, bare: Path, commit: str, step: Phase) -> bool:
+        """Lock the checkout with the files of ``commit``, shared with other runs. The caller has locked its key.
+
+        Returns False if another run uses it for another commit, or if it was removed since ``open``."""
+        if _lock(handle, fcntl.LOCK_EX):
+            if not self._is_at(handle):
+                return False
+            self.bring_to(bare, commit, step)  # also if it is there: somebody may have edited a file
+        elif self.commit() != commit:
+            return False
+        # No other run takes it exclusively in between: that needs the lock of the key.
+        return _lock(handle, fcntl.LOCK_SH) and self._is_at(handle)
+
+    def _is_at(self, handle: int) -> bool:
+        return self.top.exists() and os.path.samestat(os.fstat(handle), self.top.stat())
 
     def commit(self) -> str:
         """Return the commit that is checked out; empty while it changes, and after a run that was killed then."""
@@ -98,14 +111,15 @@ class _Slot:
         known = (self.top / "index").exists()
         (self.top / "commit").unlink(missing_ok=True)
         (self.top / "index.lock").unlink(missing_ok=True)
-        self.source.mkdir(parents=True, exist_ok=True)
+        self.source.mkdir(exist_ok=True)
         try:
             self._read_tree(bare, commit, step)
         except HarnessError:
             if not known:
                 raise
-            shutil.rmtree(self.top)  # perhaps the index is damaged
-            self.source.mkdir(parents=True)
+            (self.top / "index").unlink(missing_ok=True)  # perhaps it is damaged
+            shutil.rmtree(self.source)
+            self.source.mkdir()
             self._read_tree(bare, commit, step)
         write_atomically(self.top / "commit", commit)
 

@@ -4,11 +4,11 @@
 A fetch transfers only what the last one did not. Both kinds are safe to delete.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
@@ -103,6 +103,7 @@ def borrowed(objects: Path, step: Phase) -> Path:
         if not (bare / "HEAD").is_file():
             _make(bare)
         borrow(objects, bare)
+        os.utime(bare)  # the date of the last use
     return bare
 
 
@@ -126,6 +127,7 @@ def fetched(url: str, ref: str, commit: str, given: str, step: Phase) -> tuple[P
     with locked(bare, step), disk_full_reported():
         if not (bare / "HEAD").is_file():
             _make(bare)
+        os.utime(bare)
         _remove_locks(bare)
         remote = _Remote(url, given, bare, step)
         commit = commit or (ref if git.FULL.fullmatch(ref) else "")
@@ -172,7 +174,7 @@ class _Remote:
         self._git(command, FETCH_S, f"fetching {name}")
 
     def _git(self, args: Sequence[str], deadline_s: float, doing: str) -> list[str]:
-        kept = {name: environ[name] for name in _OF_THE_USER if name in environ}
+        kept = {name: os.environ[name] for name in _OF_THE_USER if name in os.environ}
         lines: list[str] = []
         try:
             status = process.run(

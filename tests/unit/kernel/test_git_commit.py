@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KERNEL=PATH@REF and KERNEL=git:URL@REF. git is real, and so are its repositories."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -172,6 +173,30 @@ def test_a_checkout_in_use_is_shared_or_left_alone(linux: Path) -> None:
     assert found(f"{linux}@moving").path != path, "the one that has the commit comes first"
     run(linux, "branch", "--force", "moving", "c5")
     assert found(f"{linux}@moving").path == path, "no third checkout while one is free"
+
+
+def test_a_checkout_that_is_being_removed_is_left(linux: Path) -> None:
+    path = found(f"{linux}@main").path
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    other = found(f"{linux}@main")
+    assert other.path != path
+    assert driver(other) == "commit 12\n"
+    os.close(handle)
+
+
+def test_a_checkout_in_use_is_locked_and_has_the_date_of_its_use(linux: Path) -> None:
+    source = found(f"{linux}@main")
+    top = source.path.parent
+    os.utime(top, (0, 0))
+    same = found(f"{linux}@main")
+    assert top.stat().st_mtime > 0
+    handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    del source, same
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(handle)
 
 
 def test_runs_at_the_same_time_share_a_checkout(linux: Path) -> None:
