@@ -14,6 +14,7 @@ from harness.commands import (
     bench,
     bisect,
     bugs,
+    build,
     compare,
     completion,
     coverage,
@@ -29,6 +30,7 @@ from harness.commands import (
     repro,
     run,
     shell,
+    summary,
 )
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
@@ -36,6 +38,7 @@ from harness.run.exit_codes import ExitCodes
 
 COMMANDS = (
     run.run,
+    build.build,
     shell.shell,
     doctor.doctor,
     bench.bench,
@@ -47,6 +50,7 @@ COMMANDS = (
     bisect.bisect,
     compare.compare,
     merge.merge,
+    summary.summary,
     coverage.coverage,
     machines.machines,
     new.new,

@@ -205,6 +205,7 @@ class Options:
         "[default: the pinned kernel]",
         takes(
             *_BOOT,
+            "build",
             repro=Use(
                 "The kernel: a source tree, a commit or debian:VERSION.",
                 default_from="the entry's, else the pinned one",
@@ -217,7 +218,9 @@ class Options:
     flavour: Flavour = option(
         "release",
         "The kernel's configuration: release, debug with KASAN and lockdep, or coverage with gcov.",
-        takes(*_BOOT, "bisect", repro=Use(default_from="the entry's"), mutants=Use(default_from="the entries'")),
+        takes(
+            *_BOOT, "build", "bisect", repro=Use(default_from="the entry's"), mutants=Use(default_from="the entries'")
+        ),
         make="FLAVOUR",
     )
     accel: Literal["auto", "kvm", "tcg"] = option(
@@ -235,20 +238,20 @@ class Options:
     series: str | None = option(
         None,
         "Patches to apply to the kernel's source first: an mbox, a directory, a patch, or a message-id for b4.",
-        takes(*_BOOT, bisect=Use("Patches to apply to every commit first.")),
+        takes(*_BOOT, "build", bisect=Use("Patches to apply to every commit first.")),
         make="SERIES",
     )
     mutation: str | None = option(
         None,
         "Put this bug of vm-configs/bugs back into the kernel.",
-        takes(*_BOOT),
+        takes(*_BOOT, "build"),
         metavar="ID",
         make="MUTATION",
     )
     fixed: bool = option(
         False,
         "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
-        takes(*_BOOT, "mutants"),
+        takes(*_BOOT, "build", "mutants"),
         metavar="1",
         make="FIXED",
     )
