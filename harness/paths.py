@@ -48,6 +48,13 @@ def results_dir() -> Path:
     return Path(os.environ.get("VFIO_HARNESS_RESULTS", "results")).absolute()
 
 
+def require_writable(directory: Path) -> None:
+    """Raise HarnessError if ``directory`` can be neither written nor created: a run then ends before it builds."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise HarnessError(f"{directory}: cannot be written", hint="set VFIO_HARNESS_RESULTS to another directory")
+
+
 def bugs_dir() -> Path:
     """Return the directory of the bug catalogue: ``VFIO_HARNESS_BUGS``, or ``vm-configs/bugs``.
 

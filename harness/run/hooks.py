@@ -91,6 +91,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
     options = options_of(config)
     try:
+        paths.require_writable(options.run_directory or paths.results_dir())
         run = config.stash[RUN] = Run(
             Setup.prepare(options, emit), RunDirectory(paths.results_dir(), options.run_directory), phases
         )
