@@ -34,7 +34,8 @@ def merge(runs: tuple[Path, ...], into: Path | None) -> None:
     directory = RunDirectory(paths.results_dir(), into)
     record = merge_runs(records, directory.path.resolve(), directory.run_id)
     shard = records[0][1].shard
-    directory.write(record, shard.settings if shard else {"MACHINE": record.machine})
+    machine = "--machine" if paths.INSTALLED else "MACHINE"
+    directory.write(record, shard.settings if shard else {machine: record.machine})
     click.echo(f"{tally(record.summary)}; {directory.path / 'report.html'}")
     sys.exit(exit_code([case.verdict for case in record.cases]))
 

@@ -64,9 +64,9 @@ def changes(run: RunRecord) -> list[str]:
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
     """Return the command that runs this case again.
 
-    ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if there is no Makefile.
+    ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if it had no Makefile.
     """
-    make = not paths.INSTALLED
+    make = not any(name.startswith("-") for name in settings) if settings else not paths.INSTALLED
     words = {**settings, "K" if make else "-k": case.id.rpartition("::")[2]}
     if case.program:
         words["PROGRAM" if make else "--program"] = case.program.file

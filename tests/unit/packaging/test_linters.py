@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import cli
 from harness.paths import TOP
 
 DOCUMENT = TOP / "docs" / "nightly.md"
@@ -59,6 +60,18 @@ def test_shell_scripts(lint: Lint) -> None:
 
 def test_action(lint: Lint) -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.github-actions", "action.yml")
+
+
+def test_the_document_names_commands_and_options_that_exist() -> None:
+    """Those of its files and of its text."""
+    named = re.findall(r"(?:vfio-harness|container-entrypoint\.sh) ([a-z]+)((?: [^\n`&|]*)?)", DOCUMENT.read_text())
+    assert {"nightly", "merge", "build", "run", "summary"} <= {name for name, _ in named}
+    for name, rest in named:
+        flags = {flag for parameter in cli.commands[name].params for flag in parameter.opts}
+        assert {*re.findall(r"--[a-z][a-z-]*", rest)} <= flags, f"{name}{rest}"
+    arguments = re.findall(r"arguments: (--[a-z-]+)", DOCUMENT.read_text())
+    assert arguments
+    assert {*arguments} <= {flag for parameter in cli.commands["run"].params for flag in parameter.opts}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
