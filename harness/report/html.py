@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report import pages
-from harness.report.splat_outline import outline
+from harness.report.splat_outline import outlines
 from harness.report.text import by_area, changes, cut
 from harness.report.timeline import Picture, picture
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Evidence, RunRecord, Verdict
 
 LIMIT = 1_900_000
 """Bytes of the page, if its cases and their reasons alone do not take more."""
-MOST_SPLATS = 3
-"""Splats of a case that the page shows above the evidence."""
 
 _PROBLEMS = KERNEL_AT_FAULT | {Verdict.ERROR}
 _KNOWN = {Verdict.KNOWN, Verdict.FIXED}
@@ -123,13 +121,8 @@ def _show(number: int, case: CaseRecord, detail: Detail) -> Shown:
         cut(case.reason, detail.reason),
         evidence,
         picture(case.evidence, brief=detail.brief or not problem) if problem or detail.good_pictures else None,
-        _splats(evidence) if problem else [],
+        outlines(evidence) if problem else [],
     )
-
-
-def _splats(evidence: Sequence[Evidence]) -> list[list[str]]:
-    outlines = [outline(item.text) for item in evidence if item.source == "console"]
-    return list({lines[0]: lines for lines in reversed(outlines) if lines}.values())[-MOST_SPLATS:][::-1]
 
 
 def _areas(shown: Sequence[Shown]) -> Iterator[tuple[str, list[CaseRecord], list[Shown]]]:

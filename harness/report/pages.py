@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.escape import printable
+from harness.report.parts import MISS
 from harness.report.text import repeat_command, summarise, tally
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -24,22 +25,25 @@ _COLOURS = {
 } | dict.fromkeys(KERNEL_AT_FAULT, "bad")
 
 
-def render(template: str, **values: Any) -> str:
-    """Render the page ``template``. Values may hold any text, a guest's too."""
-    return _environment().get_template(template).render(values)
+def render(template: str, *, directory: Path = TEMPLATES, **values: Any) -> str:
+    """Render the page ``template``. Values may hold any text, a guest's too.
+
+    ``directory``: where the template is, if it is another room's. It may use the templates of this room.
+    """
+    return _environment(directory).get_template(template).render(values)
 
 
 def colour(verdict: str) -> str:
-    """Return the CSS class of a verdict."""
-    return _COLOURS[Verdict(verdict)]
+    """Return the CSS class of a verdict, or of MISS."""
+    return "odd" if verdict == MISS else _COLOURS[Verdict(verdict)]
 
 
 @cache
-def _environment() -> "Environment":
+def _environment(directory: Path) -> "Environment":
     # Imported here: 50 ms that only a command that writes a page pays.
     jinja2 = importlib.import_module("jinja2")
     environment: Environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([directory, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -2,7 +2,11 @@
 """The part of a splat that one reads first: its headline, where it happened, and the call trace."""
 
 import re
+from collections.abc import Iterable
 
+from harness.verdict import Evidence
+
+MOST_SPLATS = 3
 MOST_LINES = 32
 MAX_WIDTH = 240
 
@@ -14,6 +18,15 @@ _WHERE = re.compile(r"RIP: ")
 _FRAME = re.compile(r" +(?!\? )[\w.]+(?:\+0x[0-9a-f]+/0x[0-9a-f]+| \(\S+:\d+\))|\s*</?(?:TASK|IRQ|NMI)>")
 """A frame as the kernel prints it, or as scripts/decode_stacktrace.sh does: ``vfs_write (fs/read_write.c:686)``. Not
 one with ``?``, which may be left over on the stack."""
+
+
+def outlines(evidence: Iterable[Evidence]) -> list[list[str]]:
+    """Return the outlines of the first splats of a case; of those with one headline, the first only."""
+    found: dict[str, list[str]] = {}
+    for item in evidence:
+        if item.source == "console" and (lines := outline(item.text)):
+            found.setdefault(lines[0], lines)
+    return list(found.values())[:MOST_SPLATS]
 
 
 def outline(text: str) -> list[str]:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``index.html`` of a night: one static page with no script, for the maintainer who has five seconds in the morning.
+
+What has changed since the last night comes first, then problems, MISS, flaky, slower, overdue known issues, the matrix,
+and the rest, folded. The page has a size limit, however much a guest prints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.nightly.cells import NightVerdicts
+from harness.nightly.page_data import BAD, NightPage, first
+from harness.report import pages
+from harness.report.parts import MISS
+from harness.report.record import write_report
+from harness.report.text import cut, one_line
+
+FILE = "index.html"
+TEMPLATES = Path(__file__).parent / "templates"
+LIMIT = 1_900_000
+"""Bytes of the page."""
+LETTERS = {"PASS": "·", "SKIP": "-", "FIXED": "+", "MISS": "?", "": ""}
+"""What the matrix shows of a verdict; else its first letter."""
+
+FRAMES = 10
+"""Lines of a splat. The report of the run has more."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much the page shows."""
+
+    groups: int
+    """Changes and problems, each a group, under one heading."""
+    pictures: int
+    """Groups under one heading that have their timeline and their splats."""
+    rows: int
+    """Rows of each part of the matrix."""
+    characters: int
+    """Characters of a reason."""
+
+
+DETAILS = (
+    Detail(groups=60, pictures=8, rows=1500, characters=600),
+    Detail(groups=40, pictures=0, rows=400, characters=200),
+    Detail(groups=10, pictures=0, rows=0, characters=100),
+)
+"""From the most to the least. The first that fits is taken."""
+
+
+def write_page(directory: Path, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> Path:
+    """Write ``index.html`` of the night in ``directory``, and return its path.
+
+    Args:
+        directory: The directory of the night, with its record and those of its runs.
+        overdue: A line for each known issue whose ``review_by`` has passed.
+        slower: A line for each case that is slower than before.
+
+    Raises UsageError if ``nightly.json`` cannot be read, and HarnessError if the page cannot be written.
+    """
+    path = directory / FILE
+    write_report(path, render(NightPage(NightVerdicts.read(directory)), overdue=overdue, slower=slower))
+    return path
+
+
+def render(page: NightPage, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> str:
+    """Render the page. See ``write_page``."""
+    text = ""
+    for detail in DETAILS:
+        text = pages.render(
+            "night.html",
+            directory=TEMPLATES,
+            title=f"Night {page.night.night}",
+            page=page,
+            overdue=overdue,
+            slower_cases=slower,
+            detail=detail,
+            first=first,
+            cut=cut,
+            one_line=one_line,
+            BAD=BAD,
+            MISS=MISS,
+            LETTERS=LETTERS,
+            FRAMES=FRAMES,
+        )
+        if len(text.encode()) <= LIMIT:
+            break
+    return text
