@@ -6,16 +6,16 @@ from pathlib import Path
 
 from harness.nightly.record import Cell
 from harness.run.options import Options
-from harness.verdict import CaseRecord
+from harness.verdict import CaseRecord, KernelRecord
 
 
-def command(cell: Cell, name: str, case: CaseRecord | None) -> str:
+def command(cell: Cell, name: str, case: CaseRecord | None = None, kernel: KernelRecord | None = None) -> str:
     """Return the command that runs the case ``name`` again, for a shell; values that are the default are left out.
 
-    A program is named without its directory, which is the host's own.
+    A branch is named by the commit that was tested. A program is named without its directory, which is the host's own.
     """
     words = {
-        "KERNEL": cell.kernel,
+        "KERNEL": _kernel(cell, kernel),
         "SERIES": cell.series,
         "FLAVOUR": cell.flavour if cell.flavour != Options.flavour else None,
         "MACHINE": cell.machine if cell.machine != Options.machine else None,
@@ -26,3 +26,9 @@ def command(cell: Cell, name: str, case: CaseRecord | None) -> str:
         "K": name.rpartition("::")[2],
     }
     return " ".join(["make vm-test", *(f"{key}={shlex.quote(value)}" for key, value in words.items() if value)])
+
+
+def _kernel(cell: Cell, record: KernelRecord | None) -> str | None:
+    """Return the value of KERNEL=, with the commit in place of a ref, which moves."""
+    where, at, ref = (cell.kernel or "").rpartition("@")
+    return f"{where}@{record.git.commit}" if at and record and record.git and record.git.ref == ref else cell.kernel

@@ -10,7 +10,7 @@ import builtins
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from harness.nightly.outcomes import MISS
 from harness.nightly.record import Cell
 from harness.report.record import write_report
 from harness.run.known_issues import KnownIssue, catalogue
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+from harness.verdict import (
+    KERNEL_AT_FAULT,
+    BuildRecord,
+    CaseRecord,
+    GitRecord,
+    PatchRecord,
+    RunRecord,
+    Verdict,
+)
 
 FILE = "kcidb.json"
 VERSION = {"major": 5, "minor": 3}
@@ -150,6 +158,7 @@ class _Writer:
             "build_id": build,
             "path": test_path(case.id),
             "status": status(case),
+            **({"start_time": case.started} if case.started else {}),
             "duration": case.duration_s,
             "comment": printable(case.title),
             **({"log_excerpt": said} if said and case.verdict is not Verdict.PASS else {}),
@@ -159,7 +168,7 @@ class _Writer:
                 "case": printable(case.id),
                 "cell": cell.id,
                 "run": str(ran.run.why),
-                "reproducer": command(cell, case.id, case),
+                "reproducer": command(cell, case.id, case, ran.record.kernel),
                 **({"seed": case.seed} if case.seed is not None else {}),
             },
         }
@@ -198,16 +207,27 @@ class _Writer:
         )
 
     def _build(self, cell: CellVerdicts) -> str:
-        """Return the id of the build that a cell runs; adds it and its checkout at first sight."""
-        source = (cell.cell.tree, cell.cell.kernel or "", cell.cell.series or "")
-        checkout = _id(f"ck-{self._digest(*source)}")
-        build = _id(f"b-{self._digest(*source, cell.cell.flavour)}")
-        record = next((ran.record for ran in cell.runs if ran.record), None)
-        if checkout not in self.checkouts or (record and "start_time" not in self.checkouts[checkout]):
-            self.checkouts[checkout] = _checkout(checkout, cell.cell, record)
-        if build not in self.builds or (record and self.builds[build]["status"] == MISS):
-            self.builds[build] = _build_of(build, checkout, cell, record)
+        """Return the id of the build that a cell runs; adds it and its checkout at first sight.
+
+        A branch may move while the night runs: each of its commits is a checkout. Without a record its first commit is
+        assumed.
+        """
+        source, own = _source(cell.cell), _first_record(cell)
+        record = own or self._record_of(source)
+        commit = record.kernel.git.commit if record and record.kernel.git else ""
+        checkout = _id(f"ck-{self._digest(*source, commit)}")
+        build = _id(f"b-{self._digest(*source, commit, cell.cell.flavour)}")
+        self.checkouts.setdefault(checkout, _checkout(checkout, cell.cell, record))
+        if build not in self.builds or (own and self.builds[build]["status"] == MISS):
+            self.builds[build] = _build_of(build, checkout, cell, own)
         return build
+
+    def _record_of(self, source: tuple[str, str, str]) -> RunRecord | None:
+        """Return the first record of the night with this tree, kernel and series."""
+        for cell in self.verdicts.cells:
+            if _source(cell.cell) == source and (record := _first_record(cell)):
+                return record
+        return None
 
     @property
     def _night(self) -> str:
@@ -219,6 +239,14 @@ class _Writer:
         runs = (ran.record.run_id for cell in self.verdicts.cells for ran in cell.runs if ran.record)
         text = "\0".join([night.night, night.started, next(runs, ""), *words])
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _source(cell: Cell) -> tuple[str, str, str]:
+    return cell.tree, cell.kernel or "", cell.series or ""
+
+
+def _first_record(cell: CellVerdicts) -> RunRecord | None:
+    return next((ran.record for ran in cell.runs if ran.record), None)
 
 
 def _id(name: str) -> str:
@@ -234,8 +262,31 @@ def _checkout(name: str, cell: Cell, record: RunRecord | None) -> _Object:
         "tree_name": printable(cell.tree),
         "comment": printable(f"KERNEL={cell.kernel or 'the pinned kernel'}{origin}"),
         **({"start_time": record.started, "valid": True} if record else {}),
+        **(_commit(record.kernel.git) if record and record.kernel.git else {}),
+        **(_patchset(record.kernel.series) if record and bool(cell.series) == bool(record.kernel.series) else {}),
         "misc": {"series": printable(cell.series or ""), "patches": record.kernel.patches if record else []},
     }
+
+
+def _commit(git: GitRecord) -> _Object:
+    """Return what names a commit. KCIDB wants a URL that others can fetch; a changed checkout is no commit."""
+    found: _Object = {"git_commit_name": printable(git.describe)} if git.describe else {}
+    if not git.dirty:
+        found["git_commit_hash"] = git.commit
+    if git.url.startswith("https://"):
+        found["git_repository_url"] = git.url
+    if git.ref not in ("", git.commit, git.describe):
+        found["git_repository_branch"] = printable(git.ref)
+    return found
+
+
+def _patchset(series: Sequence[PatchRecord]) -> _Object:
+    """Return the hash of a series, as ``sha256sum *.patch | cut -c-64 | sha256sum | cut -c-64`` prints it."""
+    text = "".join(f"{patch.sha256}\n" for patch in series)
+    found: _Object = {"patchset_hash": hashlib.sha256(text.encode()).hexdigest() if series else ""}
+    if message := next((patch.message_id for patch in series if patch.message_id), ""):
+        found["message_id"] = printable(message)
+    return found
 
 
 def _build_of(name: str, checkout: str, cell: CellVerdicts, record: RunRecord | None) -> _Object:
@@ -248,9 +299,19 @@ def _build_of(name: str, checkout: str, cell: CellVerdicts, record: RunRecord | 
     }
     if record:
         build["misc"] = {"config_hash": record.kernel.config_hash}
+        build |= _how_built(record.kernel.build) if record.kernel.build else {}
     elif cell.runs:
         build["log_excerpt"] = printable(cell.why_missing(), MAX_EXCERPT)
     return build
+
+
+def _how_built(build: BuildRecord) -> _Object:
+    found: _Object = {"architecture": build.architecture, "compiler": printable(build.compiler)}
+    if build.started:
+        found["start_time"] = build.started
+    if build.duration_s is not None:
+        found["duration"] = build.duration_s
+    return found
 
 
 def _build_status(cell: CellVerdicts, record: RunRecord | None) -> str:

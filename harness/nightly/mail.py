@@ -243,7 +243,8 @@ def _problem(problem: Problem, verdicts: NightVerdicts, heading: str) -> Iterato
     yield ""
     yield "To reproduce it:"
     yield ""
-    yield f"  {command(cell, first.case, quoted.case if quoted else None)}"
+    again = command(cell, first.case, quoted.case, quoted.record.kernel) if quoted else command(cell, first.case)
+    yield f"  {again}"
 
 
 def _excerpt(problem: Problem) -> Iterator[str]:
@@ -272,7 +273,8 @@ def _kernel(cell: Cell, quoted: Judged | None) -> str:
     if quoted is None:
         return f"{cell.tree}, KERNEL={cell.kernel or 'the pinned one'}, {cell.flavour}"
     kernel = quoted.record.kernel
-    return f"{kernel.release} ({cell.tree}: {kernel.origin}), {cell.flavour}"
+    commit = f"{kernel.git.describe or kernel.git.commit}, " if kernel.git else ""
+    return f"{kernel.release} ({cell.tree}: {commit}{kernel.origin}), {cell.flavour}"
 
 
 def _machine(cell: Cell, quoted: Judged | None) -> str:

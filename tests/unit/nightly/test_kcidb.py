@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """kcidb.json: valid by KernelCI's own schema, equal to its golden files, and with each verdict in KCIDB's terms."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.nightly import kcidb
 from harness.nightly.cells import NightVerdicts
 from harness.nightly.kcidb import excerpt, report, status, write_kcidb
 from harness.run.known_issues import catalogue
-from harness.verdict import CaseRecord, Evidence, Verdict
+from harness.verdict import BuildRecord, CaseRecord, Evidence, GitRecord, KernelRecord, PatchRecord, Verdict
 
 WriteNight = Callable[[str], Path]
 
@@ -121,6 +122,41 @@ def test_machines_share_the_build_of_their_kernel(write_night: WriteNight) -> No
     assert (len(data["checkouts"]), len(data["builds"])) == (1, 1)
     assert {test["build_id"] for test in data["tests"]} == {data["builds"][0]["id"]}
     assert len({test["environment"]["misc"]["platform"] for test in data["tests"]}) == 2
+
+
+def test_a_git_tree_has_its_commit_its_build_and_its_series(nights: Any, make_run: Any) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    git = GitRecord(url="https://host/linux.git", ref="master", commit=commit, describe="v7.3-rc4-12-g0123456789ab")
+    build = BuildRecord(
+        architecture="x86_64", compiler="gcc 12.2.0", started="2026-11-29T00:40:00+00:00", duration_s=71.4
+    )
+    patches = [PatchRecord(subject=f"{n}/2 x", message_id=f"{n}@host", sha256=str(n) * 64) for n in (1, 2)]
+    kernel = {"release": "7.3.0", "origin": "git", "config_hash": "c0ffee", "git": git, "build": build}
+    clean = {"kernel": KernelRecord(**kernel, series=patches)}
+    started = case(Verdict.PASS, started="2026-11-29T01:00:01.500000+00:00")
+    source = {"kernel": "git:https://host/linux.git@master", "series": "s.mbox", "cases": []}
+    nights.cell("a", make_run([started], more=clean), **source)
+    nights.cell("b", **{**source, "cases": ["test_a::test_b"]}, machine="switch")
+    dirty = {**kernel, "git": git.model_copy(update={"url": "/src/linux", "dirty": True})}
+    nights.cell("c", make_run([], more={"kernel": KernelRecord(**dirty)}), cases=[], tree="mine")
+    data = json.loads(write_kcidb(nights.write()).read_text())
+    Version.validate_exactly(data)
+    checkout, mine = data["checkouts"]
+    assert (checkout["git_commit_hash"], checkout["git_commit_name"]) == (commit, git.describe)
+    assert (checkout["git_repository_url"], checkout["git_repository_branch"]) == (git.url, "master")
+    assert checkout["message_id"] == "1@host"
+    text = f"{'1' * 64}\n{'2' * 64}\n"
+    assert checkout["patchset_hash"] == hashlib.sha256(text.encode()).hexdigest()
+    assert "git_commit_hash" not in mine
+    assert "git_repository_url" not in mine
+    assert mine["patchset_hash"] == ""
+    made, _ = data["builds"]
+    assert (made["architecture"], made["compiler"], made["duration"]) == ("x86_64", "gcc 12.2.0", 71.4)
+    assert made["start_time"] == build.started
+    passed, missing = data["tests"][0], next(test for test in data["tests"] if test["status"] == "MISS")
+    assert passed["start_time"] == started.started
+    assert f"KERNEL=git:https://host/linux.git@{commit}" in passed["misc"]["reproducer"]
+    assert [test["build_id"] for test in (passed, missing)] == [made["id"]] * 2
 
 
 def test_an_excerpt_keeps_to_the_limit_and_is_escaped() -> None:
