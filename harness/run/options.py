@@ -196,7 +196,7 @@ class Options:
     machine: str = option(
         DEFAULT_MACHINE,
         "The machine to boot: a name in vm-configs/, or a YAML file.",
-        takes(*_BOOT, "bisect", repro=Use(default_from="the entry's")),
+        takes(*_BOOT, "bisect", "check", repro=Use(default_from="the entry's")),
         make="MACHINE",
     )
     kernel: str | None = option(
@@ -206,6 +206,7 @@ class Options:
         takes(
             *_BOOT,
             "build",
+            "check",
             repro=Use(
                 "The kernel: a source tree, a commit or debian:VERSION.",
                 default_from="the entry's, else the pinned one",
@@ -219,20 +220,25 @@ class Options:
         "release",
         "The kernel's configuration: release, debug with KASAN and lockdep, or coverage with gcov.",
         takes(
-            *_BOOT, "build", "bisect", repro=Use(default_from="the entry's"), mutants=Use(default_from="the entries'")
+            *_BOOT,
+            "build",
+            "bisect",
+            "check",
+            repro=Use(default_from="the entry's"),
+            mutants=Use(default_from="the entries'"),
         ),
         make="FLAVOUR",
     )
     accel: Literal["auto", "kvm", "tcg"] = option(
         "auto",
         "QEMU's accelerator. auto uses KVM if a kernel boots under it.",
-        takes(*_BOOT, *_CATALOGUE, "bisect"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="ACCEL",
     )
     qemu: Path | None = option(
         None,
         "QEMU's binary.  [default: $QEMU, or the one in PATH]",
-        takes(*_BOOT, *_CATALOGUE, "bisect"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="QEMU",
     )
     series: str | None = option(
@@ -270,7 +276,7 @@ class Options:
     expression: str | None = option(
         None,
         "Run only the cases whose name matches, as with pytest's -k.",
-        takes("run", bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True)),
+        takes("run", "check", bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True)),
         flags=["-k"],
         metavar="EXPR",
         make="K",
@@ -279,13 +285,13 @@ class Options:
     suite: str = option(
         DEFAULT_SUITE,
         "Run the cases of this suite of vm-configs/suites.yaml.",
-        takes("run", "bisect", PYTEST),
+        takes("run", "bisect", "check", PYTEST),
         make="SUITE",
     )
     seed: int | None = option(
         None,
         "The random seed of the suites stress and model.  [default: a new one for each run]",
-        takes("run", "bisect", PYTEST),
+        takes("run", "bisect", "check", PYTEST),
         make="SEED",
         again=lambda options: options.suite != DEFAULT_SUITE,
         draw=new_seed,

@@ -69,11 +69,16 @@ class Series:
         """Return the subjects of the patches."""
         return tuple(patch.name for patch in self.mails)
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """Return the files that the patches name, relative to the top of the source."""
+        return frozenset(name for patch in self.mails for name in _touched(patch))
+
     def files(self, source: Path) -> Mapping[str, bytes | None]:
         """Return the patched files. Raises KernelError with patch, file and hunk if one does not apply.
 
         patch(1) reports where it had to guess (fuzz), which git-am does not."""
-        names = {name for patch in self.mails for name in _touched(patch)}
+        names = self.touched
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             copy = Path(tmp, "source")
             copy.mkdir()
@@ -145,7 +150,7 @@ def _touched(patch: Patch) -> set[str]:
     return {name for name in names if name and not {"..", ""} & {*name.split("/")}}
 
 
-def _differences(source: Path, copy: Path, names: set[str]) -> dict[str, bytes | None]:
+def _differences(source: Path, copy: Path, names: frozenset[str]) -> dict[str, bytes | None]:
     """Return the files of ``copy`` that differ from ``source``; None for those that are gone."""
     changed: dict[str, bytes | None] = {}
     for path in copy.rglob("*"):
