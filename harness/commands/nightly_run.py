@@ -12,6 +12,9 @@ from harness.commands.nightly_engine import Engine, Runner
 from harness.errors import HarnessError, UsageError
 from harness.nightly.changes import changes_of
 from harness.nightly.jobs import LastVerdicts, night_exit_code
+from harness.nightly.kcidb import write_kcidb
+from harness.nightly.mail import write_mail
+from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
 from harness.nightly.outcomes import earlier_nights, load_night
 from harness.nightly.record import Cell, CellResult, Night
@@ -20,7 +23,7 @@ from harness.progress import Emit, Note, phase
 
 LOCK = ".lock"
 
-WRITERS: Sequence[Callable[[Path], object]] = ()
+WRITERS: Sequence[Callable[[Path], object]] = (write_merged, write_kcidb, write_mail)
 """Write the reports of a night into its directory. They read its record."""
 
 

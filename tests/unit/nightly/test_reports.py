@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reports of nights that follow each other, as the end of a night writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands.nightly_run import finish
+from harness.nightly.outcomes import load_night
+from harness.nightly.running import RunningNight
+from harness.progress import Note, silent
+from harness.verdict import CaseRecord, Verdict
+
+
+def case(name: str, verdict: Verdict = Verdict.PASS, reason: str = "") -> CaseRecord:
+    return CaseRecord(id=name, area="a", title="The rule.", verdict=verdict, reason=reason, duration_s=1.0)
+
+
+def test_a_mail_is_written_only_where_something_changed(nights: Any, make_run: Any) -> None:
+    def night(name: str, *cases: CaseRecord) -> Path:
+        directory: Path = nights.path.parent / name
+        directory.mkdir(exist_ok=True)
+        made = type(nights)(directory)
+        made.cell("c", make_run(cases), cases=[each.id for each in cases])
+        made.write()
+        finish(RunningNight(directory, load_night(directory)), silent)
+        assert {"junit.xml", "report.ktap", "kcidb.json"} <= {path.name for path in directory.iterdir()}
+        return directory / "mail.txt"
+
+    good, bad = case("f::a"), case("f::a", Verdict.FAIL, "broken: it is live")
+    assert not night("2026-11-25", good, case("f::b")).exists()
+    assert "Subject: [REGRESSION] vfio dma-buf: FAIL: The rule." in night("2026-11-26", bad, case("f::b")).read_text()
+    assert not night("2026-11-27", bad, case("f::b")).exists(), "nothing new"
+    deleted = night("2026-11-28", case("f::b")).read_text()
+    assert "f::a in c: FAIL -> MISS" in deleted
+    assert "Fixed" not in deleted
+
+
+def test_a_report_that_cannot_be_written_does_not_stop_the_others(nights: Any, make_run: Any) -> None:
+    nights.cell("c", make_run([case("f::a")]), cases=["f::a"])
+    directory = nights.write()
+    (directory / "junit.xml").mkdir()
+    notes: list[Any] = []
+    finish(RunningNight(directory, load_night(directory)), notes.append)
+    assert [type(note) for note in notes] == [Note]
+    assert "write_merged" in notes[0].text
+    assert (directory / "kcidb.json").exists()
+
+
+@pytest.mark.parametrize("old", ["mail.txt", "kcidb.json"])
+def test_a_night_that_goes_on_writes_its_reports_again(nights: Any, make_run: Any, old: str) -> None:
+    nights.cell("c", make_run([case("f::a")]), cases=["f::a"])
+    directory = nights.write()
+    (directory / old).write_text("old")
+    finish(RunningNight(directory, load_night(directory)), silent)
+    assert not (directory / old).exists() or (directory / old).read_text() != "old"
