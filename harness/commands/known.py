@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``vfio-harness known``: the known issues."""
 
+import sys
+from datetime import UTC, datetime
+
 import click
 
 from harness.run import known_issues
@@ -8,7 +11,15 @@ from harness.run import known_issues
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole entries as JSON.")
-def known(as_json: bool) -> None:
-    """List the known issues: bugs that are live in released kernels, with the cases that show them."""
+@click.option("--overdue", metavar="RELEASE", help="List only the entries to review by now, or by this kernel release.")
+def known(as_json: bool, overdue: str | None) -> None:
+    """List the known issues: bugs that are live in released kernels, with the cases that show them.
+
+    Each entry has a date or a release by which somebody has to review it. The exit code is 1 if --overdue finds one.
+    """
     issues = known_issues.catalogue()
+    if overdue is not None:
+        issues = known_issues.overdue(datetime.now(UTC).date(), overdue, issues)
     click.echo(known_issues.as_json(issues) if as_json else known_issues.as_text(issues))
+    if overdue is not None and issues:
+        sys.exit(1)

@@ -10,12 +10,13 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from harness import paths
-from harness.config import Model, Releases, includes, load, matches
+from harness.config import Model, Releases, includes, load, matches, version
 from harness.run.judge import Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -67,6 +68,14 @@ class Symptom(Model):
         return all(least <= numbers[name] <= most for name, (least, most) in self.limits.items() if name in numbers)
 
 
+def _date_or_release(text: str) -> str:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        date.fromisoformat(text)
+    elif not re.fullmatch(r"\d+\.\d+(\.\d+)?", text):
+        raise ValueError(f"{text!r} is neither a date such as '2027-06-01' nor a release such as '7.4'")
+    return text
+
+
 class KnownIssue(Model):
     """One bug."""
 
@@ -84,6 +93,8 @@ class KnownIssue(Model):
     intermittent: bool = False
     """Whether the bug shows in few runs: a case that passes is PASS, not FIXED."""
     symptom: Symptom
+    review_by: Annotated[str, AfterValidator(_date_or_release)]
+    """A date, or the first release of which somebody checks whether it still has the bug."""
     evidence: str
     """What was observed."""
     link: str
@@ -92,6 +103,12 @@ class KnownIssue(Model):
     def concerns(self, case_id: str) -> bool:
         """Return whether the bug fails this case."""
         return matches(self.cases, case_id)
+
+    def is_overdue(self, today: date, release: str | None) -> bool:
+        """Return whether ``review_by`` has passed: that day is over, or this release or a later one is tested."""
+        if "-" in self.review_by:
+            return today > date.fromisoformat(self.review_by)
+        return release is not None and version(release) >= version(self.review_by)
 
     def is_in(self, release: str, machine: str) -> bool:
         """Return whether this release has the bug and this machine shows it."""
@@ -109,6 +126,17 @@ def catalogue() -> list[KnownIssue]:
     return load(PATH, Catalogue).issues
 
 
+def overdue(today: date, release: str | None, issues: Iterable[KnownIssue] | None = None) -> list[KnownIssue]:
+    """Return the entries that are due for a review.
+
+    Args:
+        today: The date in UTC.
+        release: The newest release that is tested; None: of no kernel.
+        issues: The entries; None: ``catalogue()``.
+    """
+    return [issue for issue in (catalogue() if issues is None else issues) if issue.is_overdue(today, release)]
+
+
 def as_json(issues: list[KnownIssue]) -> str:
     """Format the entries as JSON, with the keys of the file."""
     return Catalogue(issues=issues).model_dump_json(indent=2)
@@ -122,7 +150,8 @@ def as_text(issues: list[KnownIssue]) -> str:
     """Format the entries as a list."""
     return "\n\n".join(
         f"{issue.id} ({issue.kernels})\n  {issue.title}\n"
-        f"  shown by {', '.join(issue.cases)}\n{_wrapped(issue.evidence)}\n  {issue.link}"
+        f"  shown by {', '.join(issue.cases)}\n{_wrapped(issue.evidence)}\n  {issue.link}\n"
+        f"  review by {issue.review_by}"
         for issue in issues
     )
 

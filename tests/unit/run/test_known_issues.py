@@ -2,11 +2,14 @@
 """Known issues: an entry excuses one bug on the kernels that have it, and nothing else."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from packaging.version import Version
 
+from harness.cli import cli
 from harness.config import load, version
 from harness.errors import UsageError
 from harness.run import known_issues
@@ -21,6 +24,7 @@ issues:
     cases: ["test_lifecycle::test_low_power_stays*iommufd+nvme]"]
     kernels: ">=7.2, <7.4"
     symptom: {verdicts: [FAIL, SPLAT], reason: "broken: dead in low power; seen: .*"}
+    review_by: 7.4
     evidence: seen
     link: drivers/vfio/pci/vfio_pci_core.c:1
 """
@@ -85,6 +89,7 @@ issues:
         bytes: [1024, 2048]
         objects: [1, 64]
         size: [32, 32]
+    review_by: 7.4
     evidence: seen
     link: drivers/dma-buf/dma-buf-mapping.c:1
 """
@@ -184,6 +189,46 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, was: str, wrong: 
     with pytest.raises(UsageError, match=r"known\.yaml:\d+: ") as caught:
         entries(tmp_path, text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("review_by", "today", "release", "due"),
+    [
+        ("2027-06-01", "2027-06-01", "9.9", False),
+        ("2027-06-01", "2027-06-02", None, True),
+        ("7.4", "2099-01-01", "7.3.12", False),
+        ("7.4", "2099-01-01", None, False),
+        ("7.4", "2026-01-01", "7.4.0-rc1", False),
+        ("7.4", "2026-01-01", "7.4", True),
+        ("7.4", "2026-01-01", "7.10.1-custom+", True),
+        ("7.3.4", "2026-01-01", "7.3.3", False),
+        ("7.3.4", "2026-01-01", "7.3.4", True),
+    ],
+)
+def test_an_entry_is_overdue_after_its_date_or_from_its_release(
+    tmp_path: Path, review_by: str, today: str, release: str | None, due: bool
+) -> None:
+    issues = entries(tmp_path, ENTRY.replace("review_by: 7.4", f"review_by: {review_by}"))
+    assert (known_issues.overdue(date.fromisoformat(today), release, issues) == issues) == due
+
+
+@pytest.mark.parametrize("wrong", ["soon", "7", "2027-13-01", "2027-6-1", "v7.4", "7.4-rc1"])
+def test_a_review_that_is_no_date_or_release_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(UsageError, match=r"known\.yaml:\d+: .*review_by"):
+        entries(tmp_path, ENTRY.replace("review_by: 7.4", f"review_by: {wrong}"))
+
+
+def test_an_entry_without_a_review_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="review_by"):
+        entries(tmp_path, ENTRY.replace("    review_by: 7.4\n", ""))
+
+
+def test_known_lists_the_overdue_ones_and_exits_with_1() -> None:
+    result = CliRunner().invoke(cli, ["known", "--overdue", "99.0"])
+    assert result.exit_code == 1
+    assert "sgt-orig-nents-leak (>=7.2, <7.4)" in result.stdout
+    assert "review by 7.4" in result.stdout
+    assert "dmar-dump-of-pass-through" in CliRunner().invoke(cli, ["known"]).stdout
 
 
 def test_the_shipped_entries_are_valid_and_listed() -> None:

@@ -33,6 +33,7 @@ ISSUE = {
     "cases": ["test_a::test_x*"],
     "kernels": ">=7",
     "symptom": {"verdicts": ["FAIL"], "reason": "broken: dead; seen: live"},
+    "review_by": "8.0",
     "evidence": "seen",
     "link": "a.c:1",
 }
