@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import UsageError
-from harness.nightly.outcomes import MISS, Key, Outcome, load_night, outcomes_of
-from harness.nightly.record import CaseChange, CellRun, ChangeKind, Night
+from harness.nightly.outcomes import MISS, Key, Outcome, load_night, outcomes_of, why_unjudged
+from harness.nightly.record import CaseChange, ChangeKind, Night
 from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -174,12 +174,4 @@ def _why_missing(night: Night, key: Key, planned: Mapping[Key, None]) -> str:
         return "the plan no longer has the cell"
     if key not in planned:
         return "the cell no longer has the case"
-    return _why_unjudged(runs[-1]) if runs else "the cell has not run"
-
-
-def _why_unjudged(run: CellRun) -> str:
-    if run.error:
-        return run.error
-    if run.exit_code is None:
-        return f"the run of {run.directory} did not end"
-    return f"the run of {run.directory} has not judged it"
+    return why_unjudged(runs)

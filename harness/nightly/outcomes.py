@@ -3,7 +3,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,17 @@ def _outcomes(result: CellResult, directory: Path) -> dict[str, Outcome]:
 def outcome_of(case: CaseRecord, rate: str = "") -> Outcome:
     """Return the outcome that a record of a case stands for."""
     return Outcome(str(case.verdict), case.reason, case.known_issue, fingerprint(case), rate)
+
+
+def why_unjudged(runs: Sequence[CellRun]) -> str:
+    """Say why the runs of a cell have not judged a case."""
+    if not runs:
+        return "the cell has not run"
+    last = runs[-1]
+    if last.error:
+        return last.error
+    ended = "has not judged it" if last.exit_code is not None else "did not end"
+    return f"the run of {last.directory} {ended}"
 
 
 def deciding(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, CaseRecord]:

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The history of all nights: which verdict a case had in which cell and on which kernel, and how long it took.
+
+``open_history`` adds each night whose record is new or has changed. So nothing else has to fill it.
+"""
+
+import sqlite3
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.nightly.database import FILE, Database
+from harness.nightly.fill import Records, add_new_nights, add_night
+from harness.nightly.outcomes import UNCOUNTED, rate
+from harness.nightly.record import Night, Why
+from harness.progress import Emit
+from harness.report.renamed import renamed_cases
+from harness.verdict import KERNEL_AT_FAULT, Verdict
+
+NIGHTS = 30
+"""Nights that a question looks at, unless it names another number."""
+MEDIAN_OF = 5
+"""Runs from which the usual duration of a case is computed."""
+_BAD = frozenset(map(str, KERNEL_AT_FAULT))
+_UNCOUNTED = frozenset(map(str, UNCOUNTED))
+_GOOD = (str(Verdict.PASS), str(Verdict.FIXED))
+
+
+@dataclass(frozen=True)
+class KernelName:
+    """A kernel under test."""
+
+    release: str = ""
+    """As ``uname -r`` prints it."""
+    origin: str = ""
+    """Where it comes from."""
+    commit: str = ""
+    """40 hex digits; empty if its source is not a clean commit."""
+
+    def __str__(self) -> str:
+        """Return the release, with the start of the commit."""
+        return f"{self.release} ({self.commit[:12]})" if self.commit else self.release
+
+
+@dataclass(frozen=True)
+class CaseNight:
+    """A case in one cell of one night."""
+
+    case: str
+    """The id that it has today."""
+    night: str
+    cell: str
+    kernel: KernelName
+    verdict: str
+    """MISS: the night has planned it, and no run has judged it."""
+    rate: str
+    """How often it failed when it was repeated, e.g. ``3 of 10``."""
+    reason: str
+    seconds: float | None
+    seed: str | None
+    fingerprint: str
+    directory: Path
+    """Of its run."""
+
+
+@dataclass(frozen=True)
+class Flake:
+    """A case with different verdicts in the same cell on the same kernel."""
+
+    case: str
+    cell: str
+    kernel: KernelName
+    verdicts: dict[str, int]
+    """How many runs ended with each, the most frequent first."""
+
+    @property
+    def bad(self) -> int:
+        """Return how many runs blame the kernel."""
+        return sum(count for verdict, count in self.verdicts.items() if verdict in _BAD)
+
+    @property
+    def judged(self) -> int:
+        """Return how many runs judged the case: those that are neither ERROR nor SKIP."""
+        return sum(count for verdict, count in self.verdicts.items() if verdict not in _UNCOUNTED)
+
+    @property
+    def rate(self) -> str:
+        """Return how often it failed: ``3 of 10``."""
+        return rate(self.bad, self.judged)
+
+
+@dataclass(frozen=True)
+class GoodNight:
+    """The last night in which a case passed in a cell."""
+
+    night: str
+    kernel: KernelName
+    directory: Path
+    """Of the run, for ``vfio-harness compare``."""
+
+
+class History:
+    """The open history. ``open_history`` returns one."""
+
+    def __init__(self, nightly: Path, emit: Emit) -> None:
+        """``nightly``: ``results/nightly``."""
+        self._nightly = nightly
+        self._emit = emit
+        self._database = Database(nightly / FILE, emit, self._fill)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _fill(self, database: Database) -> None:
+        add_new_nights(database, self._nightly, self._emit)
+
+    def add(self, night: Night, records: Records) -> None:
+        """Add a night, or replace it if it is there."""
+        add_night(self._database, night.night, night, records)
+
+    def cases(self) -> list[str]:
+        """Return the ids of all cases that a night has planned or judged, as they are today."""
+        return sorted(set(self._names().values()))
+
+    def cells(self) -> list[str]:
+        """Return the ids of all cells."""
+        return [row["name"] for row in self._database.read("SELECT name FROM cells ORDER BY name")]
+
+    def verdicts(self, cases: Iterable[str], *, nights: int = NIGHTS, cell: str | None = None) -> list[CaseNight]:
+        """Return the verdict of each case in each cell of the latest nights, newest night first."""
+        names = self._names()
+        wanted = set(cases)
+        ids = [number for number, name in names.items() if name in wanted]
+        rows = self._database.read(
+            f"""
+            WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?)
+            SELECT c.name AS id, c.verdict, c.decides, c.reason, c.seconds, c.seed, c.fingerprint,
+                   n.name AS night, l.name AS cell, k.release, k.origin, k.commit_id,
+                   r.directory, r.why, r.night AS night_id, r.cell AS cell_id
+            FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
+                 LEFT JOIN kernels k ON k.id = r.kernel
+            WHERE c.name IN ({_marks(ids)}) AND r.night IN recent AND (? IS NULL OR l.name = ?)
+            ORDER BY n.started DESC, l.name, c.name, r.id
+            """,
+            (nights, *ids, cell, cell),
+        )
+        rates = _rates(rows)
+        return [
+            CaseNight(
+                case=names[row["id"]],
+                night=row["night"],
+                cell=row["cell"],
+                kernel=_kernel_name(row),
+                verdict=row["verdict"],
+                rate=rates.get((row["night_id"], row["cell_id"], row["id"]), ""),
+                reason=row["reason"],
+                seconds=row["seconds"],
+                seed=row["seed"],
+                fingerprint=row["fingerprint"],
+                directory=Path(f"{self._nightly}/{row['night']}/{row['directory']}"),
+            )
+            for row in rows
+            if row["decides"]
+        ]
+
+    def flakes(self, *, nights: int = NIGHTS) -> list[Flake]:
+        """Return the cases with different verdicts on the same kernel in the latest nights, the most often bad first.
+
+        All runs count: those of the plan, those after an ERROR, and the repetitions.
+        """
+        rows = self._database.read(
+            """
+            WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?),
+                 seen AS MATERIALIZED (
+                     SELECT c.name, r.cell, r.kernel, c.verdict, count(*) AS times
+                     FROM runs r JOIN cases c ON c.run = r.id
+                     WHERE r.night IN recent AND r.kernel IS NOT NULL
+                     GROUP BY c.name, r.cell, r.kernel, c.verdict
+                 ),
+                 flaky AS (SELECT name, cell, kernel FROM seen GROUP BY name, cell, kernel HAVING count(*) > 1)
+            SELECT s.name AS id, l.name AS cell, s.kernel, k.release, k.origin, k.commit_id, s.verdict, s.times
+            FROM flaky JOIN seen s USING (name, cell, kernel) JOIN cells l ON l.id = s.cell
+                 JOIN kernels k ON k.id = s.kernel
+            ORDER BY s.name, l.name, k.id, s.times DESC, s.verdict
+            """,
+            (nights,),
+        )
+        names = self._names()
+        found: dict[tuple[str, str, KernelName, int], dict[str, int]] = defaultdict(dict)
+        for row in rows:
+            found[names[row["id"]], row["cell"], _kernel_name(row), row["kernel"]][row["verdict"]] = row["times"]
+        flakes = [Flake(case, cell, kernel, verdicts) for (case, cell, kernel, _), verdicts in found.items()]
+        return sorted(flakes, key=lambda flake: (-flake.bad / max(flake.judged, 1), flake.case, flake.cell))
+
+    def durations(self, cell: str) -> dict[str, float]:
+        """Return how long each case of the cell usually takes, in seconds: the median of its latest runs."""
+        rows = self._database.read(
+            """
+            WITH latest AS (
+                SELECT r.id FROM runs r JOIN nights n ON n.id = r.night
+                WHERE r.cell = (SELECT id FROM cells WHERE name = ?) AND r.why = ? AND r.kernel IS NOT NULL
+                ORDER BY n.started DESC, r.id DESC LIMIT ?
+            )
+            SELECT c.name AS id, c.seconds FROM latest JOIN cases c ON c.run = latest.id
+            WHERE c.seconds IS NOT NULL
+            """,
+            (cell, str(Why.PLAN), MEDIAN_OF),
+        )
+        names = self._names()
+        taken: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            taken[names[row["id"]]].append(row["seconds"])
+        return {case: statistics.median(seconds) for case, seconds in taken.items()}
+
+    def cell_seconds(self, cell: str) -> float | None:
+        """Return how long a run of the cell usually takes, in seconds; None if none has ended."""
+        rows = self._database.read(
+            """
+            SELECT r.seconds FROM runs r JOIN nights n ON n.id = r.night
+            WHERE r.cell = (SELECT id FROM cells WHERE name = ?) AND r.why = ? AND r.kernel IS NOT NULL
+                  AND r.seconds IS NOT NULL
+            ORDER BY n.started DESC, r.id DESC LIMIT ?
+            """,
+            (cell, str(Why.PLAN), MEDIAN_OF),
+        )
+        return statistics.median(row["seconds"] for row in rows) if rows else None
+
+    def last_good_night(self, cell: str, case: str, before: str | None = None) -> GoodNight | None:
+        """Return the last night in which the case passed in the cell. ``before``: a night; only earlier ones count."""
+        ids = [number for number, name in self._names().items() if name == case]
+        rows = self._database.read(
+            f"""
+            SELECT n.name AS night, r.directory, k.release, k.origin, k.commit_id
+            FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night
+                 JOIN kernels k ON k.id = r.kernel
+            WHERE c.name IN ({_marks(ids)}) AND c.decides AND c.verdict IN ({_marks(_GOOD)})
+                  AND r.cell = (SELECT id FROM cells WHERE name = ?)
+                  AND (? IS NULL OR n.started < (SELECT started FROM nights WHERE name = ?))
+            ORDER BY n.started DESC LIMIT 1
+            """,
+            (*ids, *_GOOD, cell, before, before),
+        )
+        return next((self._good_night(row) for row in rows), None)
+
+    def _good_night(self, row: sqlite3.Row) -> GoodNight:
+        return GoodNight(row["night"], _kernel_name(row), self._nightly / row["night"] / row["directory"])
+
+    def _names(self) -> dict[int, str]:
+        """Return the id that each case has today, by its number."""
+        current = renamed_cases().current_id
+        return {row["id"]: current(row["name"]) for row in self._database.read("SELECT id, name FROM case_ids")}
+
+
+@contextmanager
+def open_history(nightly: Path, emit: Emit) -> Iterator[History]:
+    """Open the history in ``results/nightly``, and add the nights that it does not have.
+
+    Raises HarnessError if the file cannot be read or written. A file that is damaged or of another version is kept
+    under another name, ``emit`` gets a note, and a new file is made from the records.
+    """
+    history = History(nightly, emit)
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def _kernel_name(row: sqlite3.Row) -> KernelName:
+    return KernelName(row["release"] or "", row["origin"] or "", row["commit_id"] or "")
+
+
+def _rates(rows: Iterable[sqlite3.Row]) -> dict[tuple[int, int, int], str]:
+    """Return how often each case failed in the repetitions of a cell of a night."""
+    bad: Counter[tuple[int, int, int]] = Counter()
+    counted: Counter[tuple[int, int, int]] = Counter()
+    for row in rows:
+        if row["why"] == Why.RATE and row["verdict"] not in _UNCOUNTED:
+            key = row["night_id"], row["cell_id"], row["id"]
+            counted[key] += 1
+            bad[key] += row["verdict"] in _BAD
+    return {key: rate(bad[key], count) for key, count in counted.items()}
