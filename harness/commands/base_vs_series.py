@@ -30,7 +30,8 @@ def base_vs_series(options: Options, cases: Sequence[str], emit: Emit) -> tuple[
     options.change(emit)  # raises its errors before the builds
     with suppress(KernelLacksFeature):  # its run then skips every case; the other kernel is built from its objects
         kernel.obtain(kernel.KernelSpec(base.kernel, base.flavour, base.change(emit)), emit)
-    directory = RunDirectory(paths.results_dir()).path
+    held = RunDirectory(paths.results_dir())  # `prune` leaves the directory alone while this exists
+    directory = held.path
     ended: dict[str, Ended] = {}
 
     def on_end(task: Task, end: Ended) -> None:

@@ -116,7 +116,8 @@ def find_first_bad(tree: Path, ends: tuple[str, str], options: Options, emit: Em
     Raises UsageError for a wrong tree or commit, and HarnessError if git fails or a run says nothing about the kernel.
     """
     commits = [_commit(tree, name) for name in ends]
-    directory = RunDirectory(paths.results_dir()).path
+    held = RunDirectory(paths.results_dir())  # `prune` leaves the directory alone while this exists
+    directory = held.path
     objects = Path(run_git(tree, "rev-parse", "--path-format=absolute", "--git-path", "objects")[0])
     top = cache_path("bisect", f"{tree.resolve().name}-{digest(str(objects))}")
     with phase(emit, "bisect", "..".join(ends)) as step, locked(top, step), disk_full_reported():

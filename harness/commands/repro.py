@@ -193,7 +193,8 @@ def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
     chosen = sides(entry, options, base.release, release_of(pinned.path))
     if chosen.bad.mutation and base.source_dir:
         Mutation.of(entry).files(base.source_dir)  # raises its errors before the runs
-    directory = RunDirectory(paths.results_dir()).path
+    held = RunDirectory(paths.results_dir())  # `prune` leaves the directory alone while this exists
+    directory = held.path
     runs = {"control": chosen.control, "with-it": chosen.bad}
     ended: dict[str, Ended] = {}
     with phase(emit, "repro", entry.id) as step:

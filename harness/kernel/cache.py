@@ -8,8 +8,11 @@ bisections, ``locks/`` lock files.
 """
 
 import hashlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from harness.host import files
 from harness.paths import cache_dir
@@ -32,6 +35,25 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()[:16]
 
 
+@contextmanager
+def locked_now(entry: Path) -> Iterator[bool]:
+    """Lock one entry of the cache if no other run has it. Yields whether it is locked."""
+    held = FileLock(_lock_of(entry))
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+
+
 def locked(entry: Path, step: Phase) -> AbstractContextManager[None]:
     """Lock one entry of the cache against other runs. Raises HarnessError after ``files.LOCK_DEADLINE_S`` seconds."""
-    return files.locked(cache_path("locks", f"{entry.parent.name}-{entry.name}.lock"), entry.name, step)
+    return files.locked(_lock_of(entry), entry.name, step)
+
+
+def _lock_of(entry: Path) -> Path:
+    return cache_path("locks", f"{entry.parent.name}-{entry.name}.lock")

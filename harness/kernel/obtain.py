@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Obtain a kernel that is ready to boot from KERNEL=."""
 
-import fcntl
-import os
 import shutil
 import time
-import weakref
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 from harness.config import Model
 from harness.errors import UsageError
 from harness.host.files import disk_full_reported, fresh_dir
+from harness.host.held import hold, remove_unless_held
 from harness.kernel.build import features, kbuild, kconfig, patched_tree, provenance, reuse, tree
 from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour, Kernel, KernelSpec, RxeSupport, SourceChange
@@ -27,6 +25,10 @@ IMAGE = "arch/x86/boot/bzImage"
 _COMPILED = "the kernel is compiled"
 _KEEP_S = 14 * 24 * 3600
 """A kernel that no run has booted for this long is removed from ``ready/``."""
+
+
+OWNER_DIGITS = 8
+"""Hex digits that begin the name of each entry in ``ready/``: ``owner_of``."""
 
 
 class _Record(Model):
@@ -77,9 +79,9 @@ def _obtain_changed(
         top = tree.build(changed, flavour, build_dir, step)
         step.done(_COMPILED)
         kernel = _bootable(changed.origin, build_dir, top, step)
-        for entry in kernel.image.parent.parent.glob(f"{_owner(build_dir)}-*"):
+        for entry in kernel.image.parent.parent.glob(f"{owner_of(build_dir)}-*"):
             if entry != kernel.image.parent:  # of an earlier change: its objects are gone, so no run can find it again
-                _remove_unused(entry)
+                remove_unless_held(entry)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
         patches, series = tuple(change.patches), sent_patches(change)
         return _in_use(replace(_from(kernel, found), patches=patches, series=series))
@@ -104,7 +106,7 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
     """Return the bootable copy of a build; make a new one if the build or the harness's modules have changed since."""
     config = kconfig.read(build_dir / ".config")
     release = (build_dir / kbuild.RELEASE).read_text().strip()
-    entry = cache_path("ready", f"{_owner(build_dir)}-{_signature(build_dir)}")
+    entry = cache_path("ready", f"{owner_of(build_dir)}-{_signature(build_dir)}")
     record = entry / "record.json"
     if not record.exists():
         built = BuiltKernel(top, build_dir.resolve(), tree.modules_dir_of(build_dir)) if top else None
@@ -151,16 +153,14 @@ def _signature(build_dir: Path) -> str:
     return digest(str(build_dir), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats), *recipe, data)
 
 
-def _owner(build_dir: Path) -> str:
+def owner_of(build_dir: Path) -> str:
     """Return the part of an entry's name that all entries of one build share."""
-    return digest(str(build_dir))[:8]
+    return digest(str(build_dir))[:OWNER_DIGITS]
 
 
 def _in_use(kernel: Kernel) -> Kernel:
     """Keep other processes from removing the files while ``kernel`` exists here: a run boots it many times."""
-    handle = os.open(kernel.image.parent, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    weakref.finalize(kernel, os.close, handle)
+    hold(kernel.image.parent, kernel)
     return kernel
 
 
@@ -168,15 +168,4 @@ def _prune(ready: Path) -> None:
     for entry in ready.iterdir():
         with suppress(FileNotFoundError):  # another process removed it first
             if time.time() - entry.stat().st_mtime > _KEEP_S:
-                _remove_unused(entry)
-
-
-def _remove_unused(entry: Path) -> None:
-    handle = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(entry, ignore_errors=True)
-    except BlockingIOError:
-        return
-    finally:
-        os.close(handle)
+                remove_unless_held(entry)

@@ -142,5 +142,4 @@ class _Rows:
 
 def _commit(kernel: KernelRecord) -> str:
     """Return the commit of a kernel whose source is exactly that commit."""
-    git = getattr(kernel, "git", None)
-    return git.commit if git and not git.dirty else ""
+    return kernel.git.commit if kernel.git and not kernel.git.dirty else ""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from harness.errors import HarnessError, UsageError
 from harness.host.files import write_atomically
+from harness.host.held import hold
 from harness.report import html, junit, ktap
 from harness.verdict import SCHEMA, RunRecord
 
@@ -86,6 +87,7 @@ class RunDirectory:
                 results.mkdir(parents=True, exist_ok=True)
                 self.path = Path(tempfile.mkdtemp(prefix=f"{now:%Y%m%d-%H%M%S}-", dir=results))
                 self.path.chmod(0o755)
+            hold(self.path, self)  # `vfio-harness prune` leaves it alone while this process and its workers run
         except OSError as error:
             raise HarnessError(f"{own or results}: {error.strerror}", hint="set VFIO_HARNESS_RESULTS") from None
         self.run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}" if own else self.path.name

@@ -4,9 +4,10 @@
 import gc
 from pathlib import Path
 
+from harness.host.held import remove_unless_held
 from harness.kernel import Kernel
 from harness.kernel.model import RxeSupport
-from harness.kernel.obtain import _in_use, _remove_unused
+from harness.kernel.obtain import _in_use
 
 
 def kernel_in(entry: Path) -> Kernel:
@@ -31,9 +32,9 @@ def kernel_in(entry: Path) -> Kernel:
 
 def test_an_entry_can_be_removed_after_its_last_user(tmp_path: Path) -> None:
     kernel = _in_use(kernel_in(tmp_path / "entry"))
-    _remove_unused(tmp_path / "entry")
+    remove_unless_held(tmp_path / "entry")
     assert kernel.image.exists()
     del kernel
     gc.collect()
-    _remove_unused(tmp_path / "entry")
+    remove_unless_held(tmp_path / "entry")
     assert not (tmp_path / "entry").exists()

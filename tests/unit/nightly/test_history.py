@@ -19,6 +19,7 @@ from harness.nightly.history import History, open_history
 from harness.nightly.outcomes import night_directories
 from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
 from harness.progress import Event, Note, silent
+from harness.verdict import GitRecord
 
 CASE, OTHER = "test_f::test_c", "test_f::test_d"
 
@@ -80,6 +81,16 @@ def test_a_row_has_what_the_record_says(nights: Nights) -> None:
         "debian:7.2.12",
     )
     assert shown.directory == nights.directory / "2026-01-01" / "cells/a/1"
+
+
+@pytest.mark.parametrize(("dirty", "commit"), [(False, "a" * 40), (True, "")])
+def test_a_kernel_of_a_clean_commit_is_that_commit(nights: Nights, dirty: bool, commit: str) -> None:
+    made = run_record([case_record(CASE, "PASS")])
+    git = GitRecord(url="u", commit="a" * 40, dirty=dirty)
+    record = made.model_copy(update={"kernel": made.kernel.model_copy(update={"git": git})})
+    nights.write("2026-01-01", Runs(runs=[(Why.PLAN, record)]))
+    with open_history(nights.directory, silent) as history:
+        assert [row.kernel.commit for row in history.verdicts([CASE])] == [commit]
 
 
 def test_a_renamed_case_has_one_history(nights: Nights) -> None:
