@@ -2,6 +2,7 @@
 """``vfio-harness nightly``: runs the cells of a plan, and records the night."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -9,8 +10,10 @@ import click
 from harness.cases.collect import collect
 from harness.commands.children import Children
 from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_cells, longest_first
+from harness.commands.nightly_dask import DaskRunner
+from harness.commands.nightly_engine import Runner
 from harness.commands.nightly_local import LocalRunner
-from harness.commands.nightly_run import Limits, begun, continued, new_night, run_night
+from harness.commands.nightly_run import Limits, begun, continued, new_night, pin, run_night
 from harness.nightly.nights import expected_seconds, nights_dir
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
 from harness.nightly.running import RunningNight
@@ -43,6 +46,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     show_default=True,
     help="Go on after a cell in which the kernel is at fault, or stop there.",
 )
+@click.option("--scheduler", metavar="ADDRESS", help="Run the cells on the workers of this Dask scheduler.")
 @click.option("--show", is_flag=True, help="List the cells with the time that they took before, and run nothing.")
 @click.option("--matrix", type=click.Choice(["json"]), help="Print the cells as a matrix of GitHub Actions.")
 def nightly(
@@ -52,6 +56,7 @@ def nightly(
     deadline: float | None,
     cells: tuple[str, ...],
     keep_going: bool,
+    scheduler: str | None,
     show: bool,
     matrix: str | None,
 ) -> None:
@@ -65,6 +70,11 @@ def nightly(
     After the deadline nothing starts, and what runs is ended. A night that was interrupted or killed continues with
     --resume: cells that were finished do not run again.
 
+    With --scheduler, each cell runs on a worker of Dask. A worker states its memory in MiB, and with kvm how many runs
+    may use KVM at a time: dask worker ADDRESS --nthreads 4 --resources 'memory=8000 kvm=2'. A lost worker is a lost
+    run, and the cell runs again elsewhere, at most twice. Trees and series that are files must be on each worker at the
+    same path.
+
     The exit code is 0 if the contract held in all cells, 1 if a kernel is at fault in something that is not known, 2
     for wrong usage, and 3 if only ERROR or MISS is left.
     """
@@ -72,7 +82,7 @@ def nightly(
     if resume:
         with continued(nights_dir()) as running:
             chosen_cells(running.night.cells, cells)
-            sys.exit(_run(running, cases, Limits(deadline, cells, keep_going)))
+            sys.exit(_run(running, cases, Limits(deadline, cells, keep_going), scheduler))
     read = load_plan(plan)
     chosen = chosen_cells(longest_first(expand(read, plan, cases.of, expected_seconds(nights_dir()))), cells)
     if matrix:
@@ -80,12 +90,19 @@ def nightly(
     elif show:
         click.echo(as_text(chosen, read.budget_s))
     else:
+        with Terminal({}) as terminal:
+            chosen = pin(chosen, terminal.emit)
         with begun(nights_dir(), new_night(plan, chosen, deadline or read.budget_s, cells)) as running:
-            sys.exit(_run(running, cases, Limits(keep_going=keep_going)))
+            sys.exit(_run(running, cases, Limits(keep_going=keep_going), scheduler))
 
 
-def _run(running: RunningNight, cases: CaseList, limits: Limits) -> int:
-    with Terminal({}) as terminal, Children() as children:
-        code = run_night(running, LocalRunner(children, cases), limits, terminal.emit)
+def _run(running: RunningNight, cases: CaseList, limits: Limits, scheduler: str | None) -> int:
+    with Terminal({}) as terminal, ExitStack() as stack:
+        runner: Runner
+        if scheduler:
+            runner = stack.enter_context(DaskRunner(scheduler, cases))
+        else:
+            runner = LocalRunner(stack.enter_context(Children()), cases)
+        code = run_night(running, runner, limits, terminal.emit)
     click.echo(running.directory)
     return code

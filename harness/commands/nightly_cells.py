@@ -36,9 +36,9 @@ class CaseList:
         return [candidates[index].id for index in select(candidates, options_of(cell))]
 
     def node_ids(self, cases: Sequence[str]) -> list[str]:
-        """Return the node ids of these cases, for ``vfio-harness run``."""
+        """Return the node ids of these cases, for ``vfio-harness run``, relative to ``paths.TOP``."""
         where = {case.id: case.where for case in self.collected}
-        return [str(paths.TOP / where.get(case, _usual_place(case))) for case in cases]
+        return [where.get(case, _usual_place(case)) for case in cases]
 
 
 def _usual_place(case: str) -> str:

@@ -54,6 +54,9 @@ class Runner(Protocol):
     def host_for(self, job: Job, running: Sequence[Ticket]) -> str | None:
         """Return the host that can run the job now, next to those that run; empty for this host, None for none."""
 
+    def wait_for_host(self, job: Job) -> bool:
+        """Wait for a host that can run the job, while nothing runs. Return False if none has come."""
+
     def start(self, ticket: Ticket, host: str) -> None:
         """Start a run."""
 
@@ -95,8 +98,10 @@ class Engine:
         cells = [cell for cell in self._night.night.cells if not self._only or cell.id in self._only]
         self._waiting = {cell.id: self._needed(cell.id) for cell in cells}
         while True:
-            self._start()
+            blocked = self._start()
             if not self._tickets:
+                if blocked and self._runner.wait_for_host(blocked):
+                    continue
                 return
             for ticket, outcome in self._runner.wait():
                 self._ended(ticket, outcome)
@@ -114,18 +119,26 @@ class Engine:
         found = next(each for each in self._night.night.cells if each.id == cell)
         return next_job(self._night.directory, found, self._night.result(cell), self._is_good)
 
-    def _start(self) -> None:
-        """Start what can run now: what the plan asks for first, in its order. A job that cannot end in time waits."""
+    def _start(self) -> Job | None:
+        """Start what can run now: what the plan asks for first, in its order. A job that cannot end in time waits.
+
+        Returns a job that has no host.
+        """
+        blocked = None
         busy = {ticket.job.cell.id for ticket in self._tickets}
         jobs = [job for cell, job in self._waiting.items() if job and cell not in busy]
         for job in sorted(jobs, key=lambda job: job.urgency):
             fits = self._left() > (job.cell.expected_s or 0.0 if not job.cases else 0.0)
-            if self._stopped or not fits or (host := self._runner.host_for(job, self._tickets)) is None:
+            if self._stopped or not fits:
+                continue
+            if (host := self._runner.host_for(job, self._tickets)) is None:
+                blocked = job
                 continue
             number, directory = self._night.begin(job.cell.id, job.why, host)
             ticket = Ticket(job, number, directory)
             self._tickets.append(ticket)
             self._runner.start(ticket, host)
+        return blocked
 
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
         self._tickets.remove(ticket)

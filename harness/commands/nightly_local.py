@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness import paths
 from harness.commands.children import RUN_S, Children, Ended, Task
 from harness.commands.nightly_cells import CaseList, options_of
 from harness.commands.nightly_engine import CODES, Outcome, Ticket
@@ -57,6 +58,10 @@ class LocalRunner:
         most = max(1, self._memory // machine_mib(job))
         return min(default_jobs(), most, len(job.cases or job.cell.cases))
 
+    def wait_for_host(self, job: Job) -> bool:
+        """Return False: this host takes any job while nothing runs."""
+        return False
+
     def start(self, ticket: Ticket, host: str) -> None:
         """Start a run. Its output goes to a file in its directory."""
         task = task_of(ticket, self._cases, jobs=self._jobs(ticket.job))
@@ -82,12 +87,17 @@ def task_of(ticket: Ticket, cases: CaseList, jobs: int | None) -> Task:
     """Return the child process of a run."""
     job = ticket.job
     options = replace(options_of(job.cell), seed=job.seed, run_directory=ticket.directory)
-    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, cases.node_ids(job.cases), jobs)
+    where = [str(paths.TOP / case) for case in cases.node_ids(job.cases)]
+    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, jobs)
 
 
 def outcome_of(end: Ended) -> Outcome:
     """Return how a child process has ended. Another exit code than those of a run means that the process was lost."""
     if end.code in CODES:
         return Outcome(end.code, "" if end.record else str(end.error or ""), end.record)
-    how = signal.Signals(-end.code).name if end.code < 0 else f"exit code {end.code}"
-    return Outcome(None, f"the run was ended by {how}", end.record)
+    return Outcome(None, how_it_was_ended(end.code), end.record)
+
+
+def how_it_was_ended(code: int) -> str:
+    """Say what has ended a run that did not end by itself. ``code``: as ``subprocess`` gives it."""
+    return f"the run was ended by {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"

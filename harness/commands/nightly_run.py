@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from harness.commands.nightly_engine import Engine, Runner
 from harness.errors import HarnessError, UsageError
+from harness.kernel.source.commit import pinned as pinned_kernel
 from harness.nightly.changes import changes_of
 from harness.nightly.jobs import LastVerdicts, night_exit_code
 from harness.nightly.kcidb import write_kcidb
@@ -53,6 +54,21 @@ def new_night(plan: Path, cells: Sequence[Cell], deadline_s: float | None, only:
         cells=list(cells),
         results=[CellResult(cell=cell.id) for cell in cells],
     )
+
+
+def pin(cells: Sequence[Cell], emit: Emit) -> list[Cell]:
+    """Return the cells with each ref of a git tree pinned to its commit, so that they test the same one.
+
+    A ref that cannot be resolved stays as it is: the runs of its cells will say why.
+    """
+    pinned: dict[str | None, str | None] = {}
+    for kernel in dict.fromkeys(cell.kernel for cell in cells):
+        try:
+            pinned[kernel] = pinned_kernel(kernel, emit)
+        except HarnessError as error:
+            emit(Note(f"{kernel}: {error}"))
+            pinned[kernel] = kernel
+    return [cell.model_copy(update={"kernel": pinned[cell.kernel]}) for cell in cells]
 
 
 @contextmanager

@@ -1,29 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Nights with real child processes: a stand-in program in place of ``vfio-harness run``."""
 
+import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.commands import children, nightly_local
+from harness.commands import children, nightly_dask, nightly_local, nightly_run
 from harness.commands.children import Children
 from harness.commands.nightly_cells import CaseList
+from harness.commands.nightly_dask import DaskRunner
 from harness.commands.nightly_local import LocalRunner, free_memory_mib
-from harness.commands.nightly_run import Limits, begun, continued, new_night, run_night
-from harness.errors import UsageError
+from harness.commands.nightly_run import Limits, begun, continued, new_night, pin, run_night
+from harness.commands.nightly_worker import RemoteRun, pack, unpack
+from harness.errors import HarnessError, UsageError
 from harness.nightly.nights import nights_dir
 from harness.nightly.outcomes import load_night
 from harness.nightly.record import Cell, CellRun, Night, Why
-from harness.progress import silent
+from harness.progress import Note, silent
 
 DEADLINE_S = 30.0
 
@@ -38,6 +45,11 @@ directory = pathlib.Path(options["run-directory"])
 seed = int(options.get("seed", random.randrange(1 << 30)))
 with (top / "started").open("a") as started:
     started.write(options["kernel"] + "\\n")
+for path in top.glob("pid-" + options["kernel"] + "-*"):
+    stat = pathlib.Path("/proc", path.name.rpartition("-")[2], "stat")
+    if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        (top / "twice").touch()
+(top / f"pid-{options['kernel']}-{os.getpid()}").write_text(str(os.getppid()))
 def write(verdicts):
     report = {
         "schema": "vfio-harness/report/1", "run_id": "r", "started": "s", "duration_s": 1.0, "harness": "0",
@@ -54,8 +66,11 @@ def leave(number, frame):
     sys.exit(130)
 signal.signal(signal.SIGTERM, leave)
 (directory / "pid").write_text(str(os.getpid()))
-if does.get("stay"):
-    time.sleep(60)
+for _ in range(600 * bool(does.get("stay"))):
+    print("waiting", flush=True)
+    if (top / "released").exists():
+        break
+    time.sleep(0.1)
 if "error" in does:
     error = {"exit_code": does["code"], "message": does["error"], "hint": None}
     (directory / "error.json").write_text(json.dumps(error))
@@ -248,7 +263,13 @@ sys.path.insert(0, {here!r})
 from test_nightly import House, cell
 from harness.commands import children
 children.PROGRAM = (sys.executable, {top!r} + "/stand_in.py")
-House(Path({top!r})).run(*([] if sys.argv[1] == "resume" else [cell("a"), cell("b"), cell("c")]))
+cells = [cell("a"), cell("b"), cell("c")]
+house = House(Path({top!r}))
+if sys.argv[1].startswith("tcp:"):
+    from test_nightly import Lab
+    Lab(house, sys.argv[1], []).run(*cells)
+else:
+    house.run(*([] if sys.argv[1] == "resume" else cells))
 """
 
 
@@ -332,3 +353,166 @@ def test_cells_run_beside_each_other_if_processors_and_memory_allow(
                 running.append(nightly_local.Ticket(job, 0, house.top))
         assert len(running) == fit, (processors, memory)
     assert free_memory_mib() > 0
+
+
+def test_a_ref_is_pinned_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def pinned(kernel: str | None, emit: object) -> str | None:
+        asked.append(kernel)
+        if kernel == "gone@main":
+            raise HarnessError("no such repository")
+        return f"{kernel}={'0' * 40}" if kernel else None
+
+    monkeypatch.setattr(nightly_run, "pinned_kernel", pinned)
+    notes: list[object] = []
+    cells = [cell("linux@main"), cell("linux@main"), cell("gone@main"), cell("x").model_copy(update={"kernel": None})]
+    found = [each.kernel for each in pin(cells, notes.append)]
+    assert found == [f"linux@main={'0' * 40}"] * 2 + ["gone@main", None]
+    assert asked == ["linux@main", "gone@main", None]
+    assert notes == [Note("gone@main: no such repository")]
+
+
+RELEASE = """
+from harness.commands import nightly_worker
+nightly_worker.PROGRAM = ({python!r}, {stand_in!r})
+"""
+
+
+@dataclass
+class Lab:
+    """A Dask scheduler with two workers, on 127.0.0.1."""
+
+    house: House
+    address: str
+    workers: list[subprocess.Popen[bytes]]
+
+    def run(self, *cells: Cell, limits: Limits | None = None) -> tuple[int, Night]:
+        """Run a night on the workers."""
+        new = begun(self.house.nights, new_night(Path("/plan.yaml"), cells, None))
+        with new as running, DaskRunner(self.address, CaseList([])) as runner:
+            code = run_night(running, runner, limits or Limits(), silent)
+        return code, load_night(running.directory)
+
+    def wait_for_child(self, tree: str) -> tuple[int, int]:
+        """Wait until the run of a tree is started. Return its process and that of its worker."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            for path in self.house.top.glob(f"pid-{tree}-*"):
+                if text := path.read_text():
+                    return int(path.name.rpartition("-")[2]), int(text)
+            assert time.monotonic() < deadline, f"{tree} does not run"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def lab(house: House) -> Iterator[Lab]:
+    distributed = pytest.importorskip("distributed")
+    release = house.top / "release.py"
+    release.write_text(RELEASE.format(python=sys.executable, stand_in=str(house.top / "stand_in.py")))
+    dask = [sys.executable, "-m", "dask"]
+    file = house.top / "scheduler.json"
+    local = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    where = {**os.environ, "TMPDIR": str(house.top), "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [subprocess.Popen([*dask, "scheduler", *local, "--port", "0"], env=where, **quiet)]
+    worker = [*dask, "worker", *local, "--no-nanny", "--nthreads", "1", "--resources", "memory=3000"]
+    try:
+        for _ in range(2):
+            started.append(subprocess.Popen([*worker, "--preload", str(release)], env=where, **quiet))
+        with distributed.Client(scheduler_file=str(file), timeout=DEADLINE_S, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=DEADLINE_S)
+            address = client.scheduler.address
+        yield Lab(house, address, started[1:])
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_lost_worker_is_a_lost_run_and_the_cell_runs_again_elsewhere(lab: Lab) -> None:
+    """One worker is killed in the middle of a cell. Nothing is lost, and nothing runs twice at the same time."""
+    lab.house.does(a={"verdicts": GOOD}, b={"verdicts": GOOD, "stay": True}, c={"verdicts": GOOD})
+
+    def kill_worker() -> None:
+        child, worker = lab.wait_for_child("b")
+        os.kill(worker, signal.SIGKILL)
+        wait_until_gone(child)
+        (lab.house.top / "released").touch()
+
+    with ThreadPoolExecutor() as threads:
+        killed = threads.submit(kill_worker)
+        code, night = lab.run(cell("a"), cell("b"), cell("c"))
+        killed.result()
+    assert code == 0
+    lost, again = night.results[1].runs
+    assert (lost.exit_code, lost.error) == (None, f"the worker {lost.host} was lost")
+    assert (again.exit_code, again.why) == (0, Why.PLAN)
+    assert again.host not in ("", lost.host)
+    assert [len(result.runs) for result in night.results] == [1, 2, 1]
+    assert sorted(lab.house.started()) == ["a", "b", "b", "c"]
+    assert not (lab.house.top / "twice").exists()
+    assert [case["id"] for case in cases_of(lab.house, again)] == ["test_a::x", "test_a::y"]
+    assert (lab.house.nights / "latest" / again.directory / "output.txt").read_text().startswith("waiting\n")
+
+
+def test_after_the_deadline_the_runs_on_workers_are_ended(lab: Lab) -> None:
+    lab.house.does(a={"verdicts": GOOD, "stay": True}, b={"verdicts": GOOD, "stay": True})
+    code, night = lab.run(cell("a"), cell("b"), limits=Limits(deadline_s=4.0))
+    assert (code, runs(night, 0), runs(night, 1)) == (3, [(Why.PLAN, 130)], [(Why.PLAN, 130)])
+    assert [case["id"] for case in cases_of(lab.house, night.results[0].runs[0])] == ["test_a::x"]
+    for tree in "ab":
+        wait_until_gone(lab.wait_for_child(tree)[0])
+
+
+def test_the_runs_on_workers_end_with_the_engine(lab: Lab) -> None:
+    """The engine is killed: the workers stay, and nothing runs on them."""
+    lab.house.does(a={"verdicts": GOOD, "stay": True}, b={"verdicts": GOOD, "stay": True}, c={"verdicts": GOOD})
+    with night_of_its_own(lab.house, lab.address) as parent:
+        children = [lab.wait_for_child(tree)[0] for tree in "ab"]
+        parent.kill()
+        for child in children:
+            wait_until_gone(child)
+    assert [worker.poll() for worker in lab.workers] == [None, None]
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(nightly_dask, "CONNECT_S", 0.5)
+    with (
+        pytest.raises(HarnessError, match=r"--scheduler tcp://127\.0\.0\.1:9: "),
+        DaskRunner("tcp://127.0.0.1:9", CaseList([])),
+    ):
+        pass
+
+
+def test_the_results_of_a_worker_are_checked(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "machine-1").mkdir(parents=True)
+    (made / "report.json").write_text("{}")
+    (made / "machine-1" / "trace").write_bytes(os.urandom(4096))
+    (made / "machine-1" / "nvme.img").write_bytes(b"0" * 4096)
+    archive, note = pack(made)
+    whole = RemoteRun(0, archive, hashlib.sha256(archive).hexdigest(), note)
+    unpack(whole, tmp_path / "whole")
+    assert {
+        str(path.relative_to(tmp_path / "whole")) for path in (tmp_path / "whole").rglob("*") if path.is_file()
+    } == {
+        "report.json",
+        "machine-1/trace",
+    }
+    small, note = pack(made, most=2048)
+    assert "left out" in note
+    unpack(RemoteRun(0, small, hashlib.sha256(small).hexdigest()), tmp_path / "small")
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["report.json"]
+    with pytest.raises(HarnessError, match="have more than 0 MiB"):
+        pack(made, most=16)
+    with pytest.raises(HarnessError, match="damaged on their way"):
+        unpack(replace(whole, archive=archive[:-1]), tmp_path / "damaged")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as evil:
+        evil.add(made / "report.json", "../evil")
+    data = out.getvalue()
+    with pytest.raises(HarnessError, match="hold what they must not"):
+        unpack(RemoteRun(0, data, hashlib.sha256(data).hexdigest()), tmp_path / "evil-target")
+    assert not (tmp_path / "evil").exists()

@@ -11,7 +11,6 @@ from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_
 from harness.errors import UsageError
 from harness.nightly.nights import expected_seconds
 from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
-from harness.paths import TOP
 
 
 def cell(name: str, expected_s: float | None = None, **values: object) -> Cell:
@@ -88,6 +87,6 @@ def test_the_cases_of_a_cell_are_those_that_its_run_selects() -> None:
     assert cases.of(cell("a", machine="aer")) == ["test_a::test_x", "test_b::test_y"]
     assert cases.of(cell("a", suite="stress")) == ["test_stress::test_z"]
     assert cases.node_ids(["test_b::test_y", "test_c::gone"]) == [
-        f"{TOP}/tests/vm/test_b.py::test_y",
-        f"{TOP}/tests/vm/test_c.py::gone",
+        "tests/vm/test_b.py::test_y",
+        "tests/vm/test_c.py::gone",
     ]
