@@ -34,6 +34,9 @@ MOST_UNPACKED = 1 << 30
 MOST_LINES = 64 << 10
 """The most bytes of output that are streamed at a time."""
 
+ALIVE = ("running", "paused")
+"""States of a worker that goes on with its tasks; source: distributed, core.py, Status."""
+
 _ending: set[str] = set()
 """The keys of the runs in this process that must end."""
 
@@ -117,7 +120,7 @@ def run_child(
 def _is_wanted(worker: Any, key: str) -> bool:
     """Return whether the worker is alive and the scheduler still waits for the task."""
     task = worker.state.tasks.get(key)
-    return worker.status.name == "running" and task is not None and task.state in ("executing", "long-running")
+    return worker.status.name in ALIVE and task is not None and task.state in ("executing", "long-running")
 
 
 def _follow(
