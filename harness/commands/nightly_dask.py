@@ -48,7 +48,10 @@ class DaskRunner:
         self._client: Any = None
         self._facts: dict[str, WorkerFacts] = {}
         self._runs: dict[str, _Run] = {}
+        self._distrusted: set[str] = set()
+        """The workers that have lost a run: the run is made again elsewhere."""
         self._changed = Event()
+        self._lost = False
 
     def __enter__(self) -> Self:
         """Connect.
@@ -72,19 +75,29 @@ class DaskRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.end([run.ticket for run in self._runs.values()])
+            if not self._lost:  # without a scheduler the workers end their runs by themselves
+                self.end([run.ticket for run in self._runs.values()])
         finally:
-            self._client.close()
+            self._client.close(timeout=END_S if not self._lost else TICK_S)
+
+    def _known(self) -> dict[str, Any]:
+        """Return what the scheduler knows of each worker, by address. Raises HarnessError if it does not answer."""
+        try:
+            return dict(self._client.scheduler_info()["workers"])
+        except Exception as error:  # of any kind: the client's state depends on when the connection was lost
+            self._lost = True
+            hint = "vfio-harness nightly --resume continues the night"
+            raise HarnessError(f"--scheduler {self._address} was lost: {error}", hint=hint) from None
 
     def _workers(self) -> dict[str, dict[str, float]]:
         """Return the resources of each worker that runs and states its memory, by address.
 
         Raises HarnessError for a worker with another version of the harness."""
-        found = self._client.scheduler_info()["workers"]
+        found = self._known()
         workers = {
             address: worker["resources"]
             for address, worker in found.items()
-            if worker["status"] == "running" and MEMORY in worker["resources"]
+            if worker["status"] == "running" and MEMORY in worker["resources"] and address not in self._distrusted
         }
         new = [address for address in workers if address not in self._facts]
         for address, known in (self._client.run(facts, workers=new, on_error="ignore") if new else {}).items():
@@ -116,7 +129,7 @@ class DaskRunner:
     def start(self, ticket: Ticket, host: str) -> None:
         """Start a run on the worker ``host``."""
         job = ticket.job
-        resources = self._client.scheduler_info()["workers"].get(host, {}).get("resources", {})
+        resources = self._known().get(host, {}).get("resources", {})
         machines = max(1, int(resources.get(MEMORY, 0)) // machine_mib(job))
         jobs = min(self._facts[host].jobs, machines, len(job.cases or job.cell.cases))
         memory = jobs * machine_mib(job)
@@ -145,16 +158,19 @@ class DaskRunner:
         """Wait for a moment. Return the runs that have ended, and those whose worker was lost."""
         self._changed.wait(TICK_S)
         self._changed.clear()
-        alive = self._client.scheduler_info()["workers"]
+        alive = self._known()
         ended = []
         for key, run in [*self._runs.items()]:
             process = self._facts[run.address].process if run.address in self._facts else None
-            if run.future.done():
-                ended.append((run.ticket, run.outcome()))
-            elif run.address not in alive or process is None:
-                ended.append((run.ticket, Outcome(None, f"the worker {run.address} was lost")))
+            if run.address not in alive or process is None:
+                outcome = Outcome(None, f"the worker {run.address} was lost")
+            elif run.future.done():
+                outcome = run.outcome()
             else:
                 continue
+            if outcome.exit_code is None:
+                self._distrusted.add(run.address)
+            ended.append((run.ticket, outcome))
             self._forget(key)
         return ended
 
@@ -192,9 +208,11 @@ class _Run:
         self.future = future
 
     def outcome(self) -> Outcome:
-        """Unpack the results of a run that has ended."""
+        """Unpack the results of a run that has ended.
+
+        They are on the worker, which may be lost meanwhile."""
         try:
-            result: RemoteRun = self.future.result()
+            result: RemoteRun = self.future.result(timeout=END_S)
             unpack(result, self.ticket.directory)
         except Exception as error:  # whatever the worker raised: its run is lost, and the night goes on
             return Outcome(None, f"the worker {self.address} lost the run: {error}")

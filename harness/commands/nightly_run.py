@@ -18,13 +18,14 @@ from harness.nightly.mail import write_mail
 from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
 from harness.nightly.outcomes import earlier_nights, load_night
+from harness.nightly.page import write_page
 from harness.nightly.record import Cell, CellResult, Night
 from harness.nightly.running import RunningNight, now
 from harness.progress import Emit, Note, phase
 
 LOCK = ".lock"
 
-WRITERS: Sequence[Callable[[Path], object]] = (write_merged, write_kcidb, write_mail)
+WRITERS: Sequence[Callable[[Path], object]] = (write_page, write_merged, write_kcidb, write_mail)
 """Write the reports of a night into its directory. They read its record."""
 
 

@@ -267,7 +267,7 @@ cells = [cell("a"), cell("b"), cell("c")]
 house = House(Path({top!r}))
 if sys.argv[1].startswith("tcp:"):
     from test_nightly import Lab
-    Lab(house, sys.argv[1], []).run(*cells)
+    Lab(house, sys.argv[1], None, []).run(*cells)
 else:
     house.run(*([] if sys.argv[1] == "resume" else cells))
 """
@@ -379,12 +379,17 @@ nightly_worker.PROGRAM = ({python!r}, {stand_in!r})
 """
 
 
+CONNECT = "distributed.comm.timeouts.connect"
+"""How long Dask's client tries to reconnect."""
+
+
 @dataclass
 class Lab:
     """A Dask scheduler with two workers, on 127.0.0.1."""
 
     house: House
     address: str
+    scheduler: subprocess.Popen[bytes] | None
     workers: list[subprocess.Popen[bytes]]
 
     def run(self, *cells: Cell, limits: Limits | None = None) -> tuple[int, Night]:
@@ -423,7 +428,7 @@ def lab(house: House) -> Iterator[Lab]:
         with distributed.Client(scheduler_file=str(file), timeout=DEADLINE_S, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=DEADLINE_S)
             address = client.scheduler.address
-        yield Lab(house, address, started[1:])
+        yield Lab(house, address, *started[:1], started[1:])
     finally:
         for process in started:
             process.kill()
@@ -474,6 +479,26 @@ def test_the_runs_on_workers_end_with_the_engine(lab: Lab) -> None:
         for child in children:
             wait_until_gone(child)
     assert [worker.poll() for worker in lab.workers] == [None, None]
+
+
+def test_a_lost_scheduler_ends_the_night_and_what_runs(lab: Lab) -> None:
+    """The night can be continued. The workers end their runs."""
+    dask = pytest.importorskip("dask")
+    lab.house.does(a={"verdicts": GOOD, "stay": True}, b={"verdicts": GOOD, "stay": True})
+
+    def kill_scheduler() -> list[int]:
+        children = [lab.wait_for_child(tree)[0] for tree in "ab"]
+        assert lab.scheduler
+        lab.scheduler.kill()
+        return children
+
+    with ThreadPoolExecutor() as threads:
+        killed = threads.submit(kill_scheduler)
+        with pytest.raises(HarnessError, match="was lost: "), dask.config.set({CONNECT: "2s"}):
+            lab.run(cell("a"), cell("b"))
+    for child in killed.result():
+        wait_until_gone(child)
+    assert load_night(lab.house.nights / "latest").ended is None
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
