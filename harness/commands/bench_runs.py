@@ -8,17 +8,18 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 
-from harness.commands.bench_figures import Figure, Part
+from harness.commands.bench_figures import Figure
 from harness.commands.children import Ended, Task, run_all
 from harness.errors import HarnessError, UsageError
 from harness.progress import Emit, phase
 from harness.run.options import Options
 from harness.run.setup import Setup
 from harness.run.workers import default_jobs
-from harness.verdict import RunRecord
+from harness.verdict import PhaseRecord, RunRecord
 
 CHANGED_FILE = "drivers/vfio/pci/vfio_pci_core.c"
 CASES = "doorbell"
@@ -79,21 +80,28 @@ def _used() -> float:
 
 
 def _change_figures(ended: Ended) -> list[Figure]:
+    """Return the steps on the way to the verdict: the build, the first machine's boot, and what follows it."""
     record = ended.require()
-    part: Part = "change"
-    figures = [Figure(part=part, what="until the verdict", seconds=ended.seconds)]
-    rest = ended.seconds
-    for done in record.phases:
-        if done.phase not in ("kernel", "boot"):
-            continue
-        last = 0.0
-        for step, seconds in done.steps.items():
-            figures.append(Figure(part=part, what=f"{done.phase}: {step}", seconds=seconds - last))
-            last = seconds
-        rest -= done.seconds
-    cases = sum(case.duration_s for case in record.cases)
-    figures.append(Figure(part=part, what=f"{len(record.cases)} cases", seconds=cases))
-    return [*figures, Figure(part=part, what="the rest: start, collection, self-checks, report", seconds=rest - cases)]
+    kernel = next(done for done in record.phases if done.phase == "kernel")
+    boot = next(done for done in record.phases if done.phase == "boot")
+    after = f"{len(record.cases)} cases on the machines, self-checks, start of the program, report"
+    return [
+        Figure(part="change", what="until the verdict", seconds=ended.seconds),
+        *_steps(kernel),
+        *_steps(boot),
+        Figure(part="change", what=after, seconds=ended.seconds - kernel.seconds - boot.seconds),
+    ]
+
+
+def _steps(done: PhaseRecord) -> list[Figure]:
+    """Return how long each step of a phase took, and what came after the last."""
+    ends = [0.0, *done.steps.values(), done.seconds]
+    names = [*done.steps, "the rest"]
+    took = [end - start for start, end in pairwise(ends)]
+    return [
+        Figure(part="change", what=f"{done.phase}: {name}", seconds=round(seconds, 3))
+        for name, seconds in zip(names, took, strict=True)
+    ]
 
 
 def _suite_figures(ended: Ended, used: float, processors: int) -> list[Figure]:
