@@ -73,13 +73,19 @@ def _importer(item: pytest.Item) -> tuple[str | None, Capability | None]:
     return (TEST_IMPORTER, "dma-api") if "attach" in getattr(item, "fixturenames", ()) else (None, None)
 
 
+_UNUSED_PLUGINS = ("cacheprovider", "unraisableexception")
+"""The second collects garbage ten times at the end, which takes a second."""
+
+
 def pytest_arguments() -> list[str]:
     """Return pytest's arguments for cases, so that they run alike in a checkout and from a wheel.
 
     Node ids are relative to the data. Neither an ini file nor a conftest.py above the data counts: a wheel may lie in
     the virtual environment of another project. pytest keeps no cache: the directory of a wheel may be read-only.
+    It does not rewrite asserts, which takes a second: cases say what must hold by ``must``.
     """
-    return ["-c", os.devnull, f"--rootdir={paths.TOP}", f"--confcutdir={paths.TOP}", "-p", "no:cacheprovider"]
+    unused = [word for plugin in _UNUSED_PLUGINS for word in ("-p", f"no:{plugin}")]
+    return ["-c", os.devnull, f"--rootdir={paths.TOP}", f"--confcutdir={paths.TOP}", "--assert=plain", *unused]
 
 
 def collect(cases: Path = paths.VM_CASES) -> list[Collected]:
