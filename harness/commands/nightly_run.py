@@ -4,29 +4,34 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harness.commands.nightly_engine import Engine, Runner
+from harness.config.releases import version
 from harness.errors import HarnessError, UsageError
 from harness.kernel.source.commit import pinned as pinned_kernel
 from harness.nightly.changes import changes_of
+from harness.nightly.history import open_history
 from harness.nightly.jobs import LastVerdicts, night_exit_code
 from harness.nightly.kcidb import write_kcidb
 from harness.nightly.mail import write_mail
 from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
-from harness.nightly.outcomes import earlier_nights, load_night
+from harness.nightly.outcomes import earlier_nights, load_night, load_run
 from harness.nightly.page import write_page
 from harness.nightly.record import Cell, CellResult, Night
 from harness.nightly.running import RunningNight, now
+from harness.nightly.slower import slower_cases
 from harness.progress import Emit, Note, phase
+from harness.run.known_issues import overdue
 
 LOCK = ".lock"
 
-WRITERS: Sequence[Callable[[Path], object]] = (write_page, write_merged, write_kcidb, write_mail)
-"""Write the reports of a night into its directory. They read its record."""
+Writer = Callable[[Path], object]
+"""Writes a report of a night into its directory. It reads the night's record."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,23 @@ def finish(running: RunningNight, emit: Emit) -> None:
     """
     directory = running.directory
     running.finish(changes_of(running.night, directory, earlier_nights(directory)))
-    for write in WRITERS:
+
+    def write_morning_page(directory: Path) -> None:
+        with open_history(directory.parent, emit) as history:
+            slower = slower_cases(running.night, directory, history.durations)
+        write_page(directory, overdue=_overdue(directory, running.night), slower=slower)
+
+    writers: Sequence[Writer] = (write_morning_page, write_merged, write_kcidb, write_mail)
+    for write in writers:
         try:
             write(directory)
         except HarnessError as error:
             emit(Note(f"{write.__name__}: {error}"))
+
+
+def _overdue(directory: Path, night: Night) -> list[str]:
+    """Return a line for each known issue that is due for a review today, or for the newest kernel of the night."""
+    runs = (load_run(directory / run.directory) for result in night.results for run in result.runs)
+    releases = [run.kernel.release for run in runs if run]
+    issues = overdue(datetime.now(UTC).date(), max(releases, key=version, default=None))
+    return [f"{issue.id}: {issue.title}; review by {issue.review_by}" for issue in issues]

@@ -2,10 +2,12 @@
 """The reports of nights that follow each other, as the end of a night writes them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from harness.commands import nightly_run
 from harness.commands.nightly_run import finish
 from harness.nightly.outcomes import load_night
 from harness.nightly.running import RunningNight
@@ -41,10 +43,10 @@ def test_a_report_that_cannot_be_written_does_not_stop_the_others(nights: Any, m
     nights.cell("c", make_run([case("f::a")]), cases=["f::a"])
     directory = nights.write()
     (directory / "junit.xml").mkdir()
-    notes: list[Any] = []
-    finish(RunningNight(directory, load_night(directory)), notes.append)
-    assert [type(note) for note in notes] == [Note]
-    assert "write_merged" in notes[0].text
+    events: list[Any] = []
+    finish(RunningNight(directory, load_night(directory)), events.append)
+    (note,) = [event for event in events if isinstance(event, Note)]
+    assert "write_merged" in note.text
     assert (directory / "kcidb.json").exists()
 
 
@@ -55,3 +57,23 @@ def test_a_night_that_goes_on_writes_its_reports_again(nights: Any, make_run: An
     (directory / old).write_text("old")
     finish(RunningNight(directory, load_night(directory)), silent)
     assert not (directory / old).exists() or (directory / old).read_text() != "old"
+
+
+def test_the_page_names_slower_cases_and_overdue_known_issues(
+    nights: Any, make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue = SimpleNamespace(id="some-bug", title="A rule is broken", review_by="7.3")
+    monkeypatch.setattr(nightly_run, "overdue", lambda today, release: [issue] if release == "7.3.0-rc4" else [])
+
+    def page(day: int, seconds: float) -> str:
+        directory: Path = nights.path.parent / f"2026-11-{day}"
+        directory.mkdir(exist_ok=True)
+        made = type(nights)(directory)
+        made.cell("c", make_run([case("a::one").model_copy(update={"duration_s": seconds})]), cases=["a::one"])
+        written = load_night(made.write()).model_copy(update={"night": directory.name})
+        finish(RunningNight(directory, written), silent)
+        return (directory / "index.html").read_text()
+
+    pages = [page(day, seconds) for day, seconds in ((26, 1.0), (27, 1.0), (28, 1.0), (29, 30.0))]
+    assert ["usually 1.0 s" in text for text in pages] == [False, False, False, True]
+    assert "some-bug: A rule is broken; review by 7.3" in pages[-1]
