@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.commands.nightly_bisect import with_commits
 from harness.commands.nightly_engine import Engine, Runner
 from harness.config.releases import version
 from harness.errors import HarnessError, UsageError
@@ -133,21 +134,29 @@ def run_night(running: RunningNight, runner: Runner, limits: Limits, emit: Emit)
     except KeyboardInterrupt:
         emit(Note(f"{directory} is not finished: vfio-harness nightly --resume continues it"))
         raise
-    finish(running, emit)
+    limit = running.night.deadline_s
+    finish(running, emit, None if limit is None else limit - running.seconds())
     return night_exit_code(directory, running.night)
 
 
-def finish(running: RunningNight, emit: Emit) -> None:
+def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> None:
     """Record the end of a night and what has changed, and write its reports.
 
-    A report that cannot be written is named, and does not stop the others.
+    New failures are bisected for at most ``left_s`` seconds; None is no limit. A report that cannot be written is
+    named, and does not stop the others.
     """
     directory = running.directory
-    running.finish(changes_of(running.night, directory, earlier_nights(directory)))
+    changes = changes_of(running.night, directory, earlier_nights(directory))
+    slower: list[str] = []
+    try:
+        with open_history(directory.parent, emit) as history:
+            changes = with_commits(changes, running, history, emit, left_s)
+            slower = slower_cases(running.night, directory, history.durations)
+    except HarnessError as error:
+        emit(Note(f"history: {error}"))
+    running.finish(changes)
 
     def write_morning_page(directory: Path) -> None:
-        with open_history(directory.parent, emit) as history:
-            slower = slower_cases(running.night, directory, history.durations)
         write_page(directory, overdue=_overdue(directory, running.night), slower=slower)
 
     writers: Sequence[Writer] = (write_morning_page, write_merged, write_kcidb, write_mail)

@@ -284,3 +284,10 @@ def golden() -> Callable[[str, str], None]:
 def make_run() -> type[Run]:
     """Return the class of a run."""
     return Run
+
+
+@pytest.fixture
+def a_record() -> RunRecord:
+    """Return the record of a run without cases."""
+    cell = Cell(id="c", tree="t", kernel=None, flavour="release", machine="intel-iommu", suite="default")
+    return run_record("r", [], cell)

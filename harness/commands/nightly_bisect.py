@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bisects the failures that are new in a night, where its kernel is a commit of a git tree."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.commands import bisect
+from harness.commands.nightly_cells import options_of
+from harness.errors import HarnessError
+from harness.kernel.source import commit as commits
+from harness.nightly.history import History
+from harness.nightly.outcomes import load_run
+from harness.nightly.record import CaseChange, Cell
+from harness.nightly.running import RunningNight
+from harness.progress import Emit, Event, Note
+from harness.verdict import KERNEL_AT_FAULT
+
+MOST_SEARCHES = 3
+"""Searches of a night. Each builds and runs several kernels; more new failures at once have few causes in common."""
+MOST_CASES = 8
+"""Cases that judge the commits of one search."""
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Where a failure came into a cell's tree."""
+
+    cell: str
+    good: str
+    """The commit of the last night in which the cases passed, 40 hex digits."""
+    bad: str
+    """The commit of this night."""
+
+
+def with_commits(
+    changes: Sequence[CaseChange], running: RunningNight, history: History, emit: Emit, left_s: float | None
+) -> list[CaseChange]:
+    """Return the changes, with the first bad commit of each new failure that could be bisected.
+
+    Args:
+        changes: What has changed.
+        running: The night.
+        history: Knows the commits of earlier nights.
+        emit: Gets the progress, and a note for each search that fails.
+        left_s: How long all searches may take, in seconds; None: as long as they need.
+    """
+    ends = None if left_s is None else time.monotonic() + left_s
+    found: dict[tuple[str, str], str] = {}
+    left = MOST_SEARCHES
+    for where, cases in _ranges(changes, running, history).items():
+        cell = next(cell for cell in running.night.cells if cell.id == where.cell)
+        unknown = cases
+        while unknown and left:
+            left -= 1
+            blamed = _search(cell, where, unknown[:MOST_CASES], _stopping(emit, ends))
+            found |= {(where.cell, case): commit for case, commit in blamed.items()}
+            unknown = [case for case in unknown if case not in blamed] if blamed else []
+    return [change.model_copy(update={"commit": found.get((change.cell, change.case), "")}) for change in changes]
+
+
+def _ranges(changes: Iterable[CaseChange], running: RunningNight, history: History) -> dict[_Range, list[str]]:
+    """Return the cases to bisect, by where their failure came in."""
+    bad = _commits(running)
+    ranges: dict[_Range, list[str]] = defaultdict(list)
+    for change in changes:
+        good = history.last_good_night(change.cell, change.case) if change.kind == "broken" else None
+        if good and good.kernel.commit and change.cell in bad and bad[change.cell] != good.kernel.commit:
+            ranges[_Range(change.cell, good.kernel.commit, bad[change.cell])].append(change.case)
+    return ranges
+
+
+def _commits(running: RunningNight) -> dict[str, str]:
+    """Return the commit that each cell has tested, for cells whose kernel is a clean commit of a git tree."""
+    found = {}
+    for result in running.night.results:
+        for run in result.runs:
+            record = load_run(running.directory / run.directory)
+            if record and record.kernel.git and not record.kernel.git.dirty:
+                found[result.cell] = record.kernel.git.commit
+    return found
+
+
+def _search(cell: Cell, where: _Range, cases: Sequence[str], emit: Emit) -> dict[str, str]:
+    """Return the first bad commit, for those of the cases that are bad on it; empty if there is none.
+
+    A commit is bad if any case is. So all cases are good on the commit before the first bad one.
+    """
+    expression = " or ".join(case.rpartition("::")[2] for case in cases)
+    try:
+        named = commits.parse(cell.kernel or "")
+        tree = commits.repository(named, emit) if named else Path(cell.kernel or "").expanduser()
+        options = replace(options_of(cell), expression=expression)
+        found = bisect.find_first_bad(tree, (where.good, where.bad), options, emit)
+    except HarnessError as error:
+        emit(Note(f"{where.cell}: not bisected: {error}"))
+        return {}
+    if found.exit_code or not found.verdicts:
+        emit(Note(f"{where.cell}: {found}"))
+        return {}
+    commit = f"{found.suspects[0].sha} {found.suspects[0].subject}"
+    return {case.id: commit for case in found.verdicts.cases if case.verdict in KERNEL_AT_FAULT and case.id in cases}
+
+
+def _stopping(emit: Emit, ends: float | None) -> Emit:
+    """Return an ``emit`` that raises HarnessError when the time is over. A search emits once a second."""
+
+    def stopping(event: Event) -> None:
+        if ends is not None and time.monotonic() > ends and not isinstance(event, Note):
+            raise HarnessError("the night has no time left")
+        emit(event)
+
+    return stopping
