@@ -29,7 +29,8 @@ END_SECONDS = 2.0
 CALL_SECONDS = 20.0
 """Default deadline of a call. A call takes milliseconds unless the kernel is stuck."""
 
-_own_thread: ContextVar[bool] = ContextVar("own_thread", default=False)
+_sent: ContextVar[threading.Event | None] = ContextVar("sent", default=None)
+"""In a call of ``Pending``: set once its request is sent. The guest runs such a request on a thread of its own."""
 
 
 class Caller(Protocol):
@@ -96,13 +97,15 @@ class Agent:
     def _call(self, on: str | Ref, do: str, timeout: float, args: dict[str, Any]) -> Any:
         future: Future[Any] = Future()
         number = next(self._numbers)
-        line = wire.request(number, on, do, args, _own_thread.get())
+        line = wire.request(number, on, do, args, _sent.get() is not None)
         with self._lock:
             self._waiting[number] = future
             if self._lost:
                 future.set_exception(self._lost)
         if not future.done():
             self._send(line)
+        if sent := _sent.get():
+            sent.set()
         message = self._machine.wait_for(future, timeout, f"{do} in the guest")
         if error := wire.failure(message):
             raise error
@@ -171,20 +174,28 @@ class Agent:
 
 
 class Pending(Generic[T]):
-    """A call that runs in the guest on a thread of its own, so that the host can observe the guest meanwhile."""
+    """A call that runs in the guest on a thread of its own, so that the host can observe the guest meanwhile.
+
+    Its first request is sent before the next call of the thread that makes it: the agent reads requests in order, and
+    would not read this one while the next call blocks.
+    """
 
     def __init__(self, machine: Machine, function: Callable[[], T]) -> None:
         self._machine = machine
         self._future: Future[T] = Future()
+        self._sent = threading.Event()
         context = copy_context()
         threading.Thread(target=context.run, args=(self._run, function), daemon=True).start()
+        self._sent.wait(CALL_SECONDS)
 
     def _run(self, function: Callable[[], T]) -> None:
-        _own_thread.set(True)
+        _sent.set(self._sent)
         try:
             self._future.set_result(function())
         except BaseException as exc:
             self._future.set_exception(exc)
+        finally:
+            self._sent.set()
 
     def done(self) -> bool:
         """Return whether the call has ended, with a result or an error."""

@@ -214,11 +214,31 @@ input()
 def test_replies_may_come_out_of_order_and_a_pending_call_runs_on_a_thread() -> None:
     with started(ECHO) as (agent, machine):
         pending = Pending(cast(Machine, machine), lambda: agent.call("vfio", "slow"))
-        while not agent._waiting:
-            time.sleep(0.001)
         assert agent.call("vfio", "quick") == ["quick", False]
         assert pending.result() == ["slow", True]
         assert pending.done()
+
+
+def test_a_pending_call_is_sent_before_the_call_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent reads requests in order: behind one that blocks it would read the pending one too late."""
+    with started(ECHO) as (agent, machine):
+        sent: list[bytes] = []
+        send = machine.channel.sendall
+        monkeypatch.setattr(machine.channel, "sendall", lambda line: (sent.append(line), send(line)))
+
+        def slow() -> object:
+            time.sleep(0.2)  # a busy host starts the thread late
+            return agent.call("vfio", "slow")
+
+        pending = Pending(cast(Machine, machine), slow)
+        agent.call("vfio", "quick")
+        pending.result()
+        assert [b"slow" in line for line in sent] == [True, False]
+
+
+def test_a_pending_function_without_a_call_holds_nothing_up() -> None:
+    with started(ECHO) as (_, machine):
+        assert Pending(cast(Machine, machine), lambda: 7).result() == 7
 
 
 def test_parallel_calls_get_their_own_answers() -> None:
