@@ -16,6 +16,8 @@ from harness.kernel.build.diagnose import build_failure
 from harness.kernel.model import has_gcov
 from harness.progress import Phase
 
+ALL, MODULES = ("bzImage", "modules"), ("modules",)
+"""Targets of Kbuild."""
 RELEASE = "include/config/kernel.release"
 """The file of a build directory that holds its release."""
 LOG = "harness-build.log"
@@ -100,12 +102,12 @@ def configure(source: Path, build_dir: Path, options: str, step: Phase) -> None:
     make(args, source=source, what=source, log=build_dir / "harness-config.log", step=step)
 
 
-def build(source: Path, build_dir: Path, step: Phase) -> None:
-    """Bring bzImage and modules up to date."""
+def build(source: Path, build_dir: Path, step: Phase, targets: Sequence[str] = ALL) -> None:
+    """Bring ``targets`` up to date."""
     steps = build_dir / _STEPS_FILE
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
-    args = [f"O={build_dir}", *_profiled(build_dir), "bzImage", "modules"]
+    args = [f"O={build_dir}", *_profiled(build_dir), *targets]
     log = build_dir / LOG
     done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:

@@ -14,6 +14,7 @@ from harness.host import process
 from harness.host.files import disk_full_reported, update_file_links, write_atomically
 from harness.kernel.build import kbuild, kconfig, provenance
 from harness.kernel.build.features import require_export
+from harness.kernel.build.modules_only import only_modules
 from harness.kernel.build.provenance import BuildTime
 from harness.kernel.cache import cache_path, digest, locked
 from harness.kernel.model import Flavour
@@ -72,7 +73,8 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         config = kconfig.read(build_dir / ".config")
         require_export(config, read_export(top), tree.origin)
         kconfig.require(config, tree.origin)
-    kbuild.build(top, build_dir, step)
+    modules = changed is not None and only_modules(changed, build_dir, kconfig.read(build_dir / ".config"))
+    kbuild.build(top, build_dir, step, kbuild.MODULES if modules else kbuild.ALL)
     took = BuildTime(started=started.isoformat(timespec="seconds"), duration_s=round(time.monotonic() - began, 3))
     write_atomically(build_dir / provenance.TIME, took.model_dump_json())
     next_stamp.rename(stamp)
