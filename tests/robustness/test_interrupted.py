@@ -104,7 +104,7 @@ def test_while_the_machine_boots(harness: CommandLine) -> None:
 def test_in_a_case(harness: CommandLine) -> None:
     """The run record has the cases that were judged before."""
     for way in WAYS:
-        with harness.start("run", STAY, "-k", "first or iommufd and edu") as running:
+        with harness.start("run", "--jobs=1", STAY, "-k", "first or iommufd and edu") as running:
             running.wait_for_line("in the case")
             interrupt(running, way)
         if way != "SIGKILL":
