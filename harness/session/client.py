@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import paramiko
 
-from harness.errors import AgentLost
+from harness.errors import AgentLost, HarnessError
 from harness.session import calllog, wire
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
@@ -180,13 +180,15 @@ class Pending(Generic[T]):
     would not read this one while the next call blocks.
     """
 
-    def __init__(self, machine: Machine, function: Callable[[], T]) -> None:
+    def __init__(self, machine: Machine, function: Callable[[], T], *, calls_guest: bool = True) -> None:
+        """``calls_guest``: whether the function calls the agent. Raises HarnessError if its request is not sent."""
         self._machine = machine
         self._future: Future[T] = Future()
         self._sent = threading.Event()
         context = copy_context()
         threading.Thread(target=context.run, args=(self._run, function), daemon=True).start()
-        self._sent.wait(CALL_SECONDS)
+        if calls_guest and not self._sent.wait(CALL_SECONDS * machine.slowdown):
+            raise HarnessError("a call that should run in the guest was not sent")
 
     def _run(self, function: Callable[[], T]) -> None:
         _sent.set(self._sent)

@@ -112,6 +112,10 @@ class Session:
         """Start a call of a handle's method: ``session.start(device.reset)``."""
         return Pending(self.machine, lambda: function(*args, **kwargs))
 
+    def start_unplug(self, device_id: str) -> Pending[None]:
+        """Start ``unplug``, which asks QEMU, not the guest's agent."""
+        return Pending(self.machine, lambda: self.unplug(device_id), calls_guest=False)
+
     def bdf(self, device_id: str) -> str:
         """Return the guest's PCI address of a device in the machine's description."""
         return self.machine.pci_address(device_id)

@@ -61,7 +61,7 @@ def test_unplug_revokes_by_the_close(
     """An unplug requests the device and waits until its user closes it; that close revokes."""
     old = importer.attach(buffer)
     nvme.device.enable_request_irq()
-    unplug = session.start(session.unplug, UNDER_TEST)
+    unplug = session.start_unplug(UNDER_TEST)
     must(nvme.device.release_requested(), "an unplug requests the device from its user")
     queued = nvme.queue_identify()
     must_arrive(ring(nvme, old, watch, queued=queued), "an unplug revokes nothing before the close")
@@ -94,7 +94,7 @@ def test_an_importing_device_is_unplugged(
 
     if device := importer.device:
         device.enable_request_irq()
-    unplug = session.start(session.unplug, importer.device_id)
+    unplug = session.start_unplug(importer.device_id)
     if device:
         must(device.release_requested(), "an unplug requests the importing device from its user")
         window.detach()

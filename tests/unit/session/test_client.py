@@ -19,7 +19,7 @@ from typing import Any, cast
 import pytest
 
 import harness.guest
-from harness.errors import AgentError, AgentLost, GuestHung, KernelErrno
+from harness.errors import AgentError, AgentLost, GuestHung, HarnessError, KernelErrno
 from harness.image.agent import START
 from harness.session import client
 from harness.session.client import Agent, Pending
@@ -239,6 +239,19 @@ def test_a_pending_call_is_sent_before_the_call_that_follows(monkeypatch: pytest
 def test_a_pending_function_without_a_call_holds_nothing_up() -> None:
     with started(ECHO) as (_, machine):
         assert Pending(cast(Machine, machine), lambda: 7).result() == 7
+        release = threading.Event()
+        pending = Pending(cast(Machine, machine), release.wait, calls_guest=False)
+        assert not pending.done()
+        release.set()
+        assert pending.result()
+
+
+def test_a_pending_call_that_is_not_sent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.05)
+    release = threading.Event()
+    with started(ECHO) as (_, machine), pytest.raises(HarnessError, match="was not sent"):
+        Pending(cast(Machine, machine), release.wait)
+    release.set()
 
 
 def test_parallel_calls_get_their_own_answers() -> None:
