@@ -12,7 +12,7 @@ from harness.commands.nightly_cells import options_of
 from harness.errors import HarnessError
 from harness.kernel.source import commit as commits
 from harness.nightly.history import History
-from harness.nightly.outcomes import load_run
+from harness.nightly.outcomes import recorded_runs
 from harness.nightly.record import CaseChange, Cell
 from harness.nightly.running import RunningNight
 from harness.progress import Emit, Event, Note
@@ -76,9 +76,8 @@ def _commits(running: RunningNight) -> dict[str, str]:
     """Return the commit that each cell has tested, for cells whose kernel is a clean commit of a git tree."""
     found = {}
     for result in running.night.results:
-        for run in result.runs:
-            record = load_run(running.directory / run.directory)
-            if record and record.kernel.git and not record.kernel.git.dirty:
+        for _, record in recorded_runs(result, running.directory):
+            if record.kernel.git and not record.kernel.git.dirty:
                 found[result.cell] = record.kernel.git.commit
     return found
 

@@ -16,13 +16,14 @@ from harness.errors import HarnessError, UsageError
 from harness.kernel.source.commit import pinned as pinned_kernel
 from harness.nightly.changes import changes_of
 from harness.nightly.history import open_history
-from harness.nightly.jobs import LastVerdicts, night_exit_code
+from harness.nightly.jobs import night_exit_code
 from harness.nightly.kcidb import write_kcidb
 from harness.nightly.mail import write_mail
 from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
 from harness.nightly.outcomes import earlier_nights, load_night, load_run
 from harness.nightly.page import write_page
+from harness.nightly.past import LOOK_BACK, PastNights
 from harness.nightly.record import Cell, CellResult, Night
 from harness.nightly.running import RunningNight, now
 from harness.nightly.slower import slower_cases
@@ -120,7 +121,7 @@ def _locked(directory: Path) -> Iterator[None]:
 def run_night(running: RunningNight, runner: Runner, limits: Limits, emit: Emit) -> int:
     """Run a night to its end, and write its reports. Return its exit code."""
     directory = running.directory
-    is_good = LastVerdicts(running.night, directory).is_good
+    is_good = PastNights(running.night.plan, earlier_nights(directory)[:LOOK_BACK]).is_good
     left = limits.deadline_s
     if left is not None:
         running.reopen(running.seconds() + left)

@@ -5,33 +5,16 @@ A case that was deleted, or whose cell was, is ``missing``, never ``fixed``: not
 now ERROR or SKIP. Each of these is reported in its first night only, so that a night without news has no change.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
-from harness.errors import UsageError
-from harness.nightly.outcomes import MISS, Key, Outcome, load_night, outcomes_of, why_unjudged
+from harness.nightly.outcomes import Key, Outcome, outcomes_of, why_unjudged
+from harness.nightly.past import UNJUDGED, PastNights, State, state_of
 from harness.nightly.record import CaseChange, ChangeKind, Night
+from harness.report.parts import MISS
 from harness.report.renamed import renamed_cases
-from harness.verdict import KERNEL_AT_FAULT, Verdict
 
-LOOK_BACK = 30
-"""Nights in which the last verdict of a case is searched."""
-
-_State = Literal["never", "good", "known", "skip", "bad", "error", "miss"]
-_STATES: dict[str, _State] = {
-    Verdict.PASS: "good",
-    Verdict.FIXED: "good",
-    Verdict.KNOWN: "known",
-    Verdict.SKIP: "skip",
-    Verdict.ERROR: "error",
-    MISS: "miss",
-    **dict.fromkeys(KERNEL_AT_FAULT, "bad"),
-}
-_UNJUDGED: frozenset[_State] = frozenset({"error", "miss"})
-"""What says nothing about the case: the verdict before it still stands."""
-_KINDS: dict[tuple[_State, _State], ChangeKind] = {
+_KINDS: dict[tuple[State, State], ChangeKind] = {
     ("never", "good"): "new",
     ("never", "known"): "new",
     ("never", "skip"): "new",
@@ -72,11 +55,11 @@ def changes_of(night: Night, directory: Path, earlier: Iterable[Path]) -> list[C
         night: The night.
         directory: Its directory, which holds the records of its runs.
         earlier: The directories of the earlier nights, newest first: ``outcomes.earlier_nights``. Those of another plan
-            are skipped, and so are those whose record cannot be read. The latest ``LOOK_BACK`` are searched.
+            are skipped, and so are those whose record cannot be read. The latest ``past.LOOK_BACK`` are searched.
 
     The first night of a plan has no change.
     """
-    past = _Past(night.plan, earlier)
+    past = PastNights(night.plan, earlier)
     last = past.nights(1)
     if not last:
         return []
@@ -85,51 +68,13 @@ def changes_of(night: Night, directory: Path, earlier: Iterable[Path]) -> list[C
     found = []
     for key in dict.fromkeys([*planned, *now, *shown]):
         outcome = now.get(key) or Outcome(MISS, _why_missing(night, key, planned))
-        if _state(outcome) in _UNJUDGED and outcome.verdict == shown.get(key, Outcome(MISS)).verdict:
+        if state_of(outcome) in UNJUDGED and outcome.verdict == shown.get(key, Outcome(MISS)).verdict:
             continue  # the last night has reported it
         was = past.verdict_of(key)
         if kind := _kind(was, outcome):
-            good = past.last_good(key) if _state(outcome) == "bad" else ""
+            good = past.last_good(key) if state_of(outcome) == "bad" else ""
             found.append(_change(key, kind, was, outcome, good))
     return found
-
-
-class _Past:
-    """The earlier nights of a plan. Each is read when it is needed: mostly the last one answers."""
-
-    def __init__(self, plan: str, directories: Iterable[Path]) -> None:
-        self._read: list[tuple[str, _Outcomes]] = []
-        self._unread = islice(_nights(plan, directories), LOOK_BACK)
-
-    def nights(self, most: int = LOOK_BACK) -> list[tuple[str, _Outcomes]]:
-        """Return the latest nights, at most ``most``, with their names."""
-        return list(islice(self._all(), most))
-
-    def verdict_of(self, key: Key) -> Outcome | None:
-        """Return the last outcome of a case that says something about it."""
-        found = (outcomes.get(key) for _, outcomes in self._all())
-        return next((outcome for outcome in found if outcome and _state(outcome) not in _UNJUDGED), None)
-
-    def last_good(self, key: Key) -> str:
-        """Return the name of the last night in which the case passed; empty if there is none."""
-        nights = ((name, outcomes.get(key)) for name, outcomes in self._all())
-        return next((name for name, outcome in nights if _state(outcome) == "good"), "")
-
-    def _all(self) -> Iterator[tuple[str, _Outcomes]]:
-        yield from self._read
-        for night in self._unread:
-            self._read.append(night)
-            yield night
-
-
-def _nights(plan: str, directories: Iterable[Path]) -> Iterator[tuple[str, _Outcomes]]:
-    for directory in directories:
-        try:
-            night = load_night(directory)
-        except UsageError:
-            continue
-        if night.plan == plan:
-            yield night.night, outcomes_of(night, directory)
 
 
 def _planned(night: Night) -> dict[Key, None]:
@@ -137,12 +82,8 @@ def _planned(night: Night) -> dict[Key, None]:
     return {(cell.id, name(case)): None for cell in night.cells for case in cell.cases}
 
 
-def _state(outcome: Outcome | None) -> _State:
-    return _STATES[outcome.verdict] if outcome else "never"
-
-
 def _kind(was: Outcome | None, now: Outcome) -> ChangeKind | None:
-    states = _state(was), _state(now)
+    states = state_of(was), state_of(now)
     if was and states[0] == states[1] and _end(was) == _end(now):
         return None
     return _KINDS.get(states)

@@ -8,9 +8,10 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.nightly.database import Database
 from harness.nightly.fingerprint import fingerprint
-from harness.nightly.outcomes import MISS, deciding, load_night, load_run, night_directories, why_unjudged
+from harness.nightly.outcomes import deciding, load_night, load_run, night_directories, why_unjudged
 from harness.nightly.record import FILE, CellResult, CellRun, Night, Why
 from harness.progress import Emit, Note, phase
+from harness.report.parts import MISS
 from harness.verdict import KernelRecord, RunRecord
 
 Records = Mapping[str, RunRecord]

@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
-from harness.nightly.outcomes import MISS, deciding, earlier_nights, load_night, load_run, outcomes_of
+from harness.nightly.outcomes import deciding, load_run, recorded_runs
 from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
-from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict, exit_code
 
 MOST_LOST = 3
@@ -17,9 +15,6 @@ REPETITIONS = 10
 """How often a case that is bad now and was good in the last night is run again; half of them with the same seed."""
 MOST_REPEATED = 10
 """The most cases of a cell that are repeated. More new failures have one cause, and their rates would say nothing."""
-GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
-LOOK_BACK = 30
-"""Nights in which the last verdict of a case is searched."""
 
 IsGood = Callable[[str, str], bool]
 """Whether a case was good in the last night that judged it: the id of its cell, and its own."""
@@ -72,8 +67,8 @@ def _repetition(
     """Return the next repetition of the cases that are bad now and were good."""
     if record is None:
         return None
-    runs = [(run, found) for run in result.runs if (found := load_run(directory / run.directory))]
-    bad = [case for case in deciding(runs).values() if case.verdict in KERNEL_AT_FAULT and is_good(cell.id, case.id)]
+    decided = deciding(recorded_runs(result, directory))
+    bad = [case for case in decided.values() if case.verdict in KERNEL_AT_FAULT and is_good(cell.id, case.id)]
     made = sum(run.completed or run.lost for run in result.runs if run.why is Why.RATE)
     if not bad or made >= REPETITIONS:
         return None
@@ -90,39 +85,6 @@ def _lost(runs: Sequence[CellRun]) -> int:
     return sum(run.lost for run in runs)
 
 
-class LastVerdicts:
-    """The verdicts of the earlier nights of the same plan, read when they are needed."""
-
-    def __init__(self, night: Night, directory: Path) -> None:
-        """``directory``: of the night that runs."""
-        self._plan = night.plan
-        self._directories = earlier_nights(directory)[:LOOK_BACK]
-        self._read: list[dict[tuple[str, str], str]] = []
-
-    def is_good(self, cell: str, case: str) -> bool:
-        """Return whether the last night that judged the case found it good."""
-        key = (cell, renamed_cases().current_id(case))
-        number = 0
-        while number < len(self._read) or self._read_next():
-            verdict = self._read[number].get(key, MISS)
-            if verdict not in (MISS, Verdict.ERROR):
-                return verdict in GOOD
-            number += 1
-        return False
-
-    def _read_next(self) -> bool:
-        while self._directories:
-            directory = self._directories.pop(0)
-            try:
-                night = load_night(directory)
-            except HarnessError:
-                continue
-            if night.plan == self._plan:
-                self._read.append({key: found.verdict for key, found in outcomes_of(night, directory).items()})
-                return True
-        return False
-
-
 def night_exit_code(directory: Path, night: Night) -> int:
     """Return 1 if a kernel is at fault in something that is not known, 3 for ERROR or MISS only, else 0.
 
@@ -130,8 +92,7 @@ def night_exit_code(directory: Path, night: Night) -> int:
     """
     worst = 0
     for cell, result in zip(night.cells, night.results, strict=True):
-        runs = [(run, found) for run in result.runs if (found := load_run(directory / run.directory))]
-        cases = deciding(runs)
+        cases = deciding(recorded_runs(result, directory))
         code = exit_code([case.verdict for case in cases.values()])
         last = next((run for run in reversed(result.runs) if run.why is not Why.RATE), None)
         if code == 1 or (code == 0 and last and last.exit_code == 1):

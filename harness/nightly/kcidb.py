@@ -20,8 +20,8 @@ from harness.escape import printable
 from harness.nightly.again import command
 from harness.nightly.cells import CellVerdicts, NightVerdicts, Ran
 from harness.nightly.excerpt import last_observations, splat_lines
-from harness.nightly.outcomes import MISS
 from harness.nightly.record import Cell
+from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.run.known_issues import KnownIssue, catalogue
 from harness.verdict import (

@@ -16,8 +16,8 @@ from harness.escape import printable
 from harness.nightly.again import command
 from harness.nightly.cells import CellVerdicts, Judged, NightVerdicts
 from harness.nightly.excerpt import last_observations, splat_lines
-from harness.nightly.outcomes import MISS
 from harness.nightly.record import CaseChange, Cell
+from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, Verdict

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The directories of nights, ``results/nightly/<night>/``, and the newest of them, ``latest``."""
 
-import os
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -10,6 +9,7 @@ from harness import paths
 from harness.errors import HarnessError, UsageError
 from harness.nightly.outcomes import load_night, night_directories
 from harness.nightly.record import Why
+from harness.report.record import point
 
 LATEST = "latest"
 LOOK_BACK = 10
@@ -35,15 +35,7 @@ def make_directory(nights: Path) -> Path:
 
 def link_latest(directory: Path) -> None:
     """Point ``latest`` to a night. Raises HarnessError if it is not a symlink."""
-    latest = directory.parent / LATEST
-    link = directory.parent / f".{LATEST}.{os.getpid()}"
-    try:
-        link.unlink(missing_ok=True)
-        link.symlink_to(directory.name)
-        link.replace(latest)
-    except OSError as error:
-        link.unlink(missing_ok=True)
-        raise HarnessError(f"{latest}: {error.strerror}", hint=f"remove {latest}: it must be a symlink") from None
+    point(directory.parent / LATEST, directory)
 
 
 def expected_seconds(nights: Path) -> dict[str, float]:

@@ -15,9 +15,6 @@ from harness.report.record import read_record
 from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
-MISS = "MISS"
-"""Stands for the verdict of a case that no run has judged."""
-
 Key = tuple[str, str]
 """The id of a cell, and the id that a case has today."""
 
@@ -54,6 +51,11 @@ def load_run(directory: Path) -> RunRecord | None:
         return None
 
 
+def recorded_runs(result: CellResult, directory: Path) -> list[tuple[CellRun, RunRecord]]:
+    """Return the runs of a cell that have a record, with it, in order. ``directory``: of the night."""
+    return [(run, record) for run in result.runs if (record := load_run(directory / run.directory))]
+
+
 def order_of(night: str) -> tuple[int, ...]:
     """Return the sort key of a night's name: ``2026-11-29-10`` comes after ``2026-11-29-2``."""
     return tuple(int(number) for number in re.findall(r"\d+", night))
@@ -81,7 +83,7 @@ def outcomes_of(night: Night, directory: Path) -> dict[Key, Outcome]:
 
 
 def _outcomes(result: CellResult, directory: Path) -> dict[str, Outcome]:
-    runs = [(run, record) for run in result.runs if (record := load_run(directory / run.directory))]
+    runs = recorded_runs(result, directory)
     rates = _rates(runs)
     return {case.id: outcome_of(case, rates.get(case.id, "")) for case in deciding(runs).values()}
 

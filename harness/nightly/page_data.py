@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from harness.nightly.cells import CellVerdicts, NightVerdicts, Ran
 from harness.nightly.fingerprint import fingerprint
-from harness.nightly.outcomes import MISS, deciding
+from harness.nightly.outcomes import deciding
 from harness.nightly.record import CaseChange, Cell, ChangeKind, Why
 from harness.report.html import anchor
+from harness.report.parts import MISS
 from harness.report.splat_outline import outlines
 from harness.report.text import one_line
 from harness.report.timeline import Picture, picture

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.nightly.outcomes import deciding, load_run
+from harness.nightly.outcomes import deciding, recorded_runs
 from harness.nightly.record import Night
 from harness.verdict import CaseRecord
 
@@ -24,11 +24,10 @@ def slower_cases(night: Night, directory: Path, usual: Callable[[str], Mapping[s
     """
     found: list[tuple[float, str]] = []
     for result in night.results:
-        runs = [(run, record) for run in result.runs if (record := load_run(directory / run.directory))]
         before = usual(result.cell)
         found += [
             (case.duration_s - before[case.id], _line(result.cell, case, before[case.id]))
-            for case in deciding(runs).values()
+            for case in deciding(recorded_runs(result, directory)).values()
             if case.id in before and _is_slower(case.duration_s, before[case.id])
         ]
     return [line for _, line in sorted(found, reverse=True)]

@@ -104,12 +104,16 @@ class RunDirectory:
         """Make the symlink ``name``, next to the directory, point here. Raises HarnessError if it is not a symlink."""
         if self._own:
             return
-        latest = self.path.parent / name
-        link = self.path.parent / f".{name}.{self.run_id}"
-        try:
-            link.unlink(missing_ok=True)
-            link.symlink_to(self.run_id)
-            link.replace(latest)
-        except OSError as error:
-            link.unlink(missing_ok=True)
-            raise HarnessError(f"{latest}: {error.strerror}", hint=f"remove {latest}: it must be a symlink") from None
+        point(self.path.parent / name, self.path)
+
+
+def point(link: Path, directory: Path) -> None:
+    """Make the symlink ``link`` point to ``directory``, next to it. Raises HarnessError if it is not a symlink."""
+    new = link.with_name(f".{link.name}.{directory.name}")
+    try:
+        new.unlink(missing_ok=True)
+        new.symlink_to(directory.name)
+        new.replace(link)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise HarnessError(f"{link}: {error.strerror}", hint=f"remove {link}: it must be a symlink") from None

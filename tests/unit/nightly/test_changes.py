@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from made_nights import Nights, Runs, case_record, cell, run_record
 
-from harness.nightly.changes import LOOK_BACK, changes_of
+from harness.nightly.changes import changes_of
 from harness.nightly.outcomes import earlier_nights, night_directories
+from harness.nightly.past import LOOK_BACK
 from harness.nightly.record import CaseChange, Why
 
 CASE = "test_f::test_c"
