@@ -5,71 +5,63 @@ import logging
 import signal
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import click
 
-from harness import __version__
-from harness.commands import (
-    bench,
-    bisect,
-    bugs,
-    build,
-    check,
-    compare,
-    completion,
-    coverage,
-    doctor,
-    flakes,
-    history,
-    known,
-    machines,
-    make_variables,
-    man,
-    merge,
-    mutants,
-    new,
-    nightly,
-    prune,
-    repro,
-    run,
-    shell,
-    summary,
-)
+from harness import __version__, commands
 from harness.errors import HarnessError, UsageError
 from harness.report import Terminal
 from harness.run.exit_codes import ExitCodes
 
 COMMANDS = (
-    run.run,
-    build.build,
-    shell.shell,
-    doctor.doctor,
-    bench.bench,
-    repro.repro,
-    mutants.mutants,
-    bugs.bugs,
-    known.known,
-    nightly.nightly,
-    bisect.bisect,
-    compare.compare,
-    merge.merge,
-    summary.summary,
-    check.check,
-    history.history,
-    flakes.flakes,
-    prune.prune,
-    coverage.coverage,
-    machines.machines,
-    new.new,
-    completion.completion,
-    man.man,
-    make_variables.make_variables,
+    "run",
+    "build",
+    "shell",
+    "doctor",
+    "bench",
+    "repro",
+    "mutants",
+    "bugs",
+    "known",
+    "nightly",
+    "bisect",
+    "compare",
+    "merge",
+    "summary",
+    "check",
+    "history",
+    "flakes",
+    "prune",
+    "coverage",
+    "machines",
+    "new",
+    "completion",
+    "man",
+    "make-variables",
 )
+"""Each is a function of this name in the module of this name, with underscores, in ``harness/commands``."""
 
 
-class BisectAware(click.Group):
-    """Sets the exit codes for git-bisect before it parses anything: wrong usage must not mark a commit."""
+class Commands(click.Group):
+    """The commands. Only that of the command line is imported: all of them take most of a second.
+
+    Sets the exit codes for git-bisect before it parses anything: wrong usage must not mark a commit.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the alphabet."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"{commands.__name__}.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -85,11 +77,11 @@ class BisectAware(click.Group):
         """Find the command. Only ``run`` has ``--bisect``; an unknown command may be a mistyped ``run``."""
         name, command, rest = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, ExitCodes):
-            ctx.obj.bisect = command is run.run and "--bisect" in rest
+            ctx.obj.bisect = name == "run" and "--bisect" in rest
         return name, command, rest
 
 
-@click.group(cls=BisectAware, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @click.option("-v", "--verbose", is_flag=True, help="Log host commands, QMP, SSH and cache hits to stderr.")
 def cli(verbose: bool) -> None:
@@ -101,10 +93,6 @@ def cli(verbose: bool) -> None:
         # One line each, so that commands can be copied. The terminal then draws no live line that they would break.
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("harness").setLevel(logging.DEBUG)
-
-
-for command in COMMANDS:
-    cli.add_command(command)
 
 
 def main() -> None:

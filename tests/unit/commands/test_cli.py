@@ -13,13 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from harness import paths
+from harness.cli import COMMANDS as LISTED
 from harness.cli import cli, main
 from harness.commands.man import page
 
 
 def commands(group: click.Group = cli, name: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command that is not a group, by its full name."""
-    for word, command in group.commands.items():
+    ctx = click.Context(group)
+    for word in group.list_commands(ctx):
+        command = group.get_command(ctx, word)
+        assert command, f"{word} is listed, and does not exist"
         full = f"{name} {word}".strip()
         if isinstance(command, click.Group):
             yield from commands(command, full)
@@ -88,6 +92,22 @@ def test_exit_codes_of_wrong_usage(args: list[str], code: int, monkeypatch: pyte
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == code
+
+
+def test_every_module_with_a_command_is_listed() -> None:
+    command = r"^@click\.(command|group)\((.|\n)*^def {}\("
+    files = (paths.TOP / "harness" / "commands").glob("*.py")
+    found = {path.stem for path in files if re.search(command.format(path.stem), path.read_text(), re.M)}
+    assert found == {name.replace("-", "_") for name in LISTED}
+
+
+def test_a_command_imports_no_other() -> None:
+    """`vfio-harness history` must not wait for what boots a machine."""
+    script = "import sys, harness.cli; harness.cli.cli.get_command(None, 'history'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    imported = {*done.stdout.split()}
+    assert "harness.commands.history" in imported
+    assert not {"harness.commands.run", "harness.vm", "harness.session", "paramiko", "pytest"} & imported
 
 
 def test_verbose_logs_commands_to_stderr_only() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from harness.cli import cli
@@ -62,16 +63,22 @@ def test_action(lint: Lint) -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.github-actions", "action.yml")
 
 
+def flags_of(name: str) -> set[str]:
+    command = cli.get_command(click.Context(cli), name)
+    assert command, name
+    return {flag for parameter in command.params for flag in parameter.opts}
+
+
 def test_the_document_names_commands_and_options_that_exist() -> None:
     """Those of its files and of its text."""
     named = re.findall(r"(?:vfio-harness|container-entrypoint\.sh) ([a-z]+)((?: [^\n`&|]*)?)", DOCUMENT.read_text())
     assert {"nightly", "merge", "build", "run", "summary"} <= {name for name, _ in named}
     for name, rest in named:
-        flags = {flag for parameter in cli.commands[name].params for flag in parameter.opts}
+        flags = flags_of(name)
         assert {*re.findall(r"--[a-z][a-z-]*", rest)} <= flags, f"{name}{rest}"
     arguments = re.findall(r"arguments: (--[a-z-]+)", DOCUMENT.read_text())
     assert arguments
-    assert {*arguments} <= {flag for parameter in cli.commands["run"].params for flag in parameter.opts}
+    assert {*arguments} <= flags_of("run")
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

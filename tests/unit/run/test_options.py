@@ -157,7 +157,9 @@ def test_every_command_of_the_table_exists_and_takes_its_options() -> None:
         command: click.Command = cli
         for word in name.split():
             assert isinstance(command, click.Group)
-            command = command.commands[word]
+            found = command.get_command(click.Context(command), word)
+            assert found, name
+            command = found
         taken = {parameter.name for parameter in command.params}
         assert {row.name for row in table() if name in row.commands} <= taken
 
