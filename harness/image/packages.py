@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Unpack Debian packages and copy the files that the recipe keeps. No root, no chroot, no maintainer scripts."""
+"""Unpack Debian packages and copy the files that the recipe keeps."""
 
 import os
 import re
@@ -8,61 +8,20 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness.errors import HarnessError, MissingPrerequisite
+from harness.errors import HarnessError
 from harness.host import process
-from harness.host.packages import install_line, require
+from harness.host import unpack as host
+from harness.host.packages import require
+from harness.host.unpack import Archive
 from harness.image.recipe import Recipe
 
-_DOWNLOAD_TIMEOUT_S = 600.0
-_QUOTED = 8
-"""Lines of a failed mmdebstrap that the error quotes."""
-_UNREACHABLE = re.compile(r"Could not (resolve|connect)|Temporary failure|Unable to connect|timed out")
 _NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[(.+)\]|Requesting program interpreter: (/[^\]]+)\]")
 
 
 def unpack(recipe: Recipe, target: Path) -> None:
-    """Fetch the packages and their dependencies, with apt in mmdebstrap's own state directory, and unpack them.
-
-    Raises HarnessError if the mirror cannot be reached; MissingPrerequisite without mmdebstrap or the archive's keys.
-    """
-    mmdebstrap = require("mmdebstrap")
-    if not Path(recipe.keyring).exists():
-        raise MissingPrerequisite(
-            f"{recipe.keyring}: the Debian archive's keys are missing",
-            hint=install_line([recipe.keyring]),
-        )
-    temporary = target.with_name("tmp")  # a killed mmdebstrap leaves files there
-    temporary.mkdir()
-    source = f"deb [signed-by={recipe.keyring}] {recipe.mirror} {recipe.suite} main"
-    lines: list[str] = []
-    try:
-        process.check(
-            [
-                mmdebstrap,
-                "--variant=extract",
-                "--mode=chrootless",  # needs no privilege; extract runs no maintainer scripts ...
-                "--skip=check/chrootless",  # ... so root may use it too
-                "--format=directory",
-                "--architectures=amd64",
-                '--aptopt=Apt::Install-Recommends "false"',
-                f"--include={','.join(recipe.packages)}",
-                recipe.suite,
-                target,
-                source,
-            ],
-            cwd=target.parent,
-            timeout_s=_DOWNLOAD_TIMEOUT_S,
-            env=process.environment(TMPDIR=str(temporary)),
-            on_line=lines.append,
-            quoted=_QUOTED,
-        )
-    except HarnessError as error:
-        if any(map(_UNREACHABLE.search, lines)):
-            raise HarnessError(
-                f"the guest image's packages cannot be fetched: {error}",
-                hint=f"check the network: {recipe.mirror} must be reachable once; http_proxy is honoured",
-            ) from error
-        raise
+    """Fetch the packages and their dependencies, and unpack them. Raises what ``harness.host.unpack`` raises."""
+    archive = Archive(recipe.suite, [f"{recipe.mirror} {recipe.suite} main"], recipe.keyring)
+    host.unpack(archive, recipe.packages, target, "the guest image's packages")
 
 
 class Selection:

@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fetch kernel sources from Debian's archive.
-
-apt does it with a state directory of its own: it leaves the host's apt alone, needs no root, and checks signatures and
-sums."""
+"""Fetch kernel sources from Debian's archive."""
 
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config import Model, load
-from harness.errors import HarnessError, MissingPrerequisite, UsageError
-from harness.host import process
-from harness.host.files import disk_full_reported, fresh_dir, require_free_space, write_atomically
-from harness.host.packages import install_line
+from harness.errors import HarnessError, UsageError
+from harness.host import apt, process
+from harness.host.files import disk_full_reported, fresh_dir, require_free_space
 from harness.kernel.cache import cache_path, locked
 from harness.paths import GUEST_IMAGES
 from harness.progress import Emit, Note, Phase, phase
 
-INDEX_MAX_AGE_S = 24 * 3600
-"""apt's indexes are updated when they are older than this."""
-INDEX_ROOM = 32 << 20
-"""Bytes needed to update the indexes."""
 SOURCE_ROOM = 2 << 30
 """Bytes needed to fetch a source; unpacked, it is 1.8 GiB."""
 _PACKAGE = re.compile(r"linux-source-\d[\d.]*$")
@@ -80,10 +71,9 @@ def select(packages: Iterable[Package], wanted: str) -> Package | None:
 
 def parse_madison(lines: Iterable[str]) -> Iterator[Package]:
     """Yield the packages in the output of ``apt-cache madison``."""
-    for line in lines:
-        name, _, rest = (part.strip() for part in line.partition("|"))
-        if _PACKAGE.match(name):
-            yield Package(name, rest.split("|")[0].strip())
+    for found in apt.parse_madison(lines):
+        if _PACKAGE.match(found.name):
+            yield Package(found.name, found.version)
 
 
 def obtain(wanted: str | None, emit: Emit) -> tuple[Package, Path]:
@@ -125,53 +115,20 @@ def _choose(wanted: str | None, pinned: str, have: list[Package], emit: Emit) ->
 
 
 def available(emit: Emit) -> list[Package]:
-    """Return all kernel sources in the archive, by indexes at most ``INDEX_MAX_AGE_S`` old."""
-    apt = cache_path("apt", ".")
-    conf = _configure(apt)
-    stamp = apt / "updated"
-    with phase(emit, "kernel index", "Debian") as step, locked(apt, step), disk_full_reported():
-        if not stamp.exists() or time.time() - stamp.stat().st_mtime > INDEX_MAX_AGE_S:
-            require_free_space(INDEX_ROOM)
-            _apt(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], apt, conf, step)
-            stamp.touch()
-        names = [n for n in _apt(["apt-cache", "pkgnames", "linux-source-"], apt, conf, step) if _PACKAGE.match(n)]
-        packages = list(parse_madison(_apt(["apt-cache", "madison", *names], apt, conf, step)))
+    """Return all kernel sources in the archive, by indexes at most ``apt.INDEX_MAX_AGE_S`` old."""
+    state = cache_path("apt", ".")
+    with phase(emit, "kernel index", "Debian") as step, locked(state, step), disk_full_reported():
+        own = _apt(state)
+        own.update(step)
+        listed = own.run(["apt-cache", "pkgnames", "linux-source-"], state, step)
+        packages = list(parse_madison(own.madison([name for name in listed if _PACKAGE.match(name)], step)))
         step.result = f"{len(packages)} kernel sources"
         return packages
 
 
-def _configure(apt: Path) -> Path:
-    """Write the configuration of an apt whose state is in ``apt``; return its file. Raises MissingPrerequisite."""
+def _apt(state: Path) -> apt.Apt:
     data = archive()
-    if not Path(data.keyring).is_file():
-        raise MissingPrerequisite(f"{data.keyring} is missing", hint=install_line([data.keyring]))
-    for sub in ("lists/partial", "cache/archives/partial"):
-        (apt / sub).mkdir(parents=True, exist_ok=True)
-    (apt / "status").touch()
-    sources = "".join(f"deb [signed-by={data.keyring}] {suite}\n" for suite in data.suites)
-    write_atomically(apt / "sources.list", sources)
-    conf = apt / "apt.conf"
-    settings = {
-        "Dir::State": apt,
-        "Dir::State::status": apt / "status",
-        "Dir::Cache": apt / "cache",
-        "Dir::Etc::sourcelist": apt / "sources.list",
-        "Dir::Etc::sourceparts": "-",
-        "Dir::Etc::preferencesparts": "-",
-        "APT::Architecture": "amd64",
-        "APT::Sandbox::User": "root",  # the user _apt cannot read a cache in root's home
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 3,
-    }
-    write_atomically(conf, "".join(f'{key} "{value}";\n' for key, value in settings.items()))
-    return conf
-
-
-def _apt(args: list[str], cwd: Path, conf: Path, step: Phase) -> list[str]:
-    def tick() -> None:
-        step.progress(f"{args[0]} {args[2] if len(args) > 2 else ''}".strip())
-
-    return process.check(args, cwd=cwd, env=process.environment(APT_CONFIG=str(conf)), on_tick=tick)
+    return apt.Apt(state, data.keyring, data.suites)
 
 
 def _fetch(package: Package, source: Path, emit: Emit) -> None:
@@ -183,13 +140,12 @@ def _fetch(package: Package, source: Path, emit: Emit) -> None:
         if source.is_dir():  # another run fetched it first
             return
         require_free_space(SOURCE_ROOM)
-        apt = cache_path("apt", ".")
-        conf = _configure(apt)
+        own = _apt(cache_path("apt", "."))
         with fresh_dir(source) as tmp:
             work = tmp / ".download"
             work.mkdir()
             step.progress("downloading")
-            _apt(["apt-get", "-q", "download", f"{package.name}={package.version}"], work, conf, step)
+            own.run(["apt-get", "-q", "download", f"{package.name}={package.version}"], work, step)
             _unpack(next(work.glob("*.deb")), tmp, step)
         step.result = package.version
 
