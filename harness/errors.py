@@ -51,6 +51,10 @@ class KernelLacksFeature(KernelError):
         """The kernel, in the words of ``Kernel.origin``."""
 
 
+class QemuTooOld(MissingPrerequisite):
+    """The machine needs a newer QEMU than the host's. ``vfio-harness run`` skips every case; others end with this."""
+
+
 class CapabilityMissing(Exception):
     """The kernel lacks an optional capability that the case needs. Verdict SKIP."""
 

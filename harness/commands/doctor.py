@@ -13,6 +13,7 @@ from rich.text import Text
 from harness import kernel, vm
 from harness.errors import HarnessError
 from harness.host.packages import prerequisites
+from harness.progress import Emit, silent
 from harness.report import Terminal
 from harness.run.options import Options, given, takes_options
 
@@ -27,7 +28,9 @@ def doctor(**values: Any) -> None:
     """
     options = Options(**given(values))
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    code = report(findings(options), console)
+    with Terminal(options.again_settings()) as terminal:
+        found = [*findings(options, terminal.emit)]
+    code = report(iter(found), console)
     if options.kernel is not None:
         with Terminal(options.again_settings()) as terminal:
             built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), terminal.emit)
@@ -48,9 +51,9 @@ class Finding:
     """Whether the harness works without it."""
 
 
-def findings(options: Options) -> Iterator[Finding]:
+def findings(options: Options, emit: Emit = silent) -> Iterator[Finding]:
     """Check every prerequisite. A problem with QEMU does not hide missing packages."""
-    for name, error in vm.prerequisites(str(options.qemu) if options.qemu else None):
+    for name, error in vm.prerequisites(options.qemu, emit):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
     for need in prerequisites():
         lost = f" (optional: {need.optional})" if need.optional else ""

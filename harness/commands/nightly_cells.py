@@ -5,7 +5,6 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from harness import paths
@@ -55,7 +54,7 @@ def options_of(cell: Cell) -> Options:
         flavour=cast(Flavour, cell.flavour),
         machine=cell.machine,
         suite=cell.suite,
-        qemu=Path(cell.qemu) if cell.qemu else None,
+        qemu=cell.qemu,
         focus=cell.focus,
     )
 

@@ -23,6 +23,7 @@ ROOT_BUS = "pcie.0"
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=30)]
 QemuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
+Version = Annotated[str, StringConstraints(pattern=r"^\d{1,3}\.\d{1,3}(\.\d{1,3})?$")]
 Properties = Mapping[QemuType, bool | int | str]
 
 Role = Literal["under-test", "companion", "dma-engine", "management", "roce"]
@@ -174,6 +175,8 @@ class MachineConfig(Model):
     """Capabilities that the machine lacks, with the reason for skipping the cases that need them."""
     interface: Interface = "cdev"
     """How the cases open vfio devices."""
+    min_qemu: Version | None = None
+    """The oldest QEMU that has all its parts, e.g. "10.1". On an older one, every case of the machine is SKIP."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

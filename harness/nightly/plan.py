@@ -101,7 +101,7 @@ class Plan(Model):
     trees: Mapping[Name, Tree] = Field(min_length=1)
     """The kernels under test, by name."""
     qemus: Mapping[Name, Text] = Field(default_factory=dict)
-    """QEMU's binaries, by name."""
+    """Values of QEMU=, by name: a binary, or debian:VERSION."""
     include: tuple[Line, ...] = Field(min_length=1)
     """The lines of the plan."""
     exclude: tuple[Exclusion, ...] = ()

@@ -8,7 +8,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness import paths
-from harness.errors import HarnessError, KernelLacksFeature, UsageError
+from harness.errors import HarnessError, KernelLacksFeature, QemuTooOld, UsageError
 from harness.progress import Event, Note, PhaseDone
 from harness.report.record import RunDirectory
 from harness.run import exit_codes, fixtures
@@ -90,6 +90,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             reporter_of(config).emit(event)
 
     options = options_of(config)
+    cases = [*map(identify, filter(is_vm_case, session.items))]
     try:
         paths.require_writable(options.run_directory or paths.results_dir())
         run = config.stash[RUN] = Run(
@@ -104,10 +105,16 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             with uncaptured(config):
                 terminal_of(config).finish(record, run.directory.path)
     except KernelLacksFeature as error:
-        cases = map(identify, filter(is_vm_case, session.items))
         skipped = save_skipped(options, cases, error, config.stash.get(SHARD, None))
         emit(Note(f"every case is SKIP; {skipped / 'report.html'}"))
         end_run(config, error)
+    except QemuTooOld as error:
+        if options.bisect:  # no commit is at fault
+            end_run(config, error)
+        skipped = save_skipped(options, cases, error, config.stash.get(SHARD, None))
+        emit(Note(f"every case is SKIP: {error}; {error.hint}; {skipped / 'report.html'}"))
+        session.items[:] = []
+        return (yield)
     except HarnessError as error:
         end_run(config, error)
 

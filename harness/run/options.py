@@ -235,9 +235,9 @@ class Options:
         takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="ACCEL",
     )
-    qemu: Path | None = option(
+    qemu: str | None = option(
         None,
-        "QEMU's binary.  [default: $QEMU, or the one in PATH]",
+        "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, or the one in PATH]",
         takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="QEMU",
     )

@@ -13,7 +13,7 @@ from harness import __version__, paths
 from harness.bugs import fixable
 from harness.cases import contract
 from harness.cases.pending import PendingChanges
-from harness.errors import BlindWitness, HarnessError, KernelLacksFeature
+from harness.errors import BlindWitness, HarnessError, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
 from harness.progress import PhaseDone
 from harness.report.record import RunDirectory, write_report
@@ -239,11 +239,14 @@ def no_longer_seen(cases: Iterable[CaseRecord], options: Options) -> list[NoLong
 
 
 def save_skipped(
-    options: Options, cases: Iterable[Identity], error: KernelLacksFeature, shard: ShardRecord | None = None
+    options: Options,
+    cases: Iterable[Identity],
+    error: KernelLacksFeature | QemuTooOld,
+    shard: ShardRecord | None = None,
 ) -> Path:
-    """Write the record of a run whose kernel lacks the export: no machine boots, every case is SKIP.
+    """Write the record of a run whose kernel lacks the export, or whose QEMU is too old for the machine.
 
-    Returns the run's directory.
+    No machine boots, every case is SKIP. Returns the run's directory.
     """
     directory = RunDirectory(paths.results_dir(), options.run_directory)
     skipped = [CaseRecord(**vars(case), verdict=Verdict.SKIP, reason=str(error), duration_s=0.0) for case in cases]
@@ -258,9 +261,7 @@ def save_skipped(
             accel_reason="no machine was booted",
             cpu=host_cpu(),
         ),
-        kernel=KernelRecord(
-            release="not built", origin=error.origin, config_hash="", features={"dmabuf_export": False}
-        ),
+        kernel=_unbuilt(error, options),
         machine=options.machine,
         summary=summarise(skipped),
         shard=shard,
@@ -268,6 +269,14 @@ def save_skipped(
     )
     directory.write(record, options.again_settings())
     return directory.path
+
+
+def _unbuilt(error: KernelLacksFeature | QemuTooOld, options: Options) -> KernelRecord:
+    if isinstance(error, KernelLacksFeature):
+        origin, features = error.origin, {"dmabuf_export": False}
+    else:
+        origin, features = options.kernel or "the pinned kernel", {}
+    return KernelRecord(release="not built", origin=origin, config_hash="", features=features)
 
 
 def host_cpu() -> str:

@@ -15,13 +15,17 @@ from typing import Any
 from harness import paths
 from harness.config import MachineConfig, Part
 from harness.config.loader import nearest
-from harness.errors import HarnessError, MissingPrerequisite, UsageError
+from harness.errors import HarnessError, MissingPrerequisite, QemuTooOld, UsageError
 from harness.host.packages import install_line
+from harness.progress import Emit, silent
+from harness.vm import debian_qemu
 
 OLDEST = (7, 2, 0)
 PROGRAM = "qemu-system-x86_64"
 INSTALL = install_line(["qemu-system-x86_64"])
-SET = "set QEMU= to a qemu-system-x86_64"
+NEWEST = f"{debian_qemu.PREFIX}11.1"
+"""The newest QEMU that Debian has, for hints."""
+SET = f"set QEMU= to a qemu-system-x86_64, or to {NEWEST}"
 ANSWER_S = 20
 """Deadline for QEMU to print its version or list its properties: about 0.1 s on an idle host."""
 
@@ -36,9 +40,14 @@ class Qemu:
     """The first line of ``--version``."""
 
     @classmethod
-    def probe(cls, path: Path | str | None = None) -> "Qemu":
-        """Find QEMU: ``path``, else ``$QEMU``, else the one in PATH. Raises UsageError or MissingPrerequisite."""
+    def probe(cls, path: Path | str | None = None, emit: Emit = silent) -> "Qemu":
+        """Find QEMU: ``path``, else ``$QEMU``, else the one in PATH. ``debian:VERSION`` is fetched into the cache.
+
+        Raises UsageError, MissingPrerequisite, or HarnessError if Debian's archive cannot be reached.
+        """
         wanted = str(path or os.environ.get("QEMU") or PROGRAM)
+        if wanted.startswith(debian_qemu.PREFIX):
+            wanted = str(debian_qemu.obtain(wanted, emit))
         found = shutil.which(wanted)
         if not found:
             asked_for = path or os.environ.get("QEMU")
@@ -115,12 +124,23 @@ def _ask(argv: list[str], typed: str) -> str:
     return done.stdout
 
 
+def require_version(config: MachineConfig, qemu: Qemu) -> None:
+    """Raise QemuTooOld if the machine needs a newer QEMU."""
+    if config.min_qemu and qemu.version < debian_qemu.numbers(config.min_qemu):
+        version = ".".join(map(str, qemu.version))
+        raise QemuTooOld(
+            f"{config.name} needs QEMU {config.min_qemu} or later, and {qemu.path} is {version}",
+            hint=f"QEMU={NEWEST} fetches one into the cache",
+        )
+
+
 def settle(config: MachineConfig, qemu: Qemu) -> dict[str, dict[str, bool | int | str]]:
     """Return the properties to set on each part of ``config``, by the part's name, under this QEMU.
 
     A property of ``if_supported`` that QEMU lacks is left out. Raises UsageError for any other type or property that
-    it lacks.
+    it lacks, and QemuTooOld.
     """
+    require_version(config, qemu)
     parts = dict(config.parts())
     have = qemu.properties(part.type for part in parts.values())
     return {name: _settle(config, qemu, name, part, have.get(part.type)) for name, part in parts.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import load_machine
-from harness.errors import MissingPrerequisite, UsageError
+from harness.errors import MissingPrerequisite, QemuTooOld, UsageError
 from harness.vm import accel as accel_module
 from harness.vm.accel import choose_accel
 from harness.vm.qemu import Qemu, settle
@@ -159,3 +159,16 @@ def test_kvm_that_opens_but_boots_nothing_is_refused(tmp_path: Path, monkeypatch
     with pytest.raises(MissingPrerequisite, match="KVM cannot be used: QEMU does not start with KVM: "):
         choose_accel("kvm", qemu, tmp_path / "kernel", lambda event: None)
     assert choose_accel("auto", qemu, tmp_path / "kernel", lambda event: None).name == "tcg"
+
+
+@pytest.mark.parametrize(("needed", "enough"), [("7.2", True), ("8.0", True), ("8.0.1", False), ("10.1", False)])
+def test_a_machine_may_need_a_newer_qemu(tmp_path: Path, needed: str, enough: bool) -> None:
+    file = tmp_path / "newer.yaml"
+    file.write_text(f'purpose: test\nextends: intel-iommu\nmin_qemu: "{needed}"\n')
+    qemu = Qemu.probe(script(tmp_path))
+    if enough:
+        settle(load_machine(file), qemu)
+        return
+    with pytest.raises(QemuTooOld, match=rf"newer needs QEMU {needed} or later, and .* is 8\.0\.0") as caught:
+        settle(load_machine(file), qemu)
+    assert "QEMU=debian:" in str(caught.value.hint)
