@@ -21,7 +21,7 @@ from harness.progress import Emit, Note, Phase
 FILE = "history.sqlite"
 APPLICATION = 0x76666E68
 """SQLite's application_id of such a file: "vfnh"."""
-VERSION = 1
+VERSION = 2
 """SQLite's user_version. It changes with the tables; a file of another version is built anew."""
 BUSY_S = 30.0
 """The longest wait for another process that writes. Adding a night takes well under a second."""
@@ -43,14 +43,25 @@ CREATE TABLE runs (
     started TEXT NOT NULL, seconds REAL, exit_code INTEGER, kernel INTEGER, UNIQUE (night, cell, directory)
 );
 CREATE INDEX runs_by_cell ON runs (cell, night);
+CREATE INDEX runs_by_kernel ON runs (cell, kernel);
+CREATE TABLE reasons (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE cases (
-    name INTEGER NOT NULL, run INTEGER NOT NULL, verdict TEXT NOT NULL, decides INTEGER NOT NULL, reason TEXT NOT NULL,
-    seconds REAL, seed TEXT, fingerprint TEXT NOT NULL, PRIMARY KEY (name, run)
+    name INTEGER NOT NULL, run INTEGER NOT NULL, verdict TEXT NOT NULL, decides INTEGER NOT NULL,
+    reason INTEGER NOT NULL, seconds REAL, seed TEXT, fingerprint TEXT NOT NULL, known_issue TEXT,
+    PRIMARY KEY (name, run)
 ) WITHOUT ROWID;
 CREATE INDEX cases_by_run ON cases (run, name, verdict);
+CREATE TABLE varying (
+    cell INTEGER NOT NULL, kernel INTEGER NOT NULL, name INTEGER NOT NULL, PRIMARY KEY (cell, kernel, name)
+) WITHOUT ROWID;
+CREATE TABLE tallies (
+    cell INTEGER NOT NULL, kernel INTEGER NOT NULL, name INTEGER NOT NULL, verdict TEXT NOT NULL, month TEXT NOT NULL,
+    times INTEGER NOT NULL, PRIMARY KEY (cell, kernel, name, verdict, month)
+) WITHOUT ROWID;
 """
 """``cases`` is sorted by case, for the history of one case; ``cases_by_run`` gives the cases of a few nights. A name is
-the id that the case had then. ``kernel`` is NULL for what has not run: its verdict is MISS."""
+the id that the case had then. ``kernel`` is NULL for what has not run: its verdict is MISS. Most reasons are those of a
+SKIP, the same in each night. ``varying`` and ``tallies`` are explained in ``harness/nightly/tallies.py``."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's primary result codes for a damaged file."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.nightly import tallies
 from harness.nightly.database import Database
 from harness.nightly.fingerprint import fingerprint
 from harness.nightly.outcomes import deciding, load_night, load_run, night_directories, why_unjudged
@@ -54,6 +55,7 @@ def add_night(database: Database, name: str, night: Night, records: Records, sta
     def replace(connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT id FROM nights WHERE name = ?", (name,)).fetchone()
         if row:
+            tallies.subtract(connection, row["id"])
             connection.execute("DELETE FROM cases WHERE run IN (SELECT id FROM runs WHERE night = ?)", (row["id"],))
             connection.execute("DELETE FROM runs WHERE night = ?", (row["id"],))
             connection.execute("DELETE FROM nights WHERE id = ?", (row["id"],))
@@ -66,6 +68,7 @@ def add_night(database: Database, name: str, night: Night, records: Records, sta
         rows = _Rows(connection, number)
         for result in night.results:
             rows.add(result, records, planned.get(result.cell, []))
+        tallies.add(connection, number)
 
     database.write(replace)
 
@@ -86,7 +89,7 @@ class _Rows:
 
     def add(self, result: CellResult, records: Records, planned: list[str]) -> None:
         """Write the runs of a cell with their cases, and the planned cases that none has judged."""
-        cell = self._named("cells", result.cell)
+        cell = self._number("cells", "name", result.cell)
         runs = [(run, record) for run in result.runs if (record := records.get(run.directory))]
         found = deciding(runs)
         decisive = {id(case) for case in found.values()}
@@ -94,21 +97,22 @@ class _Rows:
             self._add_run(cell, run, records.get(run.directory), decisive)
         if missed := [case for case in planned if case not in found]:
             lost = self._run_row(cell, CellRun(directory="", why=Why.PLAN, started=""), MISS, None)
-            reason = why_unjudged(result.runs)
-            self._cases([(self._named("case_ids", case), lost, MISS, 1, reason, None, None, "") for case in missed])
+            reason = self._number("reasons", "text", why_unjudged(result.runs))
+            self._cases([(self._name(case), lost, MISS, 1, reason, None, None, "", None) for case in missed])
 
     def _add_run(self, cell: int, run: CellRun, record: RunRecord | None, decisive: set[int]) -> None:
         number = self._run_row(cell, run, str(run.why), self._kernel(record.kernel) if record else None)
         rows = [
             (
-                self._named("case_ids", case.id),
+                self._name(case.id),
                 number,
                 str(case.verdict),
                 int(id(case) in decisive),
-                case.reason,
+                self._number("reasons", "text", case.reason),
                 case.duration_s,
                 None if case.seed is None else str(case.seed),
                 fingerprint(case),
+                case.known_issue,
             )
             for case in (record.cases if record else ())
         ]
@@ -123,15 +127,18 @@ class _Rows:
         )
 
     def _cases(self, rows: Sequence[tuple[object, ...]]) -> None:
-        self._connection.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._connection.executemany("INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def _named(self, table: str, name: str) -> int:
-        """Return the number of a cell or of a case id."""
-        if (table, name) not in self._ids:
-            self._connection.execute(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", (name,))
-            found = self._connection.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()
-            self._ids[table, name] = found[0]
-        return self._ids[table, name]
+    def _name(self, case: str) -> int:
+        return self._number("case_ids", "name", case)
+
+    def _number(self, table: str, column: str, text: str) -> int:
+        """Return the number of a text in a table that has each once."""
+        if (table, text) not in self._ids:
+            self._connection.execute(f"INSERT OR IGNORE INTO {table} ({column}) VALUES (?)", (text,))
+            found = self._connection.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
+            self._ids[table, text] = found[0]
+        return self._ids[table, text]
 
     def _kernel(self, kernel: KernelRecord) -> int:
         values = (_commit(kernel), kernel.release, kernel.origin, kernel.config_hash, "\n".join(kernel.patches))

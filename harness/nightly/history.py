@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.nightly import tallies
 from harness.nightly.database import FILE, Database
 from harness.nightly.fill import Records, add_new_nights, add_night
 from harness.nightly.outcomes import UNCOUNTED, rate
@@ -128,7 +129,7 @@ class History:
 
     def cells(self) -> list[str]:
         """Return the ids of all cells."""
-        return [row["name"] for row in self._database.read("SELECT name FROM cells ORDER BY name")]
+        return list(self._cells().values())
 
     def verdicts(self, cases: Iterable[str], *, nights: int = NIGHTS, cell: str | None = None) -> list[CaseNight]:
         """Return the verdict of each case in each cell of the latest nights, newest night first."""
@@ -138,11 +139,11 @@ class History:
         rows = self._database.read(
             f"""
             WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?)
-            SELECT c.name AS id, c.verdict, c.decides, c.reason, c.seconds, c.seed, c.fingerprint,
+            SELECT c.name AS id, c.verdict, c.decides, t.text AS reason, c.seconds, c.seed, c.fingerprint,
                    n.name AS night, l.name AS cell, k.release, k.origin, k.commit_id,
                    r.directory, r.why, r.night AS night_id, r.cell AS cell_id
             FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
-                 LEFT JOIN kernels k ON k.id = r.kernel
+                 JOIN reasons t ON t.id = c.reason LEFT JOIN kernels k ON k.id = r.kernel
             WHERE c.name IN ({_marks(ids)}) AND r.night IN recent AND (? IS NULL OR l.name = ?)
             ORDER BY n.started DESC, l.name, c.name, r.id
             """,
@@ -172,28 +173,16 @@ class History:
 
         All runs count: those of the plan, those after an ERROR, and the repetitions.
         """
-        rows = self._database.read(
-            """
-            WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?),
-                 seen AS MATERIALIZED (
-                     SELECT c.name, r.cell, r.kernel, c.verdict, count(*) AS times
-                     FROM runs r JOIN cases c ON c.run = r.id
-                     WHERE r.night IN recent AND r.kernel IS NOT NULL
-                     GROUP BY c.name, r.cell, r.kernel, c.verdict
-                 ),
-                 flaky AS (SELECT name, cell, kernel FROM seen GROUP BY name, cell, kernel HAVING count(*) > 1)
-            SELECT s.name AS id, l.name AS cell, s.kernel, k.release, k.origin, k.commit_id, s.verdict, s.times
-            FROM flaky JOIN seen s USING (name, cell, kernel) JOIN cells l ON l.id = s.cell
-                 JOIN kernels k ON k.id = s.kernel
-            ORDER BY s.name, l.name, k.id, s.times DESC, s.verdict
-            """,
-            (nights,),
-        )
-        names = self._names()
-        found: dict[tuple[str, str, KernelName, int], dict[str, int]] = defaultdict(dict)
-        for row in rows:
-            found[names[row["id"]], row["cell"], _kernel_name(row), row["kernel"]][row["verdict"]] = row["times"]
-        flakes = [Flake(case, cell, kernel, verdicts) for (case, cell, kernel, _), verdicts in found.items()]
+        names, cells = self._names(), self._cells()
+        found: dict[tuple[int, int, str], Counter[str]] = defaultdict(Counter)
+        for row in self._database.read(*tallies.read(nights)):
+            found[row["cell"], row["kernel"], names[row["name"]]][row["verdict"]] += row["times"]
+        kernels = {row["id"]: _kernel_name(row) for row in self._database.read("SELECT * FROM kernels")}
+        flakes = [
+            Flake(case, cells[cell], kernels[kernel], dict(sorted(verdicts.items(), key=_most_frequent)))
+            for (cell, kernel, case), verdicts in found.items()
+            if len(verdicts) > 1
+        ]
         return sorted(flakes, key=lambda flake: (-flake.bad / max(flake.judged, 1), flake.case, flake.cell))
 
     def durations(self, cell: str) -> dict[str, float]:
@@ -235,14 +224,14 @@ class History:
         rows = self._database.read(
             f"""
             SELECT n.name AS night, r.directory, k.release, k.origin, k.commit_id
-            FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night
+            FROM nights n CROSS JOIN runs r ON r.night = n.id CROSS JOIN cases c ON c.run = r.id
                  JOIN kernels k ON k.id = r.kernel
-            WHERE c.name IN ({_marks(ids)}) AND c.decides AND c.verdict IN ({_marks(_GOOD)})
-                  AND r.cell = (SELECT id FROM cells WHERE name = ?)
+            WHERE r.cell = (SELECT id FROM cells WHERE name = ?)
+                  AND c.name IN ({_marks(ids)}) AND c.decides AND c.verdict IN ({_marks(_GOOD)})
                   AND (? IS NULL OR n.started < (SELECT started FROM nights WHERE name = ?))
             ORDER BY n.started DESC LIMIT 1
             """,
-            (*ids, *_GOOD, cell, before, before),
+            (cell, *ids, *_GOOD, before, before),
         )
         return next((self._good_night(row) for row in rows), None)
 
@@ -253,6 +242,10 @@ class History:
         """Return the id that each case has today, by its number."""
         current = renamed_cases().current_id
         return {row["id"]: current(row["name"]) for row in self._database.read("SELECT id, name FROM case_ids")}
+
+    def _cells(self) -> dict[int, str]:
+        """Return the id of each cell, by its number."""
+        return {row["id"]: row["name"] for row in self._database.read("SELECT id, name FROM cells ORDER BY name")}
 
 
 @contextmanager
@@ -267,6 +260,11 @@ def open_history(nightly: Path, emit: Emit) -> Iterator[History]:
         yield history
     finally:
         history.close()
+
+
+def _most_frequent(count: tuple[str, int]) -> tuple[int, str]:
+    verdict, times = count
+    return -times, verdict
 
 
 def _marks(values: Iterable[object]) -> str:
