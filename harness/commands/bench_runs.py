@@ -18,7 +18,6 @@ from harness.errors import HarnessError, UsageError
 from harness.progress import Emit, phase
 from harness.run.options import Options
 from harness.run.setup import Setup
-from harness.run.workers import default_jobs
 from harness.verdict import PhaseRecord, RunRecord
 
 CHANGED_FILE = "drivers/vfio/pci/vfio_pci_core.c"
@@ -65,7 +64,7 @@ def _run(task: Task, emit: Emit) -> tuple[Ended, float]:
     """Run a task with the default number of machines. Returns its end, and the processor's seconds that it used."""
     found: list[Ended] = []
     before = _used()
-    task = replace(task, options=replace(task.options, jobs=default_jobs()))
+    task = replace(task, options=replace(task.options, jobs=None))
     with phase(emit, "bench", task.name) as step:
         run_all([task], 1, lambda _, end: found.append(end), lambda tasks: step.progress("; ".join(map(str, tasks))))
     if found[0].code == HarnessError.exit_code:

@@ -56,7 +56,8 @@ class LocalRunner:
     def _jobs(self, job: Job) -> int:
         """Return the number of machines of a job: the default, or as many as fit into the memory."""
         most = max(1, self._memory // machine_mib(job))
-        return min(default_jobs(), most, len(job.cases or job.cell.cases))
+        cases = len(job.cases or job.cell.cases)
+        return min(default_jobs(cases), most, cases)
 
     def wait_for_host(self, job: Job) -> bool:
         """Return False: this host takes any job while nothing runs."""

@@ -329,7 +329,7 @@ class Options:
     )
     jobs: int | None = option(
         None,
-        "The number of machines that run in parallel.  [default: two for each processor, at most 8]",
+        "The number of machines that run in parallel.  [default: by processors and cases, at most 8]",
         takes("run", mutants=Use("The number of mutants that run in parallel.", default=2)),
         metavar="N",
         make="JOBS",

@@ -25,7 +25,6 @@ class CommandLineRun:
     def __init__(self, options: Options, terminal: Terminal) -> None:
         self._options = options
         self._terminal = terminal
-        self._jobs = options.jobs or workers.default_jobs()
         self._unreadable: list[str] = []
         self.interrupted = False
         self.error: HarnessError | None = None
@@ -62,13 +61,15 @@ class CommandLineRun:
 
         pytest's own loop runs a single case. It also runs all cases with --gdb, which has only one port.
         """
-        alone = self._options.gdb is not None or min(self._jobs, len(session.items)) == 1
+        cases = len(session.items)
+        jobs = self._options.jobs or workers.default_jobs(cases)
+        alone = self._options.gdb is not None or min(jobs, cases) == 1
         if alone or RUN not in session.config.stash:
             return None
-        self._share(session)
+        self._share(session, jobs)
         return True
 
-    def _share(self, session: pytest.Session) -> None:
+    def _share(self, session: pytest.Session, jobs: int) -> None:
         config, run = session.config, session.config.stash[RUN]
 
         def work(pipe: WorkerPipe) -> None:
@@ -81,7 +82,7 @@ class CommandLineRun:
                 run.close()
 
         try:
-            with closing(workers.share(len(session.items), self._jobs, work, self._terminal.paused)) as reports:
+            with closing(workers.share(len(session.items), jobs, work, self._terminal.paused)) as reports:
                 for report in reports:
                     if isinstance(report.what, PhaseDone):
                         run.phases.append(report.what)

@@ -27,6 +27,8 @@ MAX_DEFAULT_JOBS = 8
 """Default limit on parallel machines: more would not amortise their boot."""
 JOBS_PER_CPU = 2
 """A case waits for half of its time: an FLR takes 100 ms, and so does each DMA of edu (its timer, hw/misc/edu.c)."""
+CASES_PER_MACHINE = 8
+"""Beyond one machine for each processor, each needs this many cases: they cost as much processor time as its boot."""
 BOOTS_PER_CPU = 1
 """A boot keeps one processor busy."""
 LEAVE_S = 2.0
@@ -124,9 +126,13 @@ class _Worker:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def default_jobs() -> int:
-    """Return the default number of machines: ``JOBS_PER_CPU`` for each processor that this process may use."""
-    return min(JOBS_PER_CPU * processors(), MAX_DEFAULT_JOBS)
+def default_jobs(cases: int | None = None) -> int:
+    """Return the default number of machines: ``JOBS_PER_CPU`` for each processor that this process may use.
+
+    Fewer if that many do not pay for ``cases`` cases; None: any number of cases.
+    """
+    most = min(JOBS_PER_CPU * processors(), MAX_DEFAULT_JOBS)
+    return most if cases is None else min(most, max(processors(), cases // CASES_PER_MACHINE))
 
 
 def processors() -> int:

@@ -17,7 +17,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.progress import Note
 from harness.run import workers
-from harness.run.workers import LEAVE_S, CaseStarted, WorkerDied, WorkerPipe, WorkerReport, share
+from harness.run.workers import LEAVE_S, CaseStarted, WorkerDied, WorkerPipe, WorkerReport, default_jobs, share
 
 DEADLINE_S = 20.0
 
@@ -73,6 +73,14 @@ def test_as_many_workers_run_in_parallel_as_jobs(tmp_path: Path) -> None:
 def test_no_more_workers_start_than_cases(tmp_path: Path) -> None:
     with shared(2, 8, meet(tmp_path, 2)) as stream:
         assert len(set(pids(list(stream)))) == 2
+
+
+@pytest.mark.parametrize(("cases", "machines"), [(1, 2), (11, 2), (23, 2), (24, 3), (32, 4), (307, 4), (None, 4)])
+def test_few_cases_get_one_machine_for_each_processor(
+    cases: int | None, machines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    assert default_jobs(cases) == machines
 
 
 def test_a_machine_boots_on_each_processor_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
