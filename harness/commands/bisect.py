@@ -78,6 +78,16 @@ class Commit:
         """Return the short hash and the subject."""
         return f"{self.sha[:12]} ({self.subject})"
 
+    @property
+    def short(self) -> str:
+        """Return what the user called it, or its short hash."""
+        return self.sha[:12] if self.sha.startswith(self.name) else self.name
+
+    @property
+    def label(self) -> str:
+        """Return what the user called it, the short hash and the subject."""
+        return str(self) if self.sha.startswith(self.name) else f"{self.name} {self}"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -87,7 +97,9 @@ class Found:
     suspects: Sequence[Commit] = ()
     """The first bad commit, then those before it that could not be judged."""
     verdicts: RunRecord | None = None
-    """The run on the first suspect."""
+    """The run on the first suspect; that of ``more`` if there is one."""
+    before: RunRecord | None = None
+    """The run of ``more`` on the commit before the only suspect; None without such a run."""
     complaint: str = ""
     """Why there is no suspect."""
 
@@ -110,8 +122,13 @@ class Found:
         return "\n".join([*lines, *(f"  {line}" for line in log), f"{self.directory}/*/latest/report.html"])
 
 
-def find_first_bad(tree: Path, ends: tuple[str, str], options: Options, emit: Emit) -> Found:
+def find_first_bad(
+    tree: Path, ends: tuple[str, str], options: Options, emit: Emit, more: Options | None = None
+) -> Found:
     """Find the first commit of ``tree`` between a good and a bad one on which a case is bad.
+
+    ``more``: options that select more cases. They run once on the first bad commit and on the one before it, so it
+    takes no further search to know which of them the same commit broke.
 
     Raises UsageError for a wrong tree or commit, and HarnessError if git fails or a run says nothing about the kernel.
     """
@@ -120,7 +137,11 @@ def find_first_bad(tree: Path, ends: tuple[str, str], options: Options, emit: Em
     directory = held.path
     objects = Path(run_git(tree, "rev-parse", "--path-format=absolute", "--git-path", "objects")[0])
     top = cache_path("bisect", f"{tree.resolve().name}-{digest(str(objects))}")
-    with phase(emit, "bisect", "..".join(ends)) as step, locked(top, step), disk_full_reported():
+    with (
+        phase(emit, "bisect", "..".join(commit.short for commit in commits)) as step,
+        locked(top, step),
+        disk_full_reported(),
+    ):
         _borrow(objects, top)
         git = _Git(top, directory / LOG, step)
         git("bisect", "reset", "HEAD", fails=(0, 1, 128))  # an earlier bisection may have been killed
@@ -139,6 +160,13 @@ def find_first_bad(tree: Path, ends: tuple[str, str], options: Options, emit: Em
         git("bisect", "reset", "HEAD")
         step.result = f"{len(log.splitlines()) // 2} commits"
         found = [_commit(top, sha) for sha in suspects]
+        if more and len(found) == 1:
+            judge = replace(judge, options=replace(more, kernel=str(top)), directory=directory / "more", machines=None)
+            runs = []
+            for commit in (_commit(top, f"{found[0].sha}~1"), found[0]):
+                git.check_out(commit)
+                runs.append(judge.run(replace(commit, name="")).require())
+            return Found(directory, found, verdicts=runs[1], before=runs[0])
     return Found(directory, found, record.load(directory / found[0].sha / "latest"))
 
 
@@ -207,15 +235,17 @@ class _Judge:
     directory: Path
     emit: Emit
     step: Phase
+    machines: int | None = 1
+    """How many machines share the cases; None: as many as a run takes."""
 
     def run(self, commit: Commit) -> Ended:
         """Run the cases; the results are in a directory named like the commit."""
         ended: list[Ended] = []
         run_all(
-            [Task(commit.name or commit.sha, self.options, self.directory / commit.sha)],
+            [Task(commit.label, self.options, self.directory / commit.sha, jobs=self.machines)],
             jobs=1,
             on_end=lambda task, end: ended.append(end),
-            on_tick=lambda tasks: self.step.progress(f"{commit.name} {commit}".strip()),
+            on_tick=lambda tasks: self.step.progress(commit.label),
         )
         return ended[0]
 
@@ -231,7 +261,7 @@ class _Judge:
             return SKIP
         code = code_of_cases([case.verdict for case in run.cases])
         if code not in _TERMS:
-            raise HarnessError(f"{commit.name or commit} could not be judged: {tally(run.summary)}")
+            raise HarnessError(f"{commit.short} could not be judged: {tally(run.summary)}")
         self.emit(Note(f"{commit}: {_TERMS[code]}: {tally(run.summary)}"))
         return code
 
@@ -241,12 +271,12 @@ def _end_complaint(wanted: str, commit: Commit, judge: _Judge) -> str:
     try:
         run = judge.run(commit).require()
     except KernelError as error:
-        return f"{commit.name} cannot be judged: {error}"
-    judge.emit(Note(f"{commit.name:12} {commit}: {tally(run.summary)}"))
+        return f"{commit.short} cannot be judged: {error}"
+    judge.emit(Note(f"{commit.label}: {tally(run.summary)}"))
     code = code_of_cases([case.verdict for case in run.cases])
     if code not in _TERMS:
-        raise HarnessError(f"{commit.name} could not be judged: {tally(run.summary)}")
+        raise HarnessError(f"{commit.short} could not be judged: {tally(run.summary)}")
     if _TERMS[code] == wanted:
         return ""
     seen = "without a case that can be shown on it" if code == SKIP else _TERMS[code]
-    return f"{commit.name} should be {wanted}, and is {seen}: {tally(run.summary)}"
+    return f"{commit.short} should be {wanted}, and is {seen}: {tally(run.summary)}"

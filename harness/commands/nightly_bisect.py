@@ -16,12 +16,15 @@ from harness.nightly.outcomes import recorded_runs
 from harness.nightly.record import CaseChange, Cell
 from harness.nightly.running import RunningNight
 from harness.progress import Emit, Event, Note
-from harness.verdict import KERNEL_AT_FAULT
+from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 MOST_SEARCHES = 3
 """Searches of a night. Each builds and runs several kernels; more new failures at once have few causes in common."""
 MOST_CASES = 8
-"""Cases that judge the commits of one search."""
+"""Cases that judge the commits of one search. The others then run on the commit that it finds, and before it."""
+
+
+_GOOD = frozenset({Verdict.PASS, Verdict.FIXED, Verdict.KNOWN})
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def with_commits(
         unknown = cases
         while unknown and left:
             left -= 1
-            blamed = _search(cell, where, unknown[:MOST_CASES], _stopping(emit, ends))
+            blamed = _search(cell, where, unknown, _stopping(emit, ends))
             found |= {(where.cell, case): commit for case, commit in blamed.items()}
             unknown = [case for case in unknown if case not in blamed] if blamed else []
     return [change.model_copy(update={"commit": found.get((change.cell, change.case), "")}) for change in changes]
@@ -83,16 +86,16 @@ def _commits(running: RunningNight) -> dict[str, str]:
 
 
 def _search(cell: Cell, where: _Range, cases: Sequence[str], emit: Emit) -> dict[str, str]:
-    """Return the first bad commit, for those of the cases that are bad on it; empty if there is none.
+    """Return the first bad commit, for those of the cases that became bad on it; empty if there is none.
 
-    A commit is bad if any case is. So all cases are good on the commit before the first bad one.
+    A commit is bad if any of the first ``MOST_CASES`` cases is. So these are good on the one before the first bad one.
     """
-    expression = " or ".join(case.rpartition("::")[2] for case in cases)
     try:
         named = commits.parse(cell.kernel or "")
         tree = commits.repository(named, emit) if named else Path(cell.kernel or "").expanduser()
-        options = replace(options_of(cell), expression=expression)
-        found = bisect.find_first_bad(tree, (where.good, where.bad), options, emit)
+        judges = replace(options_of(cell), expression=_expression(cases[:MOST_CASES]))
+        more = replace(judges, expression=_expression(cases)) if len(cases) > MOST_CASES else None
+        found = bisect.find_first_bad(tree, (where.good, where.bad), judges, emit, more)
     except HarnessError as error:
         emit(Note(f"{where.cell}: not bisected: {error}"))
         return {}
@@ -100,7 +103,13 @@ def _search(cell: Cell, where: _Range, cases: Sequence[str], emit: Emit) -> dict
         emit(Note(f"{where.cell}: {found}"))
         return {}
     commit = f"{found.suspects[0].sha} {found.suspects[0].subject}"
-    return {case.id: commit for case in found.verdicts.cases if case.verdict in KERNEL_AT_FAULT and case.id in cases}
+    bad_before = {case.id for case in found.before.cases if case.verdict not in _GOOD} if found.before else set()
+    bad = {case.id for case in found.verdicts.cases if case.verdict in KERNEL_AT_FAULT}
+    return {case: commit for case in cases if case in bad - bad_before}
+
+
+def _expression(cases: Iterable[str]) -> str:
+    return " or ".join(case.rpartition("::")[2] for case in cases)
 
 
 def _stopping(emit: Emit, ends: float | None) -> Emit:

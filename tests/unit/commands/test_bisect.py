@@ -112,6 +112,15 @@ def test_neighbours_need_no_further_run(history: Callable[..., Path]) -> None:
     assert found.exit_code == 0
 
 
+def test_more_cases_run_on_the_first_bad_commit_and_before_it(history: Callable[..., Path]) -> None:
+    top = history("PASS", "PASS", "FAIL", "FAIL")
+    found = find_first_bad(top, ("c0", "c3"), Options(expression="one"), lambda event: None, Options(expression="two"))
+    assert found.before == record(Verdict.PASS)
+    assert found.verdicts == record(Verdict.FAIL)
+    runs = {path.name for path in (found.directory / "more").iterdir()}
+    assert runs == {git(top, "rev-parse", name) for name in ("c1", "c2")}
+
+
 def test_commits_that_cannot_be_judged_stay_suspects(history: Callable[..., Path]) -> None:
     found, notes = search(history("PASS", BROKEN, BROKEN, "FAIL"), "c0", "c3")
     assert {commit.subject for commit in found.suspects} == {"commit 1", "commit 2", "commit 3"}

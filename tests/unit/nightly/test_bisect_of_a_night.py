@@ -2,6 +2,7 @@
 """Which searches a night makes for its new failures, and which case gets which commit."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.commands import bisect, nightly_bisect
 from harness.commands.bisect import Commit, Found
+from harness.commands.nightly_bisect import MOST_CASES
 from harness.commands.nightly_run import finish
 from harness.errors import HarnessError
 from harness.nightly.outcomes import load_night
@@ -59,7 +61,8 @@ def test_cases_of_different_commits_get_their_own(
 ) -> None:
     searches: list[tuple[tuple[str, str], str | None]] = []
 
-    def search(tree: Path, ends: tuple[str, str], options: Options, emit: Any) -> Found:
+    def search(tree: Path, ends: tuple[str, str], options: Options, emit: Any, more: Options | None) -> Found:
+        assert more is None  # each search judges all cases
         searches.append((ends, options.expression))
         return (
             found(tmp_path, a_record, "1" * 40, "f::one")
@@ -71,6 +74,32 @@ def test_cases_of_different_commits_get_their_own(
     commits = {change.case: change.commit for change in two_nights("f::one", "f::two")}
     assert commits == {"f::one": f"{'1' * 40} vfio: Break it", "f::two": f"{'2' * 40} vfio: Break it"}
     assert searches == [((GOOD, BAD), "one or two"), ((GOOD, BAD), "two")]
+
+
+def test_many_new_failures_take_one_search(
+    two_nights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_record: Any
+) -> None:
+    names = [f"f::case{number}" for number in range(20)]
+    asked: list[tuple[str | None, str | None]] = []
+
+    def search(tree: Path, ends: Any, options: Options, emit: Any, more: Options | None) -> Found:
+        asked.append((options.expression, more.expression if more else None))
+        if len(asked) == 2:
+            return Found(tmp_path, complaint="not this time")
+        before = {name: Verdict.FAIL if name == "f::case19" else Verdict.PASS for name in names}
+        return replace(
+            found(tmp_path, a_record, "1" * 40, *names),
+            before=a_record.model_copy(update={"cases": [case(name, verdict) for name, verdict in before.items()]}),
+        )
+
+    monkeypatch.setattr(nightly_bisect.bisect, "find_first_bad", search)
+    commits = {change.case: change.commit for change in two_nights(*names)}
+    assert asked[0] == (
+        " or ".join(f"case{number}" for number in range(MOST_CASES)),
+        " or ".join(f"case{number}" for number in range(20)),
+    )
+    assert asked[1:] == [("case19", None)]  # it was bad before, too
+    assert {name for name, commit in commits.items() if not commit} == {"f::case19"}
 
 
 def test_a_search_that_fails_is_named_and_leaves_the_changes(two_nights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +114,7 @@ def test_a_search_that_fails_is_named_and_leaves_the_changes(two_nights: Any, mo
 
 
 def test_a_search_ends_when_the_night_has_no_time_left(two_nights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(tree: Path, ends: Any, options: Any, emit: Any) -> Found:
+    def search(tree: Path, ends: Any, options: Any, emit: Any, more: Any) -> Found:
         while True:
             emit(PhaseProgress("bisect", "a step"))
 
