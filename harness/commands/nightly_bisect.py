@@ -11,10 +11,9 @@ from harness.commands import bisect
 from harness.commands.nightly_cells import options_of
 from harness.errors import HarnessError
 from harness.kernel.source import commit as commits
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.history import History
-from harness.nightly.outcomes import recorded_runs
 from harness.nightly.record import CaseChange, Cell
-from harness.nightly.running import RunningNight
 from harness.progress import Emit, Event, Note
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -39,13 +38,13 @@ class _Range:
 
 
 def with_commits(
-    changes: Sequence[CaseChange], running: RunningNight, history: History, emit: Emit, left_s: float | None
+    changes: Sequence[CaseChange], verdicts: NightVerdicts, history: History, emit: Emit, left_s: float | None
 ) -> list[CaseChange]:
     """Return the changes, with the first bad commit of each new failure that could be bisected.
 
     Args:
         changes: What has changed.
-        running: The night.
+        verdicts: The night.
         history: Knows the commits of earlier nights.
         emit: Gets the progress, and a note for each search that fails.
         left_s: How long all searches may take, in seconds; None: as long as they need.
@@ -53,8 +52,8 @@ def with_commits(
     ends = None if left_s is None else time.monotonic() + left_s
     found: dict[tuple[str, str], str] = {}
     left = MOST_SEARCHES
-    for where, cases in _ranges(changes, running, history).items():
-        cell = next(cell for cell in running.night.cells if cell.id == where.cell)
+    for where, cases in _ranges(changes, verdicts, history).items():
+        cell = next(cell for cell in verdicts.night.cells if cell.id == where.cell)
         unknown = cases
         while unknown and left:
             left -= 1
@@ -64,9 +63,9 @@ def with_commits(
     return [change.model_copy(update={"commit": found.get((change.cell, change.case), "")}) for change in changes]
 
 
-def _ranges(changes: Iterable[CaseChange], running: RunningNight, history: History) -> dict[_Range, list[str]]:
+def _ranges(changes: Iterable[CaseChange], verdicts: NightVerdicts, history: History) -> dict[_Range, list[str]]:
     """Return the cases to bisect, by where their failure came in."""
-    bad = _commits(running)
+    bad = _commits(verdicts)
     ranges: dict[_Range, list[str]] = defaultdict(list)
     for change in changes:
         good = history.last_good_night(change.cell, change.case) if change.kind == "broken" else None
@@ -75,13 +74,13 @@ def _ranges(changes: Iterable[CaseChange], running: RunningNight, history: Histo
     return ranges
 
 
-def _commits(running: RunningNight) -> dict[str, str]:
+def _commits(verdicts: NightVerdicts) -> dict[str, str]:
     """Return the commit that each cell has tested, for cells whose kernel is a clean commit of a git tree."""
     found = {}
-    for result in running.night.results:
-        for _, record in recorded_runs(result, running.directory):
+    for cell in verdicts.cells:
+        for _, record in cell.recorded:
             if record.kernel.git and not record.kernel.git.dirty:
-                found[result.cell] = record.kernel.git.commit
+                found[cell.cell.id] = record.kernel.git.commit
     return found
 
 

@@ -3,9 +3,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -14,26 +15,30 @@ from harness.commands.nightly_engine import Engine, Runner
 from harness.config.releases import version
 from harness.errors import HarnessError, UsageError
 from harness.kernel.source.commit import pinned as pinned_kernel
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.changes import changes_of
-from harness.nightly.history import open_history
-from harness.nightly.jobs import night_exit_code
+from harness.nightly.fill import stamp_of
+from harness.nightly.history import History, open_history
+from harness.nightly.jobs import IsGood, night_exit_code
 from harness.nightly.kcidb import write_kcidb
 from harness.nightly.mail import write_mail
 from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
-from harness.nightly.outcomes import earlier_nights, load_night, load_run
+from harness.nightly.outcomes import earlier_nights, load_night
 from harness.nightly.page import write_page
-from harness.nightly.past import LOOK_BACK, PastNights
-from harness.nightly.record import Cell, CellResult, Night
+from harness.nightly.past import PastNights, recorded_nights
+from harness.nightly.record import CaseChange, Cell, CellResult, Night
 from harness.nightly.running import RunningNight, now
 from harness.nightly.slower import slower_cases
 from harness.progress import Emit, Note, phase
+from harness.report.renamed import renamed_cases
 from harness.run.known_issues import overdue
 
 LOCK = ".lock"
 
-Writer = Callable[[Path], object]
-"""Writes a report of a night into its directory. It reads the night's record."""
+T = TypeVar("T")
+Writer = Callable[[NightVerdicts], object]
+"""Writes a report of a night into its directory."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def _locked(directory: Path) -> Iterator[None]:
 def run_night(running: RunningNight, runner: Runner, limits: Limits, emit: Emit) -> int:
     """Run a night to its end, and write its reports. Return its exit code."""
     directory = running.directory
-    is_good = PastNights(running.night.plan, earlier_nights(directory)[:LOOK_BACK]).is_good
+    is_good = _good_before(running, emit)
     left = limits.deadline_s
     if left is not None:
         running.reopen(running.seconds() + left)
@@ -136,41 +141,65 @@ def run_night(running: RunningNight, runner: Runner, limits: Limits, emit: Emit)
         emit(Note(f"{directory} is not finished: vfio-harness nightly --resume continues it"))
         raise
     limit = running.night.deadline_s
-    finish(running, emit, None if limit is None else limit - running.seconds())
-    return night_exit_code(directory, running.night)
+    return night_exit_code(finish(running, emit, None if limit is None else limit - running.seconds()))
 
 
-def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> None:
+def _good_before(running: RunningNight, emit: Emit) -> IsGood:
+    """Return which cases were good in the last night that judged them."""
+    today = renamed_cases().current_id
+    keys = [(cell.id, today(case)) for cell in running.night.cells for case in cell.cases]
+    good = _ask(running, emit, lambda past, history: past.good(keys))
+    return lambda cell, case: (cell, today(case)) in good
+
+
+def _ask(running: RunningNight, emit: Emit, question: Callable[[PastNights, History | None], T]) -> T:
+    """Ask the earlier nights of the plan: the history or, if that cannot be used, their records."""
+    directory, night = running.directory, running.night
+    try:
+        with open_history(directory.parent, emit, besides=directory.name) as history:
+            return question(PastNights(history.nights_before(night)), history)
+    except HarnessError as error:
+        emit(Note(f"history: {error}"))
+    return question(PastNights(recorded_nights(night.plan, earlier_nights(directory))), None)
+
+
+def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> NightVerdicts:
     """Record the end of a night and what has changed, and write its reports.
 
     New failures are bisected for at most ``left_s`` seconds; None is no limit. A report that cannot be written is
-    named, and does not stop the others.
+    named, and does not stop the others. Returns what the reports are made of.
     """
-    directory = running.directory
-    changes = changes_of(running.night, directory, earlier_nights(directory))
-    slower: list[str] = []
-    try:
-        with open_history(directory.parent, emit) as history:
-            changes = with_commits(changes, running, history, emit, left_s)
-            slower = slower_cases(running.night, directory, history.durations)
-    except HarnessError as error:
-        emit(Note(f"history: {error}"))
+    verdicts = NightVerdicts.read(running.directory)
+
+    def compare(past: PastNights, history: History | None) -> tuple[list[CaseChange], list[str]]:
+        changes = changes_of(verdicts, past)
+        if history is None:
+            return changes, []
+        return with_commits(changes, verdicts, history, emit, left_s), slower_cases(verdicts, history.durations)
+
+    changes, slower = _ask(running, emit, compare)
     running.finish(changes)
+    verdicts = replace(verdicts, night=running.night)
 
-    def write_morning_page(directory: Path) -> None:
-        write_page(directory, overdue=_overdue(directory, running.night), slower=slower)
+    def write_morning_page(verdicts: NightVerdicts) -> None:
+        write_page(verdicts, overdue=_overdue(verdicts), slower=slower)
 
-    writers: Sequence[Writer] = (write_morning_page, write_merged, write_kcidb, write_mail)
+    def write_history(verdicts: NightVerdicts) -> None:
+        name, nightly = verdicts.directory.name, verdicts.directory.parent
+        with open_history(nightly, emit, besides=name) as history:
+            history.add(verdicts.night, verdicts.records, stamp_of(verdicts.directory))
+
+    writers: Sequence[Writer] = (write_morning_page, write_merged, write_kcidb, write_mail, write_history)
     for write in writers:
         try:
-            write(directory)
+            write(verdicts)
         except HarnessError as error:
             emit(Note(f"{write.__name__}: {error}"))
+    return verdicts
 
 
-def _overdue(directory: Path, night: Night) -> list[str]:
+def _overdue(verdicts: NightVerdicts) -> list[str]:
     """Return a line for each known issue that is due for a review today, or for the newest kernel of the night."""
-    runs = (load_run(directory / run.directory) for result in night.results for run in result.runs)
-    releases = [run.kernel.release for run in runs if run]
+    releases = [record.kernel.release for record in verdicts.records.values()]
     issues = overdue(datetime.now(UTC).date(), max(releases, key=version, default=None))
     return [f"{issue.id}: {issue.title}; review by {issue.review_by}" for issue in issues]

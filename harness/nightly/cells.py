@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.nightly.outcomes import deciding, load_night
+from harness.nightly.outcomes import Key, Outcome, deciding, load_night, outcomes_of
 from harness.nightly.record import Cell, CellRun, Night
 from harness.report.record import REPORT, load
+from harness.report.renamed import renamed_cases
 from harness.report.text import one_line, summarise
 from harness.verdict import CaseRecord, RunRecord
 
@@ -54,12 +55,18 @@ class CellVerdicts:
 
     def verdict(self, name: str) -> Judged | None:
         """Return the judgement that counts; None if no run has judged the case."""
-        case = self._deciding.get(name)
+        case = self.decided.get(name)
         return next((judged for judged in self.judgements(name) if judged.case is case), None)
 
+    @property
+    def recorded(self) -> list[tuple[CellRun, RunRecord]]:
+        """The runs that have a record, with it."""
+        return [(ran.run, ran.record) for ran in self.runs if ran.record]
+
     @cached_property
-    def _deciding(self) -> dict[str, CaseRecord]:
-        return deciding([(ran.run, ran.record) for ran in self.runs if ran.record])
+    def decided(self) -> dict[str, CaseRecord]:
+        """The record that decides each case that was judged."""
+        return deciding(self.recorded)
 
     def showing(self, name: str, verdict: str) -> Judged | None:
         """Return the judgement with this verdict, to quote it; any other if there is none."""
@@ -95,8 +102,10 @@ class CellVerdicts:
 
 @dataclass(frozen=True)
 class NightVerdicts:
-    """A night and the records of its runs."""
+    """A night and the records of its runs: all that its reports are made of. It is read once, and passed on."""
 
+    directory: Path
+    """The directory of the night."""
     night: Night
     cells: tuple[CellVerdicts, ...]
 
@@ -109,7 +118,22 @@ class NightVerdicts:
         night = load_night(directory)
         results = {result.cell: result.runs for result in night.results}
         cells = (CellVerdicts(cell, tuple(_read(directory, results.get(cell.id, [])))) for cell in night.cells)
-        return cls(night, tuple(cells))
+        return cls(directory, night, tuple(cells))
+
+    @cached_property
+    def outcomes(self) -> dict[Key, Outcome]:
+        """The outcome of each case that a run has judged."""
+        name = renamed_cases().current_id
+        return {
+            (cell.cell.id, name(case)): outcome
+            for cell in self.cells
+            for case, outcome in outcomes_of(cell.recorded).items()
+        }
+
+    @property
+    def records(self) -> dict[str, RunRecord]:
+        """The records of the runs, by their directories."""
+        return {run.directory: record for cell in self.cells for run, record in cell.recorded}
 
     def cell(self, name: str) -> CellVerdicts | None:
         """Return the cell with this id."""

@@ -5,10 +5,10 @@ A case that was deleted, or whose cell was, is ``missing``, never ``fixed``: not
 now ERROR or SKIP. Each of these is reported in its first night only, so that a night without news has no change.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-from harness.nightly.outcomes import Key, Outcome, outcomes_of, why_unjudged
+from harness.nightly.cells import NightVerdicts
+from harness.nightly.outcomes import Key, Outcome, why_unjudged
 from harness.nightly.past import UNJUDGED, PastNights, State, state_of
 from harness.nightly.record import CaseChange, ChangeKind, Night
 from harness.report.parts import MISS
@@ -45,25 +45,17 @@ _KINDS: dict[tuple[State, State], ChangeKind] = {
 }
 """The kind of change from one state to another. Two states that are not here are no change."""
 
-_Outcomes = Mapping[Key, Outcome]
 
-
-def changes_of(night: Night, directory: Path, earlier: Iterable[Path]) -> list[CaseChange]:
+def changes_of(verdicts: NightVerdicts, past: PastNights) -> list[CaseChange]:
     """Return what differs from the last night that judged the same case in the same cell, in the order of the plan.
 
-    Args:
-        night: The night.
-        directory: Its directory, which holds the records of its runs.
-        earlier: The directories of the earlier nights, newest first: ``outcomes.earlier_nights``. Those of another plan
-            are skipped, and so are those whose record cannot be read. The latest ``past.LOOK_BACK`` are searched.
-
-    The first night of a plan has no change.
+    ``past``: the earlier nights of the plan, of which the latest ``past.LOOK_BACK`` are searched. The first night of a
+    plan has no change.
     """
-    past = PastNights(night.plan, earlier)
     last = past.nights(1)
     if not last:
         return []
-    (_, shown), now = last[0], outcomes_of(night, directory)
+    (_, shown), now, night = last[0], verdicts.outcomes, verdicts.night
     planned = _planned(night)
     found = []
     for key in dict.fromkeys([*planned, *now, *shown]):

@@ -19,10 +19,14 @@ Records = Mapping[str, RunRecord]
 """The records of a night's runs, by their directories."""
 
 
-def add_new_nights(database: Database, nightly: Path, emit: Emit) -> None:
-    """Add each night of ``results/nightly`` whose record is new, or has changed since it was added."""
+def add_new_nights(database: Database, nightly: Path, emit: Emit, besides: str = "") -> None:
+    """Add each night of ``results/nightly`` whose record is new, or has changed since it was added.
+
+    ``besides``: the name of a night that is left as it is.
+    """
     known = {row["name"]: row["stamp"] for row in database.read("SELECT name, stamp FROM nights")}
-    new = [path for path in night_directories(nightly) if known.get(path.name) != _stamp(path)]
+    found = (path for path in night_directories(nightly) if path.name != besides)
+    new = [path for path in found if known.get(path.name) != stamp_of(path)]
     if not new:
         return
     with phase(emit, "history", f"{len(new)} nights") as step:
@@ -32,7 +36,7 @@ def add_new_nights(database: Database, nightly: Path, emit: Emit) -> None:
 
 
 def _add_directory(database: Database, directory: Path, emit: Emit) -> None:
-    stamp = _stamp(directory)
+    stamp = stamp_of(directory)
     try:
         night = load_night(directory)
     except UsageError as error:
@@ -43,8 +47,8 @@ def _add_directory(database: Database, directory: Path, emit: Emit) -> None:
     add_night(database, directory.name, night, records, stamp)
 
 
-def _stamp(directory: Path) -> str:
-    """Return what changes when the record of a night does."""
+def stamp_of(directory: Path) -> str:
+    """Return what changes when the record of the night in a directory does."""
     found = (directory / FILE).stat()
     return f"{found.st_size} {found.st_mtime_ns}"
 

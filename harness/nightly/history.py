@@ -7,7 +7,7 @@
 import sqlite3
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from pathlib import Path
 from harness.nightly import tallies
 from harness.nightly.database import FILE, Database
 from harness.nightly.fill import Records, add_new_nights, add_night
-from harness.nightly.outcomes import UNCOUNTED, rate
+from harness.nightly.outcomes import UNCOUNTED, Key, Outcome, order_of, rate
+from harness.nightly.past import PastNight
 from harness.nightly.record import Night, Why
 from harness.progress import Emit
 from harness.report.renamed import renamed_cases
@@ -106,10 +107,11 @@ class GoodNight:
 class History:
     """The open history. ``open_history`` returns one."""
 
-    def __init__(self, nightly: Path, emit: Emit) -> None:
-        """``nightly``: ``results/nightly``."""
+    def __init__(self, nightly: Path, emit: Emit, besides: str = "") -> None:
+        """``nightly``: ``results/nightly``. ``besides``: see ``open_history``."""
         self._nightly = nightly
         self._emit = emit
+        self._besides = besides
         self._database = Database(nightly / FILE, emit, self._fill)
 
     def close(self) -> None:
@@ -117,11 +119,11 @@ class History:
         self._database.close()
 
     def _fill(self, database: Database) -> None:
-        add_new_nights(database, self._nightly, self._emit)
+        add_new_nights(database, self._nightly, self._emit, self._besides)
 
-    def add(self, night: Night, records: Records) -> None:
-        """Add a night, or replace it if it is there."""
-        add_night(self._database, night.night, night, records)
+    def add(self, night: Night, records: Records, stamp: str = "") -> None:
+        """Add a night, or replace it if it is there. ``stamp``: of its record, ``fill.stamp_of``."""
+        add_night(self._database, night.night, night, records, stamp)
 
     def cases(self) -> list[str]:
         """Return the ids of all cases that a night has planned or judged, as they are today."""
@@ -184,6 +186,38 @@ class History:
             if len(verdicts) > 1
         ]
         return sorted(flakes, key=lambda flake: (-flake.bad / max(flake.judged, 1), flake.case, flake.cell))
+
+    def nights_before(self, night: Night) -> Iterator[PastNight]:
+        """Yield the earlier nights of the same plan, newest first. Each is read when it is asked for."""
+        found = self._database.read("SELECT id, name FROM nights WHERE plan = ?", (night.plan,))
+        earlier = {order_of(row["name"]): row for row in found if order_of(row["name"]) < order_of(night.night)}
+        names, cells = self._names(), self._cells()
+        for _, row in sorted(earlier.items(), reverse=True):
+            yield row["name"], self._outcomes(row["id"], names, cells)
+
+    def _outcomes(self, night: int, names: Mapping[int, str], cells: Mapping[int, str]) -> dict[Key, Outcome]:
+        """Return the outcome of each case that a run of a night has judged."""
+        rows = self._database.read(
+            """
+            SELECT c.name AS id, c.verdict, c.decides, t.text AS reason, c.fingerprint, c.known_issue,
+                   r.why, r.night AS night_id, r.cell AS cell_id
+            FROM runs r JOIN cases c ON c.run = r.id JOIN reasons t ON t.id = c.reason
+            WHERE r.night = ? AND r.kernel IS NOT NULL
+            """,
+            (night,),
+        )
+        rates = _rates(rows)
+        return {
+            (cells[row["cell_id"]], names[row["id"]]): Outcome(
+                verdict=row["verdict"],
+                reason=row["reason"],
+                known_issue=row["known_issue"],
+                fingerprint=row["fingerprint"],
+                rate=rates.get((row["night_id"], row["cell_id"], row["id"]), ""),
+            )
+            for row in rows
+            if row["decides"]
+        }
 
     def durations(self, cell: str) -> dict[str, float]:
         """Return how long each case of the cell usually takes, in seconds: the median of its latest runs."""
@@ -249,13 +283,14 @@ class History:
 
 
 @contextmanager
-def open_history(nightly: Path, emit: Emit) -> Iterator[History]:
+def open_history(nightly: Path, emit: Emit, besides: str = "") -> Iterator[History]:
     """Open the history in ``results/nightly``, and add the nights that it does not have.
 
-    Raises HarnessError if the file cannot be read or written. A file that is damaged or of another version is kept
-    under another name, ``emit`` gets a note, and a new file is made from the records.
+    ``besides``: the name of a night that is not added: its own process adds it when it ends, with the records that it
+    has read. Raises HarnessError if the file cannot be read or written. A file that is damaged or of another version is
+    kept under another name, ``emit`` gets a note, and a new file is made from the records.
     """
-    history = History(nightly, emit)
+    history = History(nightly, emit, besides)
     try:
         yield history
     finally:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.outcomes import deciding, load_run, recorded_runs
-from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
+from harness.nightly.record import Cell, CellResult, CellRun, Why
 from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict, exit_code
 
 MOST_LOST = 3
@@ -85,18 +86,17 @@ def _lost(runs: Sequence[CellRun]) -> int:
     return sum(run.lost for run in runs)
 
 
-def night_exit_code(directory: Path, night: Night) -> int:
+def night_exit_code(verdicts: NightVerdicts) -> int:
     """Return 1 if a kernel is at fault in something that is not known, 3 for ERROR or MISS only, else 0.
 
     A kernel that does not build, or lacks the export, is at fault as it is for ``vfio-harness run``.
     """
     worst = 0
-    for cell, result in zip(night.cells, night.results, strict=True):
-        cases = deciding(recorded_runs(result, directory))
-        code = exit_code([case.verdict for case in cases.values()])
-        last = next((run for run in reversed(result.runs) if run.why is not Why.RATE), None)
+    for cell in verdicts.cells:
+        code = exit_code([case.verdict for case in cell.decided.values()])
+        last = next((ran.run for ran in reversed(cell.runs) if ran.run.why is not Why.RATE), None)
         if code == 1 or (code == 0 and last and last.exit_code == 1):
             return 1
-        if code or any(case not in cases for case in cell.cases):
+        if code or any(case not in cell.decided for case in cell.cell.cases):
             worst = 3
     return worst

@@ -64,14 +64,13 @@ _RAISED = re.compile(r"(\w+): ")
 _Object = dict[str, Any]
 
 
-def write_kcidb(directory: Path) -> Path:
+def write_kcidb(verdicts: NightVerdicts) -> Path:
     """Write ``kcidb.json`` of a night, and return its file.
 
-    Raises UsageError if the record of the night or the known issues cannot be read, and HarnessError if the file cannot
-    be written.
+    Raises UsageError if the known issues cannot be read, and HarnessError if the file cannot be written.
     """
-    path = directory / FILE
-    data = report(NightVerdicts.read(directory), catalogue())
+    path = verdicts.directory / FILE
+    data = report(verdicts, catalogue())
     write_report(path, json.dumps(data, indent=1) + "\n")
     return path
 

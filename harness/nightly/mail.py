@@ -44,14 +44,14 @@ _BAD = frozenset(map(str, KERNEL_AT_FAULT))
 _GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
 
 
-def write_mail(directory: Path) -> Path | None:
+def write_mail(verdicts: NightVerdicts) -> Path | None:
     """Write the draft of a night whose record holds its changes. Returns its file.
 
-    If nothing worth a mail has changed, removes an older draft and returns None. Raises UsageError if the record of the
-    night is missing or damaged, and HarnessError if the draft cannot be written.
+    If nothing worth a mail has changed, removes an older draft and returns None. Raises HarnessError if the draft
+    cannot be written.
     """
-    path = directory / FILE
-    text = draft(NightVerdicts.read(directory))
+    path = verdicts.directory / FILE
+    text = draft(verdicts)
     if text is None:
         path.unlink(missing_ok=True)
         return None

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``junit.xml`` and ``report.ktap`` of a night: each case of each cell with the verdict that counts, or MISS."""
 
-from pathlib import Path
-
 from harness.nightly.cells import CellVerdicts, NightVerdicts
 from harness.report import junit, ktap
 from harness.report.parts import Part
@@ -12,14 +10,11 @@ JUNIT = "junit.xml"
 KTAP = "report.ktap"
 
 
-def write_merged(directory: Path) -> None:
-    """Write both files of a night.
-
-    Raises UsageError if the record of the night is missing or damaged, and HarnessError if they cannot be written.
-    """
-    parts = [_part(cell) for cell in NightVerdicts.read(directory).cells]
-    write_report(directory / JUNIT, junit.render_parts(parts))
-    write_report(directory / KTAP, ktap.render_parts(parts))
+def write_merged(verdicts: NightVerdicts) -> None:
+    """Write both files of a night. Raises HarnessError if they cannot be written."""
+    parts = [_part(cell) for cell in verdicts.cells]
+    write_report(verdicts.directory / JUNIT, junit.render_parts(parts))
+    write_report(verdicts.directory / KTAP, ktap.render_parts(parts))
 
 
 def _part(cell: CellVerdicts) -> Part:

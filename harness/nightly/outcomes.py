@@ -12,7 +12,6 @@ from harness.nightly.fingerprint import fingerprint
 from harness.nightly.record import FILE, SCHEMA, CellResult, CellRun, Night, Why
 from harness.report import load
 from harness.report.record import read_record
-from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 Key = tuple[str, str]
@@ -72,18 +71,8 @@ def earlier_nights(directory: Path) -> list[Path]:
     return [path for path in night_directories(directory.parent) if order_of(path.name) < order_of(directory.name)]
 
 
-def outcomes_of(night: Night, directory: Path) -> dict[Key, Outcome]:
-    """Return the outcome of each case that a run has judged. ``directory``: of the night."""
-    name = renamed_cases().current_id
-    return {
-        (result.cell, name(case)): outcome
-        for result in night.results
-        for case, outcome in _outcomes(result, directory).items()
-    }
-
-
-def _outcomes(result: CellResult, directory: Path) -> dict[str, Outcome]:
-    runs = recorded_runs(result, directory)
+def outcomes_of(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, Outcome]:
+    """Return the outcome of each case that one of these runs of a cell has judged."""
     rates = _rates(runs)
     return {case.id: outcome_of(case, rates.get(case.id, "")) for case in deciding(runs).values()}
 

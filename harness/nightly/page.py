@@ -49,18 +49,18 @@ DETAILS = (
 """From the most to the least. The first that fits is taken."""
 
 
-def write_page(directory: Path, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> Path:
-    """Write ``index.html`` of the night in ``directory``, and return its path.
+def write_page(verdicts: NightVerdicts, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> Path:
+    """Write ``index.html`` of a night, and return its path.
 
     Args:
-        directory: The directory of the night, with its record and those of its runs.
+        verdicts: The night.
         overdue: A line for each known issue whose ``review_by`` has passed.
         slower: A line for each case that is slower than before.
 
-    Raises UsageError if ``nightly.json`` cannot be read, and HarnessError if the page cannot be written.
+    Raises HarnessError if the page cannot be written.
     """
-    path = directory / FILE
-    write_report(path, render(NightPage(NightVerdicts.read(directory)), overdue=overdue, slower=slower))
+    path = verdicts.directory / FILE
+    write_report(path, render(NightPage(verdicts), overdue=overdue, slower=slower))
     return path
 
 

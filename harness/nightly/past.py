@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the earlier nights of a plan say about a case. Both the changes of a night and its repetitions ask."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from harness.errors import UsageError
-from harness.nightly.outcomes import Key, Outcome, load_night, outcomes_of
+from harness.nightly.cells import NightVerdicts
+from harness.nightly.outcomes import Key, Outcome, load_night
 from harness.report.parts import MISS
-from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 LOOK_BACK = 30
@@ -28,7 +28,8 @@ _STATES: dict[str, State] = {
 UNJUDGED: frozenset[State] = frozenset({"error", "miss"})
 """What says nothing about the case: the verdict before it still stands."""
 
-_Outcomes = Mapping[Key, Outcome]
+PastNight = tuple[str, Mapping[Key, Outcome]]
+"""The name of an earlier night, and the outcome of each case that it has judged."""
 
 
 def state_of(outcome: Outcome | None) -> State:
@@ -39,11 +40,12 @@ def state_of(outcome: Outcome | None) -> State:
 class PastNights:
     """The earlier nights of a plan. Each is read when it is needed: mostly the last one answers."""
 
-    def __init__(self, plan: str, directories: Iterable[Path]) -> None:
-        self._read: list[tuple[str, _Outcomes]] = []
-        self._unread = islice(_nights(plan, directories), LOOK_BACK)
+    def __init__(self, nights: Iterable[PastNight]) -> None:
+        """``nights``: those of the same plan, newest first: ``History.nights_before`` or ``recorded_nights``."""
+        self._read: list[PastNight] = []
+        self._unread = islice(iter(nights), LOOK_BACK)
 
-    def nights(self, most: int = LOOK_BACK) -> list[tuple[str, _Outcomes]]:
+    def nights(self, most: int = LOOK_BACK) -> list[PastNight]:
         """Return the latest nights, at most ``most``, with their names."""
         return list(islice(self._all(), most))
 
@@ -52,27 +54,27 @@ class PastNights:
         found = (outcomes.get(key) for _, outcomes in self._all())
         return next((outcome for outcome in found if outcome and state_of(outcome) not in UNJUDGED), None)
 
-    def is_good(self, cell: str, case: str) -> bool:
-        """Return whether the last night that judged the case found it good. ``case``: its id in this night."""
-        return state_of(self.verdict_of((cell, renamed_cases().current_id(case)))) == "good"
+    def good(self, keys: Iterable[Key]) -> Collection[Key]:
+        """Return those of the cases that the last night which judged them found good."""
+        return {key for key in keys if state_of(self.verdict_of(key)) == "good"}
 
     def last_good(self, key: Key) -> str:
         """Return the name of the last night in which the case passed; empty if there is none."""
         nights = ((name, outcomes.get(key)) for name, outcomes in self._all())
         return next((name for name, outcome in nights if state_of(outcome) == "good"), "")
 
-    def _all(self) -> Iterator[tuple[str, _Outcomes]]:
+    def _all(self) -> Iterator[PastNight]:
         yield from self._read
         for night in self._unread:
             self._read.append(night)
             yield night
 
 
-def _nights(plan: str, directories: Iterable[Path]) -> Iterator[tuple[str, _Outcomes]]:
+def recorded_nights(plan: str, directories: Iterable[Path]) -> Iterator[PastNight]:
+    """Read the nights of a plan from their records, for want of a history. Those that cannot be read are left out."""
     for directory in directories:
         try:
-            night = load_night(directory)
+            if load_night(directory).plan == plan:
+                yield directory.name, NightVerdicts.read(directory).outcomes
         except UsageError:
             continue
-        if night.plan == plan:
-            yield night.night, outcomes_of(night, directory)

@@ -2,10 +2,8 @@
 """The cases that took much longer this night than they usually do."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from harness.nightly.outcomes import deciding, recorded_runs
-from harness.nightly.record import Night
+from harness.nightly.cells import NightVerdicts
 from harness.verdict import CaseRecord
 
 FACTOR = 2.0
@@ -14,20 +12,19 @@ LEAST_S = 2.0
 """How many seconds longer it must take."""
 
 
-def slower_cases(night: Night, directory: Path, usual: Callable[[str], Mapping[str, float]]) -> list[str]:
+def slower_cases(verdicts: NightVerdicts, usual: Callable[[str], Mapping[str, float]]) -> list[str]:
     """Return a line for each case that took much longer than usual, the longest delay first.
 
     Args:
-        night: The night.
-        directory: Its directory.
+        verdicts: The night.
         usual: Returns the usual seconds of each case of a cell: ``History.durations``.
     """
     found: list[tuple[float, str]] = []
-    for result in night.results:
-        before = usual(result.cell)
+    for cell in verdicts.cells:
+        before = usual(cell.cell.id)
         found += [
-            (case.duration_s - before[case.id], _line(result.cell, case, before[case.id]))
-            for case in deciding(recorded_runs(result, directory)).values()
+            (case.duration_s - before[case.id], _line(cell.cell.id, case, before[case.id]))
+            for case in cell.decided.values()
             if case.id in before and _is_slower(case.duration_s, before[case.id])
         ]
     return [line for _, line in sorted(found, reverse=True)]

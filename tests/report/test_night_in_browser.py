@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.page import write_page
 from harness.nightly.record import CaseChange, Cell, CellResult, CellRun, Night, Why
 from harness.report import summarise, to_json
@@ -56,7 +57,7 @@ def page(tmp_path: Path) -> str:
         changes.append(CaseChange(cell=name, case=NAMES[1], kind="broken", before="PASS", after="FAIL", reason=HOSTILE))
     night = Night(night="n", started="", ended="", plan=HOSTILE, cells=cells, results=results, changes=changes)
     night.write(tmp_path)
-    return write_page(tmp_path, overdue=[HOSTILE]).read_text(encoding="utf-8")
+    return write_page(NightVerdicts.read(tmp_path), overdue=[HOSTILE]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("width", [700, 1400])

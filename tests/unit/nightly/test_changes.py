@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from made_nights import Nights, Runs, case_record, cell, run_record
 
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.changes import changes_of
+from harness.nightly.history import open_history
 from harness.nightly.outcomes import earlier_nights, night_directories
-from harness.nightly.past import LOOK_BACK
+from harness.nightly.past import LOOK_BACK, PastNights, recorded_nights
 from harness.nightly.record import CaseChange, Why
+from harness.progress import silent
 
 CASE = "test_f::test_c"
 BAD = ("FAIL", "SPLAT", "HANG", "CRASH")
@@ -20,11 +23,21 @@ def nights(tmp_path: Path) -> Nights:
     return Nights(tmp_path / "nightly")
 
 
+def changes(directory: Path) -> list[CaseChange]:
+    """Return the changes of a night. The history of the earlier nights and their records must agree."""
+    verdicts = NightVerdicts.read(directory)
+    recorded = recorded_nights(verdicts.night.plan, earlier_nights(directory))
+    with open_history(directory.parent, silent, besides=directory.name) as history:
+        found = changes_of(verdicts, PastNights(history.nights_before(verdicts.night)))
+    assert found == changes_of(verdicts, PastNights(recorded))
+    return found
+
+
 def history_of(nights: Nights, *cells: Runs | None) -> list[CaseChange]:
     """Write a night for each cell (None: a night whose plan has another cell), and return the changes of the last."""
     for number, made in enumerate(cells, 1):
-        night, directory = nights.write(f"2026-01-{number:02}", made or cell({CASE: "PASS"}, name="other"))
-    return [change for change in changes_of(night, directory, earlier_nights(directory)) if change.cell == "a"]
+        _, directory = nights.write(f"2026-01-{number:02}", made or cell({CASE: "PASS"}, name="other"))
+    return [change for change in changes(directory) if change.cell == "a"]
 
 
 def verdicts(nights: Nights, *words: str) -> list[tuple[str, str, str]]:
@@ -108,9 +121,9 @@ def test_a_case_that_no_run_judged_says_why(nights: Nights, runs: list, reason: 
 
 def test_a_record_that_cannot_be_read_judges_nothing(nights: Nights) -> None:
     nights.write("2026-01-01", cell({CASE: "FAIL"}))
-    night, directory = nights.write("2026-01-02", cell({CASE: "PASS"}))
+    _, directory = nights.write("2026-01-02", cell({CASE: "PASS"}))
     (directory / "cells/a/1/report.json").write_text('{"schema": "vfio-harness/report/1", ')
-    (change,) = changes_of(night, directory, earlier_nights(directory))
+    (change,) = changes(directory)
     assert (change.kind, change.after) == ("missing", "MISS")
 
 
@@ -118,16 +131,16 @@ def test_an_earlier_night_that_cannot_be_read_is_passed_over(nights: Nights) -> 
     nights.write("2026-01-01", cell({CASE: "PASS"}))
     _, broken = nights.write("2026-01-02", cell({CASE: "FAIL"}))
     (broken / "nightly.json").write_text("\0")
-    night, directory = nights.write("2026-01-03", cell({CASE: "FAIL"}))
-    (change,) = changes_of(night, directory, earlier_nights(directory))
+    _, directory = nights.write("2026-01-03", cell({CASE: "FAIL"}))
+    (change,) = changes(directory)
     assert (change.kind, change.before) == ("broken", "PASS")
 
 
 def test_nights_of_another_plan_are_not_compared(nights: Nights) -> None:
     nights.write("2026-01-01", cell({CASE: "FAIL"}))
     nights.write("2026-01-02", cell({"test_f::test_other": "PASS"}), plan="another.yaml")
-    night, directory = nights.write("2026-01-03", cell({CASE: "PASS"}))
-    assert [change.kind for change in changes_of(night, directory, earlier_nights(directory))] == ["fixed"]
+    _, directory = nights.write("2026-01-03", cell({CASE: "PASS"}))
+    assert [change.kind for change in changes(directory)] == ["fixed"]
 
 
 def test_a_renamed_case_is_compared_with_its_old_id(nights: Nights) -> None:
@@ -186,7 +199,8 @@ def test_no_more_nights_are_read_than_the_answer_needs(nights: Nights) -> None:
     night, directory = nights.write("2026-01-03", cell({CASE: "FAIL"}))
     asked = []
     earlier = (asked.append(path.name) or path for path in earlier_nights(directory))
-    assert [change.last_good for change in changes_of(night, directory, earlier)] == ["2026-01-02"]
+    past = PastNights(recorded_nights(night.plan, earlier))
+    assert [change.last_good for change in changes_of(NightVerdicts.read(directory), past)] == ["2026-01-02"]
     assert asked == ["2026-01-02"]
 
 
@@ -194,8 +208,8 @@ def test_a_case_that_no_recent_night_judged_is_new(nights: Nights) -> None:
     nights.write("2025-12-31", cell({CASE: "PASS"}))
     for number in range(LOOK_BACK):
         nights.write(f"2026-01-01-{number}", Runs(planned=[CASE]))
-    night, directory = nights.write("2026-01-02", cell({CASE: "FAIL"}))
-    assert [change.kind for change in changes_of(night, directory, earlier_nights(directory))] == ["new"]
+    _, directory = nights.write("2026-01-02", cell({CASE: "FAIL"}))
+    assert [change.kind for change in changes(directory)] == ["new"]
 
 
 def test_nights_are_sorted_by_date_and_number_and_latest_is_none(nights: Nights) -> None:

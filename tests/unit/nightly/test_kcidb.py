@@ -30,19 +30,19 @@ def case(verdict: Verdict, reason: str = "", **more: Any) -> CaseRecord:
 
 @pytest.mark.parametrize("kind", ["broken", "broken-with-commit", "splat", "missing", "several", "error-only", "quiet"])
 def test_every_night_is_valid(kind: str, write_night: WriteNight) -> None:
-    text = write_kcidb(write_night(kind)).read_text()
+    text = write_kcidb(NightVerdicts.read(write_night(kind))).read_text()
     assert "null" not in text
     Version.validate_exactly(json.loads(text))
 
 
 @pytest.mark.parametrize("kind", ["broken", "missing"])
 def test_the_file_of_a_night(kind: str, write_night: WriteNight, golden: Callable[[str, str], None]) -> None:
-    golden(f"kcidb-{kind}.json", write_kcidb(write_night(kind)).read_text())
+    golden(f"kcidb-{kind}.json", write_kcidb(NightVerdicts.read(write_night(kind))).read_text())
 
 
 def test_the_validator_refuses_what_our_ids_would_be_untranslated(write_night: WriteNight) -> None:
     """Or else the tests above prove nothing."""
-    data = json.loads(write_kcidb(write_night("broken")).read_text())
+    data = json.loads(write_kcidb(NightVerdicts.read(write_night("broken"))).read_text())
     data["tests"][0]["path"] = data["tests"][0]["misc"]["case"]
     with pytest.raises(ValidationError):
         Version.validate_exactly(data)
@@ -88,7 +88,7 @@ def test_a_known_issue_is_an_incident_that_is_present_or_not(nights: Any, make_r
     fixed = case(Verdict.FIXED, "no longer seen", known_issue=issue.id, id="test_a::test_c")
     old = case(Verdict.KNOWN, "broken", known_issue="gone", id="test_a::test_d")
     nights.cell("c", make_run([known, fixed, old]), cases=[])
-    data = json.loads(write_kcidb(nights.write()).read_text())
+    data = json.loads(write_kcidb(NightVerdicts.read(nights.write())).read_text())
     Version.validate_exactly(data)
     assert [(each["issue_id"], each["present"]) for each in data["incidents"]] == [
         (f"vfio_harness:{issue.id}", True),
@@ -105,7 +105,7 @@ def test_what_did_not_run_is_missing_and_a_kernel_that_does_not_build_fails(nigh
     )
     nights.cell("lost", make_run(None, error="the host was lost", exit_code=None), cases=["test_a::test_b"], tree="t")
     nights.cell("never", cases=["test_a::test_b"], tree="u")
-    data = json.loads(write_kcidb(nights.write()).read_text())
+    data = json.loads(write_kcidb(NightVerdicts.read(nights.write())).read_text())
     Version.validate_exactly(data)
     assert [build["status"] for build in data["builds"]] == ["FAIL", "MISS", "MISS"]
     assert [(test["status"], test["log_excerpt"]) for test in data["tests"]] == [
@@ -118,7 +118,7 @@ def test_what_did_not_run_is_missing_and_a_kernel_that_does_not_build_fails(nigh
 
 
 def test_machines_share_the_build_of_their_kernel(write_night: WriteNight) -> None:
-    data = json.loads(write_kcidb(write_night("broken")).read_text())
+    data = json.loads(write_kcidb(NightVerdicts.read(write_night("broken"))).read_text())
     assert (len(data["checkouts"]), len(data["builds"])) == (1, 1)
     assert {test["build_id"] for test in data["tests"]} == {data["builds"][0]["id"]}
     assert len({test["environment"]["misc"]["platform"] for test in data["tests"]}) == 2
@@ -139,7 +139,7 @@ def test_a_git_tree_has_its_commit_its_build_and_its_series(nights: Any, make_ru
     nights.cell("b", **{**source, "cases": ["test_a::test_b"]}, machine="switch")
     dirty = {**kernel, "git": git.model_copy(update={"url": "/src/linux", "dirty": True})}
     nights.cell("c", make_run([], more={"kernel": KernelRecord(**dirty)}), cases=[], tree="mine")
-    data = json.loads(write_kcidb(nights.write()).read_text())
+    data = json.loads(write_kcidb(NightVerdicts.read(nights.write())).read_text())
     Version.validate_exactly(data)
     checkout, mine = data["checkouts"]
     assert (checkout["git_commit_hash"], checkout["git_commit_name"]) == (commit, git.describe)
@@ -175,7 +175,7 @@ def test_hostile_names_give_a_valid_report(nights: Any, make_run: Any) -> None:
         tree=hostile,
         series="\x00",
     )
-    Version.validate_exactly(json.loads(write_kcidb(nights.write()).read_text()))
+    Version.validate_exactly(json.loads(write_kcidb(NightVerdicts.read(nights.write())).read_text()))
 
 
 def test_an_empty_night_is_valid(nights: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.mail import WIDTH, write_mail
 from harness.nightly.record import FILE, Night
 
@@ -20,7 +21,7 @@ WriteNight = Callable[[str], Path]
 
 @pytest.mark.parametrize("kind", WRITES)
 def test_the_mail_of_each_kind(kind: str, write_night: WriteNight, golden: Callable[[str, str], None]) -> None:
-    path = write_mail(write_night(kind))
+    path = write_mail(NightVerdicts.read(write_night(kind)))
     assert path is not None
     assert path.name == "mail.txt"
     golden(f"mail-{kind}.txt", path.read_text(encoding="utf-8"))
@@ -28,7 +29,7 @@ def test_the_mail_of_each_kind(kind: str, write_night: WriteNight, golden: Calla
 
 @pytest.mark.parametrize("kind", WRITES)
 def test_prose_has_72_columns(kind: str, write_night: WriteNight) -> None:
-    path = write_mail(write_night(kind))
+    path = write_mail(NightVerdicts.read(write_night(kind)))
     assert path is not None
     assert [line for line in path.read_text().splitlines() if len(line) > WIDTH and not COPIED.match(line)] == []
 
@@ -36,15 +37,15 @@ def test_prose_has_72_columns(kind: str, write_night: WriteNight) -> None:
 def test_a_night_without_changes_removes_the_old_mail(write_night: WriteNight) -> None:
     directory = write_night("quiet")
     (directory / "mail.txt").write_text("old")
-    assert write_mail(directory) is None
+    assert write_mail(NightVerdicts.read(directory)) is None
     assert not (directory / "mail.txt").exists()
-    assert write_mail(directory) is None
+    assert write_mail(NightVerdicts.read(directory)) is None
 
 
 def test_a_problem_without_a_record_says_what_is_missing(write_night: WriteNight) -> None:
     directory = write_night("broken")
     (directory / "cells/linus-intel-iommu/1/report.json").write_text("{")
-    path = write_mail(directory)
+    path = write_mail(NightVerdicts.read(directory))
     assert path is not None
     text = path.read_text()
     assert "There is nothing more to quote: the run has no record:" in text
@@ -60,7 +61,7 @@ def test_equal_problems_are_one_and_many_are_counted(write_night: WriteNight) ->
         found = [{"case": f"test_a::test_{n}", "reason": reason.format(n=n)} for n in range(40)]
         changes = [night.changes[0].model_copy(update=more) for more in found]
         night.model_copy(update={"changes": changes}).write(directory)
-        path = write_mail(directory)
+        path = write_mail(NightVerdicts.read(directory))
         assert path is not None
         return path.read_text()
 
@@ -77,7 +78,7 @@ def test_what_the_guest_wrote_is_escaped(write_night: WriteNight) -> None:
     directory = write_night("splat")
     report = directory / "cells/linus-intel-iommu/1/report.json"
     report.write_text(report.read_text().replace("Device.export", "\\u001b[31m\\u202e").replace("RIP:", "\\u0085RIP:"))
-    path = write_mail(directory)
+    path = write_mail(NightVerdicts.read(directory))
     assert path is not None
     text = path.read_text()
     assert "\\x1b[31m\\u202e" in text
@@ -88,14 +89,14 @@ def test_megabytes_of_evidence_give_a_short_mail(write_night: WriteNight) -> Non
     directory = write_night("splat")
     report = directory / "cells/linus-intel-iommu/1/report.json"
     report.write_text(report.read_text().replace("Modules linked in:", "x" * 2_000_000))
-    path = write_mail(directory)
+    path = write_mail(NightVerdicts.read(directory))
     assert path is not None
     assert path.stat().st_size < 10_000
 
 
 def test_a_damaged_night_is_a_usage_error(directory: Path) -> None:
     with pytest.raises(UsageError, match=r"nightly\.json"):
-        write_mail(directory)
+        write_mail(NightVerdicts.read(directory))
     (directory / FILE).write_text('{"schema": "vfio-harness/nightly/0"}')
     with pytest.raises(UsageError, match="only 'vfio-harness/nightly/1' can be read"):
-        write_mail(directory)
+        write_mail(NightVerdicts.read(directory))

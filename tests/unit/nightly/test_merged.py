@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.merged import write_merged
 from harness.verdict import CaseRecord, Verdict
 
@@ -17,7 +18,7 @@ WriteNight = Callable[[str], Path]
 @pytest.mark.parametrize("kind", ["missing", "several"])
 def test_the_files_of_a_night(kind: str, write_night: WriteNight, golden: Callable[[str, str], None]) -> None:
     directory = write_night(kind)
-    write_merged(directory)
+    write_merged(NightVerdicts.read(directory))
     golden(f"report-{kind}.ktap", (directory / "report.ktap").read_text())
     golden(f"junit-{kind}.xml", (directory / "junit.xml").read_text())
 
@@ -26,7 +27,7 @@ def test_the_files_of_a_night(kind: str, write_night: WriteNight, golden: Callab
 def test_ktap_counts_its_tests(kind: str, write_night: WriteNight) -> None:
     """Each level has its version, and as many results as its plan says, numbered from 1."""
     directory = write_night(kind)
-    write_merged(directory)
+    write_merged(NightVerdicts.read(directory))
 
     def check(lines: list[str]) -> None:
         assert lines[0] == "KTAP version 1"
@@ -47,7 +48,7 @@ def test_ktap_counts_its_tests(kind: str, write_night: WriteNight) -> None:
 
 def test_junit_counts_what_no_run_has_judged_as_errors(write_night: WriteNight) -> None:
     directory = write_night("missing")
-    write_merged(directory)
+    write_merged(NightVerdicts.read(directory))
     root = ET.fromstring((directory / "junit.xml").read_text())
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "0", "2")
 
@@ -55,7 +56,7 @@ def test_junit_counts_what_no_run_has_judged_as_errors(write_night: WriteNight) 
 def test_a_cell_that_has_not_run_and_lists_no_case_is_a_miss(nights: Any) -> None:
     nights.cell("new-cell", cases=[])
     directory = nights.write()
-    write_merged(directory)
+    write_merged(NightVerdicts.read(directory))
     assert "not ok 1 new-cell # ERROR MISS: the cell has not run" in (directory / "report.ktap").read_text()
     assert 'message="MISS: the cell has not run"' in (directory / "junit.xml").read_text()
 
@@ -65,7 +66,7 @@ def test_what_the_guest_wrote_is_escaped(nights: Any, make_run: Any) -> None:
     case = CaseRecord(id=hostile, area=hostile, title="t", verdict=Verdict.FAIL, reason=hostile, duration_s=1.0)
     nights.cell("c", make_run([case], error=hostile), make_run(None, error=hostile), cases=[hostile, "a::missing"])
     directory = nights.write()
-    write_merged(directory)
+    write_merged(NightVerdicts.read(directory))
     ET.fromstring((directory / "junit.xml").read_text())
     text = (directory / "report.ktap").read_text()
     assert "\nok 1 faked" not in text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UsageError
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.page import FILE, write_page
 from harness.nightly.record import CaseChange, Why
 from harness.verdict import CaseRecord, Evidence, Verdict
@@ -31,7 +31,7 @@ def a_change(cell: str, case: str, kind: str, before: str, after: str, **more: A
 
 
 def page(directory: Path, **more: Any) -> str:
-    return write_page(directory, **more).read_text(encoding="utf-8")
+    return write_page(NightVerdicts.read(directory), **more).read_text(encoding="utf-8")
 
 
 def words(text: str) -> str:
@@ -218,8 +218,3 @@ def test_a_page_of_many_cells_stays_below_two_megabytes(nights: Any, make_run: A
     text = page(nights.write(*changes))
     assert len(text.encode()) < 2_000_000
     assert ("more" in words(text)) is (verdict is Verdict.FAIL)
-
-
-def test_a_directory_without_a_record_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nightly\.json"):
-        write_page(tmp_path)

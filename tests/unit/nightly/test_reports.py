@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The reports of nights that follow each other, as the end of a night writes them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,15 @@ import pytest
 
 from harness.commands import nightly_run
 from harness.commands.nightly_run import finish
+from harness.nightly.database import FILE as HISTORY
+from harness.nightly.history import open_history
 from harness.nightly.outcomes import load_night
 from harness.nightly.running import RunningNight
 from harness.progress import Note, silent
+from harness.report import record
 from harness.verdict import CaseRecord, Verdict
+
+EndNight = Callable[[int, Verdict], tuple[Path, list[object]]]
 
 
 def case(name: str, verdict: Verdict = Verdict.PASS, reason: str = "") -> CaseRecord:
@@ -77,3 +83,50 @@ def test_the_page_names_slower_cases_and_overdue_known_issues(
     pages = [page(day, seconds) for day, seconds in ((26, 1.0), (27, 1.0), (28, 1.0), (29, 30.0))]
     assert ["usually 1.0 s" in text for text in pages] == [False, False, False, True]
     assert "some-bug: A rule is broken; review by 7.3" in pages[-1]
+
+
+@pytest.fixture
+def end_night(nights: Any, make_run: Any) -> EndNight:
+    """Return a function that ends a night of one case, and returns its directory and what was emitted."""
+
+    def end(day: int, verdict: Verdict) -> tuple[Path, list[Any]]:
+        directory: Path = nights.path.parent / f"2026-11-{day}"
+        directory.mkdir(exist_ok=True)
+        made = type(nights)(directory)
+        made.cell("c", make_run([case("f::a", verdict)]), cases=["f::a"])
+        written = load_night(made.write()).model_copy(update={"night": directory.name})
+        events: list[Any] = []
+        finish(RunningNight(directory, written), events.append)
+        return directory, events
+
+    return end
+
+
+def test_each_record_is_read_once(end_night: EndNight, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def read_record(file: Path, *args: Any, **more: Any) -> Any:
+        read.append("/".join(file.parts[-5:]))
+        return original(file, *args, **more)
+
+    end_night(26, Verdict.PASS)
+    original = record.read_record
+    monkeypatch.setattr(record, "read_record", read_record)
+    directory, events = end_night(27, Verdict.FAIL)
+    assert read == ["2026-11-27/cells/c/1/report.json"], "neither another reader, nor an earlier night"
+    assert [change.kind for change in load_night(directory).changes] == ["broken"]
+    assert events == []
+    with open_history(directory.parent, events.append) as history:
+        assert {row.verdict for row in history.verdicts(["f::a"])} == {"FAIL", "PASS"}
+    assert events == [], "the night is in the history already"
+
+
+def test_without_a_history_the_records_of_earlier_nights_are_compared(end_night: EndNight) -> None:
+    directory, _ = end_night(26, Verdict.PASS)
+    (directory.parent / HISTORY).unlink()
+    (directory.parent / HISTORY).mkdir()
+    directory, events = end_night(27, Verdict.FAIL)
+    assert [change.kind for change in load_night(directory).changes] == ["broken"]
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert [note.partition(": ")[0] for note in notes] == ["history", "write_history"]
+    assert (directory / "mail.txt").exists()

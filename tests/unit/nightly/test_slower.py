@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any
 
-from harness.nightly.outcomes import load_night
+from harness.nightly.cells import NightVerdicts
 from harness.nightly.slower import slower_cases
 from harness.verdict import CaseRecord, Verdict
 
@@ -16,7 +16,7 @@ def case(name: str, seconds: float) -> CaseRecord:
 def lines(nights: Any, make_run: Any, taken: dict[str, float], usual: dict[str, float]) -> list[str]:
     nights.cell("c", make_run([case(name, seconds) for name, seconds in taken.items()]))
     directory: Path = nights.write()
-    return slower_cases(load_night(directory), directory, {"c": usual}.__getitem__)
+    return slower_cases(NightVerdicts.read(directory), {"c": usual}.__getitem__)
 
 
 def test_the_longest_delay_comes_first(nights: Any, make_run: Any) -> None:
