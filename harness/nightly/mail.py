@@ -8,6 +8,7 @@ Documentation/admin-guide/reporting-regressions.rst.
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from harness.nightly.record import CaseChange, Cell
 from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import one_line
-from harness.verdict import KERNEL_AT_FAULT, Verdict
+from harness.verdict import Verdict
 
 FILE = "mail.txt"
 WIDTH = 72
@@ -40,7 +41,8 @@ REGRESSIONS = "regressions@lists.linux.dev"
 """regzbot reads its commands only on this list."""
 
 _COMMIT = re.compile(r"([0-9a-f]{40})(?: (.*))?", re.DOTALL)
-_BAD = frozenset(map(str, KERNEL_AT_FAULT))
+_SEVERITY = [str(verdict) for verdict in (Verdict.CRASH, Verdict.SPLAT, Verdict.HANG, Verdict.FAIL)]
+"""The verdicts that blame the kernel, the worst first."""
 _GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
 
 
@@ -61,7 +63,7 @@ def write_mail(verdicts: NightVerdicts) -> Path | None:
 
 @dataclass(frozen=True)
 class Problem:
-    """Changes for the worse that have one cause, as far as one can see from outside."""
+    """Changes for the worse that have one cause: the first bad commit, or the same symptom if no commit is known."""
 
     changes: tuple[CaseChange, ...]
     cells: tuple[CellVerdicts, ...]
@@ -106,7 +108,7 @@ class Changes:
         groups: dict[tuple[str, ...], list[CaseChange]] = {}
         unjudged, missing, fixed, other = [], [], [], []
         for change in verdicts.night.changes:
-            if change.after in _BAD:
+            if change.after in _SEVERITY:
                 groups.setdefault(_cause(change), []).append(change)
             elif change.after == Verdict.ERROR:
                 unjudged.append(change)
@@ -117,15 +119,22 @@ class Changes:
             elif change.kind != "new":
                 other.append(change)
         problems = []
-        for changes in groups.values():
+        for group in groups.values():
+            changes = _most_telling_first(group)
             cells = tuple(verdicts.cell(change.cell) or _lost(change) for change in changes)
             problems.append(Problem(tuple(changes), cells))
         return cls(tuple(problems), tuple(unjudged), tuple(missing), tuple(fixed), tuple(other))
 
 
 def _cause(change: CaseChange) -> tuple[str, ...]:
-    """Group equal problems. A commit may break several things, so the symptom counts, too."""
-    return change.commit, change.fingerprint or change.reason or change.case
+    """Return the commit if it is known, else the symptom."""
+    return ("commit", change.commit) if change.commit else (change.fingerprint or change.reason or change.case,)
+
+
+def _most_telling_first(changes: Sequence[CaseChange]) -> list[CaseChange]:
+    """Sort the changes of one cause: a crash before a case that failed, then the symptom that most of them have."""
+    symptoms = Counter(change.reason for change in changes)
+    return sorted(changes, key=lambda change: (_SEVERITY.index(change.after), -symptoms[change.reason]))
 
 
 def _lost(change: CaseChange) -> CellVerdicts:
@@ -185,7 +194,7 @@ def _head(verdicts: NightVerdicts, changes: Changes) -> Iterator[str]:
 def _subject(verdicts: NightVerdicts, changes: Changes) -> str:
     problems = changes.problems
     if len(problems) == 1:
-        return _shortened(f"[REGRESSION] vfio dma-buf: {_symptom(problems[0])}")
+        return _shortened(f"[REGRESSION] vfio dma-buf: {_summary(problems[0])}")
     if problems:
         return _shortened(f"[REGRESSION] vfio dma-buf: {len(problems)} problems on {_trees(problems)}")
     counts = (
@@ -196,6 +205,13 @@ def _subject(verdicts: NightVerdicts, changes: Changes) -> str:
     )
     said = ", ".join(f"{count} {what}" for count, what in counts if count)
     return f"[vfio-harness] {verdicts.night.night}: {said}"
+
+
+def _summary(problem: Problem) -> str:
+    """Name a problem in a line: by its commit if that has several symptoms."""
+    if problem.commit and len({change.reason for change in problem.changes}) > 1:
+        return f"{_cases_fail(len(problem.changes))} since {problem.commit[0][:12]}"
+    return _symptom(problem)
 
 
 def _symptom(problem: Problem) -> str:
@@ -221,9 +237,10 @@ def _problem(problem: Problem, verdicts: NightVerdicts, heading: str) -> Iterato
     yield from _indented(f"machine: {_machine(cell, quoted)}")
     if others := problem.changes[1:]:
         yield ""
-        yield "The same symptom:"
+        several = problem.commit and len({change.reason for change in problem.changes}) > 1
+        yield f"The same commit breaks {len(others)} more:" if several else "The same symptom:"
         yield ""
-        yield from _list(_where(change) for change in others)
+        yield from _list(_where(change, why=change.reason != first.reason) for change in others)
     if good := _good_elsewhere(problem, verdicts):
         yield ""
         yield "The same case passes in:"

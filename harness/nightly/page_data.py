@@ -325,10 +325,12 @@ def _tally(verdicts: Iterable[str]) -> dict[str, int]:
 def _key(change: CaseChange) -> Hashable:
     if change.after == MISS:
         return (change.kind, change.cell, change.reason)
+    if change.commit:
+        return (change.kind, change.after, change.commit)
     if change.fingerprint:
-        return (change.kind, change.after, change.fingerprint, change.commit)
+        return (change.kind, change.after, change.fingerprint)
     if change.after in BAD:
-        return (change.kind, change.before, change.after, change.case, _without_numbers(change.reason), change.commit)
+        return (change.kind, change.before, change.after, change.case, _without_numbers(change.reason))
     return (change.kind, change.before, change.after, change.reason)
 
 

@@ -74,6 +74,25 @@ def test_equal_problems_are_one_and_many_are_counted(write_night: WriteNight) ->
     assert many.count("To reproduce it:") == 5
 
 
+def test_the_symptoms_of_a_commit_are_one_problem(write_night: WriteNight) -> None:
+    directory = write_night("broken-with-commit")
+    night = Night.model_validate_json((directory / FILE).read_text())
+    found = [{"case": f"test_a::test_{n}", "reason": f"another: {n // 2}"} for n in range(40)]
+    changes = [night.changes[0].model_copy(update=more) for more in found]
+    changes[30] = changes[30].model_copy(update={"after": "CRASH", "reason": "Oops in vfio_pci_dma_buf_move"})
+    night.model_copy(update={"changes": changes}).write(directory)
+    path = write_mail(NightVerdicts.read(directory))
+    assert path is not None
+    text = path.read_text()
+    assert text.startswith("Subject: [REGRESSION] vfio dma-buf: 40 more cases fail since 0123456789ab\n")
+    assert "case:    test_a::test_30\n" in text
+    assert "verdict: PASS -> CRASH" in text
+    assert "The same commit breaks 39 more:" in text
+    assert text.count("#regzbot introduced:") == 1
+    assert text.count("To reproduce it:") == 1
+    assert "split this draft" not in text
+
+
 def test_what_the_guest_wrote_is_escaped(write_night: WriteNight) -> None:
     directory = write_night("splat")
     report = directory / "cells/linus-intel-iommu/1/report.json"
