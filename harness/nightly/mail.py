@@ -34,6 +34,8 @@ MAX_OBSERVATIONS = 10
 MAX_SPLAT_LINES = 30
 MAX_CASES = 10
 """Cases that one list names; the rest is counted."""
+MAX_TESTS = 40
+"""Tests that the list of what a commit breaks names."""
 MAX_REASON = 1200
 """Characters of a reason."""
 WHAT = "vfio-harness tests the dma-buf export of vfio-pci in virtual machines."
@@ -79,6 +81,11 @@ class Problem:
         """The hash and the subject of the first bad commit; None if it is not known."""
         found = _COMMIT.fullmatch(self.first.commit.strip())
         return (found[1], one_line(found[2] or "")) if found else None
+
+    @property
+    def several_symptoms(self) -> bool:
+        """Whether a known commit breaks different things."""
+        return self.commit is not None and len({change.reason for change in self.changes}) > 1
 
     @property
     def quoted(self) -> Judged | None:
@@ -209,7 +216,7 @@ def _subject(verdicts: NightVerdicts, changes: Changes) -> str:
 
 def _summary(problem: Problem) -> str:
     """Name a problem in a line: by its commit if that has several symptoms."""
-    if problem.commit and len({change.reason for change in problem.changes}) > 1:
+    if problem.commit and problem.several_symptoms:
         return f"{_cases_fail(len(problem.changes))} since {problem.commit[0][:12]}"
     return _symptom(problem)
 
@@ -235,12 +242,12 @@ def _problem(problem: Problem, verdicts: NightVerdicts, heading: str) -> Iterato
         yield from _indented(f"rate:    it failed {first.rate} times when it was repeated")
     yield from _indented(f"kernel:  {_kernel(cell, quoted)}")
     yield from _indented(f"machine: {_machine(cell, quoted)}")
-    if others := problem.changes[1:]:
+    others = problem.changes[1:]
+    if others and not problem.several_symptoms:
         yield ""
-        several = problem.commit and len({change.reason for change in problem.changes}) > 1
-        yield f"The same commit breaks {len(others)} more:" if several else "The same symptom:"
+        yield "The same symptom:"
         yield ""
-        yield from _list(_where(change, why=change.reason != first.reason) for change in others)
+        yield from _list(_where(change) for change in others)
     if good := _good_elsewhere(problem, verdicts):
         yield ""
         yield "The same case passes in:"
@@ -262,6 +269,22 @@ def _problem(problem: Problem, verdicts: NightVerdicts, heading: str) -> Iterato
     yield ""
     again = command(cell, first.case, quoted.case, quoted.record.kernel) if quoted else command(cell, first.case)
     yield f"  {again}"
+    if others and problem.several_symptoms:
+        yield ""
+        yield f"The same commit breaks {len(others)} more:"
+        yield ""
+        yield from _list(_by_test(others), MAX_TESTS)
+
+
+def _by_test(changes: Iterable[CaseChange]) -> Iterator[str]:
+    """Yield a line for each test and verdict, with the parameters of its cases."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for change in changes:
+        test, _, rest = change.case.partition("[")
+        found.setdefault((test, _was(change)), {})[rest.rstrip("]")] = None
+    for (test, was), parameters in found.items():
+        named = ", ".join(filter(None, parameters))
+        yield f"{test}: {was}" + (f" for {named}" if named else "")
 
 
 def _excerpt(problem: Problem) -> Iterator[str]:
@@ -331,12 +354,12 @@ def _was(change: CaseChange) -> str:
     return f"{change.before} -> {change.after}" if change.before else f"{change.after}, new"
 
 
-def _list(items: Iterable[str]) -> Iterator[str]:
+def _list(items: Iterable[str], most: int = MAX_CASES) -> Iterator[str]:
     found = list(items)
-    for item in found[:MAX_CASES]:
+    for item in found[:most]:
         yield from _indented(item)
-    if len(found) > MAX_CASES:
-        yield f"  and {len(found) - MAX_CASES} more"
+    if len(found) > most:
+        yield f"  and {len(found) - most} more"
 
 
 def _indented(text: str) -> Iterator[str]:

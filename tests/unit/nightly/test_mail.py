@@ -77,7 +77,7 @@ def test_equal_problems_are_one_and_many_are_counted(write_night: WriteNight) ->
 def test_the_symptoms_of_a_commit_are_one_problem(write_night: WriteNight) -> None:
     directory = write_night("broken-with-commit")
     night = Night.model_validate_json((directory / FILE).read_text())
-    found = [{"case": f"test_a::test_{n}", "reason": f"another: {n // 2}"} for n in range(40)]
+    found = [{"case": f"test_a::test_{n // 2}[{n % 2}]", "reason": f"another: {n // 2}"} for n in range(40)]
     changes = [night.changes[0].model_copy(update=more) for more in found]
     changes[30] = changes[30].model_copy(update={"after": "CRASH", "reason": "Oops in vfio_pci_dma_buf_move"})
     night.model_copy(update={"changes": changes}).write(directory)
@@ -85,9 +85,9 @@ def test_the_symptoms_of_a_commit_are_one_problem(write_night: WriteNight) -> No
     assert path is not None
     text = path.read_text()
     assert text.startswith("Subject: [REGRESSION] vfio dma-buf: 40 more cases fail since 0123456789ab\n")
-    assert "case:    test_a::test_30\n" in text
+    assert "case:    test_a::test_15[0]\n" in text
     assert "verdict: PASS -> CRASH" in text
-    assert "The same commit breaks 39 more:" in text
+    assert "The same commit breaks 39 more:\n\n  test_a::test_0: PASS -> FAIL for 0, 1\n" in text
     assert text.count("#regzbot introduced:") == 1
     assert text.count("To reproduce it:") == 1
     assert "split this draft" not in text
