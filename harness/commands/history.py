@@ -28,7 +28,7 @@ def history(case: str, nights: int, cell: str | None, as_json: bool) -> None:
     """Show the verdicts of a case in the latest nights, by night and cell, with kernel and failure rate.
 
     CASE is the id of a case or a part of it. MISS: a night has planned it, and no run has judged it. For a case that is
-    bad now, the last good night is named.
+    bad now, the last good night is named, and the first bad commit if the night has bisected.
     """
     with Terminal({}, to_stderr=True) as terminal, open_history(nightly_directory(), terminal.emit) as found:
         check_cell(cell, found)
@@ -78,6 +78,8 @@ def _lines(rows: Sequence[CaseNight], history: History) -> Iterator[str]:
             rest = "  ".join(filter(None, [row.rate, one_line(row.reason)]))
             start = f"  {row.night:<{night}}  {row.cell:<{cell}}  {one_line(str(row.kernel)):<{kernel}}"
             yield f"{start}  {row.verdict:<5}  {rest}".rstrip()
+            if row.first_bad:
+                yield f"  {'':{night}}  first bad commit: {one_line(row.first_bad)}"
         yield from _last_good(shown, history)
 
 

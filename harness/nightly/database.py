@@ -21,7 +21,7 @@ from harness.progress import Emit, Note, Phase
 FILE = "history.sqlite"
 APPLICATION = 0x76666E68
 """SQLite's application_id of such a file: "vfnh"."""
-VERSION = 2
+VERSION = 3
 """SQLite's user_version. It changes with the tables; a file of another version is built anew."""
 BUSY_S = 30.0
 """The longest wait for another process that writes. Adding a night takes well under a second."""
@@ -51,6 +51,10 @@ CREATE TABLE cases (
     PRIMARY KEY (name, run)
 ) WITHOUT ROWID;
 CREATE INDEX cases_by_run ON cases (run, name, verdict);
+CREATE TABLE blamed (
+    night INTEGER NOT NULL, cell INTEGER NOT NULL, name INTEGER NOT NULL, commit_id TEXT NOT NULL,
+    PRIMARY KEY (night, cell, name)
+) WITHOUT ROWID;
 CREATE TABLE varying (
     cell INTEGER NOT NULL, kernel INTEGER NOT NULL, name INTEGER NOT NULL, PRIMARY KEY (cell, kernel, name)
 ) WITHOUT ROWID;
@@ -61,7 +65,8 @@ CREATE TABLE tallies (
 """
 """``cases`` is sorted by case, for the history of one case; ``cases_by_run`` gives the cases of a few nights. A name is
 the id that the case had then. ``kernel`` is NULL for what has not run: its verdict is MISS. Most reasons are those of a
-SKIP, the same in each night. ``varying`` and ``tallies`` are explained in ``harness/nightly/tallies.py``."""
+SKIP, the same in each night. ``blamed`` has the first bad commits that a night's bisection found. ``varying`` and
+``tallies`` are explained in ``harness/nightly/tallies.py``."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's primary result codes for a damaged file."""

@@ -10,7 +10,7 @@ from harness.nightly import tallies
 from harness.nightly.database import Database
 from harness.nightly.fingerprint import fingerprint
 from harness.nightly.outcomes import deciding, load_night, load_run, night_directories, why_unjudged
-from harness.nightly.record import FILE, CellResult, CellRun, Night, Why
+from harness.nightly.record import FILE, CaseChange, CellResult, CellRun, Night, Why
 from harness.progress import Emit, Note, phase
 from harness.report.parts import MISS
 from harness.verdict import KernelRecord, RunRecord
@@ -62,6 +62,7 @@ def add_night(database: Database, name: str, night: Night, records: Records, sta
             tallies.subtract(connection, row["id"])
             connection.execute("DELETE FROM cases WHERE run IN (SELECT id FROM runs WHERE night = ?)", (row["id"],))
             connection.execute("DELETE FROM runs WHERE night = ?", (row["id"],))
+            connection.execute("DELETE FROM blamed WHERE night = ?", (row["id"],))
             connection.execute("DELETE FROM nights WHERE id = ?", (row["id"],))
         number = _insert(
             connection,
@@ -72,6 +73,7 @@ def add_night(database: Database, name: str, night: Night, records: Records, sta
         rows = _Rows(connection, number)
         for result in night.results:
             rows.add(result, records, planned.get(result.cell, []))
+        rows.blame(night.changes)
         tallies.add(connection, number)
 
     database.write(replace)
@@ -103,6 +105,17 @@ class _Rows:
             lost = self._run_row(cell, CellRun(directory="", why=Why.PLAN, started=""), MISS, None)
             reason = self._number("reasons", "text", why_unjudged(result.runs))
             self._cases([(self._name(case), lost, MISS, 1, reason, None, None, "", None) for case in missed])
+
+    def blame(self, changes: Sequence[CaseChange]) -> None:
+        """Write the first bad commits of the changes that have one."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO blamed VALUES (?, ?, ?, ?)",
+            [
+                (self._night, self._number("cells", "name", each.cell), self._name(each.case), each.commit)
+                for each in changes
+                if each.commit
+            ],
+        )
 
     def _add_run(self, cell: int, run: CellRun, record: RunRecord | None, decisive: set[int]) -> None:
         number = self._run_row(cell, run, str(run.why), self._kernel(record.kernel) if record else None)

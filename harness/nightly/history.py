@@ -66,6 +66,8 @@ class CaseNight:
     fingerprint: str
     directory: Path
     """Of its run."""
+    first_bad: str
+    """The hash and the subject of the commit that broke it in this night; empty if no bisection found one."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,10 @@ class History:
             WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?)
             SELECT c.name AS id, c.verdict, c.decides, t.text AS reason, c.seconds, c.seed, c.fingerprint,
                    n.name AS night, l.name AS cell, k.release, k.origin, k.commit_id,
-                   r.directory, r.why, r.night AS night_id, r.cell AS cell_id
+                   r.directory, r.why, r.night AS night_id, r.cell AS cell_id, b.commit_id AS first_bad
             FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
                  JOIN reasons t ON t.id = c.reason LEFT JOIN kernels k ON k.id = r.kernel
+                 LEFT JOIN blamed b ON (b.night, b.cell, b.name) = (r.night, r.cell, c.name)
             WHERE c.name IN ({_marks(ids)}) AND r.night IN recent AND (? IS NULL OR l.name = ?)
             ORDER BY n.started DESC, l.name, c.name, r.id
             """,
@@ -165,6 +168,7 @@ class History:
                 seed=row["seed"],
                 fingerprint=row["fingerprint"],
                 directory=Path(f"{self._nightly}/{row['night']}/{row['directory']}"),
+                first_bad=row["first_bad"] or "",
             )
             for row in rows
             if row["decides"]

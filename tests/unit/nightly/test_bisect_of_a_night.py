@@ -13,6 +13,7 @@ from harness.commands.bisect import Commit, Found
 from harness.commands.nightly_bisect import MOST_CASES
 from harness.commands.nightly_run import finish
 from harness.errors import HarnessError
+from harness.nightly.history import open_history
 from harness.nightly.outcomes import load_night
 from harness.nightly.record import CaseChange
 from harness.nightly.running import RunningNight
@@ -57,7 +58,7 @@ def found(tmp_path: Path, make: Any, sha: str, *bad: str) -> Found:
 
 
 def test_cases_of_different_commits_get_their_own(
-    two_nights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_record: Any
+    nights: Any, two_nights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_record: Any
 ) -> None:
     searches: list[tuple[tuple[str, str], str | None]] = []
 
@@ -74,6 +75,9 @@ def test_cases_of_different_commits_get_their_own(
     commits = {change.case: change.commit for change in two_nights("f::one", "f::two")}
     assert commits == {"f::one": f"{'1' * 40} vfio: Break it", "f::two": f"{'2' * 40} vfio: Break it"}
     assert searches == [((GOOD, BAD), "one or two"), ((GOOD, BAD), "two")]
+    with open_history(nights.path.parent, lambda event: None) as history:
+        named = {row.case: row.first_bad for row in history.verdicts(commits) if row.night == "2026-11-28"}
+    assert named == commits
 
 
 def test_many_new_failures_take_one_search(
