@@ -149,6 +149,14 @@ class Group:
         return list(dict.fromkeys(case for case, _, _ in self.members))
 
     @property
+    def by_cell(self) -> dict[str, list[tuple[str, str]]]:
+        """The id of each case and its place in the report, by the id of the cell."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for case, cell, href in self.members:
+            found.setdefault(cell, []).append((case, href))
+        return found
+
+    @property
     def title(self) -> str:
         """The rule that the first case tests, or its id."""
         return self.case.title if self.case else self.cases[0]

@@ -132,7 +132,7 @@ def test_equal_splats_of_several_cases_are_one_group(nights: Any, make_run: Any)
     nights.cell("a", make_run(cases), cases=[case.id for case in cases])
     text = words(page(nights.write()))
     assert text.count("SPLAT : The rule of") == 1
-    assert "5 cases in f::0 in a , f::1 in a" in text
+    assert "5 cases in 1 cell a: f::0 , f::1 , f::2" in text
 
 
 def test_a_cell_that_has_not_run_is_one_line_and_no_row(nights: Any, make_run: Any) -> None:
