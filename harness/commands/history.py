@@ -11,9 +11,7 @@ import click
 
 from harness import paths
 from harness.errors import UsageError
-from harness.nightly.database import FILE
-from harness.nightly.history import NIGHTS, CaseNight, History, open_history
-from harness.nightly.outcomes import night_directories
+from harness.nightly.history import NIGHTS, CaseNight, History, has_nights, open_history
 from harness.report import Terminal
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT
@@ -39,7 +37,7 @@ def history(case: str, nights: int, cell: str | None, as_json: bool) -> None:
 def nightly_directory() -> Path:
     """Return ``results/nightly``. Raises UsageError if it has no night."""
     nightly = paths.results_dir() / "nightly"
-    if not (nightly / FILE).exists() and not night_directories(nightly):
+    if not has_nights(nightly):
         raise UsageError(f"{nightly} has no night", hint="run vfio-harness nightly, or set VFIO_HARNESS_RESULTS")
     return nightly
 

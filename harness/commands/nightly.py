@@ -9,12 +9,12 @@ import click
 
 from harness.cases.collect import collect
 from harness.commands.children import Children
-from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_cells, longest_first
+from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_cells, earlier_runs, in_order
 from harness.commands.nightly_dask import DaskRunner
 from harness.commands.nightly_engine import Runner
 from harness.commands.nightly_local import LocalRunner
 from harness.commands.nightly_run import Limits, begun, continued, new_night, pin, run_night
-from harness.nightly.nights import expected_seconds, nights_dir
+from harness.nightly.nights import nights_dir
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
 from harness.nightly.running import RunningNight
 from harness.report import Terminal
@@ -67,8 +67,8 @@ def nightly(
     MISS. A case that is ERROR runs once again. One that is bad and was good in the last night is repeated ten times,
     which gives its rate, and no other verdict.
 
-    After the deadline nothing starts, and what runs is ended. A night that was interrupted or killed continues with
-    --resume: cells that were finished do not run again.
+    After the deadline nothing starts, and what runs is ended. Cells that had no time run first in the next night. A
+    night that was interrupted or killed continues with --resume: cells that were finished do not run again.
 
     With --scheduler, each cell runs on a worker of Dask. A worker states its memory in MiB, and with kvm how many runs
     may use KVM at a time: dask worker ADDRESS --nthreads 4 --resources 'memory=8000 kvm=2'. A lost worker is a lost
@@ -84,11 +84,14 @@ def nightly(
             chosen_cells(running.night.cells, cells)
             sys.exit(_run(running, cases, Limits(deadline, cells, keep_going), scheduler))
     read = load_plan(plan)
-    chosen = chosen_cells(longest_first(expand(read, plan, cases.of, expected_seconds(nights_dir()))), cells)
+    with Terminal({}, to_stderr=True) as terminal:
+        earlier = earlier_runs(nights_dir(), terminal.emit)
+    expanded = expand(read, plan, cases.of, earlier.expected_s)
+    chosen = chosen_cells(in_order(expanded, earlier.last_night), cells)
     if matrix:
         click.echo(as_matrix(chosen))
     elif show:
-        click.echo(as_text(chosen, read.budget_s))
+        click.echo(as_text(chosen, deadline or read.budget_s, earlier.last_night))
     else:
         with Terminal({}) as terminal:
             chosen = pin(chosen, terminal.emit)

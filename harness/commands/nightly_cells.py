@@ -3,16 +3,20 @@
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from harness import paths
 from harness.cases.collect import Collected
 from harness.config.loader import nearest
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.kernel import Flavour
+from harness.nightly.history import has_nights, open_history
+from harness.nightly.outcomes import order_of
 from harness.nightly.record import Cell
+from harness.progress import Emit, Note
 from harness.run.options import Options
 from harness.run.select import Candidate, select
 
@@ -69,27 +73,63 @@ def chosen_cells(cells: Sequence[Cell], names: Sequence[str]) -> list[Cell]:
     return [cell for cell in cells if cell.id in names] if names else list(cells)
 
 
-def longest_first(cells: Sequence[Cell]) -> list[Cell]:
-    """Sort the cells so that the longest runs first. A cell of unknown duration counts as the longest."""
-    unknown = [cell for cell in cells if cell.expected_s is None]
-    known = [cell for cell in cells if cell.expected_s is not None]
-    return unknown + sorted(known, key=lambda cell: cell.expected_s or 0.0, reverse=True)
+@dataclass(frozen=True)
+class EarlierRuns:
+    """What the earlier nights say of the cells, by their ids."""
+
+    expected_s: Mapping[str, float] = field(default_factory=dict)
+    """How long each usually takes, in seconds."""
+    last_night: Mapping[str, str] = field(default_factory=dict)
+    """The newest night in which each has begun to run."""
 
 
-def as_text(cells: Sequence[Cell], budget_s: float | None) -> str:
-    """Format the cells as a table, in the order in which they run, with the expected time."""
-    rows = [("cell", "cases", "expected", "owner")]
-    rows += [(cell.id, str(len(cell.cases)), duration(cell.expected_s), cell.owner) for cell in cells]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    pads: tuple[Callable[[str, int], str], ...] = (str.ljust, str.rjust, str.rjust)
-    lines = ["  ".join([*map(lambda pad, word, width: pad(word, width), pads, row, widths), row[3]]) for row in rows]
+def earlier_runs(nights: Path, emit: Emit) -> EarlierRuns:
+    """Ask the history in ``nights``. It decides the order only: if it cannot be used, ``emit`` gets a note."""
+    if not has_nights(nights):
+        return EarlierRuns()
+    try:
+        with open_history(nights, emit) as history:
+            return EarlierRuns(history.expected_seconds(), history.last_nights())
+    except HarnessError as error:
+        emit(Note(f"history: {error}"))
+        return EarlierRuns()
+
+
+def in_order(cells: Sequence[Cell], last_night: Mapping[str, str]) -> list[Cell]:
+    """Sort the cells as they run: first those that have waited for the most nights, and of these the longest first.
+
+    So a night that is too short for all cells leaves out other ones each time. A cell that the deadline has ended had
+    its turn: it waits for the others. One of unknown duration counts as the longest.
+    """
+
+    def key(cell: Cell) -> tuple[tuple[int, ...], float]:
+        unknown = float("inf")
+        return order_of(last_night.get(cell.id, "")), -(unknown if cell.expected_s is None else cell.expected_s)
+
+    return sorted(cells, key=key)
+
+
+def as_text(cells: Sequence[Cell], budget_s: float | None, last_night: Mapping[str, str]) -> str:
+    """Format the cells as a table, in the order in which they run, with expected time and last run.
+
+    A cell that takes longer than the budget never runs: it is named."""
+    rows = [("cell", "cases", "expected", "last run", "owner")]
+    rows += [
+        (cell.id, str(len(cell.cases)), duration(cell.expected_s), last_night.get(cell.id, "-"), cell.owner)
+        for cell in cells
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    pads: tuple[Callable[[str, int], str], ...] = (str.ljust, str.rjust, str.rjust, str.ljust)
+    lines = ["  ".join([*map(lambda pad, word, width: pad(word, width), pads, row, widths), row[4]]) for row in rows]
     known = [cell.expected_s for cell in cells if cell.expected_s is not None]
     total = f"{len(cells)} cells: {duration(sum(known))} one after the other" if known else f"{len(cells)} cells"
     if len(known) < len(cells):
-        total += f"; {len(cells) - len(known)} have not run yet"
+        total += f"; {len(cells) - len(known)} of unknown duration"
     if budget_s is not None:
         total += f"; budget: {duration(budget_s)}"
-    return "\n".join([*(line.rstrip() for line in lines), "", total])
+    too_long = [cell.id for cell in cells if budget_s is not None and (cell.expected_s or 0.0) > budget_s]
+    notes = [f"{name} takes longer than the budget, and will not run" for name in too_long]
+    return "\n".join([*(line.rstrip() for line in lines), "", total, *notes])
 
 
 def duration(seconds: float | None) -> str:

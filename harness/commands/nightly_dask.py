@@ -19,12 +19,13 @@ from typing import Any, Self
 from harness import __version__
 from harness.commands.children import ERROR, LOG, read_error
 from harness.commands.nightly_cells import CaseList, options_of
-from harness.commands.nightly_engine import CODES, Outcome, Ticket
+from harness.commands.nightly_engine import Outcome, Ticket
 from harness.commands.nightly_local import how_it_was_ended, machine_mib
 from harness.commands.nightly_worker import LEAVE_S, RemoteRun, WorkerFacts, end_run, facts, run_child, unpack
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.nightly.jobs import Job
 from harness.nightly.outcomes import load_run
+from harness.nightly.record import COMPLETED
 
 CONNECT_S = 20.0
 TICK_S = 0.5
@@ -217,7 +218,7 @@ class _Run:
         except Exception as error:  # whatever the worker raised: its run is lost, and the night goes on
             return Outcome(None, f"the worker {self.address} lost the run: {error}")
         record = load_run(self.ticket.directory)
-        if result.exit_code not in CODES:
+        if result.exit_code not in COMPLETED:
             return Outcome(None, how_it_was_ended(result.exit_code), record)
         error_of_run = read_error(self.ticket.directory / ERROR)
         return Outcome(result.exit_code, str(error_of_run or "") if record is None else result.note, record)

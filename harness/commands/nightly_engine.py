@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.nightly.jobs import IsGood, Job, next_job
+from harness.nightly.record import COMPLETED
 from harness.nightly.running import RunningNight
 from harness.progress import Emit, Note, Phase
 from harness.report.text import one_line, tally
@@ -18,8 +19,6 @@ from harness.verdict import RunRecord
 
 DEADLINE = 130
 """The exit code of a run that the deadline has ended, as after Ctrl-C."""
-CODES = (0, 1, 2, 3)
-"""The exit codes of ``vfio-harness run``."""
 OVER = "the night's deadline ended the run"
 
 
@@ -107,7 +106,7 @@ class Engine:
                 self._ended(ticket, outcome)
             if self._left() <= 0:
                 for ticket, outcome in self._runner.end(self._tickets):
-                    code = outcome.exit_code if outcome.exit_code in CODES else DEADLINE
+                    code = outcome.exit_code if outcome.exit_code in COMPLETED else DEADLINE
                     self._ended(ticket, Outcome(code, outcome.error if code != DEADLINE else OVER, outcome.record))
                 return
             step.progress(self._progress())

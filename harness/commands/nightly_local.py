@@ -9,9 +9,10 @@ from pathlib import Path
 from harness import paths
 from harness.commands.children import RUN_S, Children, Ended, Task
 from harness.commands.nightly_cells import CaseList, options_of
-from harness.commands.nightly_engine import CODES, Outcome, Ticket
+from harness.commands.nightly_engine import Outcome, Ticket
 from harness.config import load_machine
 from harness.nightly.jobs import Job
+from harness.nightly.record import COMPLETED
 from harness.run.workers import JOBS_PER_CPU, default_jobs, processors
 
 MEMORY_SHARE = 0.8
@@ -94,7 +95,7 @@ def task_of(ticket: Ticket, cases: CaseList, jobs: int | None) -> Task:
 
 def outcome_of(end: Ended) -> Outcome:
     """Return how a child process has ended. Another exit code than those of a run means that the process was lost."""
-    if end.code in CODES:
+    if end.code in COMPLETED:
         return Outcome(end.code, "" if end.record else str(end.error or ""), end.record)
     return Outcome(None, how_it_was_ended(end.code), end.record)
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from harness.nightly import tallies
 from harness.nightly.database import FILE, Database
 from harness.nightly.fill import Records, add_new_nights, add_night
-from harness.nightly.outcomes import UNCOUNTED, Key, Outcome, order_of, rate
+from harness.nightly.outcomes import UNCOUNTED, Key, Outcome, night_directories, order_of, rate
 from harness.nightly.past import PastNight
-from harness.nightly.record import Night, Why
+from harness.nightly.record import COMPLETED, Night, Why
 from harness.progress import Emit
+from harness.report.parts import MISS
 from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -142,14 +143,15 @@ class History:
         ids = [number for number, name in names.items() if name in wanted]
         rows = self._database.read(
             f"""
-            WITH recent AS (SELECT id FROM nights ORDER BY started DESC LIMIT ?)
+            WITH recent AS MATERIALIZED (SELECT id FROM nights ORDER BY started DESC, id DESC LIMIT ?)
             SELECT c.name AS id, c.verdict, c.decides, t.text AS reason, c.seconds, c.seed, c.fingerprint,
                    n.name AS night, l.name AS cell, k.release, k.origin, k.commit_id,
                    r.directory, r.why, r.night AS night_id, r.cell AS cell_id, b.commit_id AS first_bad
-            FROM cases c JOIN runs r ON r.id = c.run JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
-                 JOIN reasons t ON t.id = c.reason LEFT JOIN kernels k ON k.id = r.kernel
+            FROM recent CROSS JOIN runs r ON r.night = recent.id CROSS JOIN cases c ON c.run = r.id
+                 JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell JOIN reasons t ON t.id = c.reason
+                 LEFT JOIN kernels k ON k.id = r.kernel
                  LEFT JOIN blamed b ON (b.night, b.cell, b.name) = (r.night, r.cell, c.name)
-            WHERE c.name IN ({_marks(ids)}) AND r.night IN recent AND (? IS NULL OR l.name = ?)
+            WHERE c.name IN ({_marks(ids)}) AND (? IS NULL OR l.name = ?)
             ORDER BY n.started DESC, l.name, c.name, r.id
             """,
             (nights, *ids, cell, cell),
@@ -228,7 +230,7 @@ class History:
         rows = self._database.read(
             """
             WITH latest AS (
-                SELECT r.id FROM runs r JOIN nights n ON n.id = r.night
+                SELECT r.id FROM nights n CROSS JOIN runs r INDEXED BY runs_by_cell ON r.night = n.id
                 WHERE r.cell = (SELECT id FROM cells WHERE name = ?) AND r.why = ? AND r.kernel IS NOT NULL
                 ORDER BY n.started DESC, r.id DESC LIMIT ?
             )
@@ -243,18 +245,36 @@ class History:
             taken[names[row["id"]]].append(row["seconds"])
         return {case: statistics.median(seconds) for case, seconds in taken.items()}
 
-    def cell_seconds(self, cell: str) -> float | None:
-        """Return how long a run of the cell usually takes, in seconds; None if none has ended."""
+    def expected_seconds(self) -> dict[str, float]:
+        """Return how long each cell usually takes, in seconds: the median of its latest runs that came to their end."""
+        rows = self._database.read(
+            f"""
+            SELECT cell, seconds FROM (
+                SELECT l.name AS cell, r.seconds,
+                       row_number() OVER (PARTITION BY r.cell ORDER BY n.started DESC, r.id DESC) AS place
+                FROM runs r JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
+                WHERE r.why = ? AND r.kernel IS NOT NULL AND r.seconds IS NOT NULL
+                      AND r.exit_code IN ({_marks(COMPLETED)})
+            ) WHERE place <= ?
+            """,
+            (str(Why.PLAN), *COMPLETED, MEDIAN_OF),
+        )
+        taken: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            taken[row["cell"]].append(row["seconds"])
+        return {cell: statistics.median(seconds) for cell, seconds in taken.items()}
+
+    def last_nights(self) -> dict[str, str]:
+        """Return the newest night in which each cell has begun to run, by the ids of the cells."""
         rows = self._database.read(
             """
-            SELECT r.seconds FROM runs r JOIN nights n ON n.id = r.night
-            WHERE r.cell = (SELECT id FROM cells WHERE name = ?) AND r.why = ? AND r.kernel IS NOT NULL
-                  AND r.seconds IS NOT NULL
-            ORDER BY n.started DESC, r.id DESC LIMIT ?
+            SELECT l.name AS cell, n.name AS night, max(n.started)
+            FROM runs r JOIN nights n ON n.id = r.night JOIN cells l ON l.id = r.cell
+            WHERE r.why <> ? GROUP BY r.cell
             """,
-            (cell, str(Why.PLAN), MEDIAN_OF),
+            (MISS,),
         )
-        return statistics.median(row["seconds"] for row in rows) if rows else None
+        return {row["cell"]: row["night"] for row in rows}
 
     def last_good_night(self, cell: str, case: str, before: str | None = None) -> GoodNight | None:
         """Return the last night in which the case passed in the cell. ``before``: a night; only earlier ones count."""
@@ -284,6 +304,11 @@ class History:
     def _cells(self) -> dict[int, str]:
         """Return the id of each cell, by its number."""
         return {row["id"]: row["name"] for row in self._database.read("SELECT id, name FROM cells ORDER BY name")}
+
+
+def has_nights(nightly: Path) -> bool:
+    """Return whether ``results/nightly`` has a night, or a history of those that were removed."""
+    return (nightly / FILE).exists() or bool(night_directories(nightly))
 
 
 @contextmanager

@@ -6,14 +6,10 @@ from itertools import count
 from pathlib import Path
 
 from harness import paths
-from harness.errors import HarnessError, UsageError
-from harness.nightly.outcomes import load_night, night_directories
-from harness.nightly.record import Why
+from harness.errors import HarnessError
 from harness.report.record import point
 
 LATEST = "latest"
-LOOK_BACK = 10
-"""Nights in which the duration of a cell is searched."""
 
 
 def nights_dir() -> Path:
@@ -36,18 +32,3 @@ def make_directory(nights: Path) -> Path:
 def link_latest(directory: Path) -> None:
     """Point ``latest`` to a night. Raises HarnessError if it is not a symlink."""
     point(directory.parent / LATEST, directory)
-
-
-def expected_seconds(nights: Path) -> dict[str, float]:
-    """Return how long each cell took in the newest of the last nights that ran it to its end, in seconds."""
-    found: dict[str, float] = {}
-    for directory in reversed(night_directories(nights)[:LOOK_BACK]):
-        try:
-            night = load_night(directory)
-        except UsageError:
-            continue
-        for result in night.results:
-            for run in result.runs:
-                if run.why is Why.PLAN and run.completed and run.seconds is not None:
-                    found[result.cell] = run.seconds
-    return found

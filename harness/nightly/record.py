@@ -16,6 +16,8 @@ from harness.host.files import write_atomically
 SCHEMA = "vfio-harness/nightly/1"
 """The version of the record. It changes when a reader of old records would misread a new one."""
 FILE = "nightly.json"
+COMPLETED = (0, 1, 2, 3)
+"""The exit codes of a ``vfio-harness run`` that has come to its own end."""
 
 
 class _Record(BaseModel):
@@ -82,7 +84,7 @@ class CellRun(_Record):
     @property
     def completed(self) -> bool:
         """Whether ``vfio-harness run`` came to its own end."""
-        return self.exit_code in (0, 1, 2, 3)
+        return self.exit_code in COMPLETED
 
     @property
     def lost(self) -> bool:

@@ -5,12 +5,24 @@ import json
 from pathlib import Path
 
 import pytest
+from made_nights import Nights, Runs
+from made_nights import cell as made_cell
 
 from harness.cases.collect import Collected
-from harness.commands.nightly_cells import CaseList, as_matrix, as_text, chosen_cells, duration, longest_first
+from harness.commands.nightly_cells import (
+    CaseList,
+    EarlierRuns,
+    as_matrix,
+    as_text,
+    chosen_cells,
+    duration,
+    earlier_runs,
+    in_order,
+)
 from harness.errors import UsageError
-from harness.nightly.nights import expected_seconds
-from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
+from harness.nightly.database import FILE
+from harness.nightly.record import Cell, Why
+from harness.progress import Event, Note, silent
 
 
 def cell(name: str, expected_s: float | None = None, **values: object) -> Cell:
@@ -18,39 +30,64 @@ def cell(name: str, expected_s: float | None = None, **values: object) -> Cell:
     return Cell.model_validate({**given, "id": name, "expected_s": expected_s, "cases": ["a::b"], **values})
 
 
-def night(directory: Path, *runs: CellRun) -> None:
-    directory.mkdir(parents=True)
-    record = Night(
-        night=directory.name, started="s", plan="p", cells=[cell("a")], results=[CellResult(cell="a", runs=[*runs])]
-    )
-    record.write(directory)
-
-
-def run(why: Why, seconds: float | None, exit_code: int | None) -> CellRun:
-    return CellRun(directory="cells/a/1", why=why, started="s", seconds=seconds, exit_code=exit_code)
-
-
 def test_the_longest_cell_is_the_first_and_an_unknown_one_may_be_longer() -> None:
     cells = [cell("a", 5), cell("b"), cell("c", 9)]
-    assert [each.id for each in longest_first(cells)] == ["b", "c", "a"]
+    assert [each.id for each in in_order(cells, dict.fromkeys("abc", "2026-01-01"))] == ["b", "c", "a"]
 
 
-def test_the_expected_time_is_that_of_the_newest_whole_run(tmp_path: Path) -> None:
-    night(tmp_path / "2026-01-01", run(Why.PLAN, 60.0, 0))
-    night(tmp_path / "2026-01-02", run(Why.PLAN, 5.0, None), run(Why.AGAIN, 3.0, 0))
-    (tmp_path / "2026-01-03").mkdir()
-    (tmp_path / "2026-01-03" / "nightly.json").write_text("{")
-    assert expected_seconds(tmp_path) == {"a": 60.0}
+def test_who_has_waited_longest_is_the_first() -> None:
+    cells = [cell("a", 9), cell("b", 5), cell("c", 7), cell("new", 1)]
+    last = {"a": "2026-01-02-10", "b": "2026-01-02-2", "c": "2026-01-02-2"}
+    assert [each.id for each in in_order(cells, last)] == ["new", "c", "b", "a"]
 
 
-def test_the_table_has_the_sum_and_the_budget() -> None:
-    text = as_text([cell("a", 65.4, owner="Ann"), cell("longer")], 3600.0)
+@pytest.mark.parametrize("budget", [9.0, 12.0, 16.0, 30.0])
+def test_a_small_budget_leaves_out_no_cell_for_long(budget: float) -> None:
+    """In each night run those that fit, in their order. The longest one needs the whole smallest budget."""
+    cells = [cell(name, seconds) for name, seconds in {"a": 9.0, "b": 8.0, "c": 8.0, "d": 2.0, "e": 1.0}.items()]
+    last: dict[str, str] = {}
+    ran: list[str] = []
+    for night in range(1, 13):
+        left = budget
+        for each in in_order(cells, last):
+            if each.expected_s and each.expected_s <= left:
+                left -= each.expected_s
+                last[each.id] = f"2026-01-{night:02}"
+                ran.append(each.id)
+        if night % 4 == 0:
+            assert {*ran} == {*"abcde"}, (night, ran)
+            ran.clear()
+
+
+def test_the_history_knows_durations_and_turns(tmp_path: Path) -> None:
+    made = Nights(tmp_path)
+    assert earlier_runs(tmp_path, silent) == EarlierRuns()
+    assert [*tmp_path.iterdir()] == [], "to list the cells of the first night makes no file"
+    made.write("2026-01-01", made_cell({"f::a": "PASS"}, name="ran"), made_cell({"f::a": "PASS"}, name="waits"))
+    made.write("2026-01-02", made_cell({"f::a": "PASS"}, name="ran"), Runs("waits", planned=["f::a"]))
+    lost = Runs("lost", planned=["f::a"], runs=[(Why.PLAN, None)])
+    made.write("2026-01-03", Runs("ran", planned=["f::a"]), lost)
+    assert earlier_runs(tmp_path, silent) == EarlierRuns(
+        {"ran": 9.0, "waits": 9.0}, {"ran": "2026-01-02", "waits": "2026-01-01", "lost": "2026-01-03"}
+    )
+
+
+def test_a_history_that_cannot_be_used_is_a_note(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    events: list[Event] = []
+    assert earlier_runs(tmp_path, events.append) == EarlierRuns()
+    assert [event.text[:9] for event in events if isinstance(event, Note)] == ["history: "]
+
+
+def test_the_table_has_the_last_run_the_sum_and_the_budget() -> None:
+    text = as_text([cell("longer"), cell("a", 65.4, owner="Ann")], 60.0, {"a": "2026-01-02"})
     assert text.splitlines() == [
-        "cell    cases  expected  owner",
-        "a           1      1:05  Ann",
-        "longer      1         -",
+        "cell    cases  expected  last run    owner",
+        "longer      1         -  -",
+        "a           1      1:05  2026-01-02  Ann",
         "",
-        "2 cells: 1:05 one after the other; 1 have not run yet; budget: 1:00:00",
+        "2 cells: 1:05 one after the other; 1 of unknown duration; budget: 1:00",
+        "a takes longer than the budget, and will not run",
     ]
     assert duration(3725) == "1:02:05"
 

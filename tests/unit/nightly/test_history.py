@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from made_nights import PLAN, Nights, Runs, case_record, cell, run_record
+from made_nights import Nights, Runs, case_record, cell, run_record
 
 from harness.errors import HarnessError
 from harness.nightly.database import FILE, VERSION, Database
-from harness.nightly.history import History, open_history
+from harness.nightly.history import open_history
 from harness.nightly.outcomes import night_directories
-from harness.nightly.record import Cell, CellResult, CellRun, Night, Why
+from harness.nightly.record import Night, Why
 from harness.progress import Event, Note, silent
 from harness.verdict import GitRecord
 
@@ -185,9 +185,8 @@ def test_durations_are_the_median_of_the_latest_runs(nights: Nights) -> None:
         )
     with open_history(nights.directory, silent) as history:
         assert history.durations("a") == {CASE: 3.0}
-        assert history.cell_seconds("a") == 9.0
+        assert history.expected_seconds() == {"a": 9.0}
         assert history.durations("nowhere") == {}
-        assert history.cell_seconds("nowhere") is None
 
 
 def test_last_good_night(nights: Nights) -> None:
@@ -365,58 +364,3 @@ def test_two_processes_write_at_once(nights: Nights, damaged: bool) -> None:
         assert connection.execute("SELECT count(*) FROM cases").fetchone() == (24,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert len(kept(nights)) == damaged
-
-
-FULL = bool(os.environ.get("VFIO_HARNESS_FULL_HISTORY"))
-"""Measure the full size, 1,000 nights of 18 cells of 300 cases. It takes minutes to fill."""
-MANY_NIGHTS, CELLS, CASES = (1000, 18, 300) if FULL else (60, 6, 50)
-
-
-def fill(history: History) -> None:
-    """Add many nights. Each kernel is tested for two nights; about one verdict in 500 is bad."""
-    cases = [f"test_f{number % 20}::test_c{number}" for number in range(CASES)]
-    cells = [Cell(id=f"cell-{n}", tree="t", kernel=None, flavour="release", machine="m", suite="s", cases=cases)
-             for n in range(CELLS)]  # fmt: skip
-    for number in range(MANY_NIGHTS):
-        name = f"{2000 + number // 365}-{number // 28 % 12 + 1:02}-{number % 28 + 1:02}-{number}"
-        results, records = [], {}
-        for c in cells:
-            directory = f"cells/{c.id}/1"
-            records[directory] = run_record(
-                [
-                    case_record(case, "FAIL" if (number * 7 + at * 13 + int(c.id[5:])) % 503 == 0 else "PASS")
-                    for at, case in enumerate(cases)
-                ],
-                release=f"7.{number // 2}",
-            )
-            run = CellRun(directory=directory, why=Why.PLAN, started="s", seconds=9.0, exit_code=0)
-            results.append(CellResult(cell=c.id, runs=[run]))
-        started = f"{number:06}"
-        history.add(Night(night=name, started=started, plan=PLAN, cells=cells, results=results), records)
-
-
-def test_many_nights_are_answered_within_a_second(nights: Nights) -> None:
-    with open_history(nights.directory, silent) as history:
-        began = time.process_time()
-        fill(history)
-        taken = {"fill": time.process_time() - began}
-        case = history.cases()[7]
-        questions = {
-            "history": lambda: history.verdicts([case]),
-            "history of all nights": lambda: history.verdicts([case], nights=MANY_NIGHTS),
-            "flakes": history.flakes,
-            "durations": lambda: history.durations("cell-3"),
-            "cell_seconds": lambda: history.cell_seconds("cell-3"),
-            "last_good_night": lambda: history.last_good_night("cell-3", case),
-        }
-        for name, question in questions.items():
-            began = time.process_time()
-            assert question()
-            taken[name] = time.process_time() - began
-    began = time.process_time()
-    with open_history(nights.directory, silent):
-        taken["open"] = time.process_time() - began
-    size = (nights.directory / FILE).stat().st_size
-    print({name: round(seconds, 3) for name, seconds in taken.items()}, f"{size >> 20} MiB")
-    del taken["fill"]
-    assert max(taken.values()) < 1, taken
