@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.commands import bisect
-from harness.commands.nightly_cells import options_of
 from harness.errors import HarnessError
 from harness.kernel.source import commit as commits
+from harness.nightly.again import options_of
 from harness.nightly.cells import NightVerdicts
 from harness.nightly.history import History
 from harness.nightly.record import CaseChange, Cell

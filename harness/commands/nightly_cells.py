@@ -6,18 +6,16 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from harness import paths
 from harness.cases.collect import Collected
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
-from harness.kernel import Flavour
+from harness.nightly.again import options_of
 from harness.nightly.history import has_nights, open_history
 from harness.nightly.outcomes import order_of
 from harness.nightly.record import Cell
 from harness.progress import Emit, Note
-from harness.run.options import Options
 from harness.run.select import Candidate, select
 
 MOST_JOBS = 256
@@ -48,19 +46,6 @@ def _usual_place(case: str) -> str:
     """Return the node id that a case of today would have. One that is gone is then named by the error of its run."""
     module, _, name = case.partition("::")
     return f"{paths.VM_CASES.relative_to(paths.TOP)}/{module}.py::{name}"
-
-
-def options_of(cell: Cell) -> Options:
-    """Return the options of a cell's run."""
-    return Options(
-        kernel=cell.kernel,
-        series=cell.series,
-        flavour=cast(Flavour, cell.flavour),
-        machine=cell.machine,
-        suite=cell.suite,
-        qemu=cell.qemu,
-        focus=cell.focus,
-    )
 
 
 def chosen_cells(cells: Sequence[Cell], names: Sequence[str]) -> list[Cell]:

@@ -18,11 +18,12 @@ from typing import Any, Self
 
 from harness import __version__
 from harness.commands.children import ERROR, LOG, read_error
-from harness.commands.nightly_cells import CaseList, options_of
+from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_engine import Outcome, Ticket
 from harness.commands.nightly_local import how_it_was_ended, machine_mib
 from harness.commands.nightly_worker import LEAVE_S, RemoteRun, WorkerFacts, end_run, facts, run_child, unpack
 from harness.errors import HarnessError, MissingPrerequisite
+from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
 from harness.nightly.outcomes import load_run
 from harness.nightly.record import COMPLETED

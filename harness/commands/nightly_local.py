@@ -8,9 +8,10 @@ from pathlib import Path
 
 from harness import paths
 from harness.commands.children import RUN_S, Children, Ended, Task
-from harness.commands.nightly_cells import CaseList, options_of
+from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_engine import Outcome, Ticket
 from harness.config import load_machine
+from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
 from harness.nightly.record import COMPLETED
 from harness.run.workers import JOBS_PER_CPU, default_jobs, processors

@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command that runs a case of a night again."""
+"""The options of a cell for ``vfio-harness run``, and the command that runs a case of a night again."""
 
-import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from harness.kernel.model import Flavour
 from harness.nightly.record import Cell
+from harness.report.text import command_for
 from harness.run.options import Options
 from harness.verdict import CaseRecord, KernelRecord
+
+
+def options_of(cell: Cell) -> Options:
+    """Return the options of a cell's run."""
+    return Options(
+        kernel=cell.kernel,
+        series=cell.series,
+        flavour=cast(Flavour, cell.flavour),
+        machine=cell.machine,
+        suite=cell.suite,
+        qemu=cell.qemu,
+        focus=cell.focus,
+    )
 
 
 def command(cell: Cell, name: str, case: CaseRecord | None = None, kernel: KernelRecord | None = None) -> str:
@@ -14,18 +30,8 @@ def command(cell: Cell, name: str, case: CaseRecord | None = None, kernel: Kerne
 
     A branch is named by the commit that was tested. A program is named without its directory, which is the host's own.
     """
-    words = {
-        "KERNEL": _kernel(cell, kernel),
-        "SERIES": cell.series,
-        "FLAVOUR": cell.flavour if cell.flavour != Options.flavour else None,
-        "MACHINE": cell.machine if cell.machine != Options.machine else None,
-        "SUITE": cell.suite if cell.suite != Options.suite else None,
-        "QEMU": cell.qemu,
-        "SEED": str(case.seed) if case and case.seed is not None else None,
-        "PROGRAM": Path(case.program.file).name if case and case.program else None,
-        "K": name.rpartition("::")[2],
-    }
-    return " ".join(["make vm-test", *(f"{key}={shlex.quote(value)}" for key, value in words.items() if value)])
+    options = replace(options_of(cell), kernel=_kernel(cell, kernel), seed=case.seed if case else None)
+    return command_for(name, options.again_settings(), Path(case.program.file).name if case and case.program else None)
 
 
 def _kernel(cell: Cell, record: KernelRecord | None) -> str | None:

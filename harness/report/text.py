@@ -62,14 +62,20 @@ def changes(run: RunRecord) -> list[str]:
 
 
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    """Return the command that runs this case again.
+    """Return the command that runs this case again. ``settings``: see ``command_for``."""
+    return command_for(case.id, settings, case.program.file if case.program else None)
 
-    ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if it had no Makefile.
+
+def command_for(name: str, settings: Mapping[str, str], program: str | None = None) -> str:
+    """Return the command that runs the case with the id ``name``, for a shell.
+
+    ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if it had no Makefile. ``program``:
+    the file of a random program that the case shall run.
     """
-    make = not any(name.startswith("-") for name in settings) if settings else not paths.INSTALLED
-    words = {**settings, "K" if make else "-k": case.id.rpartition("::")[2]}
-    if case.program:
-        words["PROGRAM" if make else "--program"] = case.program.file
+    make = not any(setting.startswith("-") for setting in settings) if settings else not paths.INSTALLED
+    words = {**settings, "K" if make else "-k": name.rpartition("::")[2]}
+    if program:
+        words["PROGRAM" if make else "--program"] = program
     if not make:
         return shlex.join(["vfio-harness", "run", *(word for pair in words.items() for word in pair if word)])
-    return " ".join(["make vm-test", *(f"{name}={shlex.quote(value)}" for name, value in words.items())])
+    return " ".join(["make vm-test", *(f"{word}={shlex.quote(value)}" for word, value in words.items())])
