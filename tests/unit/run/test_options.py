@@ -13,18 +13,9 @@ from harness import paths
 from harness.cli import cli
 from harness.errors import UsageError
 from harness.report.text import repeat_command
-from harness.run.options import (
-    MAKE_ONLY,
-    PYTEST,
-    Options,
-    add_pytest_options,
-    check_make_variables,
-    given,
-    option,
-    table,
-    takes,
-    takes_options,
-)
+from harness.run.option_row import PYTEST, option, takes
+from harness.run.options import Options, table
+from harness.run.read_options import MAKE_ONLY, add_pytest_options, check_make_variables, given, takes_options
 from harness.verdict import CaseRecord, Verdict
 
 
