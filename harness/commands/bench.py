@@ -12,7 +12,8 @@ from harness.commands.bench_boot import measure_boot
 from harness.commands.bench_figures import Bench, Figure, Part, load
 from harness.commands.bench_runs import measure_change, measure_suite
 from harness.report import Terminal
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.run.setup import Setup
 
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -29,7 +29,8 @@ from harness.report import Terminal, record
 from harness.report.record import RunDirectory
 from harness.report.text import one_line, tally
 from harness.run.exit_codes import SKIP, code_of_cases
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.verdict import KERNEL_AT_FAULT, RunRecord
 
 GIT_LOG = "bisect.log"

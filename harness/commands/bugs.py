@@ -17,7 +17,7 @@ from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.kernel.source.resolve import BuildDirectory, SourceTree, release_of, resolve_kernel
 from harness.progress import Emit, Note, phase, silent
 from harness.report import Terminal
-from harness.run.options import takes_options
+from harness.run.read_options import takes_options
 
 
 @click.group()

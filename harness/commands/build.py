@@ -8,7 +8,8 @@ import click
 from harness import image, kernel
 from harness.progress import Emit, Note
 from harness.report import Terminal
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 
 
 @click.command()

@@ -33,7 +33,8 @@ from harness.progress import Emit
 from harness.report import Terminal
 from harness.report.compare import Comparison, VerdictChange
 from harness.report.text import one_line
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.verdict import Verdict
 
 TOOL = "vfio-harness"

@@ -15,7 +15,8 @@ from harness.errors import HarnessError
 from harness.host.packages import prerequisites
 from harness.progress import Emit, silent
 from harness.report import Terminal
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 
 
 @click.command()

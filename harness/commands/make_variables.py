@@ -3,7 +3,8 @@
 
 import click
 
-from harness.run.options import Option, table
+from harness.run.option_row import Option
+from harness.run.options import table
 
 
 @click.command(name="make-variables", hidden=True)

@@ -42,7 +42,8 @@ from harness.report.mutants import (
 )
 from harness.report.outcomes import MutantOutcome
 from harness.report.text import tally
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.verdict import KernelRecord, Verdict
 
 CONTROL = "control"

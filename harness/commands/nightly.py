@@ -18,7 +18,7 @@ from harness.nightly.nights import nights_dir
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
 from harness.nightly.running import RunningNight
 from harness.report import Terminal
-from harness.run.options import takes_options
+from harness.run.read_options import takes_options
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

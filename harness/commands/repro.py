@@ -21,7 +21,8 @@ from harness.kernel.source.resolve import release_of, resolve_kernel
 from harness.progress import Emit, phase
 from harness.report import RunDirectory, Terminal
 from harness.report.text import one_line, repeat_command
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 MAX_EVIDENCE = 25

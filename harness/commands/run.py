@@ -16,8 +16,9 @@ from harness.commands.children import error_written_to
 from harness.errors import UsageError
 from harness.report import Terminal
 from harness.report.compare import REPORT
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
 from harness.run.parallel import CommandLineRun
+from harness.run.read_options import given, takes_options
 from harness.run.setup import Setup
 
 

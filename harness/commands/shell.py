@@ -12,7 +12,8 @@ import click
 
 from harness.host.packages import require
 from harness.report import Terminal
-from harness.run.options import Options, given, takes_options
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
 from harness.run.setup import Setup
 
 

@@ -13,7 +13,8 @@ from harness.progress import Event
 from harness.report.terminal import Terminal
 from harness.run import exit_codes
 from harness.run.case import Case
-from harness.run.options import Options, options_from_pytest
+from harness.run.options import Options
+from harness.run.read_options import options_from_pytest
 from harness.run.run_record import Run
 from harness.verdict import CaseRecord, ShardRecord
 

@@ -16,7 +16,7 @@ from harness.run.case import Case, identify, is_vm_case
 from harness.run.context import CASE, RUN, SHARD, end_run, options_of, reporter_of, terminal_of, uncaptured
 from harness.run.fail_nth import FailNth
 from harness.run.judge import Skipped
-from harness.run.options import add_pytest_options
+from harness.run.read_options import add_pytest_options
 from harness.run.run_record import Run, save_skipped
 from harness.run.select import Candidate, select
 from harness.run.setup import Setup
