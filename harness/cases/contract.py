@@ -139,7 +139,7 @@ def runs_on(case: Collected, machine: MachineConfig) -> bool:
     if (case.machines and machine.name not in case.machines) or (case.needs and case.needs in machine.lacks):
         return False
     kind = IMPORTERS.get(case.importer or "")
-    return kind is None or any(device.type == kind.qemu_type for device in machine.with_role(kind.role))
+    return kind is None or any(device.kind == kind.device_kind for device in machine.with_role(kind.role))
 
 
 def coverage() -> dict[str, Covered]:

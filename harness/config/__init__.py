@@ -5,12 +5,14 @@ from harness.config.case_ids import matches
 from harness.config.loader import Model, load
 from harness.config.machine import (
     DEFAULT_MACHINE,
+    VFIO_USER,
     Capability,
     Device,
     Interface,
     MachineConfig,
     Part,
     Role,
+    VfioUser,
     known_machines,
     load_machine,
     machines_as_json,
@@ -20,6 +22,7 @@ from harness.config.releases import Releases, includes, version
 
 __all__ = [
     "DEFAULT_MACHINE",
+    "VFIO_USER",
     "Capability",
     "Device",
     "Interface",
@@ -28,6 +31,7 @@ __all__ = [
     "Part",
     "Releases",
     "Role",
+    "VfioUser",
     "includes",
     "known_machines",
     "load",

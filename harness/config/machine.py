@@ -61,8 +61,11 @@ BUS_PARENTS: Mapping[str, frozenset[str] | None] = {
 
 OWN_IDS = frozenset({"root", "modules", "machine", "iommu"})
 """Device ids that the harness uses itself."""
-OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev", "subsys"})
+OWN_PROPERTIES = frozenset({"bus", "chassis", "drive", "driver", "id", "mac", "netdev", "pmrdev", "socket", "subsys"})
 """Properties that harness.vm.command sets, from the tree, the roles, ``drive``, ``memory`` and ``subsystem``."""
+
+VFIO_USER = "vfio-user-pci"
+"""The type of a device that is a process of the harness (harness/device)."""
 
 
 class Part(Model):
@@ -101,6 +104,27 @@ class Memory(Model):
     """Whether it is a file, sparse and zero at boot, that the host can read while the guest runs."""
 
 
+class VfioUser(Model):
+    """A device model of harness/device, behind vfio-user-pci."""
+
+    model: Text
+    """``nvme``, ``edu``, ``memory``, or a Python file with a class ``Device``, relative to the machine's file."""
+    express: bool = True
+    """Whether it has a PCI Express capability. Without one it is conventional PCI."""
+    resets: tuple[Literal["pcie-flr", "af-flr"], ...] = ("pcie-flr",)
+    """The function level resets that it offers. ``pcie-flr`` needs ``express``."""
+    pm: bool = True
+    """Whether it has a Power Management capability."""
+    msix: bool = False
+    """Whether it has the MSI-X capability of its model. QEMU 11.1.3 aborts when such a device is unplugged."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "pcie-flr" in self.resets and not self.express:
+            raise ValueError("the reset pcie-flr needs express: true")
+        return self
+
+
 class Device(Part):
     """A PCI device and, if it has a bus, the devices on it. QEMU chooses the slot unless ``addr`` is set."""
 
@@ -114,6 +138,8 @@ class Device(Part):
     """The RAM of an NVMe's persistent memory region."""
     subsystem: bool = False
     """Whether an NVMe gets a subsystem of its own (``nvme-subsys``), which SR-IOV needs. It has no ``drive`` then."""
+    vfio_user: VfioUser | None = None
+    """The device that a ``vfio-user-pci`` is."""
     devices: tuple["Device", ...] = ()
     """The devices on its bus."""
 
@@ -125,11 +151,18 @@ class Device(Part):
             raise ValueError(f"{self.id}: role {self.role} needs type {NIC_TYPE}, not {self.type}")
         if self.type == NIC_TYPE and self.role not in NIC_ROLES:
             raise ValueError(f"{self.id}: {NIC_TYPE} needs a role: {' or '.join(sorted(NIC_ROLES))}")
+        if (self.type == VFIO_USER) != (self.vfio_user is not None):
+            raise ValueError(f"{self.id}: vfio_user belongs to type {VFIO_USER}, which needs it")
         if self.subsystem and self.drive:
             raise ValueError(f"{self.id}: subsystem and drive exclude each other")
         for child in self.devices:
             _check_parent(child, self.type)
         return self
+
+    @property
+    def kind(self) -> str:
+        """What it is to the cases: QEMU's type, or the model that it has the registers of, e.g. ``nvme``."""
+        return self.vfio_user.model if self.vfio_user else self.type
 
     def walk(self) -> Iterator[tuple["Device", str]]:
         """Yield every device below this one with the id of its bus, parents first."""

@@ -32,8 +32,8 @@ class ImporterKind:
     name: str
     role: Role
     """The role of its device in the machine's description."""
-    qemu_type: str
-    """The QEMU device type of its device."""
+    device_kind: str
+    """``Device.kind`` of its device."""
     driver: Literal["vfio-pci", "its own"]
     """``its own``: a kernel driver, which the guest's function binds."""
     engine: tuple[str, str]
@@ -82,7 +82,7 @@ IMPORTERS = {
         ImporterKind(
             name="dma-api+nvme",
             role="dma-engine",
-            qemu_type="nvme",
+            device_kind="nvme",
             driver="its own",
             engine=("dma_api_nvme", "open_nvme"),
             max_transfer=256 << 10,

@@ -25,6 +25,7 @@ from harness.session.nvme import REGISTERS, Nvme, start_nvme
 from harness.session.page_table import PageTableEntry
 from harness.session.process import Process
 from harness.session.references import References
+from harness.session.vfio_user import VfioUserDevice
 from harness.session.wire import Ref
 from harness.vm import Machine
 
@@ -78,6 +79,7 @@ class Session:
         self._importers: dict[str, _ReadyImporter] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
+        self._vfio_user: dict[str, VfioUserDevice] = {}
         self.unusable = False
         """Whether a case has made the machine unusable on purpose, so that the next case needs a fresh one."""
 
@@ -97,8 +99,11 @@ class Session:
     def reset(self) -> list[str]:
         """Close all handles but importers, and plug in the devices that the case left unplugged.
 
-        Returns the errors of the closes.
+        vfio-user devices behave again first, since a close resets its device. Returns the errors of the closes.
         """
+        for misbehaving in self._vfio_user.values():
+            misbehaving.behave()
+        self._vfio_user.clear()
         self._importers = {name: ready for name, ready in self._importers.items() if ready.kept}
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
         refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
@@ -136,6 +141,12 @@ class Session:
         self.release_device(device_id)
         device, _ = self._open(device_id, via or self.interface, self._caller(process), same_ioas_as=same_ioas_as)
         return device
+
+    def vfio_user(self, device_id: str) -> VfioUserDevice:
+        """Return the host's side of a vfio-user device. KeyError if the machine has no such device."""
+        if device_id not in self._vfio_user:
+            self._vfio_user[device_id] = VfioUserDevice(self.machine, device_id)
+        return self._vfio_user[device_id]
 
     def open_nvme(
         self,
@@ -353,7 +364,13 @@ class Session:
     @contextmanager
     def without_reset_methods(self, device_id: str) -> Iterator[None]:
         """Forbid, within the block, each way to reset a device, as an administrator can (sysfs ``reset_method``)."""
-        self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods="")
+        with self.reset_methods(device_id, ""):
+            yield
+
+    @contextmanager
+    def reset_methods(self, device_id: str, methods: str) -> Iterator[None]:
+        """Allow, within the block, only these ways to reset a device: ``flr``, ``bus``..., separated by blanks."""
+        self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods=methods)
         try:
             yield
         finally:
@@ -547,7 +564,9 @@ class Session:
 
     def _device_for(self, kind: ImporterKind) -> str:
         for device in self.machine.config.with_role(kind.role):
-            if device.type == kind.qemu_type:
+            if device.kind == kind.device_kind:
                 return device.id
         path = self.machine.config.path
-        raise UsageError(f"{path}: importer {kind.name} needs a device of type {kind.qemu_type} with role {kind.role}")
+        raise UsageError(
+            f"{path}: importer {kind.name} needs a device of kind {kind.device_kind} with role {kind.role}"
+        )

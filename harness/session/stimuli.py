@@ -19,22 +19,28 @@ class Stimuli:
         self._session = session
         self._agent = session.agent
         machine = session.machine.config
-        self._controllers = [device.id for device, _ in machine.walk() if device.type == "nvme"]
+        found = [device for device, _ in machine.walk() if device.kind == "nvme"]
+        first = {device.type: device.id for device in reversed(found)}
+        self._controllers = list(first.values())
         self.has_controller = bool(self._controllers)
         """Whether the machine has doorbells."""
         self.has_iommu = machine.iommu is not None
         """Whether the machine can refuse a DMA."""
 
     def requester(self) -> str:
-        """Return the PCI address of the controller that ``ring`` and ``fetch`` use."""
-        return self._session.bdf(self._controllers[0])
+        """Return the PCI address of the controller that ``fetch`` uses."""
+        return self.controllers()[0]
 
-    def ring(self, writes: Sequence[tuple[int, int, int]]) -> None:
-        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to a controller.
+    def controllers(self) -> list[str]:
+        """Return the PCI addresses of the controllers to ring: one of each kind, QEMU's own and a vfio-user device."""
+        return [self._session.bdf(each) for each in self._controllers]
+
+    def ring(self, controller: str, writes: Sequence[tuple[int, int, int]]) -> None:
+        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to the controller.
 
         The admin queues have two entries, and are empty.
         """
-        self._agent.call("stimuli", "ring", bdf=self.requester(), writes=list(writes), queues=QUEUES)
+        self._agent.call("stimuli", "ring", bdf=controller, writes=list(writes), queues=QUEUES)
 
     def fetch(self) -> int | None:
         """Have the controller read from an address that it may not reach. Return the address, or None if it could."""

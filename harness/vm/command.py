@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Build QEMU's command line: a pure function of the machine, what it boots, and its channels."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from harness.config import Device, MachineConfig
+from harness.config import VFIO_USER, Device, MachineConfig
 
 MANAGEMENT_MAC = "52:54:00:76:66:01"
 ROCE_MAC = "52:54:00:76:66:{:02x}"  # from 0x11; the guest's init derives the IP address from the last byte
@@ -22,6 +24,14 @@ OWN_KERNEL_ARGS = (
     "tsc=reliable",  # on a loaded host the clocksource watchdog would replace TCG's TSC with the slow PM timer
     "no_timer_check",  # on a loaded host ten ticks may be late, and the kernel would panic (io_apic.c)
 )
+
+VFIO_USER_OPTIONS = {
+    # A write has reached the device when it ends, so the device's log is complete.
+    "x-no-posted-writes": True,
+    # Milliseconds after which QEMU gives an answer up. A late answer ends the link, so no device holds one longer.
+    "x-msg-timeout": 20_000,
+}
+"""Properties of each vfio-user-pci, unless the machine's description has others."""
 
 Scalar = bool | int | str
 Settled = Mapping[str, Mapping[str, Scalar]]
@@ -84,12 +94,18 @@ def _escape(value: str) -> str:
 
 
 def arguments(
-    config: MachineConfig, settled: Settled, accel: str, boot: Boot, drives: Mapping[str, Path], *clock: str
+    config: MachineConfig,
+    settled: Settled,
+    accel: str,
+    boot: Boot,
+    drives: Mapping[str, Path],
+    *clock: str,
+    sockets: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[str]:
     """Return QEMU's options without its path and channels.
 
-    ``settled`` is from ``qemu.settle``. ``drives`` maps the names of ``backing_sizes`` to files. ``clock``: arguments
-    of the kernel that the accelerator needs.
+    ``settled`` is from ``qemu.settle``. ``drives`` maps the names of ``backing_sizes`` to files, and ``sockets`` the
+    devices with ``vfio_user`` to those of their server. ``clock``: arguments of the kernel that the accelerator needs.
     """
     return [
         *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -102,7 +118,7 @@ def arguments(
         *(("-device", option(config.iommu.type, settled["iommu"])) if config.iommu else ()),
         *_image("root", boot.root),
         *(_image("modules", boot.modules) if boot.modules else ()),
-        *_devices(config, settled, drives),
+        *_devices(config, settled, drives, sockets),
     ]
 
 
@@ -116,10 +132,12 @@ def _image(name: str, file: Path) -> Iterator[str]:
     yield from ("-device", option("virtio-blk-pci", {"id": name, "drive": name}))
 
 
-def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]) -> Iterator[str]:
-    fronts = device_options(config, settled)
+def _devices(
+    config: MachineConfig, settled: Settled, drives: Mapping[str, Path], sockets: Mapping[str, Path]
+) -> Iterator[str]:
+    fronts = device_options(config, settled, sockets)
     for device, _ in config.walk():
-        if device.drive:
+        if device.drive and not device.vfio_user:
             file = option("file", {"node-name": f"{device.id}-drive", "filename": str(drives[device.id])})
             yield from ("-blockdev", file)
         if device.memory:
@@ -136,13 +154,18 @@ def _devices(config: MachineConfig, settled: Settled, drives: Mapping[str, Path]
         yield from ("-device", fronts[device.id])
 
 
-def device_options(config: MachineConfig, settled: Settled) -> dict[str, str]:
+def device_options(
+    config: MachineConfig, settled: Settled, sockets: Mapping[str, Path] = MappingProxyType({})
+) -> dict[str, str]:
     """Return the argument of ``-device``, or of the monitor's ``device_add``, by device id, parents first."""
     slots = iter(range(1, 256))
     roce = iter(range(0x11, 0x20))
     found = {}
     for device, bus in config.walk():
         own: dict[str, Scalar] = {"id": device.id, "bus": bus}
+        if device.vfio_user:
+            found[device.id] = _vfio_user(own, settled[device.id], sockets[device.id])
+            continue
         if device.type in SLOT_TYPES:
             own["chassis"] = next(slots)
         if device.drive:
@@ -155,6 +178,12 @@ def device_options(config: MachineConfig, settled: Settled) -> dict[str, str]:
             own |= {"netdev": f"{device.id}-net", "mac": _mac(device, roce)}
         found[device.id] = option(device.type, {**own, **settled[device.id]})
     return found
+
+
+def _vfio_user(own: Mapping[str, Scalar], settled: Mapping[str, Scalar], socket: Path) -> str:
+    """Format a vfio-user-pci. QEMU takes its socket as JSON only."""
+    properties = {**VFIO_USER_OPTIONS, **settled, "socket": {"type": "unix", "path": str(socket)}}
+    return json.dumps({"driver": VFIO_USER, **own, **properties})
 
 
 def memory_name(device_id: str) -> str:

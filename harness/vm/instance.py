@@ -74,10 +74,11 @@ class Instance:
             await self.process.kill()
             raise self.process.launch_error(f"QEMU did not answer within {GREETING_S:g} s of its start") from None
 
-    def close(self) -> None:
-        """End QEMU and the thread, or what is left of them. Returns within seconds."""
+    def close(self, then: Callable[[], None] = lambda: None) -> None:
+        """End QEMU and the thread, or what is left of them, with a call of ``then`` in between. Takes seconds."""
         try:
             self.thread.run(self._stop(), 10.0)
+            then()
         except TimeoutError:
             raise HarnessError(
                 f"QEMU (pid {self.process and self.process.pid}) does not die: is it stuck in the host's kernel?"

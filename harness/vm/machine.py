@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run a booted VM as a context manager. If it ends early, the exception names the cause."""
 
+import json
 import os
 import shlex
 import time
@@ -21,6 +22,7 @@ from harness.vm.accel import Accel
 from harness.vm.boot_steps import INIT_FAILED, LISTENING, READY, BootSteps
 from harness.vm.command import Boot
 from harness.vm.console import Console
+from harness.vm.device_server import DeviceServer
 from harness.vm.exit_cause import ExitCause
 from harness.vm.instance import Files, Instance
 from harness.vm.process import Process
@@ -75,8 +77,12 @@ class Machine:
         self.stderr_path = self._files.stderr
         self._drives = {name: rundir / f"{name}.img" for name in command.backing_sizes(config)}
         settled = settle(config, qemu)
-        self._device_options = command.device_options(config, settled)
-        options = command.arguments(config, settled, accel.option(qemu), boot, self._drives, *accel.clock())
+        self.devices = DeviceServer(config, rundir, self._drives)
+        sockets = self.devices.sockets
+        self._device_options = command.device_options(config, settled, sockets)
+        options = command.arguments(
+            config, settled, accel.option(qemu), boot, self._drives, *accel.clock(), sockets=sockets
+        )
         self._options = [str(qemu.path), *options]
         self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None
@@ -89,10 +95,12 @@ class Machine:
         try:
             self._make_drives()
             self._running = Instance(self._files, self._on_event)
+            self.devices.start(self._running.thread)
             self.steps = BootSteps()
             self._running.start(self._options, self._gdb_port)
             self.steps.done("QEMU answers")
             self._running.thread.submit(self._watch_exit())
+            self._running.thread.submit(self._watch_devices())
             self._note_command()
             self._key = ssh.load_key(self._boot.ssh_key)
         except BaseException:
@@ -127,7 +135,7 @@ class Machine:
         finally:
             try:
                 if self._running:
-                    self._running.close()
+                    self._running.close(self.devices.close)
             finally:
                 for drive in self._drives.values():
                     drive.unlink(missing_ok=True)
@@ -178,6 +186,11 @@ class Machine:
         """Return the file behind a device's ``memory``. Raises KeyError if it is in no file."""
         return self._drives[command.memory_name(device_id)]
 
+    @property
+    def device_logs(self) -> Mapping[str, Path]:
+        """The log of each vfio-user device, by the device's id."""
+        return self.devices.logs
+
     def stderr_tail(self) -> str:
         """Return the end of QEMU's stderr, escaped."""
         return self._process.stderr_tail()
@@ -204,6 +217,9 @@ class Machine:
 
     def plug(self, device_id: str) -> None:
         """Plug a device that was unplugged into its slot, as new. Raises QmpError if QEMU refuses."""
+        if (options := self._device_options[device_id]).startswith("{"):
+            self.qmp.execute("device_add", json.loads(options))
+            return
         # The monitor takes properties as text, like the command line; QMP's device_add requires them typed.
         if said := self.qmp.monitor(f"device_add {self._device_options[device_id]}").strip():
             raise QmpError(f"device_add {self._device_options[device_id]}: {said}")
@@ -231,7 +247,7 @@ class Machine:
         Raises GuestCrashed or QemuDied if the VM is lost first, and GuestOopsed if the kernel oopses and no result
         follows. After ``timeout * slowdown`` seconds it raises GuestHung, with the blocked tasks' stacks as notes.
         """
-        seconds = timeout * self.slowdown
+        seconds = self.patience(timeout)
         deadline, oopsed, mark = time.monotonic() + seconds, False, self.console.mark()
         while (left := deadline - time.monotonic()) > 0 and not future.done() and not self._exit_cause.lost:
             self._exit_cause.wait(future, min(left, OOPS_S))
@@ -243,6 +259,10 @@ class Machine:
         if oopsed:
             raise GuestOopsed(f"{what}: no answer since an oops")
         raise self.hung(f"{what}: no answer within {seconds:.1f} s")
+
+    def patience(self, timeout: float) -> float:
+        """Return how long to wait for what takes ``timeout`` s at a slowdown of 1, with what devices may hold QEMU."""
+        return timeout * self.slowdown + self.devices.allowance_s
 
     def hung(self, what: str) -> GuestHung:
         """Return GuestHung for ``what``, with the state of the stuck guest in its notes."""
@@ -265,6 +285,10 @@ class Machine:
         await self._process.wait()
         await self.qmp.ended()  # first handle a SHUTDOWN event that explains the exit
         self._exit_cause.on_exit(f"pid {self.pid}, {self._process.describe_exit()}")
+
+    async def _watch_devices(self) -> None:
+        if how := await self.devices.ended():
+            self._exit_cause.on_host(HarnessError(f"the device server is gone: {how}"))
 
     # Boot and SSH
 
@@ -302,7 +326,7 @@ class Machine:
             self.qmp.execute("stop")  # after any more events of this reset
 
     def _wait_event(self, name: str, since: int, timeout: float, what: str, **data: str) -> None:
-        seconds = timeout * self.slowdown
+        seconds = self.patience(timeout)
         deadline = time.monotonic() + seconds
         while True:
             with suppress(TimeoutError):

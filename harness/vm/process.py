@@ -28,9 +28,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STDERR_TAIL = 16 * 1024
-NOISE = re.compile(r"warning: (TCG|host) doesn't support requested feature: |^vfio-harness: self-check: ")
+NOISE = re.compile(
+    r"warning: (TCG|host) doesn't support requested feature: |^vfio-harness: self-check: "
+    r"|: iommu map to non memory area [0-9a-f]+$",
+    re.MULTILINE,
+)
 """QEMU prints one line per vCPU and feature of a CPU model that the accelerator lacks; the guest runs all the same.
-The other line is the witness's own (harness/witness/selfcheck.py)."""
+The second line is the witness's own (harness/witness/selfcheck.py). The third comes with each page of a BAR that is
+mapped for a vfio-user device (QEMU hw/vfio/listener.c), which cannot map it itself and asks QEMU for each DMA."""
 
 
 class LoopThread:

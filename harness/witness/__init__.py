@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Observe a guest from the host: doorbells, DMA faults, kernel complaints, QEMU's warnings."""
 
+from harness.witness.device_log import DeviceDma, DeviceEvent
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults
 from harness.witness.iommu_maps import IommuMap
@@ -9,6 +10,8 @@ from harness.witness.splat import Splat, find_splats
 from harness.witness.watch import Observed, Watch, Witnesses
 
 __all__ = [
+    "DeviceDma",
+    "DeviceEvent",
     "DmaFault",
     "Doorbell",
     "DoorbellTrace",

@@ -5,6 +5,7 @@ QEMU's trace has every fault. The guest's log is rate limited.
 """
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -134,10 +135,12 @@ def _guest_fault(found: dict[str, str | None]) -> DmaFault:
 
 
 class Mark(NamedTuple):
-    """Byte offsets into the trace and the console."""
+    """Byte offsets into the trace and the console, and the time for the logs of devices."""
 
     trace: int
     console: int
+    time: float = 0.0
+    """time.monotonic() of the host."""
 
 
 class IommuFaults:
@@ -150,7 +153,7 @@ class IommuFaults:
 
     def mark(self) -> Mark:
         """Return the present end of trace and console."""
-        return Mark(self._log.mark(), self._console.mark())
+        return Mark(self._log.mark(), self._console.mark(), time.monotonic())
 
     def since(self, mark: Mark) -> list[DmaFault]:
         """Return every fault between ``mark`` and this call, as QEMU's IOMMU model reported it."""

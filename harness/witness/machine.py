@@ -72,6 +72,10 @@ class Machine(Protocol):
         """QEMU's ``-D`` file."""
 
     @property
+    def device_logs(self) -> Mapping[str, Path]:
+        """The log of each vfio-user device, by the device's id."""
+
+    @property
     def lost(self) -> BaseException | None:
         """What ended the machine, if it has ended."""
 

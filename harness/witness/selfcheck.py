@@ -58,10 +58,13 @@ class Stimuli(Protocol):
     has_iommu: bool
 
     def requester(self) -> str:
-        """Return the PCI address of the controller that ``ring`` and ``fetch`` use."""
+        """Return the PCI address of the controller that ``fetch`` uses."""
 
-    def ring(self, writes: Sequence[tuple[int, int, int]]) -> None:
-        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to a controller."""
+    def controllers(self) -> Sequence[str]:
+        """Return the PCI addresses of the controllers to ring: one of each kind, QEMU's own and a vfio-user device."""
+
+    def ring(self, controller: str, writes: Sequence[tuple[int, int, int]]) -> None:
+        """Have the guest's CPU write ``(offset in BAR0, width in bytes, value)`` each to the controller."""
 
     def fetch(self) -> int | None:
         """Have a device read from an address that it may not reach. Return the address, or None if it could."""
@@ -118,14 +121,16 @@ def _stderr(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
 
 
 def _doorbells(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
-    mark = witnesses.doorbells.mark()
-    stimuli.ring([write for write, _ in RINGS])
-    seen = witnesses.doorbells.since(mark)
-    missing = [str(doorbell) for _, doorbell in RINGS if doorbell not in seen]
-    if not missing:
-        return ""
-    listed = "none was seen" if len(missing) == len(RINGS) else f"not seen: {', '.join(missing)}"
-    return f"the guest's CPU wrote {len(RINGS)} doorbells; {listed}; {_trace_after(machine, mark)}"
+    for controller in stimuli.controllers():
+        mark = witnesses.faults.mark()
+        stimuli.ring(controller, [write for write, _ in RINGS])
+        seen = witnesses.doorbells_since(mark)
+        missing = [str(doorbell) for _, doorbell in RINGS if doorbell not in seen]
+        if missing:
+            listed = "none was seen" if len(missing) == len(RINGS) else f"not seen: {', '.join(missing)}"
+            wrote = f"the guest's CPU wrote {len(RINGS)} doorbells of {controller}"
+            return f"{wrote}; {listed}; {_trace_after(machine, mark.trace)}"
+    return ""
 
 
 def _faults(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
@@ -163,6 +168,16 @@ def _console(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
     return ""
 
 
+def _device_logs(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> str:
+    """Look for the guest kernel's reads of config space at boot, in each device's own log."""
+    blind = [
+        device
+        for device in witnesses.devices.devices
+        if not any(each.event == "read" for each in witnesses.devices.since(0.0, device))
+    ]
+    return f"no access since the boot in the log of {', '.join(blind)}" if blind else ""
+
+
 def _always(stimuli: Stimuli) -> bool:
     return True
 
@@ -173,6 +188,7 @@ CHECKS = (
     Check("QMP events", _always, _events),
     Check("QEMU's stderr", _always, _stderr),
     Check("doorbell trace", lambda stimuli: stimuli.has_controller, _doorbells),
+    Check("device log", _always, _device_logs),
     Check("IOMMU fault trace", lambda stimuli: stimuli.has_iommu and stimuli.has_controller, _faults),
     Check("console", _always, _console),
 )

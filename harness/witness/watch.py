@@ -9,6 +9,7 @@ from itertools import groupby
 from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
 from harness.witness.ahci import AhciTrace, PortWrite
+from harness.witness.device_log import DEVICES, DeviceDma, DeviceEvent, DeviceLogs
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
 from harness.witness.iommu_maps import IommuMap, IommuMaps
@@ -51,7 +52,12 @@ class Witnesses:
         self.maps = IommuMaps(machine)
         self.iotlb = IotlbTrace(machine)
         self.ahci = AhciTrace(machine)
+        self.devices = DeviceLogs(machine.device_logs)
         self._machine = machine
+
+    def doorbells_since(self, mark: Mark) -> list[Doorbell]:
+        """Return every doorbell since ``mark``: of QEMU's controllers, then of vfio-user devices."""
+        return [*self.doorbells.since(mark.trace), *self.devices.doorbells(mark.time)]
 
     def watch(self) -> "Watch":
         """Set the marks of a case that begins now."""
@@ -80,7 +86,15 @@ class Watch:
 
     def doorbells(self, mark: Mark | None = None) -> list[Doorbell]:
         """Return every doorbell since ``mark``, or since the case began."""
-        return self._witnesses.doorbells.since((mark or self._mark).trace)
+        return self._witnesses.doorbells_since(mark or self._mark)
+
+    def device_events(self, device_id: str, mark: Mark | None = None) -> list[DeviceEvent]:
+        """Return what a vfio-user device logged since ``mark``, or since the case began."""
+        return self._witnesses.devices.since((mark or self._mark).time, device_id)
+
+    def device_dma(self, device_id: str, mark: Mark | None = None) -> list[DeviceDma]:
+        """Return the DMA that a vfio-user device made since ``mark``, or since the case began."""
+        return self._witnesses.devices.dma((mark or self._mark).time, device_id)
 
     def faults(self, mark: Mark | None = None) -> list[DmaFault]:
         """Return every DMA fault since ``mark``, or since the case began."""
@@ -129,6 +143,7 @@ class Watch:
         except (GuestLost, HarnessError) as error:
             blind = str(error) if isinstance(error, HarnessError) else None
             doorbells, faults = seen.doorbells.recorded(self._mark.trace), seen.faults.recorded(self._mark)
+            doorbells += seen.devices.doorbells(self._mark.time)
         console = self._machine.console.since(self._mark.console, CONSOLE_LIMIT)
         logged, splats = list(parse_console(console)), find_splats(console)
         warned = parse_stderr(added(self._stderr, self._machine.stderr_tail()))
@@ -137,10 +152,17 @@ class Watch:
             *self._evidence("trace", list(_bursts(faults))),
             *self._evidence("console", [(None, f"the guest logged: {fault}") for fault in logged]),
             *self._evidence("console", [(None, splat.text) for splat in splats]),
+            *self._evidence("trace", self._by_devices()),
             *self._evidence("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
         ]
         evidence.sort(key=lambda item: item.t)
         return Observed(doorbells, faults, logged, splats, warned, evidence, blind)
+
+    def _by_devices(self) -> list[tuple[float | None, str]]:
+        """Return what the devices logged besides accesses and doorbells, with Unix times."""
+        offset = time.time() - time.monotonic()
+        events = self._witnesses.devices.since(self._mark.time)
+        return [(each.t + offset, f"device {each}") for each in events if each.event not in {*DEVICES, "doorbell"}]
 
     def _evidence(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
         """Return evidence of one kind: the first and the last of many. Items without a time get the present one."""

@@ -70,6 +70,22 @@ MISTAKES = {
         "role: under-test\n        subsystem: true\n",
         ["nvme0: subsystem and drive exclude each other"],
     ),
+    "vfio-user device without a model": (
+        "type: edu\n",
+        "type: vfio-user-pci\n",
+        ["edu0: vfio_user belongs to type vfio-user-pci, which needs it"],
+    ),
+    "model of QEMU's own device": (
+        "id: edu0\n",
+        "id: edu0\n        vfio_user: {model: edu}\n",
+        ["edu0: vfio_user belongs to type vfio-user-pci"],
+    ),
+    "reset of another bus": (
+        "type: edu\n",
+        "type: vfio-user-pci\n        vfio_user: {model: edu, express: false}\n",
+        ["the reset pcie-flr needs express: true"],
+    ),
+    "version that is a word": ("vcpus: 2", "min_qemu: new\nvcpus: 2", ["min_qemu: "]),
     "reserved property": ("{dbcs: off}", "{drive: off}", ["drive: set by the harness"]),
     "no bus": (
         "type: pcie-root-port\n    id: rp-edu0",

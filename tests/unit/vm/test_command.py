@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Test the command line: it follows the machine description, and opens no other way in or out."""
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,16 @@ import pytest
 
 from harness import paths
 from harness.config import MachineConfig, load_machine
-from harness.vm.command import Boot, Channels, arguments, backing_sizes, kernel_command_line, option, shown
+from harness.vm.command import (
+    Boot,
+    Channels,
+    arguments,
+    backing_sizes,
+    device_options,
+    kernel_command_line,
+    option,
+    shown,
+)
 
 BOOT = Boot(
     Path("/k/bzImage"),
@@ -135,3 +145,32 @@ def test_channels_inherit_or_write_and_do_not_listen() -> None:
 def test_shown_command_can_be_pasted() -> None:
     words = ["/bin/qemu", "-append", "a=b c", "-S", "-device", "x,y='1'"]
     assert shlex.split(shown(words).replace("\\\n", "")) == words
+
+
+def vfio_user(text: str, tmp_path: Path) -> tuple[MachineConfig, dict[str, Path]]:
+    file = tmp_path / "own.yaml"
+    file.write_text(text)
+    config = load_machine(file)
+    return config, {device.id: tmp_path / f"{device.id}.sock" for device, _ in config.walk() if device.vfio_user}
+
+
+def test_a_vfio_user_device_is_json_with_its_socket(tmp_path: Path) -> None:
+    text = "purpose: x\nextends: vfio-user\n"
+    config, sockets = vfio_user(text, tmp_path)
+    settled = {name: dict(part.properties) for name, part in config.parts()}
+    made = json.loads(device_options(config, settled, sockets)["nvme0"])
+    assert made == {
+        **{"driver": "vfio-user-pci", "id": "nvme0", "bus": "rp-nvme0"},
+        **{"x-no-posted-writes": True, "x-msg-timeout": 20000},
+        "socket": {"type": "unix", "path": str(tmp_path / "nvme0.sock")},
+    }
+    assert json.loads(device_options(config, settled, sockets)["af0"])["x-msg-timeout"] == 6000
+
+
+def test_the_drive_of_a_vfio_user_device_is_no_drive_of_qemu(tmp_path: Path) -> None:
+    config, sockets = vfio_user("purpose: x\nextends: vfio-user\n", tmp_path)
+    settled = {name: dict(part.properties) for name, part in config.parts()}
+    drives = {name: Path(f"/run/{name}.img") for name in backing_sizes(config)}
+    assert {"nvme0", "nvme1"} <= drives.keys()
+    words = arguments(config, settled, "tcg", BOOT, drives, sockets=sockets)
+    assert not [word for word in words if "nvme0.img" in word]

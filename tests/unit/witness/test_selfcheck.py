@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Test the witnesses' self-checks, on a machine of files: a witness that sees passes, and a blind one is named."""
 
+import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import pytest
 from harness.errors import AgentError, BlindWitness, GuestCrashed, KernelErrno
 from harness.run.judge import judge
 from harness.verdict import Verdict
-from harness.witness import Witnesses, prove, selfcheck
+from harness.witness import Doorbell, Witnesses, prove, selfcheck
 from harness.witness.iommu_maps import IommuMaps
 
 # QEMU's lines for the writes of selfcheck.RINGS, in order.
@@ -55,6 +57,7 @@ class FakeMachine:
         self.trace_path = directory / "trace"
         self.stderr_path = directory / "stderr"
         self.pid = pid
+        self.device_logs: dict[str, Path] = {}
         self.qmp = FakeQmp()
         self.console = FakeConsole()
         self.lost: BaseException | None = None
@@ -82,7 +85,10 @@ class FakeGuest:
     def requester(self) -> str:
         return REQUESTER
 
-    def ring(self, writes: Sequence[tuple[int, int, int]]) -> None:
+    def controllers(self) -> list[str]:
+        return [REQUESTER]
+
+    def ring(self, controller: str, writes: Sequence[tuple[int, int, int]]) -> None:
         assert len(writes) == len(RUNG)
         self._traces(*self.rung)
 
@@ -196,7 +202,7 @@ def test_events_that_do_not_arrive_are_blindness(machine: FakeMachine, guest: Fa
 def test_failing_stimulus_blames_the_check_not_the_kernel(
     machine: FakeMachine, guest: FakeGuest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refuse(writes: object) -> None:
+    def refuse(controller: str, writes: object) -> None:
         raise error
 
     monkeypatch.setattr(guest, "ring", refuse)
@@ -212,3 +218,49 @@ def test_map_trace_that_never_showed_a_map_is_blind(machine: FakeMachine) -> Non
         "virtio_iommu_map domain=1 virt_start=0x4000600000 virt_end=0x4000600fff phys_start=0x1000 flags=3\n"
     )
     assert maps.since(0, 0xFE801000, 0x1000) == []
+
+
+OWN = "0000:02:00.0"
+
+
+def log_device(machine: FakeMachine, *events: Mapping[str, Any]) -> None:
+    path = machine.device_logs.setdefault("own", machine.trace_path.with_name("own.jsonl"))
+    with path.open("a") as file:
+        file.writelines(json.dumps({"t": time.monotonic(), **event}) + "\n" for event in events)
+
+
+class GuestOfOwnDevice(FakeGuest):
+    """Its second controller is a vfio-user device, which logs what ``seen`` says of each doorbell."""
+
+    seen: Sequence[Doorbell] = tuple(doorbell for _, doorbell in selfcheck.RINGS)
+
+    def controllers(self) -> list[str]:
+        return [REQUESTER, OWN]
+
+    def ring(self, controller: str, writes: Sequence[tuple[int, int, int]]) -> None:
+        if controller == REQUESTER:
+            super().ring(controller, writes)
+            return
+        for bell in self.seen:
+            fields = {"queue": bell.queue, "qid": bell.qid, "value": bell.value, "accepted": bell.accepted}
+            log_device(self._machine, {"event": "doorbell", **fields})
+
+
+def test_a_device_log_that_sees_passes(machine: FakeMachine) -> None:
+    log_device(machine, {"event": "connected"}, {"event": "read", "region": 7, "offset": 0, "data": "00"})
+    prove(Witnesses(machine), machine, GuestOfOwnDevice(machine))
+
+
+def test_a_device_log_without_the_accesses_of_the_boot_is_blind(machine: FakeMachine) -> None:
+    log_device(machine, {"event": "connected"})
+    with pytest.raises(BlindWitness, match="blind witness, device log: no access since the boot in the log of own"):
+        prove(Witnesses(machine), machine, GuestOfOwnDevice(machine))
+
+
+@pytest.mark.parametrize("absent", GuestOfOwnDevice.seen)
+def test_each_kind_of_doorbell_must_be_in_the_device_log(machine: FakeMachine, absent: Doorbell) -> None:
+    log_device(machine, {"event": "read", "region": 7, "offset": 0, "data": "00"})
+    guest = GuestOfOwnDevice(machine)
+    guest.seen = [bell for bell in guest.seen if bell != absent]
+    with pytest.raises(BlindWitness, match=f"doorbell trace: .* of {OWN}; not seen: [sc]q"):
+        prove(Witnesses(machine), machine, guest)
