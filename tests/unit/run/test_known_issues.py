@@ -282,6 +282,7 @@ SILENT = "; the importer gave no bad status"
 WOKEN = "broken: a buffer of a PF that the kernel has woken to D0 can be mapped; seen:"
 ENTERED = "broken: a device does not enter an address space with an area that is in the interrupt range; seen:"
 COUNTS = "broken: a case leaves no reference; seen:"
+WITHOUT_BARS = IN_D3.replace("sq 0 doorbell = ? (ignored by the controller)", "no doorbell")
 SHIPPED: list[tuple[str, list[str], list[str]]] = [
     (
         "live-in-low-power",
@@ -291,6 +292,11 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
             IN_D3.replace("no bad status", "status 5"),
             IN_D3.replace("no DMA fault", "1 DMA faults"),
         ],
+    ),
+    (
+        "live-in-low-power-without-bars",
+        [WITHOUT_BARS, WITHOUT_BARS.replace("flr", "command-write")],
+        [IN_D3, WITHOUT_BARS.replace("D3hot", "D0"), WITHOUT_BARS.replace("no DMA fault", "1 DMA faults")],
     ),
     (
         "revoked-after-wakeup",
