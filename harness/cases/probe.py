@@ -11,8 +11,6 @@ from harness.errors import ImporterRefused
 from harness.session import Action, Nvme, Pending, QueuedCommand, Window
 from harness.witness import DmaFault, Doorbell, Watch
 
-SILENCE_S = 0.15
-"""Seconds to wait for a command that must not run. One that was rung completes in a few milliseconds."""
 OVERTAKEN = "revoked during the DMA"
 """How the status of a transfer begins if its mapping ended while it ran (harness/guest/importer.py)."""
 ANSWER_S = 2.0
@@ -108,16 +106,22 @@ def ring(
     watch: Watch,
     *,
     queued: QueuedCommand | None = None,
-    silence: float = SILENCE_S,
+    silence: float | None = None,
 ) -> Ring:
     """Ring a doorbell of ``nvme`` once, and ask the device whether the command ran.
 
     ``window``: what to ring through; None rings nothing. ``queued``: the command; by default a new Identify.
-    ``silence``: seconds that the device gets to run a command whose doorbell the host did not see.
+    ``silence``: seconds that the device gets to run a command whose doorbell the host did not see, for a slowdown of 1.
+    None: as many as follow from its latest answers (harness/session/answers.py).
     """
     queued = queued or nvme.queue_identify()
     result = ring_once(queued, window, watch)
-    completion = nvme.completed(queued, ANSWER_S if result.doorbells else silence)
+    if result.doorbells:
+        completion = nvme.completed(queued, ANSWER_S)
+    elif silence is None:
+        completion = nvme.wrongly_completed(queued)
+    else:
+        completion = nvme.completed(queued, silence)
     return replace(result, completed=completion is not None)
 
 

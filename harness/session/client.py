@@ -14,6 +14,7 @@ import paramiko
 
 from harness.errors import AgentLost, HarnessError
 from harness.session import calllog, wire
+from harness.session.answers import AnswerTimes
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
 
@@ -46,6 +47,10 @@ class Caller(Protocol):
     def slowdown(self) -> float:
         """The machine's factor for deadlines, for those that the guest keeps."""
 
+    @property
+    def answers(self) -> AnswerTimes:
+        """How long the machine's controllers take to answer."""
+
 
 class Agent:
     """One agent in one guest. Calls may come from several threads."""
@@ -54,6 +59,8 @@ class Agent:
         """Start the agent and wait for its hello. Raises AgentLost, or the error that ended the VM."""
         self.on_call: Callable[[str], None] | None = None
         """Called with one line for each call that ended, on the thread that made the call."""
+        self.answers = AnswerTimes(machine.slowdown)
+        """How long the machine's controllers take to answer."""
         self._machine = machine
         self._names: dict[int, str] = {}
         self._numbers = itertools.count(1)

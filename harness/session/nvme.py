@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Handle on an NVMe controller that the guest drives from user space. The case decides who rings its doorbells."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -113,8 +114,19 @@ class Nvme(Handle):
 
     def completed(self, queued: QueuedCommand, timeout: float = 2.0) -> Completion | None:
         """Wait up to ``timeout`` seconds (for a slowdown of 1) for the command's completion; None without one."""
-        seconds = timeout * self.agent.slowdown
-        found = self._call("completed", qid=queued.qid, cid=queued.cid, seconds=seconds, timeout=timeout + CALL_SECONDS)
+        asked = time.monotonic()
+        completion = self._completed(queued, timeout * self.agent.slowdown, timeout)
+        if completion is not None:
+            self.agent.answers.add(time.monotonic() - asked)
+        return completion
+
+    def wrongly_completed(self, queued: QueuedCommand) -> Completion | None:
+        """Return the completion of a command that must not run. None: a command that runs would have completed."""
+        return self._completed(queued, self.agent.answers.silence_s)
+
+    def _completed(self, queued: QueuedCommand, seconds: float, timeout: float = 0.0) -> Completion | None:
+        call_s = timeout + CALL_SECONDS
+        found = self._call("completed", qid=queued.qid, cid=queued.cid, seconds=seconds, timeout=call_s)
         return Completion(**found) if found else None
 
     def data(self, length: int = 4096) -> bytes:

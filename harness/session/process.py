@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from harness.errors import ProcessEnded
 from harness.session import calllog, wire
+from harness.session.answers import AnswerTimes
 from harness.session.client import CALL_SECONDS, Agent
 from harness.session.device import DmaBuf
 from harness.session.handle import Handle
@@ -99,3 +100,8 @@ class ForkedAgent:
     def slowdown(self) -> float:
         """The machine's factor for deadlines, for those that the guest keeps."""
         return self._agent.slowdown
+
+    @property
+    def answers(self) -> AnswerTimes:
+        """How long the machine's controllers take to answer."""
+        return self._agent.answers
