@@ -189,7 +189,7 @@ def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> Ni
         with open_history(nightly, emit, besides=name) as history:
             history.add(verdicts.night, verdicts.records, stamp_of(verdicts.directory))
 
-    writers: Sequence[Writer] = (write_morning_page, write_merged, write_kcidb, write_mail, write_history)
+    writers: Sequence[Writer] = (write_mail, write_morning_page, write_merged, write_kcidb, write_history)
     for write in writers:
         try:
             write(verdicts)

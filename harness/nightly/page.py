@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``index.html`` of a night: one static page with no script, for the maintainer who has five seconds in the morning.
 
-What has changed since the last night comes first, then problems, MISS, flaky, slower, overdue known issues, the matrix,
-and the rest, folded. The page has a size limit, however much a guest prints.
+What has changed since the last night comes first, by tree and then in detail. Then come problems, MISS, flaky, slower,
+overdue known issues, the matrix, and the rest, folded. The page has a size limit, however much a guest prints.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.nightly.cells import NightVerdicts
+from harness.nightly.mail import FILE as MAIL
 from harness.nightly.page_data import BAD, NightPage, first
 from harness.report import pages
 from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import cut, one_line
+from harness.verdict import KERNEL_AT_FAULT
 
 FILE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -80,6 +82,8 @@ def render(page: NightPage, *, overdue: Sequence[str] = (), slower: Sequence[str
             cut=cut,
             one_line=one_line,
             BAD=BAD,
+            AT_FAULT=frozenset(map(str, KERNEL_AT_FAULT)),
+            mail=MAIL if (page.directory / MAIL).exists() else "",
             MISS=MISS,
             LETTERS=LETTERS,
             FRAMES=FRAMES,

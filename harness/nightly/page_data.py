@@ -5,10 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
 from urllib.parse import quote
 
+from harness.nightly.again import command
 from harness.nightly.cells import CellVerdicts, NightVerdicts, Ran
 from harness.nightly.fingerprint import fingerprint
 from harness.nightly.outcomes import deciding
@@ -18,13 +20,13 @@ from harness.report.parts import MISS
 from harness.report.splat_outline import outlines
 from harness.report.text import one_line
 from harness.report.timeline import Picture, picture
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Verdict
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
 
 BAD = frozenset({*map(str, KERNEL_AT_FAULT), str(Verdict.ERROR)})
 """The verdicts that the page lists as problems."""
 KINDS: dict[ChangeKind, str] = {
     "broken": "broken",
-    "missing": "missing: they were judged before",
+    "missing": "missing: judged before, not this night",
     "other": "changed",
     "new": "new",
     "fixed": "fixed",
@@ -46,6 +48,7 @@ class Place:
     case: CaseRecord
     href: str
     """Its place in the report of the run, relative to the night's directory."""
+    kernel: KernelRecord
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Column:
         runs = [(ran.run, ran.record) for ran in self.verdicts.runs if ran.record]
         chosen = {id(case) for case in deciding(runs).values()}
         return {
-            case.id: Place(case, f"{_report(ran)}#{anchor(number)}")
+            case.id: Place(case, f"{_report(ran)}#{anchor(number)}", ran.record.kernel)
             for ran in self.verdicts.runs
             if ran.record
             for number, case in enumerate(ran.record.cases)
@@ -139,9 +142,17 @@ class Group:
     """The id of the case, the id of the cell, and the place in the report; empty without a record."""
     case: CaseRecord | None = None
     """The record of one of them."""
+    again: str = ""
+    """The command that runs it again."""
     rate: str = ""
     commit: str = ""
     last_good: str = ""
+
+    def show(self, column: Column, name: str, place: Place) -> None:
+        """Make this case the one that is shown."""
+        self.case = place.case
+        if place.case.verdict in KERNEL_AT_FAULT:
+            self.again = command(column.cell, name, place.case, place.kernel)
 
     @property
     def cases(self) -> list[str]:
@@ -178,6 +189,19 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """A tree of the plan: a row of the summary."""
+
+    name: str
+    kernels: list[str]
+    """Its releases, as ``uname -r`` prints them."""
+    changed: dict[ChangeKind, int]
+    """How many cases have changed in each way."""
+    tally: dict[str, int]
+    """How many cases have each verdict."""
+
+
+@dataclass(frozen=True)
 class Row:
     """A case in the matrix."""
 
@@ -192,6 +216,7 @@ class NightPage:
     """A night, as the template reads it."""
 
     def __init__(self, verdicts: NightVerdicts) -> None:
+        self.directory = verdicts.directory
         self.night = verdicts.night
         self.columns = [Column(cell) for cell in verdicts.cells]
         self._by_id = {column.cell.id: column for column in self.columns}
@@ -199,16 +224,36 @@ class NightPage:
     @cached_property
     def tally(self) -> dict[str, int]:
         """How many cases have each verdict, in all cells."""
-        total: Counter[str] = Counter()
-        for column in self.columns:
-            total.update(column.tally)
-        return _tally(total.elements())
+        return _sum(self.columns)
 
     @cached_property
     def changed(self) -> dict[ChangeKind, int]:
         """How many cases have changed in each way."""
-        counts = Counter(change.kind for change in self.night.changes)
-        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+        return _changed(self.night.changes)
+
+    @property
+    def when(self) -> str:
+        """When the night began and ended; empty if its record does not say so."""
+        try:
+            began = datetime.fromisoformat(self.night.started).astimezone(UTC)
+            ended = datetime.fromisoformat(self.night.ended).astimezone(UTC) if self.night.ended else None
+        except ValueError:
+            return ""
+        return f"{began:%H:%M} to {ended:%H:%M} UTC" if ended else f"since {began:%H:%M} UTC"
+
+    @cached_property
+    def summary(self) -> list[Tree]:
+        """The trees, in the order of the plan."""
+        trees: dict[str, list[Column]] = {}
+        for column in self.columns:
+            trees.setdefault(column.cell.tree, []).append(column)
+        return [self._tree(name, columns) for name, columns in trees.items()]
+
+    def _tree(self, name: str, columns: Sequence[Column]) -> Tree:
+        cells = {column.cell.id for column in columns}
+        kernels = dict.fromkeys(record.kernel.release for column in columns for _, record in column.verdicts.recorded)
+        changed = _changed(change for change in self.night.changes if change.cell in cells)
+        return Tree(name, list(kernels), changed, _sum(columns))
 
     @cached_property
     def changes(self) -> list[tuple[str, list[Group]]]:
@@ -219,8 +264,8 @@ class NightPage:
             place = column.places.get(change.case) if column and change.after != MISS else None
             group = found.setdefault(_key(change), _group(change))
             group.members.append((change.case, change.cell, place.href if place else column.report if column else ""))
-            if group.case is None and place:
-                group.case = place.case
+            if group.case is None and column and place:
+                group.show(column, change.case, place)
         order = list(KINDS)
         groups = sorted(found.values(), key=lambda group: (order.index(group.kind or "other"), group.after not in BAD))
         return [
@@ -239,22 +284,33 @@ class NightPage:
                     continue
                 splat = fingerprint(case)
                 key = (case.verdict, splat) if splat else (case.verdict, name, _without_numbers(case.reason))
-                group = found.setdefault(key, Group(None, "", str(case.verdict), case.reason, case=case))
+                group = found.setdefault(key, Group(None, "", str(case.verdict), case.reason))
+                if group.case is None:
+                    group.show(column, name, place)
                 group.members.append((name, column.cell.id, place.href))
         return list(found.values())
 
     def trees(self, cases: Iterable[str], present: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return the trees in which a case has one of the verdicts ``present``, and those in which all are good.
 
-        The first answers which kernels have a bug, the second which do not. A tree that has not judged them is in none.
+        The first answers which kernels have a bug, the second which do not. A tree that has not judged them is in none,
+        nor is one that has judged them only where no tree shows the bug: a release kernel does not see what KASAN sees.
         """
         shows, good = {str(verdict) for verdict in present}, {str(Verdict.PASS), str(Verdict.FIXED)}
         names = list(cases)
+        judged = [(column.cell, {column.verdict(name) for name in names}) for column in self.columns]
+        seen = {(cell.flavour, cell.machine, cell.qemu) for cell, verdicts in judged if verdicts & shows}
         found: dict[str, set[str]] = {}
-        for column in self.columns:
-            found.setdefault(column.cell.tree, set()).update(column.verdict(name) for name in names)
+        for cell, verdicts in judged:
+            if (cell.flavour, cell.machine, cell.qemu) in seen:
+                found.setdefault(cell.tree, set()).update(verdicts)
         having = [tree for tree, verdicts in found.items() if verdicts & shows]
         return having, [tree for tree, verdicts in found.items() if verdicts & good and not verdicts - good - _SILENT]
+
+    def trees_of(self, group: Group) -> list[str]:
+        """Return the trees of the members of a group."""
+        cells = dict.fromkeys(cell for _, cell, _ in group.members)
+        return list(dict.fromkeys(self._by_id[cell].cell.tree for cell in cells if cell in self._by_id))
 
     @cached_property
     def known_issues(self) -> list[tuple[str, list[str], list[str]]]:
@@ -267,14 +323,23 @@ class NightPage:
         return [(issue, *self.trees(names, {Verdict.KNOWN})) for issue, names in sorted(cases.items())]
 
     @cached_property
-    def missing(self) -> list[Column]:
-        """The cells with a case that no run has judged."""
-        return [column for column in self.columns if column.missing]
+    def missing(self) -> list[tuple[Column, list[str]]]:
+        """The cells with cases that no run has judged and that are not among the changes, with these cases."""
+        changed = {(change.cell, change.case) for change in self.night.changes}
+        found = (
+            (column, [name for name in column.missing if (column.cell.id, name) not in changed])
+            for column in self.columns
+        )
+        return [(column, names) for column, names in found if names]
 
     @cached_property
-    def flaky(self) -> list[CaseChange]:
-        """The cases that fail in some runs only."""
-        return [each for each in self.night.changes if each.rate and not _ALL_THE_TIME.fullmatch(each.rate)]
+    def flaky(self) -> list[tuple[str, str, list[str]]]:
+        """The cases that fail in some runs only: the id, how often, and the cells."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for each in self.night.changes:
+            if each.rate and not _ALL_THE_TIME.fullmatch(each.rate):
+                found.setdefault((each.case, each.rate), []).append(each.cell)
+        return [(case, rate, cells) for (case, rate), cells in found.items()]
 
     @cached_property
     def second_tries(self) -> list[tuple[Column, list[str]]]:
@@ -323,6 +388,18 @@ def _report(ran: Ran) -> str:
 
 def _errors(cases: Iterable[CaseRecord]) -> Iterator[CaseRecord]:
     return (case for case in cases if case.verdict is Verdict.ERROR)
+
+
+def _sum(columns: Iterable[Column]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for column in columns:
+        total.update(column.tally)
+    return _tally(total.elements())
+
+
+def _changed(changes: Iterable[CaseChange]) -> dict[ChangeKind, int]:
+    counts = Counter(change.kind for change in changes)
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
 def _tally(verdicts: Iterable[str]) -> dict[str, int]:
