@@ -4,10 +4,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
-import pytest
+
+if TYPE_CHECKING:
+    import pytest  # takes a tenth of a second, and most commands run no case
 
 PYTEST = "pytest"
 """Names plain pytest, which loads the plugin itself, among the commands."""
@@ -91,7 +93,7 @@ class Option:
             return click.IntRange(self.minimum)
         return click.Path(path_type=Path) if self.kind is Path else self.kind
 
-    def pytest(self, group: pytest.OptionGroup) -> None:
+    def pytest(self, group: "pytest.OptionGroup") -> None:
         """Add the option to pytest."""
         assert self.long, "pytest keeps short flags for itself"
         text = self.help.replace("%", "%%")
