@@ -117,6 +117,8 @@ class VfioUser(Model):
     """Whether it has a Power Management capability."""
     msix: bool = False
     """Whether it has the MSI-X capability of its model. QEMU 11.1.3 aborts when such a device is unplugged."""
+    resizable: tuple[int, ...] = ()
+    """BARs in a Resizable BAR capability, each of at least 1 MiB. QEMU shows the guest their present size only."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

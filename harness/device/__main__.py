@@ -3,7 +3,7 @@
 
 ``FD`` is a connected socket, ``SPECS`` a JSON list of ``harness.device.spec.Spec``. The server listens on each device's
 own socket and sends ``{"ready": true}`` through FD. It then takes the commands of ``harness.device.control`` from FD,
-and ends when FD does.
+and ends when FD does. With ``-`` for FD it takes no commands, and runs until it is killed.
 """
 
 import asyncio
@@ -24,14 +24,17 @@ LONGEST_COMMAND = 16 << 20
 """Bytes of one line of control."""
 
 
-async def serve(control_fd: int, specs: list[Spec]) -> None:
-    """Serve the devices until the control connection ends."""
+async def serve(control_fd: int | None, specs: list[Spec]) -> None:
+    """Serve the devices until the control connection ends; for ever without one."""
     functions = {spec.id: _make(spec) for spec in specs}
     loop = asyncio.get_running_loop()
     listeners = [_listen(spec.socket) for spec in specs]
     accepting = [
         loop.create_task(_accept(listener, functions[spec.id])) for listener, spec in zip(listeners, specs, strict=True)
     ]
+    if control_fd is None:
+        await asyncio.gather(*accepting)
+        return
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=control_fd), limit=LONGEST_COMMAND)
 
     def answer(reply: dict[str, Any]) -> None:
@@ -75,4 +78,5 @@ async def _accept(listener: socket.socket, function: Function) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), [Spec.of(values) for values in json.loads(sys.argv[2])]))
+    control = None if sys.argv[1] == "-" else int(sys.argv[1])
+    asyncio.run(serve(control, [Spec.of(values) for values in json.loads(sys.argv[2])]))

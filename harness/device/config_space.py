@@ -19,7 +19,7 @@ COMMAND, BARS, CAPABILITIES = 0x04, 0x10, 0x34
 COMMAND_MEMORY, COMMAND_MASTER = 0x2, 0x4
 STATUS_CAPABILITIES = 0x10
 CONVENTIONAL_SIZE, EXPRESS_SIZE = 256, 4096
-PM, MSIX, EXPRESS, AF = 0x40, 0x50, 0x60, 0xA0
+PM, MSIX, EXPRESS, AF, RESIZABLE = 0x40, 0x50, 0x60, 0xA0, 0x100
 """Where the capabilities are."""
 PM_CTRL, EXPRESS_DEVCTL, AF_CTRL = PM + 4, EXPRESS + 8, AF + 4
 PM_STATE = 0x3
@@ -29,6 +29,8 @@ DEVCAP_FLR, DEVCAP_ROLE_BASED = 1 << 28, 1 << 15
 AF_CAP_TP, AF_CAP_FLR = 0x1, 0x2
 LINK_2_5_GT_X1 = 0x11
 BAR_64 = 0x4
+RESIZABLE_ID, LEAST_SIZE_SHIFT = 0x15, 20
+"""PCI_EXT_CAP_ID_REBAR, and the sizes that it counts from: 1 MiB."""
 MSIX_PBA = 0x800
 """Offset of the pending bits in the BAR of the MSI-X table."""
 
@@ -64,10 +66,16 @@ class ConfigSpace:
         resets: Sequence[Reset] = ("pcie-flr",),
         pm: bool = True,
         msix: Msix | None = None,
+        resizable: Sequence[int] = (),
     ) -> None:
-        """``bars``: sizes by number. ``wide``: those of 64 bits. Raises ValueError for what PCI does not allow."""
+        """``bars``: sizes by number. ``wide``: those of 64 bits. ``resizable``: those with a choice of smaller sizes.
+
+        Raises ValueError for what PCI does not allow.
+        """
         if "pcie-flr" in resets and not express:
             raise ValueError("pcie-flr is a reset of the PCI Express capability")
+        if small := [number for number in resizable if bars.get(number, 0) >> LEAST_SIZE_SHIFT == 0]:
+            raise ValueError(f"BAR {small[0]} is smaller than 1 MiB, and cannot be resizable")
         size = EXPRESS_SIZE if express else CONVENTIONAL_SIZE
         self._bytes, self._writable = bytearray(size), bytearray(size)
         self._resets = resets
@@ -78,6 +86,8 @@ class ConfigSpace:
             self._bytes[BARS + 4 * number] = BAR_64 if number in wide else 0
         self._allow(COMMAND, 0x0506)
         self._link(express, resets, pm, msix)
+        if express:
+            self._add_resizable(bars, resizable)
         self._at_reset = bytes(self._bytes)
 
     def _allow(self, offset: int, bits: int) -> None:
@@ -106,6 +116,17 @@ class ConfigSpace:
             self._bytes[at : at + len(data)] = data
             self._bytes[before] = at
             before = at + 1
+
+    def _add_resizable(self, bars: Mapping[int, int], resizable: Sequence[int]) -> None:
+        """Write the Resizable BAR capability: each BAR has its size, and every smaller one down to 1 MiB."""
+        if not resizable:
+            return
+        struct.pack_into("<I", self._bytes, RESIZABLE, RESIZABLE_ID | 1 << 16)
+        for at, number in enumerate(resizable):
+            size = bars[number].bit_length() - 1 - LEAST_SIZE_SHIFT
+            sizes = ((1 << size + 1) - 1) << 4
+            control = number | len(resizable) << 5 | size << 8
+            struct.pack_into("<II", self._bytes, RESIZABLE + 4 + 8 * at, sizes, control)
 
     @property
     def size(self) -> int:

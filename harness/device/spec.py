@@ -22,6 +22,7 @@ class Spec:
     resets: tuple[Reset, ...] = ("pcie-flr",)
     pm: bool = True
     msix: bool = False
+    resizable: tuple[int, ...] = ()
     drive: str | None = None
 
     @classmethod
@@ -43,6 +44,7 @@ class Spec:
             resets=self.resets,
             pm=self.pm,
             msix=model.MSIX if self.msix else None,
+            resizable=self.resizable,
         )
 
     @property

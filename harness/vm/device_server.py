@@ -7,6 +7,7 @@ kills it when that thread ends (``harness.host.process.tied``).
 
 import asyncio
 import json
+import shlex
 import shutil
 import socket
 import sys
@@ -69,11 +70,17 @@ class DeviceServer:
                     "resets": own.resets,
                     "pm": own.pm,
                     "msix": own.msix,
+                    "resizable": own.resizable,
                     "drive": str(self._drives[each].absolute()) if each in self._drives else None,
                 }
                 for each, own in self._devices.items()
             ]
         )
+
+    def shell_command(self) -> str:
+        """Return the line that starts the server in a shell, beside QEMU; empty without devices."""
+        words = (sys.executable, "-m", "harness.device", "-", self._specs())
+        return f"{shlex.join(words)} & sleep 2\n" if self._devices else ""
 
     def start(self, thread: LoopThread) -> None:
         """Start the server in ``thread`` and wait until it listens. Raises HarnessError."""

@@ -151,7 +151,7 @@ class Machine:
         """Return the machine as lines to paste into a shell, with console and monitor on the terminal (Ctrl-a c)."""
         sizes = command.backing_sizes(self.config).items()
         drives = "".join(f"truncate -s {size}M {shlex.quote(str(self._drives[name]))}\n" for name, size in sizes)
-        return drives + command.shown([*self._options, *command.INTERACTIVE])
+        return drives + self.devices.shell_command() + command.shown([*self._options, *command.INTERACTIVE])
 
     @property
     def _instance(self) -> Instance:

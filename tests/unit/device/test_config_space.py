@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The config space of a device: its capabilities, what a guest can write, and which writes reset it."""
 
+import struct
+
 import pytest
 
 from harness.device.config_space import (
@@ -72,6 +74,16 @@ def test_a_write_that_sets_the_bit_resets(offset: int, data: bytes, reset: str |
 def test_a_reset_that_is_not_offered_is_no_reset() -> None:
     assert space("af-flr", express=False).write(EXPRESS_DEVCTL, b"\x00\x80") is None
     assert space("pcie-flr").write(AF_CTRL, b"\x01") is None
+
+
+def test_a_resizable_bar_has_its_size_and_smaller_ones() -> None:
+    config = ConfigSpace(IDENTITY, {0: 0x4000, 2: 16 << 20}, resizable=[2])
+    at = seen_by_a_guest(config).extended_capability(0x15)
+    sizes, control = struct.unpack("<II", config.read(at + 4, 8))
+    assert sizes >> 4 == 0b11111  # 1, 2, 4, 8 and 16 MiB
+    assert (control & 7, control >> 5 & 7, control >> 8 & 0x3F) == (2, 1, 4)
+    with pytest.raises(ValueError, match="BAR 0 is smaller than 1 MiB"):
+        ConfigSpace(IDENTITY, {0: 0x4000}, resizable=[0])
 
 
 def test_only_writable_bits_change_and_a_reset_restores_them() -> None:

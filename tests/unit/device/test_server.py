@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import select
+import shlex
 import signal
 import struct
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -290,6 +292,19 @@ def test_the_death_of_the_server_is_noticed_and_explained(server: DeviceServer) 
     assert "killed by SIGKILL" in str(ended.result(10))
     with pytest.raises(HarnessError):
         server.call("nvme0", "behave")
+
+
+def test_the_line_for_a_shell_serves_the_devices_too(machine: MachineConfig, tmp_path: Path) -> None:
+    server = DeviceServer(machine, tmp_path, {})
+    words = shlex.split(server.shell_command().partition(" & ")[0])
+    with subprocess.Popen(words) as process:
+        try:
+            while not server.sockets["nvme0"].exists():
+                assert process.poll() is None
+            with Client(server.sockets["nvme0"]) as client:
+                assert client.read(CONFIG_REGION, 0, 2) == b"\x36\x1b"
+        finally:
+            process.kill()
 
 
 def test_close_leaves_no_socket(server: DeviceServer) -> None:
