@@ -4,6 +4,7 @@
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from harness import paths
@@ -33,7 +34,13 @@ def free_memory_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
 
 def machine_mib(job: Job) -> int:
     """Return the memory that one machine of a job takes, in MiB."""
-    return load_machine(job.cell.machine).memory_mib + QEMU_MIB
+    return _memory_mib(job.cell.machine)
+
+
+@cache
+def _memory_mib(machine: str) -> int:
+    """Read a description once: the engine asks every second, for each job that waits."""
+    return load_machine(machine).memory_mib + QEMU_MIB
 
 
 class LocalRunner:

@@ -223,7 +223,9 @@ def test_a_night_that_was_killed_says_so(nights: Any, make_run: Any) -> None:
     nights.write()
     record = nights.path / "nightly.json"
     record.write_text(record.read_text().replace('"2026-11-29T03:30:00+00:00"', "null"))
-    assert "Nothing has changed so far. 1 MISS in 1 cell, since 00:30 UTC This night has not ended" in words(page(nights.path))
+    assert "Nothing has changed so far. 1 MISS in 1 cell, since 00:30 UTC This night has not ended" in words(
+        page(nights.path)
+    )
 
 
 def test_what_a_guest_prints_is_harmless_and_bounded(nights: Any, make_run: Any) -> None:
