@@ -43,7 +43,7 @@ devices can be unplugged one by one."""
 
 NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
 """Keys of one machine alone: a machine that extends it does not inherit them."""
-LISTED = {"purpose", "rows", "focus", "lacks"}
+LISTED = {"purpose", "rows", "focus", "min_qemu", "lacks"}
 """Keys that ``vfio-harness machines`` lists."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
@@ -341,5 +341,6 @@ def machines_as_text() -> str:
 def _text(machine: MachineConfig) -> str:
     lines = [machine.name, textwrap.fill(machine.purpose, 100, initial_indent="  ", subsequent_indent="  ")]
     lines += [f"  for {', '.join(machine.rows)}"] if machine.rows else []
+    lines += [f"  needs QEMU {machine.min_qemu}"] if machine.min_qemu else []
     lines += [f"  lacks {capability}: {reason}" for capability, reason in machine.lacks.items()]
     return "\n".join(lines)

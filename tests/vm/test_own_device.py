@@ -31,6 +31,8 @@ SLOW_S = 3.0
 """How long a slow reset takes."""
 FAILS_S = 80.0
 """A device that is not ready after 60 s (PCIE_RESET_READY_POLL_MS) has not been reset."""
+CLOCK_S = 0.01
+"""How far Unix time and CLOCK_MONOTONIC may drift apart in a case."""
 LOOK_S = 0.01
 WAIT_S = 10.0
 """For what the devices do by themselves, on the host's clock."""
@@ -110,6 +112,10 @@ def test_dma_at_each_step(session: Session, nvme: Nvme, importer: Importer, watc
     refused = [each for each in dma if each.refused]
     reported = [each for each in faults if (each.device, each.address) == (importer.bdf, address)]
     must(len(reported) == len(refused), "the IOMMU reports each DMA that was refused", seen)
+    offset = time.time() - time.monotonic()
+    for each, fault in zip(refused, reported, strict=True):  # QEMU's clock and the devices' are one
+        assert fault.time is not None
+        assert each.began - CLOCK_S <= fault.time - offset <= each.ended + CLOCK_S, f"{each}, {fault} at {fault.time}"
     began = next((each.t for each in events if each.event == "reset"), returned)
     must(all(each < began for each in arrived.values()), f"{trigger} revokes before the device is reset", seen)
 
