@@ -43,6 +43,7 @@ class Device(Node):
         self.number = 0  # iommufd's id of the device once it is bound
         self._wakeup: int | None = None
         self._request: int | None = None
+        self._msix: int | None = None
         self._regions: dict[int, uapi.RegionInfo] = {}
         self.config = ConfigSpace(
             lambda offset, length: self.read(uapi.VFIO_PCI_CONFIG_REGION_INDEX, offset, length),
@@ -172,20 +173,34 @@ class Device(Node):
 
     def enable_request_irq(self) -> None:
         """Call VFIO_DEVICE_SET_IRQS: set the eventfd that ``release_requested`` waits for."""
-        self._request = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._undo.callback(os.close, self._request)
-        header = uapi.IrqSet(
-            flags=uapi.VFIO_IRQ_SET_DATA_EVENTFD | uapi.VFIO_IRQ_SET_ACTION_TRIGGER,
-            index=uapi.VFIO_PCI_REQ_IRQ_INDEX,
-            count=1,
-        )
-        header.argsz = ctypes.sizeof(header) + 4
-        ioctl(self.fd, uapi.VFIO_DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", self._request)))
+        self._request = self._set_eventfd(uapi.VFIO_PCI_REQ_IRQ_INDEX)
 
     def release_requested(self, seconds: float) -> bool:
         """Return whether the kernel signals the eventfd of ``enable_request_irq`` within ``seconds``."""
         assert self._request is not None
         return bool(select.select([self._request], [], [], seconds)[0])
+
+    def enable_msix(self) -> None:
+        """Call VFIO_DEVICE_SET_IRQS: set the eventfd of MSI-X vector 0, that ``interrupted`` waits for."""
+        self._msix = self._set_eventfd(uapi.VFIO_PCI_MSIX_IRQ_INDEX)
+
+    def interrupted(self, seconds: float) -> bool:
+        """Return whether the vector of ``enable_msix`` has signalled since the last call, within ``seconds``."""
+        assert self._msix is not None
+        signalled = bool(select.select([self._msix], [], [], seconds)[0])
+        if signalled:
+            os.eventfd_read(self._msix)
+        return signalled
+
+    def _set_eventfd(self, index: int) -> int:
+        """Make an eventfd for the first interrupt of an index."""
+        eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._undo.callback(os.close, eventfd)
+        flags = uapi.VFIO_IRQ_SET_DATA_EVENTFD | uapi.VFIO_IRQ_SET_ACTION_TRIGGER
+        header = uapi.IrqSet(flags=flags, index=index, count=1)
+        header.argsz = ctypes.sizeof(header) + 4
+        ioctl(self.fd, uapi.VFIO_DEVICE_SET_IRQS, bytearray(bytes(header) + struct.pack("<i", eventfd)))
+        return eventfd
 
     def low_power_exit(self) -> None:
         """Call VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""

@@ -289,6 +289,15 @@ class Device(Handle):
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("release_requested", seconds=seconds, timeout=timeout + CALL_SECONDS))
 
+    def enable_msix(self) -> None:
+        """Set the eventfd of MSI-X vector 0."""
+        self._call("enable_msix")
+
+    def interrupted(self, timeout: float = 2.0) -> bool:
+        """Return whether vector 0 has signalled since the last call, within ``timeout`` s (for a slowdown of 1)."""
+        seconds = timeout * self.agent.slowdown
+        return cast(bool, self._call("interrupted", seconds=seconds, timeout=timeout + CALL_SECONDS))
+
     def low_power_exit(self) -> None:
         """Call VFIO_DEVICE_FEATURE_LOW_POWER_EXIT."""
         self._call("low_power_exit")

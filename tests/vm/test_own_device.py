@@ -244,6 +244,31 @@ def test_a_bar_that_stops_answering(
     must_arrive(ring(nvme, importer.attach(buffer), watch), "once the BAR answers a new mapping is live")
 
 
+@rows("lifecycle.interrupts", "lifecycle.af-flr", "lifecycle.command-mem")
+@importers("iommufd+edu", "rxe")
+def test_interrupts_go_on(session: Session, importer: Importer, watch: Watch) -> None:
+    """A command rung through an importer interrupts its user, also after revokes and resets of the device."""
+    nvme = session.open_nvme(WITH_AF)
+    buffer, device = nvme.export_doorbells(), nvme.device
+    device.enable_msix()
+    must(not device.interrupted(0.1), "a device without a command does not interrupt")
+
+    def must_interrupt(when: str) -> None:
+        mark = watch.mark()
+        must_arrive(ring(nvme, importer.attach(buffer), watch), f"{when} a mapping is live")
+        wait_until(lambda: any(e.event == "interrupt" for e in watch.device_events(WITH_AF, mark)), "the interrupt")
+        must(device.interrupted(), f"{when} the interrupt of a command reaches the user")
+
+    must_interrupt("at first")
+    device.set_memory(False)
+    device.set_memory(True)
+    must_interrupt("after COMMAND.MEM 0 and 1")
+    for reset in (device.af_flr, device.reset):
+        reset()
+        nvme.start()
+        must_interrupt(f"after {reset.__name__}")
+
+
 LINES = (5, 2, 9, 0, 12, 7, 3)
 """The pages of the memory BAR that hold the lines of a picture, from the top."""
 
