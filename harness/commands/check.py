@@ -98,11 +98,11 @@ class Result:
 
 
 @click.command()
-@click.option("--b4", "form", flag_value="b4", help="Print a JSON array for b4.review-series-check-cmd.")
-@click.option("--patchwork", "form", flag_value="patchwork", help="Print a check of patchwork as a JSON object.")
+@click.option("--b4", is_flag=True, help="Print a JSON array for b4.review-series-check-cmd.")
+@click.option("--patchwork", is_flag=True, help="Print a check of patchwork as a JSON object.")
 @click.option("--url", metavar="URL", help="Where results/ is published, for links.  [default: file:// of this host]")
 @takes_options("check")
-def check(form: str | None, url: str | None, **values: Any) -> None:
+def check(b4: bool, patchwork: bool, url: str | None, **values: Any) -> None:
     """Test a series from standard input against its base, and print the result as JSON.
 
     Standard input is a patch, an mbox of a series, or one mail of a series, which b4 then fetches by its message-id.
@@ -111,12 +111,12 @@ def check(form: str | None, url: str | None, **values: Any) -> None:
 
     The exit code is that of `run --base-vs-series`. Bad input is a result of its own, with the status warn.
     """
-    if form is None:
-        raise UsageError("name the form of the result: --b4 or --patchwork")
+    if b4 == patchwork:
+        raise click.UsageError("name one form of the result: --b4 or --patchwork")
     options = Options(**given(values))
     with Terminal(options.make_variables(), to_stderr=True) as terminal:
         found = result(_standard_input(), options, terminal.emit)
-    shown = b4_results(found, url) if form == "b4" else patchwork_check(found, options, url)
+    shown = b4_results(found, url) if b4 else patchwork_check(found, options, url)
     click.echo(json.dumps(shown, indent=2))
     sys.exit(found.exit_code if found else 0)
 

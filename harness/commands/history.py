@@ -47,7 +47,7 @@ def cases_named(text: str, cases: Sequence[str]) -> list[str]:
     found = [text] if text in cases else [case for case in cases if text in case]
     if not found:
         close = difflib.get_close_matches(text, cases, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(close)}?" if close else "pytest tests/vm --collect-only -q lists the cases"
+        hint = f"did you mean {', '.join(close)}?" if close else "vfio-harness coverage --json lists the cases"
         raise UsageError(f"no night has a case {text!r}", hint=hint)
     return found
 

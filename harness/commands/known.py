@@ -6,12 +6,24 @@ from datetime import UTC, datetime
 
 import click
 
+from harness.config.releases import is_release
 from harness.run import known_issues
+
+
+def _release(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not is_release(value):
+        raise click.BadParameter(f"{value!r} is not a kernel release such as 7.4 or 7.4-rc1")
+    return value
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole entries as JSON.")
-@click.option("--overdue", metavar="RELEASE", help="List only the entries to review by now, or by this kernel release.")
+@click.option(
+    "--overdue",
+    callback=_release,
+    metavar="RELEASE",
+    help="List only the entries to review by now, or by this kernel release.",
+)
 def known(as_json: bool, overdue: str | None) -> None:
     """List the known issues: bugs that are live in released kernels, with the cases that show them.
 
@@ -20,6 +32,7 @@ def known(as_json: bool, overdue: str | None) -> None:
     issues = known_issues.catalogue()
     if overdue is not None:
         issues = known_issues.overdue(datetime.now(UTC).date(), overdue, issues)
-    click.echo(known_issues.as_json(issues) if as_json else known_issues.as_text(issues))
+    text = known_issues.as_text(issues) or "no known issue is due for a review"
+    click.echo(known_issues.as_json(issues) if as_json else text)
     if overdue is not None and issues:
         sys.exit(1)

@@ -78,6 +78,8 @@ def nightly(
     The exit code is 0 if the contract held in all cells, 1 if a kernel is at fault in something that is not known, 2
     for wrong usage, and 3 if only ERROR or MISS is left.
     """
+    if resume and (show or matrix):
+        raise click.UsageError("--resume runs a night: leave it out to list the cells of a plan")
     cases = CaseList(collect())
     if resume:
         with continued(nights_dir()) as running:
@@ -93,6 +95,9 @@ def nightly(
     elif show:
         click.echo(as_text(chosen, deadline or read.budget_s, earlier.last_night))
     else:
+        if scheduler:  # one that cannot be used must not leave a night of MISS
+            with DaskRunner(scheduler, cases):
+                pass
         with Terminal({}) as terminal:
             chosen = pin(chosen, terminal.emit)
         with begun(nights_dir(), new_night(plan, chosen, deadline or read.budget_s, cells)) as running:

@@ -107,7 +107,9 @@ def as_text(cells: Sequence[Cell], budget_s: float | None, last_night: Mapping[s
     pads: tuple[Callable[[str, int], str], ...] = (str.ljust, str.rjust, str.rjust, str.ljust)
     lines = ["  ".join([*map(lambda pad, word, width: pad(word, width), pads, row, widths), row[4]]) for row in rows]
     known = [cell.expected_s for cell in cells if cell.expected_s is not None]
-    total = f"{len(cells)} cells: {duration(sum(known))} one after the other" if known else f"{len(cells)} cells"
+    total = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    if known:
+        total += f": {duration(sum(known))}" + (" one after the other" if len(cells) > 1 else "")
     if len(known) < len(cells):
         total += f"; {len(cells) - len(known)} of unknown duration"
     if budget_s is not None:
@@ -118,12 +120,12 @@ def as_text(cells: Sequence[Cell], budget_s: float | None, last_night: Mapping[s
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds, e.g. ``2:05`` or ``1:02:05``; ``-`` for None."""
+    """Format seconds as hours, minutes and seconds, e.g. ``0:02:05``; ``-`` for None."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def as_matrix(cells: Sequence[Cell]) -> str:

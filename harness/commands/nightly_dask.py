@@ -22,7 +22,7 @@ from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_engine import Outcome, Ticket
 from harness.commands.nightly_local import how_it_was_ended, machine_mib
 from harness.commands.nightly_worker import LEAVE_S, RemoteRun, WorkerFacts, end_run, facts, run_child, unpack
-from harness.errors import HarnessError, MissingPrerequisite
+from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
 from harness.nightly.outcomes import load_run
@@ -58,12 +58,19 @@ class DaskRunner:
     def __enter__(self) -> Self:
         """Connect.
 
-        Raises MissingPrerequisite without Dask, and HarnessError if the scheduler does not answer or has no worker."""
+        Raises MissingPrerequisite without Dask, UsageError for an address without a port, and HarnessError if the
+        scheduler does not answer or has no worker."""
         try:
             distributed = importlib.import_module("distributed")
+            addressing = importlib.import_module("distributed.comm.addressing")
         except ImportError:
             hint = "pip install 'vfio-harness[dask]'"
             raise MissingPrerequisite("--scheduler needs Dask, which is not installed", hint=hint) from None
+        try:  # a client that was made of a wrong address prints a traceback when it is collected
+            addressing.parse_host_port(addressing.parse_address(self._address)[1])
+        except ValueError as error:
+            hint = "name its host and port, e.g. tcp://127.0.0.1:8786"
+            raise UsageError(f"--scheduler {self._address}: {error}", hint=hint) from None
         try:
             self._client = distributed.Client(self._address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:

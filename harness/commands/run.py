@@ -76,7 +76,7 @@ def run_cases(options: Options, cases: tuple[str, ...], terminal: Terminal) -> i
         raise plugin.error
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         named = f"-k {options.expression!r} matches no case" if options.expression else "CASES contains no case"
-        raise UsageError(named, hint="vfio-harness coverage lists the cases")
+        raise UsageError(named, hint="vfio-harness coverage --json lists the cases")
     return UsageError.exit_code if code == pytest.ExitCode.USAGE_ERROR else int(code)
 
 

@@ -21,9 +21,17 @@ Releases = Annotated[str, AfterValidator(_checked)]
 """A range of releases, checked."""
 
 
+_RELEASE = re.compile(r"(\d+(?:\.\d+)*)(?:-rc(\d+))?")
+
+
+def is_release(text: str) -> bool:
+    """Return whether the text begins as a kernel's release does."""
+    return _RELEASE.match(text) is not None
+
+
 def version(release: str) -> Version:
     """Return the version of a kernel's release without its local part: ``7.3.0-rc4-custom+`` is 7.3.0rc4."""
-    found = re.match(r"(\d+(?:\.\d+)*)(?:-rc(\d+))?", release)
+    found = _RELEASE.match(release)
     if not found:
         return Version("0")
     return Version(found[1] + (f"rc{found[2]}" if found[2] else ""))

@@ -16,6 +16,7 @@ from harness import paths
 from harness.cli import COMMANDS as LISTED
 from harness.cli import cli, main
 from harness.commands.man import page
+from harness.run import known_issues
 
 
 def commands(group: click.Group = cli, name: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -117,6 +118,30 @@ def test_verbose_logs_commands_to_stderr_only() -> None:
     assert quiet.stdout == verbose.stdout
     assert "run " not in quiet.stderr
     assert re.search(r"harness\.host\.process: run .*git .* show", verbose.stderr)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["nightly", "--resume", "--show"], "--resume runs a night"),
+        (["nightly", "--resume", "--matrix", "json"], "--resume runs a night"),
+        (["check"], "--b4 or --patchwork"),
+        (["check", "--b4", "--patchwork"], "--b4 or --patchwork"),
+        (["mutants", "--sample", "2"], "need --auto"),
+        (["mutants", "--functions", "f", "--model"], "need --auto"),
+        (["known", "--overdue", "next"], "'next' is not a kernel release such as 7.4"),
+    ],
+)
+def test_options_that_say_nothing_together_are_refused(args: list[str], said: str) -> None:
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+def test_no_issue_is_due_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_issues, "catalogue", list)
+    result = CliRunner().invoke(cli, ["known", "--overdue", "6.1"])
+    assert (result.exit_code, result.stdout) == (0, "no known issue is due for a review\n")
 
 
 def make(*args: str) -> str:

@@ -84,12 +84,13 @@ def test_the_table_has_the_last_run_the_sum_and_the_budget() -> None:
     assert text.splitlines() == [
         "cell    cases  expected  last run    owner",
         "longer      1         -  -",
-        "a           1      1:05  2026-01-02  Ann",
+        "a           1   0:01:05  2026-01-02  Ann",
         "",
-        "2 cells: 1:05 one after the other; 1 of unknown duration; budget: 1:00",
+        "2 cells: 0:01:05 one after the other; 1 of unknown duration; budget: 0:01:00",
         "a takes longer than the budget, and will not run",
     ]
     assert duration(3725) == "1:02:05"
+    assert as_text([cell("a", 65.4)], None, {}).splitlines()[-1] == "1 cell: 0:01:05"
 
 
 def test_the_matrix_has_a_job_for_each_cell() -> None:

@@ -15,14 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from stand_in import DEADLINE_S, GOOD, StandIn, cases_of, cell, night_of_its_own, runs, wait_until_gone
 
+from harness.cli import cli
+from harness.commands import nightly as nightly_command
 from harness.commands import nightly_dask
 from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_dask import DaskRunner
 from harness.commands.nightly_run import Limits, begun, new_night, run_night
 from harness.commands.nightly_worker import RemoteRun, pack, unpack
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.nightly.outcomes import load_night
 from harness.nightly.record import Cell, Night, Why
 from harness.progress import silent
@@ -163,6 +166,16 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         DaskRunner("tcp://127.0.0.1:9", CaseList([])),
     ):
         pass
+
+
+def test_a_wrong_scheduler_leaves_no_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("VFIO_HARNESS_RESULTS", str(tmp_path))
+    monkeypatch.setattr(nightly_command, "collect", list)
+    monkeypatch.setattr(nightly_command, "expand", lambda *_: [cell("a")])
+    with pytest.raises(UsageError, match="--scheduler foo: missing port number"):
+        CliRunner().invoke(cli, ["nightly", "--scheduler", "foo"], catch_exceptions=False)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_results_of_a_worker_are_checked(tmp_path: Path) -> None:
