@@ -8,6 +8,7 @@ import click
 
 from harness.cases import contract
 from harness.commands.kernel_coverage import report_kernel_coverage
+from harness.errors import UsageError
 from harness.paths import results_dir
 
 
@@ -24,7 +25,10 @@ def coverage(as_json: bool, of_kernel: bool, runs: tuple[Path, ...]) -> None:
     The exit code is 1 if a row has neither a case nor a reason. With --kernel: if a line or a branch has neither.
     """
     if of_kernel:
-        sys.exit(report_kernel_coverage(runs or (results_dir() / "latest",), as_json=as_json))
+        latest = results_dir() / "latest"
+        if not runs and not latest.exists():
+            raise UsageError(f"{latest}: there is no run", hint="vfio-harness run --flavour coverage makes one")
+        sys.exit(report_kernel_coverage(runs or (latest,), as_json=as_json))
     if runs:
         raise click.UsageError("RUNS go with --kernel")
     rows = contract.coverage()

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from harness import paths
+from harness.errors import UsageError
 from harness.report import RunDirectory, load
 from harness.report.merge import merge as merge_runs
+from harness.report.record import REPORT
 from harness.report.text import tally
 from harness.verdict import exit_code
 
@@ -43,5 +45,7 @@ def merge(runs: tuple[Path, ...], into: Path | None) -> None:
 def _directory_of_run(path: Path) -> Path:
     """Return the directory of the run that ``path`` names: itself, its latest run, or that of its report.json."""
     if not path.is_dir():
+        if path.name != REPORT:
+            raise UsageError(f"{path}: neither a directory nor a {REPORT}", hint="name the directory of a run")
         return path.parent
     return path / "latest" if (path / "latest").exists() else path

@@ -107,11 +107,18 @@ def load(
     try:
         content = model.model_validate_json(json.dumps(complete(tree)), strict=True)
     except ValidationError as error:
-        lines = [_explain(path, root, model, detail) for detail in error.errors(include_url=False)]
+        lines = [_explain(path, root, model, detail) for detail in _without_consequences(error)]
         raise UsageError("\n".join(lines)) from None
     if mistakes := [_line_of(path, root, loc, text) for loc, text in check(content)]:
         raise UsageError("\n".join(mistakes))
     return content
+
+
+def _without_consequences(error: ValidationError) -> list[ErrorDetails]:
+    """Return pydantic's errors without "too short" of a list of which an item is wrong: it counts the right ones."""
+    found = error.errors(include_url=False)
+    inside = {detail["loc"][:end] for detail in found for end in range(len(detail["loc"]))}
+    return [detail for detail in found if detail["type"] != "too_short" or detail["loc"] not in inside]
 
 
 def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetails) -> str:
@@ -124,9 +131,12 @@ def _explain(path: Path, root: yaml.Node, model: type[Model], error: ErrorDetail
             text = f"unknown key{nearest(word, owner.model_fields) or '.'} Accepted: {_keys(owner)}"
         case "missing":
             text = "this key is required"
+        case "too_short" if not given:
+            text = "must not be empty"
         case "value_error":
             text = text.removeprefix("Value error, ")
         case _:
+            text = text.replace("an object", "a mapping").replace("a valid array", "a list")  # the words of YAML
             text = f"{text[0].lower()}{text[1:]}, not {json.dumps(given)[:80]}"
             if loc[-1:] == ("[key]",):  # pydantic's name for a key of a mapping, whose text the path has already
                 loc, text = loc[:-1], text.replace("input should be", "the key should be", 1)

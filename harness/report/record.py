@@ -23,6 +23,13 @@ REPORT = "report.json"
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_WRONG = {
+    "extra_forbidden": "unknown field, perhaps of a newer vfio-harness",
+    "missing": "this field is missing; the file is damaged, or no record of vfio-harness",
+}
+"""What is said of pydantic's types of errors; its own text of the others."""
+
+
 class _Header(BaseModel):
     """The part of a record that says how to read the rest."""
 
@@ -39,7 +46,15 @@ def load(path: Path) -> RunRecord:
 
     Raises UsageError, with the reason in one line, if the file is missing or is not a run record of a known schema."""
     file = path / REPORT if path.is_dir() else path
-    return read_record(file, RunRecord, SCHEMA, hint="name a run directory, such as results/latest")
+    return read_record(file, RunRecord, SCHEMA, hint=f"name a run directory, such as {_run_below(path)}")
+
+
+def _run_below(path: Path) -> Path | str:
+    """Return a run below the directory of a night, of a cell or of results, as an example; else the usual one."""
+    for pattern in ("latest", "*", "cells/*/*", "*/cells/*/*"):
+        if found := next(path.glob(f"{pattern}/{REPORT}"), None):
+            return found.parent
+    return "results/latest"
 
 
 def read_record(file: Path, model: type[Model], schema: str, *, hint: str) -> Model:
@@ -57,10 +72,9 @@ def read_record(file: Path, model: type[Model], schema: str, *, hint: str) -> Mo
         raise UsageError(f"{file}: {error.strerror}", hint=hint) from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        unknown = first["type"] == "extra_forbidden"
-        said = "unknown field, perhaps of a newer vfio-harness" if unknown else first["msg"]
-        raise UsageError(f"{file}: {where}: {said}") from None
+        where = "".join(f"{part}." for part in first["loc"])[:-1]
+        said = _WRONG.get(first["type"]) or f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise UsageError(f"{file}: {where}: {said}" if where else f"{file}: {said}") from None
 
 
 @contextmanager

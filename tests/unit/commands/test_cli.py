@@ -16,6 +16,7 @@ from harness import paths
 from harness.cli import COMMANDS as LISTED
 from harness.cli import cli, main
 from harness.commands.man import page
+from harness.errors import UsageError
 from harness.run import known_issues
 
 
@@ -142,6 +143,13 @@ def test_no_issue_is_due_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_issues, "catalogue", list)
     result = CliRunner().invoke(cli, ["known", "--overdue", "6.1"])
     assert (result.exit_code, result.stdout) == (0, "no known issue is due for a review\n")
+
+
+def test_without_a_run_kernel_coverage_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_HARNESS_RESULTS", str(tmp_path))
+    with pytest.raises(UsageError, match="latest: there is no run") as caught:
+        CliRunner().invoke(cli, ["coverage", "--kernel"], catch_exceptions=False)
+    assert caught.value.hint == "vfio-harness run --flavour coverage makes one"
 
 
 def make(*args: str) -> str:

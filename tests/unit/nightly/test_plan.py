@@ -105,6 +105,30 @@ def test_a_mistake_names_the_line_the_key_and_the_fix(tmp_path: Path, old: str, 
         load_plan(path)
 
 
+def test_only_the_mistake_itself_is_reported(tmp_path: Path) -> None:
+    """Not that a list has no item, because pydantic does not count a wrong one."""
+    path = plan_file(tmp_path, "[release, debug]", "[vanilla]")
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "complaints"),
+    [
+        ("trees: {}\ninclude: []\n", ["trees: must not be empty", "include: must not be empty"]),
+        ("trees: [a]\ninclude: all\n", ['trees: input should be a mapping, not ["a"]', 'a list, not "all"']),
+    ],
+)
+def test_a_wrong_kind_of_value_is_named_in_the_words_of_yaml(tmp_path: Path, text: str, complaints: list[str]) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    for line, complaint in zip(str(caught.value).splitlines(), complaints, strict=True):
+        assert complaint in line
+
+
 def test_a_plan_without_a_cell_is_refused(tmp_path: Path) -> None:
     path = plan_file(
         tmp_path, "  - why: it takes too long\n    trees: [fixes]\n    flavours: [debug]\n", "  - why: all\n"

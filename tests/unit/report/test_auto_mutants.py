@@ -126,7 +126,7 @@ def test_a_record_is_read_again(tmp_path: Path) -> None:
     [
         (None, "No such file"),
         ('{"schema": "another/1"}', "the schema is 'another/1'"),
-        ('{"schema": "vfio-harness/auto-mutants/1", "seed": "x"}', "auto-mutants.json: run_id: Field required"),
+        ('{"schema": "vfio-harness/auto-mutants/1", "seed": "x"}', "auto-mutants.json: run_id: this field is missing"),
     ],
 )
 def test_what_is_no_record_is_refused(text: str | None, said: str, tmp_path: Path) -> None:

@@ -98,6 +98,13 @@ def test_runs_of_different_things_are_not_merged(changes: dict[str, object], com
         joined(run(shard=(1, 2)), run(shard=(2, 2)).model_copy(update=changes))
 
 
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
+    """Not for a report.json that may lie beside it."""
+    (tmp_path / "report.txt").touch()
+    with pytest.raises(UsageError, match=r"report\.txt: neither a directory nor a report\.json"):
+        CliRunner().invoke(cli, ["merge", str(tmp_path / "report.txt")], catch_exceptions=False)
+
+
 def test_the_command_writes_every_form(tmp_path: Path) -> None:
     for number in (1, 2):
         results = tmp_path / f"artefact-{number}"

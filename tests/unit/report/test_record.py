@@ -246,9 +246,9 @@ def test_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "Invalid JSON"),
+        ("{", "report.json: invalid JSON"),
         ('{"schema": 1}', "schema"),
-        ("{}", "schema: Field required"),
+        ("{}", "schema: this field is missing; the file is damaged"),
         (to_json(EVERY).replace('"PASS",', '"FINE",'), "verdict"),
         (to_json(EVERY).replace("report/1", "report/2"), "the schema is 'vfio-harness/report/2', but only"),
         ('{"schema": "vfio-harness/compare/1"}', "the schema is 'vfio-harness/compare/1', but only"),
@@ -268,3 +268,13 @@ def test_bad_record_is_refused_in_one_line(tmp_path: Path, text: str, says: str)
 def test_missing_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         load(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("run", ["latest", "20260101-a", "cells/a/1", "2026-01-01/cells/a/1"])
+def test_a_directory_of_runs_names_one(tmp_path: Path, run: str) -> None:
+    """The directory of a night, of a cell or of results is easily taken for that of a run."""
+    (tmp_path / run).mkdir(parents=True)
+    (tmp_path / run / "report.json").write_text(to_json(EVERY))
+    with pytest.raises(UsageError, match="No such file") as caught:
+        load(tmp_path)
+    assert caught.value.hint == f"name a run directory, such as {tmp_path / run}"
