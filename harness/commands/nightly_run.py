@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,7 @@ from harness.nightly.kcidb import write_kcidb
 from harness.nightly.mail import write_mail
 from harness.nightly.merged import write_merged
 from harness.nightly.nights import LATEST, link_latest, make_directory
-from harness.nightly.outcomes import earlier_nights, load_night
+from harness.nightly.outcomes import Key, earlier_nights, load_night
 from harness.nightly.page import write_page
 from harness.nightly.past import PastNights, recorded_nights
 from harness.nightly.record import CaseChange, Cell, CellResult, Night
@@ -33,6 +33,7 @@ from harness.nightly.slower import slower_cases
 from harness.progress import Emit, Note, phase
 from harness.report.renamed import renamed_cases
 from harness.run.known_issues import overdue
+from harness.verdict import KERNEL_AT_FAULT
 
 LOCK = ".lock"
 
@@ -163,6 +164,19 @@ def _ask(running: RunningNight, emit: Emit, question: Callable[[PastNights, Hist
     return question(PastNights(recorded_nights(night.plan, earlier_nights(directory))), None)
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """What the earlier nights of its plan say about a night."""
+
+    last_night: str
+    """The name of the newest; empty without one."""
+    changes: list[CaseChange]
+    slower: list[str] = field(default_factory=list)
+    """A line for each case that is slower than before."""
+    blamed: dict[Key, str] = field(default_factory=dict)
+    """The first bad commits that they have found, of the cases that are still bad."""
+
+
 def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> NightVerdicts:
     """Record the end of a night and what has changed, and write its reports.
 
@@ -171,18 +185,31 @@ def finish(running: RunningNight, emit: Emit, left_s: float | None = None) -> Ni
     """
     verdicts = NightVerdicts.read(running.directory)
 
-    def compare(past: PastNights, history: History | None) -> tuple[list[CaseChange], list[str]]:
+    def compare(past: PastNights, history: History | None) -> _Compared:
         changes = changes_of(verdicts, past)
+        last_night = next((name for name, _ in past.nights(1)), "")
         if history is None:
-            return changes, []
-        return with_commits(changes, verdicts, history, emit, left_s), slower_cases(verdicts, history.durations)
+            return _Compared(last_night, changes)
+        bad = [key for key, outcome in verdicts.outcomes.items() if outcome.verdict in KERNEL_AT_FAULT]
+        return _Compared(
+            last_night,
+            with_commits(changes, verdicts, history, emit, left_s),
+            slower_cases(verdicts, history.durations),
+            history.still_blamed(verdicts.night, bad),
+        )
 
-    changes, slower = _ask(running, emit, compare)
-    running.finish(changes)
+    compared = _ask(running, emit, compare)
+    running.finish(compared.changes)
     verdicts = replace(verdicts, night=running.night)
 
     def write_morning_page(verdicts: NightVerdicts) -> None:
-        write_page(verdicts, overdue=_overdue(verdicts), slower=slower)
+        write_page(
+            verdicts,
+            last_night=compared.last_night,
+            blamed=compared.blamed,
+            overdue=_overdue(verdicts),
+            slower=compared.slower,
+        )
 
     def write_history(verdicts: NightVerdicts) -> None:
         name, nightly = verdicts.directory.name, verdicts.directory.parent

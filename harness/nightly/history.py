@@ -293,6 +293,27 @@ class History:
         )
         return next((self._good_night(row) for row in rows), None)
 
+    def still_blamed(self, night: Night, keys: Iterable[Key]) -> dict[Key, str]:
+        """Return the first bad commit of each of these cases that an earlier night of the plan has found.
+
+        A case that has passed since is left out: its next failure may have another cause.
+        """
+        wanted, names, cells = set(keys), self._names(), self._cells()
+        rows = self._database.read(
+            """
+            SELECT n.name AS night, b.cell, b.name AS id, b.commit_id
+            FROM nights n JOIN blamed b ON b.night = n.id WHERE n.plan = ? AND n.started < ? ORDER BY n.started
+            """,
+            (night.plan, night.started),
+        )
+        found = {key: row for row in rows if (key := (cells[row["cell"]], names[row["id"]])) in wanted}
+        passed = {key: self.last_good_night(*key) for key in found}
+        return {
+            key: row["commit_id"]
+            for key, row in found.items()
+            if (good := passed[key]) is None or order_of(good.night) < order_of(row["night"])
+        }
+
     def _good_night(self, row: sqlite3.Row) -> GoodNight:
         return GoodNight(row["night"], _kernel_name(row), self._nightly / row["night"] / row["directory"])
 

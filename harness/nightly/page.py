@@ -5,12 +5,13 @@ What has changed since the last night comes first, by tree and then in detail. T
 overdue known issues, the matrix, and the rest, folded. The page has a size limit, however much a guest prints.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.nightly.cells import NightVerdicts
 from harness.nightly.mail import FILE as MAIL
+from harness.nightly.outcomes import Key
 from harness.nightly.page_data import BAD, NightPage, first
 from harness.report import pages
 from harness.report.parts import MISS
@@ -51,22 +52,34 @@ DETAILS = (
 """From the most to the least. The first that fits is taken."""
 
 
-def write_page(verdicts: NightVerdicts, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> Path:
+def write_page(
+    verdicts: NightVerdicts,
+    *,
+    last_night: str | None = None,
+    blamed: Mapping[Key, str] | None = None,
+    overdue: Sequence[str] = (),
+    slower: Sequence[str] = (),
+) -> Path:
     """Write ``index.html`` of a night, and return its path.
 
     Args:
         verdicts: The night.
+        last_night: The name of the night with which it was compared; empty if it is the first of its plan, None if it
+            is not known.
+        blamed: The first bad commits that earlier nights have found, of the cases that are still bad.
         overdue: A line for each known issue whose ``review_by`` has passed.
         slower: A line for each case that is slower than before.
 
     Raises HarnessError if the page cannot be written.
     """
     path = verdicts.directory / FILE
-    write_report(path, render(NightPage(verdicts), overdue=overdue, slower=slower))
+    write_report(path, render(NightPage(verdicts, blamed), last_night=last_night, overdue=overdue, slower=slower))
     return path
 
 
-def render(page: NightPage, *, overdue: Sequence[str] = (), slower: Sequence[str] = ()) -> str:
+def render(
+    page: NightPage, *, last_night: str | None = None, overdue: Sequence[str] = (), slower: Sequence[str] = ()
+) -> str:
     """Render the page. See ``write_page``."""
     text = ""
     for detail in DETAILS:
@@ -75,6 +88,7 @@ def render(page: NightPage, *, overdue: Sequence[str] = (), slower: Sequence[str
             directory=TEMPLATES,
             title=f"Night {page.night.night}",
             page=page,
+            last_night=last_night,
             overdue=overdue,
             slower_cases=slower,
             detail=detail,

@@ -3,7 +3,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from urllib.parse import quote
 from harness.nightly.again import command
 from harness.nightly.cells import CellVerdicts, NightVerdicts, Ran
 from harness.nightly.fingerprint import fingerprint
-from harness.nightly.outcomes import deciding
+from harness.nightly.outcomes import Key, deciding
 from harness.nightly.record import CaseChange, Cell, ChangeKind, Why
 from harness.report.html import anchor
 from harness.report.parts import MISS
@@ -215,7 +215,9 @@ class Row:
 class NightPage:
     """A night, as the template reads it."""
 
-    def __init__(self, verdicts: NightVerdicts) -> None:
+    def __init__(self, verdicts: NightVerdicts, blamed: Mapping[Key, str] | None = None) -> None:
+        """``blamed``: the first bad commits that earlier nights have found: ``History.still_blamed``."""
+        self._blamed = blamed or {}
         self.directory = verdicts.directory
         self.night = verdicts.night
         self.columns = [Column(cell) for cell in verdicts.cells]
@@ -282,9 +284,11 @@ class NightPage:
                 case = place.case
                 if str(case.verdict) not in BAD or (column.cell.id, name) in changed:
                     continue
-                splat = fingerprint(case)
-                key = (case.verdict, splat) if splat else (case.verdict, name, _without_numbers(case.reason))
-                group = found.setdefault(key, Group(None, "", str(case.verdict), case.reason))
+                splat, commit = fingerprint(case), self._blamed.get((column.cell.id, name), "")
+                key: Hashable = (case.verdict, name, _without_numbers(case.reason))
+                if cause := commit or splat:
+                    key = (case.verdict, cause)
+                group = found.setdefault(key, Group(None, "", str(case.verdict), case.reason, commit=commit))
                 if group.case is None:
                     group.show(column, name, place)
                 group.members.append((name, column.cell.id, place.href))

@@ -127,6 +127,29 @@ def test_a_search_ends_when_the_night_has_no_time_left(two_nights: Any, monkeypa
     assert change.commit == ""
 
 
+def test_the_next_night_still_names_the_commit(
+    two_nights: Any, make_run: Any, nights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_record: Any
+) -> None:
+    """The page of each later night does, until the case has passed."""
+    monkeypatch.setattr(
+        nightly_bisect.bisect,
+        "find_first_bad",
+        lambda tree, ends, options, emit, more: found(tmp_path, a_record, BAD, "f::one"),
+    )
+    two_nights("f::one")
+    shown = []
+    for day, verdict in enumerate((Verdict.FAIL, Verdict.PASS, Verdict.FAIL, Verdict.FAIL), 1):
+        directory = nights.path.parent / f"2026-12-{day:02}"
+        directory.mkdir()
+        made = type(nights)(directory)
+        made.cell("c", make_run([case("f::one", verdict)]), cases=["f::one"])
+        dated = {"night": directory.name, "started": f"{directory.name}T00:00:00+00:00"}
+        night = load_night(made.write()).model_copy(update=dated)
+        finish(RunningNight(directory, night), lambda event: None)
+        shown.append(f"<code>{BAD} vfio: Break it</code>" in (directory / "index.html").read_text())
+    assert shown == [True, False, False, False]
+
+
 def test_a_kernel_without_git_is_not_searched(nights: Any, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nightly_bisect.bisect, "find_first_bad", lambda *args: pytest.fail("searched"))
     for day, verdict in ((27, Verdict.PASS), (28, Verdict.FAIL)):

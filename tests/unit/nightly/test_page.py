@@ -72,6 +72,25 @@ def test_a_night_without_changes_says_so(nights: Any, make_run: Any) -> None:
     assert "MISS:" not in text
 
 
+def test_a_first_night_is_not_said_to_be_unchanged(nights: Any, make_run: Any) -> None:
+    nights.cell("a", make_run([a_case("f::a", Verdict.FAIL, "no")]), cases=["f::a"])
+    text = words(page(nights.write(), last_night=""))
+    assert "The first night of its plan: there is none to compare it with. 1 FAIL in 1 cell" in text
+    assert not re.search("changed|no change|since the last night|as in the last", text)
+    assert " Problems " in text
+
+
+def test_what_an_earlier_night_has_bisected_is_one_problem_with_its_commit(nights: Any, make_run: Any) -> None:
+    now = [a_case(f"f::{name}", Verdict.FAIL, f"{name} broke") for name in ("a", "b", "c")]
+    nights.cell("x", make_run(now), cases=["f::a", "f::b", "f::c"])
+    commit = "0123456789abcdef0123456789abcdef01234567 vfio/pci: Break it"
+    blamed = {("x", "f::a"): commit, ("x", "f::b"): commit}
+    text = words(page(nights.write(), last_night="2026-11-28", blamed=blamed))
+    assert f"Still bad, as in the last night FAIL : 2 cases first bad commit: {commit}" in text
+    assert text.count("first bad commit") == 1
+    assert "c broke" in text
+
+
 def test_the_parts_are_in_the_order_of_their_weight(nights: Any, make_run: Any) -> None:
     now = [a_case("f::new", Verdict.FAIL, "it broke"), a_case("f::old", Verdict.FAIL, "as ever"), a_case("f::good")]
     nights.cell("a", make_run(now), cases=["f::new", "f::old", "f::good", "f::lost"], expected_s=0.0)
