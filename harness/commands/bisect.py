@@ -52,11 +52,11 @@ _ONLY_SKIPPED_LEFT = 2
     "--tree", default=".", show_default=True, help="The kernel's git tree: a directory, PATH@REF or git:URL@REF."
 )
 def bisect(good: str, bad: str, tree: str, **values: Any) -> None:
-    """Find the first commit between GOOD and BAD on which a case is bad, by git-bisect.
+    """Find the first commit on which a case is bad, by git-bisect.
 
-    The tree is not written to. Commits that do not build, and commits on which every case is skipped, are skipped. The
-    exit code is 0 if a commit is found; 1 if GOOD is bad, BAD is good, or only skipped commits are left; 2 for wrong
-    usage; 3 if the harness or the host failed.
+    It is searched between GOOD and BAD. The tree is not written to. Commits that do not build, and commits on which
+    every case is skipped, are skipped. The exit code is 0 if a commit is found; 1 if GOOD is bad, BAD is good, or only
+    skipped commits are left; 2 for wrong usage; 3 if the harness or the host failed.
     """
     with Terminal({}) as terminal:
         named = commits.parse(tree)

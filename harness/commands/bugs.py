@@ -28,14 +28,14 @@ def bugs() -> None:
 @bugs.command(name="list")
 @click.option("--json", "json", is_flag=True, help="Print the whole entries as JSON.")
 def list_bugs(json: bool) -> None:
-    """List the bugs: who reported each, and which verdict of which cases shows it."""
+    """List the bugs, with reporter, verdict and cases."""
     click.echo(as_json(load_bugs()) if json else as_text(load_bugs()))
 
 
 @bugs.command()
 @click.argument("name", metavar="ID")
 def show(name: str) -> None:
-    """Show the whole entry of one bug, with the change that puts it back."""
+    """Show one entry, with the change that puts the bug back."""
     click.echo(as_yaml(load_bug(name)))
 
 
@@ -44,9 +44,9 @@ def show(name: str) -> None:
 @click.option("--compile", "build", is_flag=True, help="Build each changed kernel, too.")
 @click.argument("names", metavar="[ID]...", nargs=-1)
 def check(kernel: str | None, build: bool, names: tuple[str, ...]) -> None:
-    """Check that each mutation applies to the kernel's source and changes the functions it names.
+    """Check that each mutation applies to the kernel's source.
 
-    The exit code is 3 if one does not.
+    It must change the functions that it names, and nothing else. The exit code is 3 if one does not.
     """
     entries = [load_bug(name) for name in names] or load_bugs()
     bad = 0

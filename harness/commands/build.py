@@ -16,7 +16,7 @@ from harness.run.read_options import given, takes_options
 @takes_options("build")
 @click.option("--guest-image-only", is_flag=True, help="Build no kernel.")
 def build(*, guest_image_only: bool, **values: Any) -> None:
-    """Build the guest image and the kernel into the cache, and run nothing.
+    """Build the guest image and the kernel, and run nothing.
 
     A CI system then shows a kernel that does not build as a step of its own. The exit code is 1 if the kernel does not
     build or lacks the feature, 2 for wrong usage, and 3 if the host failed.

@@ -103,7 +103,7 @@ class Result:
 @click.option("--url", metavar="URL", help="Where results/ is published, for links.  [default: file:// of this host]")
 @takes_options("check")
 def check(b4: bool, patchwork: bool, url: str | None, **values: Any) -> None:
-    """Test a series from standard input against its base, and print the result as JSON.
+    """Test a series from standard input; print the result as JSON.
 
     Standard input is a patch, an mbox of a series, or one mail of a series, which b4 then fetches by its message-id.
     Runs the cases that the touched files concern (vm-configs/touched-files.yaml) on the kernel without and with the

@@ -17,10 +17,10 @@ from harness.report.text import one_line
 @click.option("--nights", default=NIGHTS, show_default=True, type=click.IntRange(1), help="How many nights to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def flakes(nights: int, as_json: bool) -> None:
-    """List the cases that had different verdicts in one cell on the same kernel, with their failure rates.
+    """List the cases with different verdicts on the same kernel.
 
-    All runs of the latest nights count, also those that measure the rate. ERROR and SKIP are listed, but the rate does
-    not count them.
+    Each cell counts for itself. All runs of the latest nights count, also those that measure the rate. ERROR and SKIP
+    are listed, but the rate does not count them.
     """
     with Terminal({}, to_stderr=True) as terminal, open_history(nightly_directory(), terminal.emit) as history:
         found = history.flakes(nights=nights)

@@ -13,7 +13,7 @@ from harness import paths
 from harness.errors import UsageError
 from harness.nightly.history import NIGHTS, CaseNight, History, has_nights, open_history
 from harness.report import Terminal
-from harness.report.text import one_line
+from harness.report.text import one_line, without_numbers
 from harness.verdict import KERNEL_AT_FAULT
 
 
@@ -23,10 +23,12 @@ from harness.verdict import KERNEL_AT_FAULT
 @click.option("--cell", help="Show only this cell of the plan.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def history(case: str, nights: int, cell: str | None, as_json: bool) -> None:
-    """Show the verdicts of a case in the latest nights, by night and cell, with kernel and failure rate.
+    """Show the verdicts of a case in the latest nights.
 
-    CASE is the id of a case or a part of it. MISS: a night has planned it, and no run has judged it. For a case that is
-    bad now, the last good night is named, and the first bad commit if the night has bisected.
+    CASE is the id of a case or a part of it. Each night and cell has a line with kernel, verdict and failure rate.
+    MISS: a night has planned it, and no run has judged it. For a case that is bad now, the last good night is named,
+    and the first bad commit if the night has bisected. A reason that differs from that of the night above in numbers
+    only is not repeated.
     """
     with Terminal({}, to_stderr=True) as terminal, open_history(nightly_directory(), terminal.emit) as found:
         check_cell(cell, found)
@@ -72,8 +74,13 @@ def _lines(rows: Sequence[CaseNight], history: History) -> Iterator[str]:
         shown = [row for row in rows if row.case == case]
         night, cell = (max(len(getattr(row, name)) for row in shown) for name in ("night", "cell"))
         kernel = max(len(str(row.kernel)) for row in shown)
+        said: dict[tuple[str, str], str] = {}  # the reason of the night above, by cell and verdict
         for row in shown:
-            rest = "  ".join(filter(None, [row.rate, one_line(row.reason)]))
+            reason = one_line(row.reason)
+            compared = without_numbers(reason)
+            same = bool(compared) and said.get((row.cell, row.verdict)) == compared
+            said[row.cell, row.verdict] = compared
+            rest = "  ".join(filter(None, [row.rate, "for the same reason" if same else reason]))
             start = f"  {row.night:<{night}}  {row.cell:<{cell}}  {one_line(str(row.kernel)):<{kernel}}"
             yield f"{start}  {row.verdict:<5}  {rest}".rstrip()
             if row.first_bad:

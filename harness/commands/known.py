@@ -25,9 +25,10 @@ def _release(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     help="List only the entries to review by now, or by this kernel release.",
 )
 def known(as_json: bool, overdue: str | None) -> None:
-    """List the known issues: bugs that are live in released kernels, with the cases that show them.
+    """List the known issues: bugs of released kernels.
 
-    Each entry has a date or a release by which somebody has to review it. The exit code is 1 if --overdue finds one.
+    Each entry names the cases that show it, and has a date or a release by which somebody has to review it. The exit
+    code is 1 if --overdue finds one.
     """
     issues = known_issues.catalogue()
     if overdue is not None:

@@ -9,5 +9,5 @@ from harness.config import machines_as_json, machines_as_text
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the machines as JSON.")
 def machines(as_json: bool) -> None:
-    """List the machines of vm-configs/, with what each is for and what it lacks."""
+    """List the machines, with what each is for and what it lacks."""
     click.echo(machines_as_json() if as_json else machines_as_text())

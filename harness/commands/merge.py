@@ -24,7 +24,7 @@ from harness.verdict import exit_code
     help="Write the report into this directory.  [default: a new one in results/]",
 )
 def merge(runs: tuple[Path, ...], into: Path | None) -> None:
-    """Join several runs of the same kernel and machine in one report.
+    """Join runs of the same kernel and machine in one report.
 
     Each DIR is the directory of a run, or of results, whose latest run counts. `vfio-harness run --shard I/N` makes
     such runs. A case that a shard should have judged, and did not, is ERROR, and its reason says MISS.

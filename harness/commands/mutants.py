@@ -79,12 +79,12 @@ def mutants(
     model: bool,
     **values: Any,
 ) -> None:
-    """Put every bug of the catalogue back, one at a time, and check that the suite catches it.
+    """Check that the suite catches each bug of the catalogue.
 
-    The exit code is 0 if every bug is caught with the verdict of its entry and a clean kernel passes. It is 1 if a bug
-    survives or shows otherwise, or if the clean kernel does not pass; 2 for wrong usage; 3 if the harness, the host or
-    a mutation failed. A bug is CHANGED if no case blames the kernel, but one has another verdict than on the clean
-    kernel, e.g. FIXED where KNOWN was.
+    Puts back one bug at a time. The exit code is 0 if every bug is caught with the verdict of its entry and a clean
+    kernel passes. It is 1 if a bug survives or shows otherwise, or if the clean kernel does not pass; 2 for wrong
+    usage; 3 if the harness, the host or a mutation failed. A bug is CHANGED if no case blames the kernel, but one has
+    another verdict than on the clean kernel, e.g. FIXED where KNOWN was.
 
     With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
     each mutant was judged, else 3. The score does not change it.

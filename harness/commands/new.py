@@ -111,7 +111,7 @@ def create(kind: str, name: str) -> Created:
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name")
 def new(kind: str, name: str) -> None:
-    """Write a commented template of a case, a machine or a bug, called NAME.
+    """Write a commented template of a case, machine or bug.
 
     It works unchanged: the case runs, the machine boots, the bug can be put back. Change it step by step.
     """

@@ -29,7 +29,7 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--keep-failures", is_flag=True, help="Keep the runs and nights in which a case blames the kernel.")
 @click.option("--dry-run", is_flag=True, help="Remove nothing; print what would be removed.")
 def prune(keep_s: float, keep_failures: bool, dry_run: bool) -> None:
-    """Remove old runs and nights from results/, and what no run has used from the kernel cache.
+    """Remove old runs and nights, and unused parts of the cache.
 
     Nothing that a running process uses is removed, nor what was used in the kernel cache within the last hour. The
     latest run and night stay. `vfio-harness history` still knows the nights that are removed.

@@ -33,10 +33,10 @@ MAX_EVIDENCE = 25
 @click.argument("name", metavar="ID")
 @takes_options("repro", from_make=True)
 def repro(name: str, **values: Any) -> None:
-    """Show one bug of the catalogue: run its cases on a kernel with the bug and on one without it.
+    """Show one bug of the catalogue, and a control without it.
 
-    The exit code is 0 if the bug shows as expected and the control passes, 1 if not, 2 for wrong usage, and 3 if the
-    harness or the host failed or the mutation does not fit the kernel.
+    Runs the cases of the bug on both kernels. The exit code is 0 if the bug shows as expected and the control passes, 1
+    if not, 2 for wrong usage, and 3 if the harness or the host failed or the mutation does not fit the kernel.
     """
     entry = load_bug(name)
     options = Options(**{"machine": entry.machine, "flavour": entry.flavour, **given(values)})

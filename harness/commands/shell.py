@@ -21,7 +21,7 @@ from harness.run.setup import Setup
 @takes_options("shell", from_make=True)
 @click.argument("command", nargs=-1)
 def shell(command: tuple[str, ...], **values: Any) -> None:
-    """Boot the machine and open a shell in the guest, or run COMMAND there.
+    """Boot the machine and open a shell, or run COMMAND there.
 
     The exit code is the shell's or the command's. The machine ends with it.
     """

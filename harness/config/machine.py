@@ -273,7 +273,7 @@ def _check_parent(device: Device, parent: str) -> None:
 
 def known_machines() -> list[str]:
     """Return the names of the shipped machines: files of vm-configs/ with a top-level ``machine`` or ``extends``."""
-    files = sorted(paths.VM_CONFIGS.glob("*.yaml"))
+    files = sorted(paths.VM_CONFIGS.glob("*.yaml"), key=lambda path: path.stem)
     pattern = re.compile(r"^(machine|extends):", re.MULTILINE)
     return [file.stem for file in files if pattern.search(file.read_text(encoding="utf-8"))]
 

@@ -18,7 +18,7 @@ from harness.nightly.record import CaseChange, Cell, ChangeKind, Why
 from harness.report.html import anchor
 from harness.report.parts import MISS
 from harness.report.splat_outline import outlines
-from harness.report.text import one_line
+from harness.report.text import one_line, without_numbers
 from harness.report.timeline import Picture, picture
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
 
@@ -37,7 +37,6 @@ SLOWER, SLOWER_S = 1.5, 20.0
 
 _SILENT = frozenset({"", str(Verdict.SKIP), MISS})
 """Verdicts that say nothing about a bug, and a cell that does not have the case."""
-_NUMBERS = re.compile(r"\d+|0x[0-9a-f]+")
 _ALL_THE_TIME = re.compile(r"(\d+) of \1")
 
 
@@ -436,7 +435,7 @@ def _group(change: CaseChange) -> Group:
 
 
 def _without_numbers(text: str) -> str:
-    return _NUMBERS.sub("#", one_line(text, 400))
+    return without_numbers(one_line(text, 400))
 
 
 def first(items: Sequence[str], most: int) -> str:

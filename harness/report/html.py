@@ -54,7 +54,7 @@ class Detail:
 DETAILS = (
     Detail(good=True, good_pictures=True),
     Detail(
-        good=False, good_pictures=True, left_out="the evidence of cases that are no problem, but not their pictures"
+        good=False, good_pictures=True, left_out="the evidence of cases that are no problem, except their timelines"
     ),
     Detail(good=False, left_out="the evidence of cases that are no problem"),
     Detail(good=False, items=100, characters=600, reason=1000, left_out="most of the evidence"),

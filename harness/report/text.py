@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Text that several renderers share. Text from the guest always passes ``harness.escape.printable``."""
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 
@@ -13,12 +14,19 @@ MAX_LINE = 200
 KEY_EVIDENCE = 5
 """Observations of a bad case that terminal and KTAP show. report.html has all."""
 
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")
+
 CHANGES_HINT = "If the change does not claim this fix, look at it: it may hide the bug."
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
     """Return the first line of ``text``, printable, in at most ``limit`` characters."""
     return cut(text.strip().partition("\n")[0].replace("\t", " "), limit)
+
+
+def without_numbers(text: str) -> str:
+    """Return a text without what differs from run to run, such as times and addresses, to compare it."""
+    return _NUMBERS.sub("#", text)
 
 
 def cut(text: str, limit: int) -> str:

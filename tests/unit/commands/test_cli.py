@@ -47,6 +47,14 @@ def test_help_is_full_sentences(name: str) -> None:
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize("group", [[], ["bugs"]])
+def test_the_list_of_commands_has_whole_sentences(group: list[str]) -> None:
+    """In 80 columns, a longer one ends in dots."""
+    listed = CliRunner().invoke(cli, [*group, "-h"], terminal_width=80).stdout.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 def test_the_man_page_has_every_command_and_option() -> None:
     text = page(cli).replace("\\-", "-").replace("\\e", "\\")
     for name, command in COMMANDS.items():

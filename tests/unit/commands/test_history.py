@@ -57,6 +57,18 @@ def test_a_case_that_never_passed_says_so(nights: Nights) -> None:
     assert run("history", "test_new").stdout.splitlines()[-1] == "  a: no night in which it passed"
 
 
+def test_a_reason_is_repeated_only_if_it_changes(nights: Nights) -> None:
+    reasons = {"03": "seen: 0x1f at 2.5 s", "04": "seen: 0x2e at 10 s", "05": "another"}
+    for day, reason in reasons.items():
+        bad = case_record("test_f::test_e", "FAIL").model_copy(update={"reason": reason})
+        nights.write(f"2026-01-{day}", Runs(runs=[(Why.PLAN, run_record([bad]))]))
+    assert [line.partition("FAIL   ")[2] for line in run("history", "test_e").stdout.splitlines()[1:4]] == [
+        "another",
+        "seen: 0x2e at 10 s",
+        "for the same reason",
+    ]
+
+
 def test_history_as_json(nights: Nights) -> None:
     rows = json.loads(run("history", CASE, "--cell", "a", "--nights", "1", "--json").stdout)
     assert [(row["night"], row["verdict"], row["rate"], row["kernel"]["release"]) for row in rows] == [

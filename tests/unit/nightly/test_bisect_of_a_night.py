@@ -128,13 +128,13 @@ def test_a_search_ends_when_the_night_has_no_time_left(two_nights: Any, monkeypa
 
 
 def test_the_next_night_still_names_the_commit(
-    two_nights: Any, make_run: Any, nights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_record: Any
+    two_nights: Any, make_run: Any, nights: Any, monkeypatch: pytest.MonkeyPatch, a_record: Any
 ) -> None:
     """The page of each later night does, until the case has passed."""
     monkeypatch.setattr(
         nightly_bisect.bisect,
         "find_first_bad",
-        lambda tree, ends, options, emit, more: found(tmp_path, a_record, BAD, "f::one"),
+        lambda tree, ends, options, emit, more: found(nights.path.parent, a_record, BAD, "f::one"),
     )
     two_nights("f::one")
     shown = []
