@@ -78,20 +78,21 @@ def load(path: Path) -> Program:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
 
 
+_EXAMPLE = 'write one call on each line, e.g. window0 = attach(buffer0, "rxe")'
+
+
 def parse(text: str, source: str) -> Program:
     """Parse a program. Raises UsageError with ``source`` and the line of what is not a call."""
     try:
         module = ast.parse(text, source)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
         line = getattr(error, "lineno", None) or 1
-        raise UsageError(f"{source}:{line}: {error.args[0]}") from None
+        raise UsageError(f"{source}:{line}: not a program: {error.args[0]}", hint=_EXAMPLE) from None
     return tuple(_call(statement, source) for statement in module.body)
 
 
 def _call(statement: ast.stmt, source: str) -> Call:
-    wrong = UsageError(
-        f"{source}:{statement.lineno}: not a call of a program", hint='for example: window0 = attach(buffer0, "rxe")'
-    )
+    wrong = UsageError(f"{source}:{statement.lineno}: not a call of a program", hint=_EXAMPLE)
     result: str | None
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):

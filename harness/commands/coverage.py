@@ -13,11 +13,11 @@ from harness.paths import results_dir
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print every row with its cases as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print every row as JSON, with the ids of its cases.")
 @click.option("--kernel", "of_kernel", is_flag=True, help="Show the kernel's export path instead of the contract.")
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def coverage(as_json: bool, of_kernel: bool, runs: tuple[Path, ...]) -> None:
-    """List the contract's rows with the cases that cover them.
+    """List the contract's rows with what covers them.
 
     With --kernel: the lines and branches of the kernel's export path that the cases of RUNS reach, merged. RUNS are
     directories of results/ of runs with --flavour coverage; the default is results/latest.

@@ -57,6 +57,7 @@ class Option:
     draw: Callable[[], Any] | None
     """Makes the default of each run, e.g. a random seed."""
     minimum: int | None
+    maximum: int | None
     hidden: bool
 
     @property
@@ -90,7 +91,7 @@ class Option:
         if self.choices:
             return click.Choice(self.choices)
         if self.kind is int and self.minimum is not None:
-            return click.IntRange(self.minimum)
+            return click.IntRange(self.minimum, self.maximum)
         return click.Path(path_type=Path) if self.kind is Path else self.kind
 
     def pytest(self, group: "pytest.OptionGroup") -> None:
@@ -146,6 +147,7 @@ def option(
     again: Callable[[Any], bool] | None = None,
     draw: Callable[[], Any] | None = None,
     minimum: int | None = None,
+    maximum: int | None = None,
     hidden: bool = False,
 ) -> Any:
     """Declare a field of ``Options``; see ``Option`` for the arguments.
@@ -154,5 +156,5 @@ def option(
     """
     again = again or (always if make else never)
     row: dict[str, Any] = {"help": text, "commands": commands, "flags": tuple(flags), "metavar": metavar, "make": make}
-    row |= {"again": again, "draw": draw, "minimum": minimum, "hidden": hidden}
+    row |= {"again": again, "draw": draw, "minimum": minimum, "maximum": maximum, "hidden": hidden}
     return field(default=default, metadata={"row": row})

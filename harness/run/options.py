@@ -112,6 +112,8 @@ class Options:
         "Open QEMU's gdb stub on 127.0.0.1:PORT.",
         takes("run", "shell", PYTEST),
         metavar="PORT",
+        minimum=1,
+        maximum=65535,
     )
     expression: str | None = option(
         None,

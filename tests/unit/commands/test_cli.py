@@ -138,10 +138,11 @@ def test_verbose_logs_commands_to_stderr_only() -> None:
         (["check", "--b4", "--patchwork"], "--b4 or --patchwork"),
         (["mutants", "--sample", "2"], "need --auto"),
         (["mutants", "--functions", "f", "--model"], "need --auto"),
+        (["run", "--gdb", "99999"], "99999 is not in the range 1<=x<=65535"),
         (["known", "--overdue", "next"], "'next' is not a kernel release such as 7.4"),
     ],
 )
-def test_options_that_say_nothing_together_are_refused(args: list[str], said: str) -> None:
+def test_wrong_options_are_refused_before_anything_runs(args: list[str], said: str) -> None:
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
