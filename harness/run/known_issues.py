@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from harness import paths
 from harness.config import Model, Releases, includes, load, matches, version
+from harness.kernel.model import Flavour
 from harness.run.judge import Judgement
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -88,6 +89,8 @@ class KnownIssue(Model):
     """The releases with the bug, as a PyPA version specifier."""
     machines: tuple[str, ...] = ()
     """The machines that show the bug; empty: all."""
+    flavours: tuple[Flavour, ...] = ()
+    """The flavours whose checkers show the bug; empty: all."""
     fail_nth: bool = False
     """Whether only a failing allocation shows the bug: a run with ``--fail-nth``."""
     intermittent: bool = False
@@ -110,9 +113,10 @@ class KnownIssue(Model):
             return today > date.fromisoformat(self.review_by)
         return release is not None and version(release) >= version(self.review_by)
 
-    def is_in(self, release: str, machine: str) -> bool:
-        """Return whether this release has the bug and this machine shows it."""
-        return (not self.machines or machine in self.machines) and includes(self.kernels, release)
+    def is_in(self, release: str, machine: str, flavour: Flavour) -> bool:
+        """Return whether this release has the bug, and this machine and this flavour show it."""
+        shown = (not self.machines or machine in self.machines) and (not self.flavours or flavour in self.flavours)
+        return shown and includes(self.kernels, release)
 
 
 class Catalogue(Model):
@@ -168,8 +172,16 @@ class Ruling:
 class KnownIssues:
     """The entries that apply to one kernel on one machine. ``fail_nth``: to a run with failing allocations."""
 
-    def __init__(self, issues: Iterable[KnownIssue], release: str, machine: str, *, fail_nth: bool = False) -> None:
-        found = (issue for issue in issues if issue.is_in(release, machine))
+    def __init__(
+        self,
+        issues: Iterable[KnownIssue],
+        release: str,
+        machine: str,
+        *,
+        flavour: Flavour = "release",
+        fail_nth: bool = False,
+    ) -> None:
+        found = (issue for issue in issues if issue.is_in(release, machine, flavour))
         self._issues = [issue for issue in found if fail_nth or not issue.fail_nth]
 
     @property

@@ -65,7 +65,10 @@ class Run:
         release = setup.kernel.release
         fixed = {bug.id for bug in fixable(release)} if setup.options.fixed else set()
         issues = [issue for issue in catalogue() if issue.id not in fixed]
-        self._known = KnownIssues(issues, release, setup.machine.name, fail_nth=setup.options.fail_nth)
+        options = setup.options
+        self._known = KnownIssues(
+            issues, release, setup.machine.name, flavour=options.flavour, fail_nth=options.fail_nth
+        )
         counts = has_gcov(setup.kernel.config) and not setup.options.no_counters
         self._coverage = CaseCoverage(setup, directory.path) if counts else None
         self._began = time.monotonic()

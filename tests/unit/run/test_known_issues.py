@@ -155,6 +155,13 @@ def test_entries_apply_to_their_kernels_and_machines(
     assert (ruling.issue is not None) is concerned
 
 
+def test_an_entry_of_a_flavour_applies_to_no_other(tmp_path: Path) -> None:
+    found = entries(tmp_path, ENTRY.replace("    evidence", "    flavours: [debug]\n    evidence"))
+    assert KnownIssues(found, "7.2.12", "intel-iommu").rule(CASE, Judgement(Verdict.PASS)).issue is None
+    assert KnownIssues(found, "7.2.12", "intel-iommu").rule(CASE, FAIL).issue is None
+    assert KnownIssues(found, "7.2.12", "intel-iommu", flavour="debug").rule(CASE, FAIL).issue == "live-in-low-power"
+
+
 def test_an_entry_for_failing_allocations_applies_to_no_other_run(tmp_path: Path) -> None:
     found = entries(tmp_path, ENTRY.replace("    evidence", "    fail_nth: true\n    evidence"))
     assert KnownIssues(found, "7.2.12", "intel-iommu").rule(CASE, Judgement(Verdict.PASS)).issue is None
@@ -267,6 +274,10 @@ SECOND = "broken: a BAR is mapped as MMIO, not as memory, in a second domain; se
 AS_MEMORY = "domain 19: 0x1000 bytes at 0xfe801000 mapped as memory at 0x4000400000"
 UNPINNED = "broken: a map without memory leaves no page pinned, and unpins none twice; seen:"
 STARVED = "broken: a map that fails gives its IOVA space back; seen:"
+OVERLAPPING = (
+    "WARNING in add_dma_entry at kernel/dma/debug.c:465: DMA-API: exceeded 7 overlapping mappings of cacheline "
+    "0x0000000003f00000"
+)
 REGISTER = "the kernel refused: UVERBS_METHOD_REG_DMABUF_MR gave"
 AFTER_WAKEUP = "broken: after the wake-up is signalled a buffer can be mapped; seen:"
 OUTLIVES = "broken: a mapping outlives a hot reset that is refused with"
@@ -349,8 +360,16 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
     ),
     (
         "iova-leak-on-sg-failure",
-        [f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000"],
-        [f"{STARVED} 8192 pages less: 0xffffffe00000, and then 0xfffffde00000"],
+        [
+            f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000",
+            f"{STARVED} 4288 pages less: 0xfffffff80000, and then 0xfffffeec0000",
+            f"{COUNTS} IOVAs were 1, now 69",
+        ],
+        [
+            f"{STARVED} 8192 pages less: 0xffffffe00000, and then 0xfffffde00000",
+            f"{COUNTS} IOVAs were 1, now 2",
+            f"{COUNTS} IOVAs were 1, now 129",
+        ],
     ),
     (
         "iommufd-file-unpinned-twice",
@@ -400,13 +419,24 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
     ),
     (
         "ranges-freed-unmapped",
-        ["WARNING in iova_magazine_free_pfns at drivers/iommu/iova.c:629", f"{COUNTS} IOVAs were 1, now -31"],
+        [
+            "WARNING in iova_magazine_free_pfns at drivers/iommu/iova.c:629",
+            f"{COUNTS} IOVAs were 1, now -31",
+            "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_phys_vec_to_sgt",
+            OVERLAPPING,
+        ],
         [
             "WARNING in __iommu_dma_unmap at drivers/iommu/dma-iommu.c:839",
             f"{COUNTS} IOVAs were 1, now -1727",
             f"{COUNTS} IOVAs were 0, now 81",
             f"{COUNTS} IOVAs were 1, now -31; dma-bufs were 0, now 1",
+            "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_free_sgt",
         ],
+    ),
+    (
+        "dma-debug-counts-mmio",
+        [OVERLAPPING],
+        ["WARNING in check_unmap at kernel/dma/debug.c:1043", f"{OVERLAPPING}; also"],
     ),
     (
         "reserved-ranges-lost",
