@@ -123,6 +123,8 @@ def _frames(lines: list[str]) -> Iterator[str]:
 def _named(form: Format, match: re.Match[str], message: list[str]) -> tuple[str, str, dict[str, str | None]]:
     """Return kind, title template and fields. A known message of a WARN decides them, as it says more than WARN."""
     fields = match.groupdict()
+    if fields.get("function"):  # of a clone that the compiler made, whose name differs from build to build
+        fields["function"] = _CLONE.sub("", fields["function"])
     for kind, pattern, title in MESSAGES:
         if found := next((hit for line in message if (hit := pattern.match(line))), None):
             return kind, title, fields | found.groupdict()

@@ -94,6 +94,14 @@ def test_fingerprint_is_equal_in_another_run() -> None:
     assert find_splats(again)[0].fingerprint == find_splats(console("warn"))[0].fingerprint
 
 
+@pytest.mark.parametrize("clone", [".part.0", ".isra.0", ".constprop.0.isra.0", ".cold"])
+def test_a_clone_of_the_compiler_has_the_name_of_its_function(clone: str) -> None:
+    (splat,) = find_splats(console("warn"))
+    function = splat.title.split()[2]
+    (cloned,) = find_splats(console("warn").replace(f"{function}+", f"{function}{clone}+"))
+    assert (cloned.title, cloned.fingerprint) == (splat.title, splat.fingerprint)
+
+
 def test_healthy_console_has_no_splat() -> None:
     healthy = (LOGS.parent / "console-dmar.log").read_text() + "WARNING! power/level is deprecated\nWARNING: hello\n"
     assert find_splats(healthy) == []
