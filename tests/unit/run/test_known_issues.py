@@ -363,7 +363,9 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         [
             f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000",
             f"{STARVED} 4288 pages less: 0xfffffff80000, and then 0xfffffeec0000",
+            f"{STARVED} 5248 pages less: 0xfffffff80000, and then 0xfffffeb00000",
             f"{COUNTS} IOVAs were 1, now 69",
+            f"{COUNTS} IOVAs were 1, now 84",
         ],
         [
             f"{STARVED} 8192 pages less: 0xffffffe00000, and then 0xfffffde00000",
