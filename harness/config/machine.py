@@ -43,7 +43,7 @@ devices can be unplugged one by one."""
 
 NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
 """Keys of one machine alone: a machine that extends it does not inherit them."""
-LISTED = {"purpose", "rows", "focus", "min_qemu", "lacks"}
+LISTED = {"purpose", "rows", "focus", "min_qemu", "peer", "lacks"}
 """Keys that ``vfio-harness machines`` lists."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
@@ -173,10 +173,24 @@ class Device(Part):
             yield from child.walk()
 
 
+class Peer(Model):
+    """A second VM of the same machine type, CPU, kernel and guest image, without an IOMMU.
+
+    It has two NICs: one for SSH, and one that is linked to the machine's first NIC with the role ``roce``. Nothing else
+    is on that link.
+    """
+
+    vcpus: int = Field(default=1, ge=1, le=64)
+    """The number of virtual CPUs."""
+    memory_mib: int = Field(default=512, ge=128)
+    """The RAM in MiB."""
+
+
 class MachineConfig(Model):
     """A machine: its purpose and its parts."""
 
     _path: Path = PrivateAttr(Path("machine.yaml"))
+    _is_peer: bool = PrivateAttr(False)
 
     purpose: Text
     """What the machine is for, in sentences."""
@@ -212,6 +226,8 @@ class MachineConfig(Model):
     """How the cases open vfio devices."""
     min_qemu: Version | None = None
     """The oldest QEMU that has all its parts, e.g. "10.1". On an older one, every case of the machine is SKIP."""
+    peer: Peer | None = None
+    """A second VM, whose rxe is the RDMA peer of the machine's."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -226,6 +242,8 @@ class MachineConfig(Model):
             _check_parent(device, "")
         if (count := len(self.with_role("management"))) != 1:
             raise ValueError(f"exactly one device must have the role management, for SSH; {count} have")
+        if self.peer and not self.with_role("roce"):
+            raise ValueError("peer: needs a device with the role roce, which is linked to the second VM")
         return self
 
     @property
@@ -254,6 +272,31 @@ class MachineConfig(Model):
             if device.id == device_id:
                 return device
         raise KeyError(device_id)
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is the second VM of a machine."""
+        return self._is_peer
+
+    @property
+    def linked_nic(self) -> Device | None:
+        """The NIC on the link between a machine and its peer; None without a link."""
+        return self.with_role("roce")[0] if self.peer or self.is_peer else None
+
+    def peer_machine(self) -> "MachineConfig | None":
+        """Return the description of the machine's peer; None if it has none. The devices have the machine's ids."""
+        if self.peer is None:
+            return None
+        found = MachineConfig(
+            purpose=f"The RDMA peer of {self.name}.",
+            machine=self.machine,
+            cpu=self.cpu,
+            vcpus=self.peer.vcpus,
+            memory_mib=self.peer.memory_mib,
+            devices=(self.with_role("management")[0], self.with_role("roce")[0]),
+        )
+        found._path, found._is_peer = self._path, True
+        return found
 
     def parts(self) -> Iterator[tuple[str, Part]]:
         """Yield every part with its name in messages."""
@@ -342,5 +385,6 @@ def _text(machine: MachineConfig) -> str:
     lines = [machine.name, textwrap.fill(machine.purpose, 100, initial_indent="  ", subsequent_indent="  ")]
     lines += [f"  for {', '.join(machine.rows)}"] if machine.rows else []
     lines += [f"  needs QEMU {machine.min_qemu}"] if machine.min_qemu else []
+    lines += ["  has a second VM, its RDMA peer"] if machine.peer else []
     lines += [f"  lacks {capability}: {reason}" for capability, reason in machine.lacks.items()]
     return "\n".join(lines)

@@ -22,18 +22,22 @@ class Storm(Resource):
 
     def __init__(self, rxe: Rxe, window: MrWindow, offset: int, value: int) -> None:
         super().__init__()
-        self._completions = CQ(rxe.context, 2 * QUEUED)
-        self._undo.callback(self._completions.close)
+        completions = CQ(rxe.context, 2 * QUEUED)
+        self._undo.callback(completions.close)
+        pairs = rxe.connected_pair(completions, QUEUED)
+        for pair in pairs:
+            self._undo.callback(pair.close)
+        self._begin(rxe, pairs[0], completions, (window.address(offset), window.rkey), value)
+
+    def _begin(self, rxe: Rxe, pair: Any, completions: Any, target: tuple[int, int], value: int) -> None:
+        """Write ``value`` from a connected queue pair with room for QUEUED requests. ``target``: address and rkey."""
         self._source = MR(rxe.domain, 4, ACCESS)
         self._undo.callback(self._source.close)
         self._source.write(value.to_bytes(4, "little"), 4)
-        self._pair = rxe.connected_pair(self._completions, QUEUED)
-        for pair in self._pair:
-            self._undo.callback(pair.close)
+        self._pair, self._completions, self._target = pair, completions, target
         self.written = 0
         self.status = ""
         self._error: BaseException | None = None
-        self._target = window.address(offset), window.rkey
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -69,7 +73,7 @@ class Storm(Resource):
     def _write_queue(self) -> None:
         for _ in range(QUEUED):
             source = SGE(self._source.buf, 4, self._source.lkey)
-            post(self._pair[0], e.IBV_WR_RDMA_WRITE, source, *self._target)
+            post(self._pair, e.IBV_WR_RDMA_WRITE, source, *self._target)
         for _ in range(QUEUED):
             if status := wait_completion(self._completions):
                 self.status = status

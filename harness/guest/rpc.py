@@ -32,7 +32,7 @@ LINE_LIMIT = 4 << 20
 """Longest line in bytes; 1 MiB of data is 1.4 MiB of base64."""
 TRACEBACK_LIMIT = 4000
 """Longest traceback in a reply, in characters."""
-# Imported at their first use, or earlier while the agent is idle. verbs, the slowest, and its user are last.
+# Imported at their first use, or earlier while the agent is idle. verbs, the slowest, and its users are last.
 SERVICES = (
     "pci",
     "iommufd",
@@ -63,6 +63,7 @@ SERVICES = (
     "stimuli",
     "verbs",
     "rdma_storm",
+    "rdma_peer",
     "klog",
 )
 

@@ -45,7 +45,7 @@ class Rxe(Resource):
     def __init__(self, link: str) -> None:
         super().__init__()
         self._link = link
-        self._gid_index, self._gid = ipv4_gid(link)
+        self._gid_index, self.gid = ipv4_gid(link)
         self.context = self._keep(Context(name=link))
         self.domain = self._keep(PD(self.context))
         self._buffer = self._keep(MR(self.domain, CHUNK, ACCESS))
@@ -136,9 +136,9 @@ class Rxe(Resource):
 
     def connected_pair(self, completions: Any, queued: int) -> tuple[Any, Any]:
         """Make two connected queue pairs, with room for ``queued`` work requests. The caller closes them."""
-        first, second = self._queue_pair(completions, queued), self._queue_pair(completions, queued)
-        first.to_rts(self._attributes(second.qp_num))
-        second.to_rts(self._attributes(first.qp_num))
+        first, second = self.queue_pair(completions, queued), self.queue_pair(completions, queued)
+        first.to_rts(self.connection(second.qp_num, self.gid))
+        second.to_rts(self.connection(first.qp_num, self.gid))
         return first, second
 
     def _disconnect(self) -> None:
@@ -147,24 +147,28 @@ class Rxe(Resource):
                 pair.close()
             self._pair = None
 
-    def _queue_pair(self, completions: Any, queued: int) -> Any:
+    def queue_pair(self, completions: Any, queued: int) -> Any:
+        """Make a queue pair that is not connected. The caller closes it."""
         capacity = QPCap(max_send_wr=queued, max_recv_wr=1, max_send_sge=1, max_recv_sge=1)
         init = QPInitAttr(qp_type=e.IBV_QPT_RC, scq=completions, rcq=completions, cap=capacity)
         attributes = QPAttr(port_num=1)
         attributes.qp_access_flags = ACCESS
         return QP(self.domain, init, attributes)
 
-    def _attributes(self, peer: int) -> Any:
-        """Connect to ``peer`` on the same port. Retries last about 4 s, since emulation may be slow."""
+    def connection(self, number: int, gid: str) -> Any:
+        """Return the attributes that connect a queue pair to ``number`` of the device with the address ``gid``.
+
+        Retries last about 4 s, since emulation may be slow.
+        """
         attributes = QPAttr(port_num=1)
         attributes.qp_access_flags = ACCESS
-        attributes.dest_qp_num = peer
+        attributes.dest_qp_num = number
         attributes.path_mtu = e.IBV_MTU_1024
         attributes.max_rd_atomic = attributes.max_dest_rd_atomic = 1
         attributes.min_rnr_timer = 12
         attributes.timeout = 17
         attributes.retry_cnt = attributes.rnr_retry = 7
-        route = GlobalRoute(dgid=GID(self._gid), sgid_index=self._gid_index)
+        route = GlobalRoute(dgid=GID(gid), sgid_index=self._gid_index)
         attributes.ah_attr = AHAttr(port_num=1, is_global=1, gr=route, dlid=0)
         return attributes
 

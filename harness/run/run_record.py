@@ -93,7 +93,7 @@ class Run:
         session.references.start()
         case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()
-        session.agent.on_call = case.on_call
+        session.log_calls(case.on_call)
         return session
 
     def renew_session(self, case: Case) -> Session:

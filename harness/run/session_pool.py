@@ -32,6 +32,8 @@ class SessionPool:
         if self._boot_error:
             error, self._boot_error = self._boot_error, None
             raise error
+        if self.current and self.current.spent:
+            self.discard()
         if self.current is None:
             directory = self._new_directory()
             log.debug("boot a machine in %s", directory)

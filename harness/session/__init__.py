@@ -11,6 +11,7 @@ from harness.session.ioas import IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEAB
 from harness.session.klog import KernelLog
 from harness.session.nvme import Cmb, Completion, Nvme, QueuedCommand
 from harness.session.page_table import PageTableEntry
+from harness.session.peer import Peer, Requester
 from harness.session.process import Process
 from harness.session.session import Session
 from harness.session.stimuli import Stimuli
@@ -41,9 +42,11 @@ __all__ = [
     "KernelLog",
     "Nvme",
     "PageTableEntry",
+    "Peer",
     "Pending",
     "Process",
     "QueuedCommand",
+    "Requester",
     "Session",
     "Stimuli",
     "SyncFile",

@@ -23,6 +23,7 @@ from harness.session.ioas import Ioas
 from harness.session.klog import KernelLog
 from harness.session.nvme import REGISTERS, Nvme, start_nvme
 from harness.session.page_table import PageTableEntry
+from harness.session.peer import Peer
 from harness.session.process import Process
 from harness.session.references import References
 from harness.session.vfio_user import VfioUserDevice
@@ -80,11 +81,14 @@ class Session:
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
         self._vfio_user: dict[str, VfioUserDevice] = {}
+        self._peer = Peer(machine) if machine.peer else None
         self.unusable = False
         """Whether a case has made the machine unusable on purpose, so that the next case needs a fresh one."""
 
     def __enter__(self) -> Self:
         self.machine.wait_ready(meanwhile=self._start_agent)
+        if self._peer:
+            self._peer.start()
         return self
 
     def _start_agent(self) -> None:
@@ -95,6 +99,26 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.agent.close()
+        if self._peer:
+            self._peer.close()
+
+    @property
+    def peer(self) -> Peer:
+        """The machine's second VM. UsageError if it has none."""
+        if self._peer is None:
+            raise UsageError(f"{self.machine.config.path}: the case needs a second VM", hint="peer: {} gives it one")
+        return self._peer
+
+    @property
+    def spent(self) -> bool:
+        """Whether the next case needs a fresh machine, though this one is judged as always: its peer was killed."""
+        return self._peer is not None and self._peer.killed
+
+    def log_calls(self, log: Callable[[str], None]) -> None:
+        """Call ``log`` with one line for each call that ended in the guest, or in the peer."""
+        self.agent.on_call = log
+        if self._peer:
+            self._peer.agent.on_call = lambda line: log(f"in the peer: {line}")
 
     def reset(self) -> list[str]:
         """Close all handles but importers, and plug in the devices that the case left unplugged.
@@ -106,7 +130,8 @@ class Session:
         self._vfio_user.clear()
         self._importers = {name: ready for name, ready in self._importers.items() if ready.kept}
         keep = [ref for ready in self._importers.values() for ref in ready.refs]
-        refused = cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
+        refused = [f"in the peer: {each}" for each in self._peer.reset()] if self._peer else []
+        refused += cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
         for device_id, mark in list(self._unplugged.items()):
             self.release_device(device_id)
             self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from harness.config import VFIO_USER, Device, MachineConfig
 
 MANAGEMENT_MAC = "52:54:00:76:66:01"
-ROCE_MAC = "52:54:00:76:66:{:02x}"  # from 0x11; the guest's init derives the IP address from the last byte
+ROCE_MAC = "52:54:00:76:66:{:02x}"  # the guest's init derives the IP address from the last byte, 0x10 to 0x19
+FIRST_ROCE, FIRST_ROCE_OF_PEER = 0x11, 0x15
 GUEST_SSH_PORT = 22
 SLOT_TYPES = frozenset({"pcie-root-port", "xio3130-downstream"})
 """Ports with a hot-plug slot. QEMU requires unique (chassis, slot) pairs, and every default is (0, 0)."""
@@ -149,7 +150,7 @@ def _devices(
                 yield from ("-object", option("memory-backend-ram", backend))
         if device.subsystem:
             yield from ("-device", option("nvme-subsys", {"id": f"{device.id}-subsystem"}))
-        if device.role in ("management", "roce"):
+        if device.role in ("management", "roce") and device is not config.linked_nic:
             yield from ("-netdev", _netdev(device))
         yield from ("-device", fronts[device.id])
 
@@ -159,7 +160,7 @@ def device_options(
 ) -> dict[str, str]:
     """Return the argument of ``-device``, or of the monitor's ``device_add``, by device id, parents first."""
     slots = iter(range(1, 256))
-    roce = iter(range(0x11, 0x20))
+    roce = iter(range(FIRST_ROCE_OF_PEER if config.is_peer else FIRST_ROCE, 0x1A))
     found = {}
     for device, bus in config.walk():
         own: dict[str, Scalar] = {"id": device.id, "bus": bus}
@@ -209,6 +210,16 @@ def _netdev(device: Device) -> str:
         return f"user,id={device.id}-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:{GUEST_SSH_PORT}"
     # A NIC without a peer stalls at its first packet ("NETDEV WATCHDOG"). rxe's own traffic loops back in the guest.
     return f"user,id={device.id}-net,restrict=on,ipv6=off,net=192.168.66.0/24"
+
+
+def link(config: MachineConfig, fd: int | None) -> tuple[str, ...]:
+    """Return the option that connects the NIC on the link to a machine's peer; none without a link.
+
+    ``fd``: a stream socket, whose other end the other QEMU has. None: the NIC has no peer.
+    """
+    if (nic := config.linked_nic) is None:
+        return ()
+    return "-netdev", _netdev(nic) if fd is None else f"stream,id={nic.id}-net,addr.type=fd,addr.str={fd}"
 
 
 def shown(words: list[str]) -> str:

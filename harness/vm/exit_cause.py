@@ -75,6 +75,10 @@ class ExitCause:
         finally:
             self._reset_expected = False
 
+    def when_lost(self, callback: Callable[[BaseException], None]) -> None:
+        """Call ``callback`` with what ended the VM, on the thread that noticed it."""
+        self._lost.add_done_callback(lambda lost: callback(lost.exception() or AssertionError("it has no result")))
+
     def seal(self) -> None:
         """Ignore what happens from now on: the harness ends the VM."""
         self._sealed = True

@@ -45,20 +45,23 @@ class Instance:
         self._files = files
         self._changing = asyncio.Lock()
 
-    def start(self, command: Sequence[str], gdb_port: int | None = None) -> None:
-        """Start ``command`` with the channels' options, and run the guest once QMP is connected. Raises LaunchError."""
-        self.thread.run(self._start_whole(command, gdb_port), 2 * GREETING_S)
+    def start(self, command: Sequence[str], gdb_port: int | None = None, fds: Sequence[int] = ()) -> None:
+        """Start ``command`` with the channels' options, and run the guest once QMP is connected. Raises LaunchError.
 
-    async def _start_whole(self, command: Sequence[str], gdb_port: int | None) -> None:
+        ``fds``: descriptors that QEMU inherits.
+        """
+        self.thread.run(self._start_whole(command, gdb_port, fds), 2 * GREETING_S)
+
+    async def _start_whole(self, command: Sequence[str], gdb_port: int | None, fds: Sequence[int]) -> None:
         async with self._changing:  # a start that Ctrl-C cancels has ended before ``_stop`` begins
-            await self._start(command, gdb_port)
+            await self._start(command, gdb_port, fds)
 
-    async def _start(self, command: Sequence[str], gdb_port: int | None) -> None:
+    async def _start(self, command: Sequence[str], gdb_port: int | None, fds: Sequence[int]) -> None:
         own, inherited = socket.socketpair()
         try:
             channels = Channels(inherited.fileno(), self._files.console, self._files.trace, gdb_port)
             whole = [*command, *channels.arguments()]
-            self.process = await Process.start(whole, self._files.stderr, (inherited.fileno(),))
+            self.process = await Process.start(whole, self._files.stderr, (inherited.fileno(), *fds))
         except BaseException:
             own.close()
             raise

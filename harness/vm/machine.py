@@ -4,10 +4,11 @@
 import json
 import os
 import shlex
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 NOMINAL_S = 1.5
 """From QEMU's start to LISTENING for a release kernel under TCG on an idle 2-core host, where slowdown is 1."""
+KILL_S = 10.0
+"""Deadline of QEMU's end after SIGKILL: milliseconds, unless it is stuck in the host's kernel."""
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
 SSH_S = 15.0
@@ -42,6 +45,8 @@ OOPS_S = 1.0
 """Seconds that a call may take after an oops. If it takes longer, its task oopsed, or waits for that task's lock."""
 LOOK_S = 0.2
 """Interval at which a wait for an event checks that the VM still runs."""
+PEER = "peer"
+"""The directory of a machine's peer, in that of the machine."""
 
 
 class Machine:
@@ -49,6 +54,8 @@ class Machine:
 
     ``rundir`` belongs to this boot alone: command, console.log, trace.log, qemu.stderr, and the drives while it runs.
     ``slowdown`` is measured at boot, and at least 1. It multiplies every deadline of a wait for the guest.
+
+    ``peer``: the second VM, if the description has one. It starts and ends with this one; this one is lost with it.
     """
 
     def __init__(
@@ -84,6 +91,9 @@ class Machine:
             config, settled, accel.option(qemu), boot, self._drives, *accel.clock(), sockets=sockets
         )
         self._options = [str(qemu.path), *options]
+        second = config.peer_machine()
+        self.peer = Machine(second, boot, qemu, accel, rundir / PEER) if second else None
+        self._link: socket.socket | None = None
         self._running: Instance | None = None
         self._client: paramiko.SSHClient | None = None
         self._addresses: dict[str, str] = {}
@@ -97,16 +107,30 @@ class Machine:
             self._running = Instance(self._files, self._on_event)
             self.devices.start(self._running.thread)
             self.steps = BootSteps()
-            self._running.start(self._options, self._gdb_port)
-            self.steps.done("QEMU answers")
-            self._running.thread.submit(self._watch_exit())
-            self._running.thread.submit(self._watch_devices())
-            self._note_command()
+            self._start(self._running)
             self._key = ssh.load_key(self._boot.ssh_key)
         except BaseException:
             self._close()
             raise
         return self
+
+    def _start(self, instance: Instance) -> None:
+        """Start QEMU, and the peer's. Only these two have the socket that links them."""
+        with ExitStack() as sockets:
+            if self.peer:
+                self._link, self.peer._link = map(sockets.enter_context, socket.socketpair())
+            fds = (self._link.fileno(),) if self._link else ()
+            instance.start([*self._options, *command.link(self.config, next(iter(fds), None))], self._gdb_port, fds)
+            self.steps.done("QEMU answers")
+            instance.thread.submit(self._watch_exit())
+            instance.thread.submit(self._watch_devices())
+            self._note_command()
+            if self.peer:
+                self.peer.__enter__()
+                self.peer._exit_cause.when_lost(self._on_lost_peer)
+
+    def _on_lost_peer(self, error: BaseException) -> None:
+        self._exit_cause.on_host(HarnessError(f"the peer VM is lost: {error}"))
 
     def _note_command(self) -> None:
         try:
@@ -127,11 +151,20 @@ class Machine:
     ) -> None:
         self._close()
 
+    def kill(self) -> None:
+        """Kill QEMU by SIGKILL, as a case asks: nothing is lost by it. The VM is of no further use."""
+        self._exit_cause.seal()
+        self._instance.thread.run(self._process.kill(), KILL_S)
+
     def _close(self) -> None:
         self._exit_cause.seal()
         try:
-            if self._client:
-                ssh.close(self._client)
+            try:
+                if self._client:
+                    ssh.close(self._client)
+            finally:
+                if self.peer:
+                    self.peer._close()
         finally:
             try:
                 if self._running:
@@ -151,7 +184,8 @@ class Machine:
         """Return the machine as lines to paste into a shell, with console and monitor on the terminal (Ctrl-a c)."""
         sizes = command.backing_sizes(self.config).items()
         drives = "".join(f"truncate -s {size}M {shlex.quote(str(self._drives[name]))}\n" for name, size in sizes)
-        return drives + self.devices.shell_command() + command.shown([*self._options, *command.INTERACTIVE])
+        words = [*self._options, *command.link(self.config, None), *command.INTERACTIVE]
+        return drives + self.devices.shell_command() + command.shown(words)
 
     @property
     def _instance(self) -> Instance:

@@ -26,7 +26,7 @@ class FakePool:
         trace = Path(f"machine-{self.boots}/trace.log")
         return SimpleNamespace(
             machine=SimpleNamespace(trace_path=trace),
-            agent=SimpleNamespace(on_call=None),
+            log_calls=lambda log: None,
             references=SimpleNamespace(start=lambda: None),
         )
 

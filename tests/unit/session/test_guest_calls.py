@@ -30,7 +30,7 @@ HOST = {
 GUEST = {path.stem: path.read_text() for path in sorted(Path(harness.guest.__file__).parent.glob("*.py"))}
 
 ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "DmaApiNvme", "Rxe")
-WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow")
+WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow", "RemoteWindow")
 BEHIND: Mapping[str, tuple[str, ...]] = {
     "Access": ("Access",),
     "Handle": ("Resource",),
@@ -54,7 +54,8 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Nvme": ("Controller",),
     "Process": ("Process",),
     "ProtectionDomain": ("ProtectionDomain",),
-    "Storm": ("Storm",),
+    "Requester": ("End",),
+    "Storm": ("Storm", "RemoteStorm"),
     "SyncFile": ("SyncFile",),
     "Timeline": ("Timeline",),
     "Umem": ("Umem",),
@@ -66,7 +67,7 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Window.store32_after": ("DmaApiNvmeWindow",),
 }
 """The guest classes behind each handle, or behind one method of it that not all of them have."""
-VARIABLES = {"iommufd": "Iommufd", "self.iommufd": "Iommufd", "ref": "Resource"}
+VARIABLES = {"iommufd": "Iommufd", "self.iommufd": "Iommufd", "ref": "Resource", "end": "End"}
 """The guest classes behind the references that the host calls without a handle, by the variable's name."""
 SERVICE_CLIENTS = {"FeatureClient": ("feature_request", "device")}
 """Host classes whose ``_call`` is a call of a service, and the argument that it adds."""
