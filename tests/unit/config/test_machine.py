@@ -85,6 +85,7 @@ MISTAKES = {
         "type: vfio-user-pci\n        vfio_user: {model: edu, express: false}\n",
         ["the reset pcie-flr needs express: true"],
     ),
+    "peer that is too small": ("vcpus: 2", "peer: {memory_mib: 1}\nvcpus: 2", ["peer.memory_mib: ", "128"]),
     "version that is a word": ("vcpus: 2", "min_qemu: new\nvcpus: 2", ["min_qemu: "]),
     "reserved property": ("{dbcs: off}", "{drive: off}", ["drive: set by the harness"]),
     "no bus": (
@@ -177,6 +178,15 @@ def test_tree_of_switches_and_functions(tmp_path: Path) -> None:
     assert (tree["f0"], tree["f1"]) == ("down0", "down0")
 
 
+def test_a_peer_is_like_its_machine_without_the_devices() -> None:
+    machine = load_machine("roce-pair")
+    peer = machine.peer_machine()
+    assert peer
+    assert (peer.name, peer.machine, peer.cpu, peer.vcpus) == (machine.name, machine.machine, machine.cpu, 1)
+    assert [device.id for device, _ in peer.walk()] == ["mgmt0", "roce0"]
+    assert (machine.is_peer, peer.is_peer, peer.peer_machine()) == (False, True, None)
+
+
 def extending(tmp_path: Path, text: str) -> Path:
     """Write ``child.yaml``, which extends ``base.yaml``, the default machine's text."""
     (tmp_path / "base.yaml").write_text(DEFAULT_TEXT, encoding="utf-8")
@@ -209,6 +219,7 @@ def test_extending_machine_changes_devices_by_id(tmp_path: Path) -> None:
         ("devices:\n  - {type: edu, id: edu9}\n  - {type: edu, id: x, typ: y}\n", [":5: devices[1].typ", "'type'"]),
         ("devices: [{type: edu, id: nvme0}]\n", ["device id 'nvme0' is taken"]),
         ("without: [rp-edu9]\n", ["child.yaml: without: ", "has no device 'rp-edu9'"]),
+        ("without: [roce0]\npeer: {}\n", ["child.yaml: peer: needs a device with the role roce"]),
         ("lacks: {iomufd: none}\n", ["child.yaml:3: lacks.iomufd", "the key should be", "'iommufd'"]),
     ],
 )

@@ -17,6 +17,7 @@ from harness.vm.command import (
     backing_sizes,
     device_options,
     kernel_command_line,
+    link,
     option,
     shown,
 )
@@ -92,6 +93,21 @@ def test_ssh_on_loopback_is_the_only_connection() -> None:
     assert [words for words in networks if "fwd" in words] == [
         "user,id=mgmt0-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"
     ]
+
+
+def test_a_machine_and_its_peer_share_a_socket_and_nothing_else() -> None:
+    machine = load_machine("roce-pair")
+    peer = machine.peer_machine()
+    assert peer
+    for config in (machine, peer):
+        assert [words for name, words in options(config) if name == "-netdev"] == [
+            "user,id=mgmt0-net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"
+        ]
+        assert link(config, 7) == ("-netdev", "stream,id=roce0-net,addr.type=fd,addr.str=7")
+        assert "restrict=on" in link(config, None)[1]
+    assert devices(machine)["roce0"]["mac"] != devices(peer)["roce0"]["mac"]
+    assert not devices(peer).keys() & {"nvme0", "intel-iommu"}
+    assert link(MACHINE, None) == ()
 
 
 def test_kernel_command_line_ends_with_the_callers() -> None:

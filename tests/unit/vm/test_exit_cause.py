@@ -146,3 +146,16 @@ def test_wait_ends_with_the_vm() -> None:
     judged.on_event(RESET)
     judged.wait(never, 60)
     assert judged.settled()
+
+
+def test_an_observer_gets_the_first_cause_and_not_an_end_by_the_harness() -> None:
+    ended, sealed = exit_cause(), exit_cause()
+    seen: list[str] = []
+    for each in (ended, sealed):
+        each.when_lost(lambda error: seen.append(str(error)))
+    sealed.seal()
+    for each in (ended, sealed):
+        each.on_exit("pid 7, killed by SIGKILL")
+    assert seen == ["QEMU is gone: pid 7, killed by SIGKILL"]
+    ended.when_lost(lambda error: seen.append("late"))
+    assert seen[1:] == ["late"]
