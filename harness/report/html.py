@@ -7,6 +7,7 @@ megabytes must not make a page that no browser opens. ``report.json`` has everyt
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.report import pages
 from harness.report.splat_outline import outlines
@@ -20,6 +21,8 @@ LIMIT = 1_900_000
 _PROBLEMS = KERNEL_AT_FAULT | {Verdict.ERROR}
 _KNOWN = {Verdict.KNOWN, Verdict.FIXED}
 _MACHINE_FILES = ("command", "console.log", "trace.log", "qemu.stderr")
+_OTHER_FILES = ("*.device.jsonl", "peer/console.log")
+"""What some machines have besides: the logs of vfio-user devices, and the console of a second VM."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,15 @@ class Shown:
     splats: list[list[str]]
 
 
-def render(record: RunRecord, settings: Mapping[str, str]) -> str:
-    """Render the whole page. ``settings``: see ``repeat_command``."""
+def render(record: RunRecord, settings: Mapping[str, str], directory: Path) -> str:
+    """Render the whole page. ``settings``: see ``repeat_command``. ``directory``: the run's, with the machines' files."""
+    files = {case.ran_in: _files(directory, case.ran_in) for case in record.cases if case.ran_in}
     page = ""
     for detail in DETAILS:
         last = detail is DETAILS[-1]
         if not last and sum(len(item.text) for case in record.cases for item in detail.evidence(case)) > LIMIT:
             continue
-        page = _render(record, settings, detail)
+        page = _render(record, settings, detail, files)
         if len(page.encode()) <= LIMIT:
             break
     return page
@@ -94,7 +98,14 @@ def anchor(number: int) -> str:
     return f"c{number}"
 
 
-def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail) -> str:
+def _files(directory: Path, ran_in: str) -> list[str]:
+    """Return the files of a machine that the page links, relative to the machine's directory."""
+    machine = directory / ran_in
+    others = (str(found.relative_to(machine)) for pattern in _OTHER_FILES for found in sorted(machine.glob(pattern)))
+    return [*_MACHINE_FILES, *others]
+
+
+def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail, files: Mapping[str, Sequence[str]]) -> str:
     shown = [_show(number, case, detail) for number, case in enumerate(record.cases)]
     by_verdict = {verdict: [each for each in shown if each.case.verdict is verdict] for verdict in Verdict}
     return pages.render(
@@ -108,7 +119,7 @@ def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail) -> s
         changes=changes(record),
         settings=settings,
         left_out=detail.left_out,
-        MACHINE_FILES=_MACHINE_FILES,
+        files=files,
     )
 
 

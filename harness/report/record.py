@@ -125,7 +125,7 @@ class RunDirectory:
         """Write the record in all its forms, then point ``latest`` here. ``settings``: see ``repeat_command``."""
         write_report(self.path / "junit.xml", junit.render(record))
         write_report(self.path / "report.ktap", ktap.render(record))
-        write_report(self.path / "report.html", html.render(record, settings))
+        write_report(self.path / "report.html", html.render(record, settings, self.path))
         write_report(self.path / REPORT, to_json(record))
         self.link_as("latest")
 

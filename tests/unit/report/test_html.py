@@ -2,6 +2,7 @@
 """``report.html``: problems first, passes folded, and a limit on its size."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ def case(verdict: Verdict, name: str = "test_a", **more: object) -> CaseRecord:
     return CaseRecord.model_validate(values | {"verdict": verdict} | more)
 
 
-def page(*cases: CaseRecord) -> str:
+def page(*cases: CaseRecord, directory: Path = Path("/nowhere")) -> str:
     run = RunRecord(
         schema="vfio-harness/report/1",
         run_id="r",
@@ -30,7 +31,7 @@ def page(*cases: CaseRecord) -> str:
         summary=summarise(cases),
         cases=list(cases),
     )
-    return html.render(run, {})
+    return html.render(run, {}, directory)
 
 
 def test_problems_come_first_then_known_issues_then_what_passed() -> None:
@@ -77,3 +78,18 @@ def test_a_guest_that_prints_megabytes_does_not_make_a_page_of_megabytes(verdict
 
 def test_a_page_that_leaves_nothing_out_does_not_say_so() -> None:
     assert "leaves out" not in page(case(Verdict.FAIL))
+
+
+def test_the_logs_of_devices_and_of_a_second_vm_are_linked_where_they_exist(tmp_path: Path) -> None:
+    for name in ("machine-1", "machine-2", "machine-2/peer"):
+        (tmp_path / name).mkdir()
+    for name in ("machine-1/nvme0.device.jsonl", "machine-1/af0.device.jsonl", "machine-2/peer/console.log"):
+        (tmp_path / name).touch()
+    text = page(case(Verdict.FAIL, ran_in="machine-1"), case(Verdict.FAIL, ran_in="machine-2"), directory=tmp_path)
+    links = re.findall(r'<a href="(machine-[^"]+)"', text)
+    assert [link for link in links if link.startswith("machine-1/")][-2:] == [
+        "machine-1/af0.device.jsonl",
+        "machine-1/nvme0.device.jsonl",
+    ]
+    assert links[-1] == "machine-2/peer/console.log"
+    assert not [link for link in links if link.startswith("machine-2/") and "jsonl" in link]
