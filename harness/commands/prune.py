@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness prune``: remove old results, and what no run needs from the kernel cache."""
+"""``vfio-harness prune``: remove old results, and what no run needs from the caches of kernels and QEMUs."""
 
 import re
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from harness import paths
 from harness.host.held import Removed
 from harness.kernel.prune import prune_cache
 from harness.nightly.prune import prune_results
+from harness.vm.prune import prune_qemus
 
 SECONDS = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 
@@ -31,12 +32,13 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
 def prune(keep_s: float, keep_failures: bool, dry_run: bool) -> None:
     """Remove old runs and nights, and unused parts of the cache.
 
-    Nothing that a running process uses is removed, nor what was used in the kernel cache within the last hour. The
+    Nothing that a running process uses is removed, nor what was used in the cache within the last hour. The
     latest run and night stay. `vfio-harness history` still knows the nights that are removed.
     """
     found = chain(
         prune_results(paths.results_dir(), keep_s, keep_failures=keep_failures, dry_run=dry_run),
         prune_cache(keep_s, dry_run=dry_run),
+        prune_qemus(keep_s, dry_run=dry_run),
     )
     for line in lines(found, "would remove" if dry_run else "removed"):
         click.echo(line)

@@ -43,7 +43,7 @@ devices can be unplugged one by one."""
 
 NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
 """Keys of one machine alone: a machine that extends it does not inherit them."""
-LISTED = {"purpose", "rows", "focus", "min_qemu", "peer", "lacks"}
+LISTED = {"purpose", "rows", "focus", "min_qemu", "qemu", "peer", "lacks"}
 """Keys that ``vfio-harness machines`` lists."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
@@ -226,6 +226,8 @@ class MachineConfig(Model):
     """How the cases open vfio devices."""
     min_qemu: Version | None = None
     """The oldest QEMU that has all its parts, e.g. "10.1". On an older one, every case of the machine is SKIP."""
+    qemu: Text | None = None
+    """The QEMU that it runs on if a run names none, as in ``QEMU=``: e.g. debian:11.1, which is fetched."""
     peer: Peer | None = None
     """A second VM, whose rxe is the RDMA peer of the machine's."""
 
@@ -385,6 +387,7 @@ def _text(machine: MachineConfig) -> str:
     lines = [machine.name, textwrap.fill(machine.purpose, 100, initial_indent="  ", subsequent_indent="  ")]
     lines += [f"  for {', '.join(machine.rows)}"] if machine.rows else []
     lines += [f"  needs QEMU {machine.min_qemu}"] if machine.min_qemu else []
+    lines += [f"  runs on QEMU={machine.qemu} unless another is chosen"] if machine.qemu else []
     lines += ["  has a second VM, its RDMA peer"] if machine.peer else []
     lines += [f"  lacks {capability}: {reason}" for capability, reason in machine.lacks.items()]
     return "\n".join(lines)

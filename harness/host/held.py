@@ -21,6 +21,10 @@ def hold(directory: Path, user: object) -> None:
     weakref.finalize(user, os.close, handle)
 
 
+LEAST_S = 3600.0
+"""What was used within this time is not pruned, however little is to be kept: a run may just be about to hold it."""
+
+
 @contextmanager
 def unheld(directory: Path) -> Iterator[bool]:
     """Yield whether no process holds ``directory``, and keep it so. False if it is gone, too."""

@@ -9,13 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.host.held import Removed, is_held, remove_unless_held, size_of
+from harness.host.held import LEAST_S, Removed, is_held, remove_unless_held, size_of
 from harness.kernel.build.tree import modules_dir_of
 from harness.kernel.cache import cache_path, locked_now
 from harness.kernel.obtain import OWNER_DIGITS, owner_of
 
-LEAST_S = 3600.0
-"""What was used within this time stays, however little is to be kept: a run may just be about to lock it."""
 _IN_USE = "in use"
 
 

@@ -77,7 +77,7 @@ class Options:
     )
     qemu: str | None = option(
         None,
-        "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, or the one in PATH]",
+        "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, the machine's own, or the one in PATH]",
         takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="QEMU",
     )

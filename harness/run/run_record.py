@@ -13,6 +13,7 @@ from harness import __version__, paths
 from harness.bugs import fixable
 from harness.cases import contract
 from harness.cases.pending import PendingChanges
+from harness.config import load_machine
 from harness.errors import BlindWitness, HarnessError, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
 from harness.progress import PhaseDone
@@ -252,6 +253,7 @@ def save_skipped(
     No machine boots, every case is SKIP. Returns the run's directory.
     """
     directory = RunDirectory(paths.results_dir(), options.run_directory)
+    qemu = Qemu.for_machine(load_machine(options.machine), options.qemu)
     skipped = [CaseRecord(**vars(case), verdict=Verdict.SKIP, reason=str(error), duration_s=0.0) for case in cases]
     record = RunRecord(
         run_id=directory.run_id,
@@ -259,7 +261,7 @@ def save_skipped(
         duration_s=0.0,
         harness=__version__,
         host=HostRecord(
-            qemu=Qemu.probe(options.qemu).banner.removeprefix("QEMU emulator version "),
+            qemu=qemu.banner.removeprefix("QEMU emulator version "),
             accel="none",
             accel_reason="no machine was booted",
             cpu=host_cpu(),

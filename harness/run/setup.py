@@ -36,7 +36,7 @@ class Setup:
         Raises HarnessError and its subclasses. Leaves no process behind.
         """
         machine = config.load_machine(options.machine)
-        qemu = vm.Qemu.probe(options.qemu, emit)
+        qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
         vm.settle(machine, qemu)  # raises its errors before the build
         spec = kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour, change=options.change(emit))
         built = kernel.obtain(spec, emit)

@@ -5,6 +5,7 @@ It runs with the loader and the libraries of its own release, so it needs neithe
 wrapper script starts it, and is used like any other QEMU binary.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,14 +107,24 @@ def obtain(name: str, emit: Emit) -> Path:
     wanted = name.removeprefix(PREFIX)
     if not re.fullmatch(r"\d+(\.\d+)*", wanted):
         raise UsageError(f"QEMU={name}: not a version", hint="e.g. QEMU=debian:11.1 or QEMU=debian:10.0")
-    cache = cache_dir() / "qemu" / "debian"
+    cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
-    have = [Package.of(path.parent) for path in cache.glob(f"*/{PROGRAM}")]
+    have = [Package.of(path) for path in fetched()]
     package = next((each for each in have if each.upstream == wanted), None) or _choose(wanted, have, cache, emit)
     directory = cache / package.dirname
     if not directory.is_dir():
         _fetch(package, directory, emit)
+    os.utime(directory)  # its latest use, for `vfio-harness prune`
     return directory / PROGRAM
+
+
+def _cache() -> Path:
+    return cache_dir() / "qemu" / "debian"
+
+
+def fetched() -> list[Path]:
+    """Return the directory of each QEMU in the cache. Its modification time is that of its latest use."""
+    return sorted(path.parent for path in _cache().glob(f"[!.]*/{PROGRAM}"))
 
 
 def _choose(wanted: str, have: Sequence[Package], cache: Path, emit: Emit) -> Package:

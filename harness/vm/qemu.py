@@ -16,8 +16,9 @@ from harness import paths
 from harness.config import MachineConfig, Part
 from harness.config.loader import nearest
 from harness.errors import HarnessError, MissingPrerequisite, QemuTooOld, UsageError
+from harness.host.held import hold
 from harness.host.packages import install_line
-from harness.progress import Emit, silent
+from harness.progress import Emit, Note, silent
 from harness.vm import debian_qemu
 
 OLDEST = (7, 2, 0)
@@ -46,8 +47,10 @@ class Qemu:
         Raises UsageError, MissingPrerequisite, or HarnessError if Debian's archive cannot be reached.
         """
         wanted = str(path or os.environ.get("QEMU") or PROGRAM)
+        own = None
         if wanted.startswith(debian_qemu.PREFIX):
-            wanted = str(debian_qemu.obtain(wanted, emit))
+            own = debian_qemu.obtain(wanted, emit)
+            wanted = str(own)
         found = shutil.which(wanted)
         if not found:
             asked_for = path or os.environ.get("QEMU")
@@ -65,7 +68,26 @@ class Qemu:
             raise MissingPrerequisite(
                 f"{found} is QEMU {'.'.join(match.groups())}; the oldest supported is 7.2", hint=INSTALL
             )
-        return cls(Path(found).resolve(), version, said.splitlines()[0])
+        qemu = cls(Path(found).resolve(), version, said.splitlines()[0])
+        if own:
+            hold(own.parent, qemu)
+        return qemu
+
+    @classmethod
+    def for_machine(cls, config: MachineConfig, path: Path | str | None = None, emit: Emit = silent) -> "Qemu":
+        """Find the QEMU of a machine: ``path``, else ``$QEMU``, else the machine's own, else the one in PATH.
+
+        If the machine's own cannot be fetched, the one in PATH serves. Raises as ``probe`` does.
+        """
+        if path or os.environ.get("QEMU") or not config.qemu:
+            return cls.probe(path, emit)
+        try:
+            return cls.probe(config.qemu, emit)
+        except UsageError:
+            raise
+        except HarnessError as error:
+            emit(Note(f"{error}; {config.name} cannot run on its own QEMU, {config.qemu}"))
+            return cls.probe(None, emit)
 
     def identity(self) -> str:
         """Return a name for its entries in the cache, which changes whenever the binary does."""

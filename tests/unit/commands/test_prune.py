@@ -146,6 +146,26 @@ def held_elsewhere(path: Path) -> Iterator[None]:
         holder.communicate(timeout=30)
 
 
+def qemu_of(results: Path, days: int, version: str) -> Path:
+    """Make a fetched QEMU that a run used last so many days ago."""
+    directory = results.parent / "cache" / "qemu" / "debian" / f"{version}_{version}+ds-1_trixie"
+    directory.mkdir(parents=True)
+    (directory / "qemu-system-x86_64").write_bytes(b"x" * 10_000)
+    os.utime(directory, (time.time() - days * DAYS,) * 2)
+    return directory
+
+
+def test_fetched_qemus_that_no_run_has_used_go(results: Path) -> None:
+    old, held, young = qemu_of(results, 31, "10.0.2"), qemu_of(results, 31, "10.0.13"), qemu_of(results, 1, "11.1.3")
+    with held_elsewhere(held):
+        dry = prune("--dry-run").stdout.splitlines()
+        said = prune().stdout.splitlines()
+    assert f"kept {held}: in use" in said
+    assert [line for line in said if line.startswith(f"removed {old}: ")]
+    assert [line.replace("would remove", "removed") for line in dry] == said
+    assert [path.exists() for path in (old, held, young)] == [False, True, True]
+
+
 @pytest.mark.parametrize("inner", ["", "machine-1"])
 def test_a_run_that_another_process_uses_stays(results: Path, inner: str) -> None:
     run = run_of(results, 31)

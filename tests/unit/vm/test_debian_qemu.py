@@ -83,6 +83,13 @@ def test_an_exact_version_in_the_cache_needs_no_network(cache: Path, offline: No
     assert obtain("debian:10.0.13", silent) == program
 
 
+def test_each_use_is_dated(cache: Path, offline: None) -> None:
+    directory = cached(cache, TRIXIE).parent
+    os.utime(directory, (0, 0))
+    obtain("debian:10.0.13", silent)
+    assert directory.stat().st_mtime > 0
+
+
 def test_without_a_network_the_cache_serves_a_series(cache: Path, offline: None) -> None:
     program = cached(cache, TRIXIE)
     assert obtain("debian:10.0", silent) == program

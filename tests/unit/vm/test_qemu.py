@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.config import load_machine
-from harness.errors import MissingPrerequisite, QemuTooOld, UsageError
+from harness.errors import HarnessError, MissingPrerequisite, QemuTooOld, UsageError
+from harness.progress import Note
 from harness.vm import accel as accel_module
+from harness.vm import debian_qemu
+from harness.vm import qemu as qemu_module
 from harness.vm.accel import choose_accel
 from harness.vm.qemu import Qemu, settle
 
@@ -172,3 +175,38 @@ def test_a_machine_may_need_a_newer_qemu(tmp_path: Path, needed: str, enough: bo
     with pytest.raises(QemuTooOld, match=rf"newer needs QEMU {needed} or later, and .* is 8\.0\.0") as caught:
         settle(load_machine(file), qemu)
     assert "QEMU=debian:" in str(caught.value.hint)
+
+
+def test_a_machine_runs_on_its_own_qemu_unless_another_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    own, other = script(tmp_path, version="9.0.0"), script(tmp_path / "other")
+    file = tmp_path / "own.yaml"
+    file.write_text(f"purpose: test\nextends: intel-iommu\nqemu: {own}\n")
+    machine = load_machine(file)
+    assert Qemu.for_machine(machine).path == own
+    assert Qemu.for_machine(machine, other).path == other
+    monkeypatch.setenv("QEMU", str(other))
+    assert Qemu.for_machine(machine).path == other
+    monkeypatch.delenv("QEMU")
+    monkeypatch.setattr(qemu_module, "PROGRAM", str(other))
+    assert Qemu.for_machine(load_machine("intel-iommu")).path == other
+
+
+def test_a_qemu_that_cannot_be_fetched_leaves_the_one_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*args: object) -> Path:
+        raise HarnessError("apt-get failed")
+
+    host = script(tmp_path)
+    monkeypatch.setattr(debian_qemu, "obtain", unreachable)
+    monkeypatch.setattr(qemu_module, "PROGRAM", str(host))
+    monkeypatch.delenv("QEMU", raising=False)
+    machine = load_machine("vfio-user")
+    said: list[object] = []
+    assert Qemu.for_machine(machine, None, said.append).path == host
+    assert said == [Note("apt-get failed; vfio-user cannot run on its own QEMU, debian:11.1")]
+    with pytest.raises(HarnessError, match="apt-get failed"):
+        Qemu.for_machine(machine, "debian:11.1")
