@@ -80,7 +80,10 @@ class Shown:
 
 
 def render(record: RunRecord, settings: Mapping[str, str], directory: Path) -> str:
-    """Render the whole page. ``settings``: see ``repeat_command``. ``directory``: the run's, with the machines' files."""
+    """Render the whole page.
+
+    ``settings``: see ``repeat_command``. ``directory``: the run's, with the machines' files.
+    """
     files = {case.ran_in: _files(directory, case.ran_in) for case in record.cases if case.ran_in}
     page = ""
     for detail in DETAILS:
