@@ -108,7 +108,8 @@ class VfioUser(Model):
     """A device model of harness/device, behind vfio-user-pci."""
 
     model: Text
-    """``nvme``, ``edu``, ``memory``, or a Python file with a class ``Device``, relative to the machine's file."""
+    """``nvme``, ``edu``, ``memory``, ``random-SEED`` (an NVMe controller that lies, to test the harness), or a Python
+    file with a class ``Device``, relative to the machine's file."""
     express: bool = True
     """Whether it has a PCI Express capability. Without one it is conventional PCI."""
     resets: tuple[Literal["pcie-flr", "af-flr"], ...] = ("pcie-flr",)
@@ -164,7 +165,9 @@ class Device(Part):
     @property
     def kind(self) -> str:
         """What it is to the cases: QEMU's type, or the model that it has the registers of, e.g. ``nvme``."""
-        return self.vfio_user.model if self.vfio_user else self.type
+        if self.vfio_user is None:
+            return self.type
+        return "nvme" if self.vfio_user.model.startswith("random-") else self.vfio_user.model
 
     def walk(self) -> Iterator[tuple["Device", str]]:
         """Yield every device below this one with the id of its bus, parents first."""

@@ -57,6 +57,9 @@ class Function:
         except protocol.ProtocolError as error:
             self.log("malformed", command=message.command, why=str(error))
             reply = message.failure(errno.EINVAL)
+        except Exception as error:  # of the model: without an answer QEMU would wait
+            self.log("defect", why=repr(error))
+            reply = message.failure(errno.EIO)
         if reply is not None and message.wants_reply:
             link.send(reply)
 

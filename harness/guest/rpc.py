@@ -6,7 +6,8 @@ object from an earlier reply. ``do`` is its public function or method. With ``th
 own, so that the host can observe the guest while a kernel call blocks; replies may then come out of order.
 
 Reply: ``{"id"}`` and one of ``ok`` (the result), ``errno`` and ``call`` (the kernel refused ``call``), ``refused`` (the
-status with which an importer's device refused) or ``defect`` (the end of the agent's traceback).
+status with which an importer's device refused), ``stuck`` (what a device or process did not do in time) or ``defect``
+(the end of the agent's traceback).
 
 Bytes travel as ``{"$bytes": base64}``, objects as ``{"$object": number}``. The ``$``
 distinguishes them from an argument of that name.
@@ -23,6 +24,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .poll import Stuck
 from .resource import Resource, close_all
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class Server:
             reply["ok"] = self._call(request["on"], request["do"], request.get("args", {}))
         except Refused as exc:
             reply["refused"] = str(exc)
+        except Stuck as exc:
+            reply["stuck"] = str(exc)
         except OSError as exc:
             if exc.errno is None:
                 reply["defect"] = _traceback()

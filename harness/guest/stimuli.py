@@ -15,7 +15,7 @@ from . import nvme_spec as spec
 from .kernel import open_file
 from .mmio import Mapping
 from .pci import DEVICES, unbind
-from .poll import poll, wait_for
+from .poll import Stuck, poll, wait_for
 
 KMSG = "/dev/kmsg"
 COMMAND, MEMORY, MASTER = 4, 1 << 1, 1 << 2  # PCI Local Bus Specification, 6.2.2
@@ -53,8 +53,10 @@ def _controller(bdf: str, queues: int) -> Iterator[Mapping]:
         _enable(registers, 0)
         registers.store(spec.AQA, 4, (ENTRIES - 1) << 16 | ENTRIES - 1)
         for register, address in ((spec.ASQ, queues), (spec.ACQ, queues + 0x1000)):
-            registers.store(register, 4, address & 0xFFFFFFFF)
-            registers.store(register + 4, 4, address >> 32)
+            for at, half in ((register, address & 0xFFFFFFFF), (register + 4, address >> 32)):
+                registers.store(at, 4, half)
+                if (seen := registers.load(at, 4)) != half:
+                    raise Stuck(f"{half:#x} was written to register {at:#x} of {bdf}, which reads {seen:#x}")
         _enable(registers, spec.CC_ENABLE)
         try:
             yield registers

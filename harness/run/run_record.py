@@ -6,7 +6,7 @@ import platform
 import re
 import time
 from bisect import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import __version__, paths
@@ -14,7 +14,7 @@ from harness.bugs import fixable
 from harness.cases import contract
 from harness.cases.pending import PendingChanges
 from harness.config import load_machine
-from harness.errors import BlindWitness, HarnessError, KernelLacksFeature, QemuTooOld
+from harness.errors import BlindWitness, GuestLost, HarnessError, KernelErrno, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
 from harness.progress import PhaseDone
 from harness.report.record import RunDirectory, write_report
@@ -42,7 +42,7 @@ from harness.verdict import (
     exit_code,
 )
 from harness.vm import Qemu
-from harness.witness import Witnesses, prove
+from harness.witness import Witnesses, prove, prove_devices
 
 MAX_BLIND_BOOTS = 2
 """After this many boots in a row with a blind witness, the remaining cases are ERROR without another boot."""
@@ -147,7 +147,12 @@ class Run:
         observed = case.watch.collect() if case.watch else None
         if observed and observed.invalid:
             case.raised.append(HarnessError(observed.invalid))
-        judgement = judge(case.raised, [splat.title for splat in observed.splats] if observed else [])
+        splats = [splat.title for splat in observed.splats] if observed else []
+        judgement = judge(case.raised, splats)
+        defects = observed.defects if observed else ()
+        if judgement.verdict is Verdict.FAIL and (lie := self._lie(judgement.reason, defects)):
+            case.raised[:] = [lie]
+            judgement = judge(case.raised, splats)
         ruling = self._known.rule(case.identity.id, judgement)
         evidence = [*case.calls, *(observed.evidence if observed else ()), *case.notes()]
         record = CaseRecord(
@@ -167,6 +172,28 @@ class Run:
         if judgement.verdict in NEEDS_FRESH_MACHINE or (case.watch is not None and not case.left_clean):
             self._pool.discard()
         return record
+
+    def _lie(self, reason: str, defects: Sequence[str]) -> BlindWitness | None:
+        """Check the vfio-user devices before the kernel is blamed. Returns the error that explains the FAIL, or None.
+
+        ``reason``: of the FAIL. ``defects``: failures of the models during the case. QEMU's own devices are trusted
+        once they have passed the self-check of the boot: they are no programs of ours.
+        """
+        if defects:
+            return BlindWitness(f"{defects[0]}; the case had found: {reason}")
+        session = self._pool.current
+        if session is None or self._witnesses is None or not session.machine.device_logs or session.unusable:
+            return None
+        stimuli = Stimuli(session)
+        try:
+            session.reset()
+            stimuli.release()
+            prove_devices(self._witnesses[1], session.machine, stimuli)
+        except BlindWitness as blind:
+            return BlindWitness(f"{blind}; the case had found: {reason}", hint=blind.hint)
+        except (HarnessError, GuestLost, KernelErrno):  # it says nothing about the devices
+            return None
+        return None
 
     def _keep_program(self, case: Case) -> ProgramRecord | None:
         """Write the calls of a failure to a file in the directory of the run."""

@@ -20,8 +20,9 @@ class Stimuli:
         self._agent = session.agent
         machine = session.machine.config
         found = [device for device, _ in machine.walk() if device.kind == "nvme"]
-        first = {device.type: device.id for device in reversed(found)}
-        self._controllers = list(first.values())
+        own = [device.id for device in found if device.vfio_user]
+        self._controllers = [*[device.id for device in found if not device.vfio_user][:1], *own]
+        self._own = own
         self.has_controller = bool(self._controllers)
         """Whether the machine has doorbells."""
         self.has_iommu = machine.iommu is not None
@@ -32,7 +33,7 @@ class Stimuli:
         return self.controllers()[0]
 
     def controllers(self) -> list[str]:
-        """Return the PCI addresses of the controllers to ring: one of each kind, QEMU's own and a vfio-user device."""
+        """Return the PCI addresses of the controllers to ring: one of QEMU's own, and each vfio-user device."""
         return [self._session.bdf(each) for each in self._controllers]
 
     def ring(self, controller: str, writes: Sequence[tuple[int, int, int]]) -> None:
@@ -41,6 +42,11 @@ class Stimuli:
         The admin queues have two entries, and are empty.
         """
         self._agent.call("stimuli", "ring", bdf=controller, writes=list(writes), queues=QUEUES)
+
+    def release(self) -> None:
+        """Close what is open in the vfio-user controllers, also importers, so that they can be rung again."""
+        for each in self._own:
+            self._session.release_device(each)
 
     def fetch(self) -> int | None:
         """Have the controller read from an address that it may not reach. Return the address, or None if it could."""

@@ -53,6 +53,8 @@ def failure(message: dict[str, Any]) -> Exception | None:
         return KernelErrno(bounded_text(message.get("call")), message["errno"])
     if "refused" in message:
         return ImporterRefused(bounded_text(message["refused"]))
+    if "stuck" in message:
+        return AgentError(f"the guest waited in vain: {bounded_text(message['stuck'])}")
     if "defect" in message:
         return AgentError(f"the guest agent failed:\n{bounded_text(message['defect'])}")
     return None

@@ -5,7 +5,7 @@ from harness.witness.device_log import DeviceDma, DeviceEvent
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults
 from harness.witness.iommu_maps import IommuMap
-from harness.witness.selfcheck import prove
+from harness.witness.selfcheck import prove, prove_devices
 from harness.witness.splat import Splat, find_splats
 from harness.witness.watch import Observed, Watch, Witnesses
 
@@ -23,4 +23,5 @@ __all__ = [
     "Witnesses",
     "find_splats",
     "prove",
+    "prove_devices",
 ]

@@ -4,7 +4,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
@@ -36,11 +36,14 @@ class Observed:
     """All of the above, by time."""
     blind: str | None = None
     """Why this may be incomplete."""
+    defects: tuple[str, ...] = ()
+    """The failures of the models of vfio-user devices: exceptions in their Python code."""
 
     @property
     def invalid(self) -> str | None:
         """Why the case proves nothing (verdict ERROR), or None."""
-        return self.blind or next((warned.invalidates for warned in self.warned if warned.invalidates), None)
+        warnings = (warned.invalidates for warned in self.warned if warned.invalidates)
+        return self.blind or next(chain(self.defects, warnings), None)
 
 
 class Witnesses:
@@ -156,13 +159,20 @@ class Watch:
             *self._evidence("host", [(None, f"QEMU: {line.text}" + _because(line)) for line in warned]),
         ]
         evidence.sort(key=lambda item: item.t)
-        return Observed(doorbells, faults, logged, splats, warned, evidence, blind)
+        defects = tuple(
+            f"the model of {each.device} failed: {each.fields['why']}"
+            for each in seen.devices.since(self._mark.time)
+            if each.event == "defect"
+        )
+        return Observed(doorbells, faults, logged, splats, warned, evidence, blind, defects)
 
     def _by_devices(self) -> list[tuple[float | None, str]]:
         """Return what the devices logged besides accesses and doorbells, with Unix times."""
         offset = time.time() - time.monotonic()
         events = self._witnesses.devices.since(self._mark.time)
-        return [(each.t + offset, f"device {each}") for each in events if each.event not in {*DEVICES, "doorbell"}]
+        return [
+            (each.t + offset, f"device {each}") for each in events if each.event not in {*DEVICES, "doorbell", "lie"}
+        ]
 
     def _evidence(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
         """Return evidence of one kind: the first and the last of many. Items without a time get the present one."""

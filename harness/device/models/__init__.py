@@ -2,24 +2,30 @@
 """The models by the name that a machine's description gives, and models from a file."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 from harness.device.model import Model
 from harness.device.models.edu import Edu
 from harness.device.models.nvme import Nvme
+from harness.device.models.random import liar
 
 MODELS: dict[str, type[Model]] = {"nvme": Nvme, "edu": Edu, "memory": Model}
 
 
 def find(name: str) -> type[Model]:
-    """Return the model ``name``: a key of MODELS, or a Python file with a class ``Device``.
+    """Return the model ``name``: a key of MODELS, ``random-SEED``, or a Python file with a class ``Device``.
 
     Raises LookupError for an unknown name and for a file without that class.
     """
+    if seeded := re.fullmatch(r"random-(\d{1,9})", name):
+        return liar(int(seeded[1]))
     if not name.endswith(".py"):
         if name not in MODELS:
             known = ", ".join(MODELS)
-            raise LookupError(f"no model {name!r}; known are {known}, or a file NAME.py with a class Device")
+            raise LookupError(
+                f"no model {name!r}; known are {known}, random-SEED, or a file NAME.py with a class Device"
+            )
         return MODELS[name]
     path = Path(name)
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -37,7 +37,7 @@ class Device(Model):
     writes = 0
 
     def write(self, bar, offset, data):
-        self.writes += 1
+        self.writes += 1 if data != b"boom" else 1 // 0
 
     def read(self, bar, offset, length):
         return self.writes.to_bytes(length, "little")

@@ -50,6 +50,16 @@ def test_qemus_first_questions_are_answered(connect: Connect) -> None:
     assert protocol.IRQ_INFO.unpack(irqs.body)[3] == 8
 
 
+def test_an_exception_of_a_model_is_logged_and_answered(connect: Connect, logs: DeviceLogs) -> None:
+    """Without an answer QEMU would wait, and the whole machine with it."""
+    client = connect("mine")
+    failed = client.request(Command.REGION_WRITE, protocol.REGION_ACCESS.pack(0, 0, 4) + b"boom")
+    assert (failed.flags & protocol.ERROR, failed.error) == (protocol.ERROR, errno.EIO)
+    (defect,) = (event for event in logs.since(0.0, "mine") if event.event == "defect")
+    assert "ZeroDivisionError" in defect.fields["why"]
+    assert not client.request(Command.REGION_READ, protocol.REGION_ACCESS.pack(0, 0, 4)).error
+
+
 def test_an_unknown_command_and_an_access_outside_a_region_fail(connect: Connect) -> None:
     client = connect("nvme0")
     assert client.request(99).error == errno.EOPNOTSUPP

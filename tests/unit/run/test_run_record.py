@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from harness.cases.must import ContractBroken
-from harness.errors import AgentLost, GuestCrashed, GuestHung, GuestOopsed, HarnessError, KernelComplained
+from harness.errors import AgentLost, BlindWitness, GuestCrashed, GuestHung, GuestOopsed, HarnessError, KernelComplained
 from harness.report.record import RunDirectory
 from harness.run import run_record
 from harness.run.case import Case, Identity
@@ -42,13 +42,20 @@ ISSUE = {
 class FakeWatch:
     """Witnesses with the observations that a test gives them."""
 
-    def __init__(self, splats: Sequence[str] = (), evidence: Sequence[Evidence] = (), blind: str | None = None) -> None:
+    def __init__(
+        self,
+        splats: Sequence[str] = (),
+        evidence: Sequence[Evidence] = (),
+        blind: str | None = None,
+        defects: tuple[str, ...] = (),
+    ) -> None:
         self._splats = [Splat("WARNING", title, title, title) for title in splats]
         self._evidence = list(evidence)
         self._blind = blind
+        self._defects = defects
 
     def collect(self) -> Observed:
-        return Observed([], [], [], self._splats, [], self._evidence, self._blind)
+        return Observed([], [], [], self._splats, [], self._evidence, self._blind, self._defects)
 
 
 class RunWithoutMachines(Run):
@@ -182,6 +189,58 @@ def test_a_case_goes_on_with_a_fresh_machine(run: RunWithoutMachines, monkeypatc
 def test_witnesses_that_did_not_see_make_an_error(run: RunWithoutMachines) -> None:
     record = run.conclude(case(watch=FakeWatch(blind="the trace was lost")))
     assert (record.verdict, record.reason) == (Verdict.ERROR, "the trace was lost")
+
+
+DEFECT = "the model of nvme0 failed: ZeroDivisionError()"
+
+
+def test_the_defect_of_a_device_explains_a_failure_and_spoils_a_pass(run: RunWithoutMachines) -> None:
+    for ended in (case(watch=FakeWatch(defects=(DEFECT,))), case(BROKEN, watch=FakeWatch(defects=(DEFECT,)))):
+        record = run.conclude(ended)
+        assert record.verdict is Verdict.ERROR
+        assert record.reason.startswith(DEFECT)
+
+
+BROKEN = ContractBroken("broken: live; seen: nothing")
+LIES = BlindWitness("blind witness, doorbell trace: none was seen")
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "reason"),
+    [
+        (LIES, Verdict.ERROR, f"{LIES}; the case had found: {BROKEN}"),
+        (None, Verdict.FAIL, str(BROKEN)),
+        (GuestHung("no answer"), Verdict.FAIL, str(BROKEN)),
+    ],
+    ids=["it lies", "it tells the truth", "it cannot be checked"],
+)
+def test_a_device_of_ours_is_checked_before_the_kernel_is_blamed(
+    run: RunWithoutMachines,
+    monkeypatch: pytest.MonkeyPatch,
+    found: Exception | None,
+    verdict: Verdict,
+    reason: str,
+) -> None:
+    steps: list[str] = []
+
+    def prove_devices(*args: object) -> None:
+        steps.append("prove")
+        if found:
+            raise found
+
+    machine = SimpleNamespace(device_logs={"nvme0": Path("log")})
+    session = SimpleNamespace(machine=machine, unusable=False, reset=lambda: steps.append("reset"))
+    run._pool = cast(Any, SimpleNamespace(discard=run._count, current=session))
+    run._witnesses = cast(Any, (session, None))
+    monkeypatch.setattr(run_record, "Stimuli", lambda _: SimpleNamespace(release=lambda: steps.append("release")))
+    monkeypatch.setattr(run_record, "prove_devices", prove_devices)
+    record = run.conclude(case(BROKEN))
+    assert (record.verdict, record.reason) == (verdict, reason)
+    assert steps == ["reset", "release", "prove"]
+    steps.clear()
+    machine.device_logs.clear()
+    assert run.conclude(case(BROKEN)).verdict is Verdict.FAIL
+    assert not steps, "QEMU's own devices are not checked again"
 
 
 def test_evidence_of_all_sources_is_in_order_of_time(run: RunWithoutMachines) -> None:

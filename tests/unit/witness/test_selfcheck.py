@@ -14,7 +14,7 @@ import pytest
 from harness.errors import AgentError, BlindWitness, GuestCrashed, KernelErrno
 from harness.run.judge import judge
 from harness.verdict import Verdict
-from harness.witness import Doorbell, Witnesses, prove, selfcheck
+from harness.witness import Doorbell, Witnesses, prove, prove_devices, selfcheck
 from harness.witness.iommu_maps import IommuMaps
 
 # QEMU's lines for the writes of selfcheck.RINGS, in order.
@@ -264,3 +264,14 @@ def test_each_kind_of_doorbell_must_be_in_the_device_log(machine: FakeMachine, a
     guest.seen = [bell for bell in guest.seen if bell != absent]
     with pytest.raises(BlindWitness, match=f"doorbell trace: .* of {OWN}; not seen: [sc]q"):
         prove(Witnesses(machine), machine, guest)
+
+
+def test_a_device_that_begins_to_lie_is_found_later(machine: FakeMachine) -> None:
+    log_device(machine, {"event": "read", "region": 7, "offset": 0, "data": "00"})
+    guest = GuestOfOwnDevice(machine)
+    witnesses = Witnesses(machine)
+    prove(witnesses, machine, guest)
+    prove_devices(witnesses, machine, guest)
+    guest.seen = guest.seen[1:]
+    with pytest.raises(BlindWitness, match=f"doorbell trace: .* of {OWN}; not seen: sq 0"):
+        prove_devices(witnesses, machine, guest)

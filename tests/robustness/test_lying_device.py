@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A vfio-user device that answers at random: whatever it says, no case blames the kernel, and none passes by it."""
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from commandline import CommandLine, Finished
+
+MACHINE = """\
+purpose: A machine whose exporter lies.
+extends: vfio-user
+devices:
+  - type: pcie-root-port
+    id: rp-nvme0
+    properties: {{x-speed: "2_5", x-width: "1"}}
+    devices:
+      - type: vfio-user-pci
+        id: nvme0
+        role: under-test
+        drive: {{size_mib: 64}}
+        vfio_user: {{model: random-{seed}}}
+"""
+CASES = "test_doorbell_reaches or test_cmb or test_remote_io or test_reset_revokes or test_page_table_is_cut"
+"""Cases that need the device's truth: doorbells and completions, memory, whole commands, and a revoke."""
+FROM_THE_START, LATER = (0, 3), (1, 2)
+"""Seeds that lie in the self-checks of the boot, and seeds that begin later."""
+FAULTS = {"FAIL", "SPLAT", "HANG", "CRASH"}
+
+
+def lies(outcome: Finished) -> list[float]:
+    """Return when the device lied, in Unix time."""
+    offset = time.time() - time.monotonic()
+    found = []
+    for log in sorted(outcome.results.glob("[0-9]*/machine-*/nvme0.device.jsonl")):
+        events = map(json.loads, log.read_text().splitlines())
+        found += [event["t"] + offset for event in events if event["event"] == "lie"]
+    return found
+
+
+def run(harness: CommandLine, tmp_path: Path, seed: int) -> Finished:
+    file = tmp_path / f"random-{seed}.yaml"
+    file.write_text(MACHINE.format(seed=seed))
+    return harness("run", "--machine", file, "--jobs=1", "-k", CASES)
+
+
+@pytest.mark.parametrize("seed", FROM_THE_START)
+def test_a_device_that_always_lies_gets_no_verdict_but_error(harness: CommandLine, tmp_path: Path, seed: int) -> None:
+    outcome = run(harness, tmp_path, seed)
+    assert set(outcome.verdicts().values()) <= {"ERROR", "SKIP"}, outcome.output
+    assert outcome.code == 3
+    assert lies(outcome)
+
+
+@pytest.mark.parametrize("seed", LATER)
+def test_a_device_that_begins_to_lie_is_never_believed(harness: CommandLine, tmp_path: Path, seed: int) -> None:
+    outcome = run(harness, tmp_path, seed)
+    assert not FAULTS & set(outcome.verdicts().values()), outcome.output
+    assert outcome.code == 3, "it has lied in some case"
+    told = lies(outcome)
+    assert told
+    for name, case in outcome.cases().items():
+        if case["verdict"] == "PASS":
+            began = datetime.fromisoformat(case["started"]).timestamp()
+            during = [each for each in told if began <= each <= began + case["duration_s"]]
+            assert not during, f"{name} passed by {len(during)} lies"

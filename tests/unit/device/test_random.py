@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The model that lies: reproducible from its seed, and never a reason for its process to end."""
+
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness.config import load_machine
+from harness.device.models import find
+from harness.device.models.random import RATES, TRUTHFUL, Liar, liar
+from harness.device.spec import Spec
+
+
+class FakePort:
+    """Collects what the model starts, and refuses nothing."""
+
+    def __init__(self) -> None:
+        self.started: list[Coroutine[Any, Any, None]] = []
+        self.lies = 0
+
+    async def dma_read(self, address: int, length: int) -> bytes:
+        return bytes(min(length, 1 << 16))
+
+    async def dma_write(self, address: int, data: bytes) -> None:
+        pass
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.started.append(work)
+
+    def interrupt(self, vector: int) -> None:
+        pass
+
+    def log(self, event: str, **fields: Any) -> None:
+        self.lies += event == "lie"
+
+
+def answers(seed: int, count: int = 3000) -> tuple[list[bytes], int]:
+    """Drive a liar at random. Returns what it read as, and how often it lied."""
+    port, rng, found = FakePort(), Random(99), []
+    device = liar(seed)(port)
+    for _ in range(count):
+        bar = rng.choice((0, 2))
+        offset = rng.randrange(0, device.BARS[bar], 8)
+        if rng.random() < 0.5:
+            device.write(bar, offset, rng.randbytes(rng.choice((4, 8))))
+        else:
+            found.append(device.read(bar, offset, 4))
+    for work in port.started:
+        work.close()
+    return found, port.lies
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_seed_gives_the_same_lies(seed: int) -> None:
+    first, lies = answers(seed)
+    assert answers(seed) == (first, lies)
+    assert lies > 0
+    assert all(len(each) == 4 for each in first)
+
+
+def test_seeds_differ_in_how_often_they_lie_and_when_they_begin() -> None:
+    found = [liar(seed)(FakePort()) for seed in range(100)]
+    assert {(each._rate, each._truthful) for each in found} == {(rate, first) for rate in RATES for first in TRUTHFUL}
+
+
+def test_a_machine_names_it_with_its_seed() -> None:
+    model = find("random-7")
+    assert issubclass(model, Liar)
+    assert model.SEED == 7
+    assert Spec("nvme0", "random-7", "s", "l").config_space().size == 4096
+    with pytest.raises(LookupError, match="no model 'random-x'; known are nvme, edu, memory, random-SEED"):
+        find("random-x")
+    assert load_machine("vfio-user").device("nvme0").kind == "nvme"
