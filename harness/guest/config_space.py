@@ -111,3 +111,7 @@ class ConfigSpace:
     def af_flr(self) -> None:
         """Reset the function by the Advanced Features capability of conventional PCI."""
         self.write(self.need(CAP_AF) + AF_CTRL, bytes([AF_CTRL_FLR]))
+
+    def af_control(self) -> int:
+        """Return AF_CTRL."""
+        return self.read(self.need(CAP_AF) + AF_CTRL, 1)[0]

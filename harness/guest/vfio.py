@@ -238,6 +238,10 @@ class Device(Node):
         """Reset the function by the Advanced Features capability in config space."""
         self.config.af_flr()
 
+    def af_control(self) -> int:
+        """Return AF_CTRL of the Advanced Features capability."""
+        return self.config.af_control()
+
 
 def open_node(bdf: str) -> Node:
     """Open the character device of the device at ``bdf`` without binding it."""

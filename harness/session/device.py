@@ -201,6 +201,10 @@ class Device(Handle):
         """Reset the function by the Advanced Features capability in config space."""
         self._call("af_flr", timeout=RESET_SECONDS)
 
+    def af_control(self) -> int:
+        """Return AF_CTRL, the control register of the Advanced Features capability."""
+        return cast(int, self._call("af_control"))
+
     def hot_reset(self) -> None:
         """Call VFIO_DEVICE_PCI_HOT_RESET."""
         self._call("hot_reset", timeout=RESET_SECONDS)

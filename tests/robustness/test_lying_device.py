@@ -25,7 +25,7 @@ devices:
 """
 CASES = "test_doorbell_reaches or test_cmb or test_remote_io or test_reset_revokes or test_page_table_is_cut"
 """Cases that need the device's truth: doorbells and completions, memory, whole commands, and a revoke."""
-FROM_THE_START, LATER = (0, 3), (1, 2)
+FROM_THE_START, LATER = (1, 6), (4, 5)
 """Seeds that lie in the self-checks of the boot, and seeds that begin later."""
 FAULTS = {"FAIL", "SPLAT", "HANG", "CRASH"}
 

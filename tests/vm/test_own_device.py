@@ -7,6 +7,7 @@ observer, besides the guest and QEMU.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_af_flr_revokes(session: Session, attach: Attach, importer: Importer, wa
     seen = len(resets(watch, WITH_AF))
     nvme.device.af_flr()
     must(resets(watch, WITH_AF)[seen:] == ["af-flr"], "an AF FLR resets the device once", resets(watch, WITH_AF))
+    must(nvme.device.af_control() == 0, "AF_CTRL reads as zero", nvme.device.af_control())
     must(attachment.notifications() == 2, "an AF FLR revokes and un-revokes", attachment.events())
     must(not attachment.mapped(), "an AF FLR revokes each mapping", attachment.events())
     nvme.start()
@@ -70,9 +72,64 @@ def test_af_flr_revokes(session: Session, attach: Attach, importer: Importer, wa
     must_arrive(ring(nvme, importer.attach(buffer), watch), "after an AF FLR a new mapping of the same fd is live")
 
 
-STEPS = ("reset", "flr", "hot-reset", "command-mem", "d3hot", "low-power", "close")
 EACH_SIDE = 5
 """DMA that is made before the revoke begins, and after it has ended."""
+
+
+@dataclass(frozen=True)
+class DmaAround:
+    """DMA without a pause before, during and after what revokes. ``exporter_id``: the device that is exported."""
+
+    session: Session
+    importer: Importer
+    watch: Watch
+    exporter_id: str
+
+    def check(self, nvme: Nvme, act: Callable[[], object], name: str) -> None:
+        """Call ``act``, which revokes. ``name``: of ``act``."""
+        buffer = nvme.export_doorbells()
+        window = self.importer.attach(buffer)
+        engine = self.session.vfio_user(self.importer.device_id)
+        iova = window.iova()
+        assert iova is not None
+        address = iova + buffer.offset_of(NO_QUEUE)
+        mark = self.watch.mark()
+
+        def made() -> list[DeviceDma]:
+            return self.watch.device_dma(self.importer.device_id, mark)
+
+        with engine.series(address, modulo=1 << 31):
+            wait_until(lambda: len(made()) >= EACH_SIDE, "the series begins")
+            act()
+            returned = time.monotonic()
+            wait_until(lambda: sum(dma.began > returned for dma in made()) >= EACH_SIDE, "the series goes on")
+        dma, faults = made(), self.watch.faults(mark)
+        passed = [each for each in dma if not each.refused]
+        events = self.watch.device_events(self.exporter_id, mark)
+        arrived = {
+            int.from_bytes(bytes.fromhex(each.fields["data"]), "little"): each.t
+            for each in events
+            if (each.event, each.fields.get("region"), each.fields.get("offset")) == ("write", REGISTERS, NO_QUEUE)
+        }
+        seen = f"{len(passed)} of {len(dma)} DMA passed, {len(arrived)} arrived, {len(faults)} faults"
+        must(len(passed) >= EACH_SIDE, "before the revoke DMA passes", seen)
+        must(dma[: len(passed)] == passed, "once a DMA was refused, none passes", seen)
+        must({each.value for each in passed} == arrived.keys(), "exactly the DMA that was not refused arrives", seen)
+        must(not any(each.began > returned for each in passed), f"after {name} no DMA passes", seen)
+        refused = [each for each in dma if each.refused]
+        reported = [each for each in faults if (each.device, each.address) == (self.importer.bdf, address)]
+        must(len(reported) == len(refused), "the IOMMU reports each DMA that was refused", seen)
+        offset = time.time() - time.monotonic()
+        for each, fault in zip(refused, reported, strict=True):  # QEMU's clock and the devices' are one
+            assert fault.time is not None
+            assert each.began - CLOCK_S <= fault.time - offset <= each.ended + CLOCK_S, (
+                f"{each}, {fault} at {fault.time}"
+            )
+        began = next((each.t for each in events if each.event == "reset"), returned)
+        must(all(each < began for each in arrived.values()), f"{name} revokes before the device is reset", seen)
+
+
+STEPS = ("reset", "flr", "hot-reset", "command-mem", "d3hot", "low-power", "close")
 
 
 @rows("lifecycle.own-dma", "lifecycle.reset", "lifecycle.flr", "lifecycle.hot-reset", "lifecycle.close")
@@ -80,44 +137,16 @@ EACH_SIDE = 5
 @importers("iommufd+nvme")
 def test_dma_at_each_step(session: Session, nvme: Nvme, importer: Importer, watch: Watch, trigger: str) -> None:
     """DMA that never pauses arrives until the revoke, and is refused from then on: importer, IOMMU and device agree."""
-    buffer = nvme.export_doorbells()
-    window = importer.attach(buffer)
-    engine = session.vfio_user(importer.device_id)
-    iova = window.iova()
-    assert iova is not None
-    address = iova + buffer.offset_of(NO_QUEUE)
-    mark = watch.mark()
+    around = DmaAround(session, importer, watch, UNDER_TEST)
+    around.check(nvme, lambda: TRIGGERS[trigger].act(nvme.device), trigger)
 
-    def made() -> list[DeviceDma]:
-        return watch.device_dma(importer.device_id, mark)
 
-    with engine.series(address, modulo=1 << 31):
-        wait_until(lambda: len(made()) >= EACH_SIDE, "the series begins")
-        TRIGGERS[trigger].act(nvme.device)
-        returned = time.monotonic()
-        wait_until(lambda: sum(dma.began > returned for dma in made()) >= EACH_SIDE, "the series goes on")
-    dma, faults = made(), watch.faults(mark)
-    passed = [each for each in dma if not each.refused]
-    events = watch.device_events(UNDER_TEST, mark)
-    arrived = {
-        int.from_bytes(bytes.fromhex(each.fields["data"]), "little"): each.t
-        for each in events
-        if (each.event, each.fields.get("region"), each.fields.get("offset")) == ("write", REGISTERS, NO_QUEUE)
-    }
-    seen = f"{len(passed)} of {len(dma)} DMA passed, {len(arrived)} arrived, {len(faults)} faults"
-    must(len(passed) >= EACH_SIDE, "before the revoke DMA passes", seen)
-    must(dma[: len(passed)] == passed, "once a DMA was refused, none passes", seen)
-    must({each.value for each in passed} == arrived.keys(), "exactly the DMA that was not refused arrives", seen)
-    must(not any(each.began > returned for each in passed), f"after {trigger} no DMA passes", seen)
-    refused = [each for each in dma if each.refused]
-    reported = [each for each in faults if (each.device, each.address) == (importer.bdf, address)]
-    must(len(reported) == len(refused), "the IOMMU reports each DMA that was refused", seen)
-    offset = time.time() - time.monotonic()
-    for each, fault in zip(refused, reported, strict=True):  # QEMU's clock and the devices' are one
-        assert fault.time is not None
-        assert each.began - CLOCK_S <= fault.time - offset <= each.ended + CLOCK_S, f"{each}, {fault} at {fault.time}"
-    began = next((each.t for each in events if each.event == "reset"), returned)
-    must(all(each < began for each in arrived.values()), f"{trigger} revokes before the device is reset", seen)
+@rows("lifecycle.own-dma", "lifecycle.af-flr")
+@importers("iommufd+nvme")
+def test_dma_until_an_af_flr(session: Session, importer: Importer, watch: Watch) -> None:
+    """DMA that never pauses arrives until an AF FLR revokes, and is refused from then on."""
+    nvme = session.open_nvme(WITH_AF)
+    DmaAround(session, importer, watch, WITH_AF).check(nvme, nvme.device.af_flr, "an AF FLR")
 
 
 @rows("lifecycle.slow-reset", "lifecycle.reset")
@@ -256,8 +285,8 @@ def test_interrupts_go_on(session: Session, importer: Importer, watch: Watch) ->
     def must_interrupt(when: str) -> None:
         mark = watch.mark()
         must_arrive(ring(nvme, importer.attach(buffer), watch), f"{when} a mapping is live")
-        wait_until(lambda: any(e.event == "interrupt" for e in watch.device_events(WITH_AF, mark)), "the interrupt")
         must(device.interrupted(), f"{when} the interrupt of a command reaches the user")
+        wait_until(lambda: any(e.event == "interrupt" for e in watch.device_events(WITH_AF, mark)), "the interrupt")
 
     must_interrupt("at first")
     device.set_memory(False)
