@@ -101,10 +101,12 @@ def test_every_record_round_trips_and_renders(cases: list[CaseRecord]) -> None:
     assert RunRecord.model_validate_json(to_json(record)) == record
     ET.fromstring(junit.render(record))
     assert all(char.isprintable() or char in "\n\t" for char in ktap.render(record))
-    html.render(record, {})
+    html.render(record, {}, Path("/nowhere"))
 
 
-@pytest.mark.parametrize("render", [junit.render, ktap.render, lambda record: html.render(record, {})])
+@pytest.mark.parametrize(
+    "render", [junit.render, ktap.render, lambda record: html.render(record, {}, Path("/nowhere"))]
+)
 def test_hostile_text_is_escaped(render: object) -> None:
     text = render(EVIL)  # type: ignore[operator]
     assert "\\x1b[31m\\x00\\x85\\u202e\\ud800" in text
@@ -112,13 +114,13 @@ def test_hostile_text_is_escaped(render: object) -> None:
 
 
 def test_html_links_to_the_files_of_the_machine() -> None:
-    page = html.render(run(case(Verdict.FAIL, ran_in="machine-2")), {})
+    page = html.render(run(case(Verdict.FAIL, ran_in="machine-2")), {}, Path("/nowhere"))
     assert '<a href="machine-2/console.log">' in page
-    assert "<a " not in html.render(run(case()), {})
+    assert "<a " not in html.render(run(case()), {}, Path("/nowhere"))
 
 
 def test_html_counts_the_verdicts_of_each_area() -> None:
-    page = html.render(run(case(), case(), case(Verdict.FAIL, area="revoke")), {})
+    page = html.render(run(case(), case(), case(Verdict.FAIL, area="revoke")), {}, Path("/nowhere"))
     assert '<h2>doorbell <span class="counts"><span class="good">2 PASS</span></span></h2>' in page
     assert '<h2>revoke <span class="counts"><span class="bad">1 FAIL</span></span></h2>' in page
 
@@ -127,12 +129,12 @@ def test_html_lists_the_known_issues_that_a_change_no_longer_shows() -> None:
     fixed = case(Verdict.FIXED, known_issue="leak")
     record = run(fixed).model_copy(update={"no_longer_seen": [NoLongerSeen(issue="leak", case=fixed.id)]})
     line = f"changed: known issue leak is no longer seen in case {fixed.id} (FIXED)"
-    assert line in html.render(record, {})
-    assert "changed:" not in html.render(run(fixed), {})
+    assert line in html.render(record, {}, Path("/nowhere"))
+    assert "changed:" not in html.render(run(fixed), {}, Path("/nowhere"))
 
 
 def test_html_has_no_markup_from_the_guest() -> None:
-    page = html.render(EVIL, {})
+    page = html.render(EVIL, {}, Path("/nowhere"))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http-equiv", "")
