@@ -39,6 +39,10 @@ TOOL_SECONDS = 10.0
 ACCESS = uapi.IB_UVERBS_ACCESS_LOCAL_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_WRITE | uapi.IB_UVERBS_ACCESS_REMOTE_READ
 
 
+LINK = "rxe0"
+"""The name of the rxe device."""
+
+
 class Rxe(Resource):
     """The RDMA device ``link`` with a protection domain, a local buffer, and two connected queue pairs."""
 
@@ -323,9 +327,14 @@ class LocalWindow(Window):
         return self._rxe.gather(self._start + offset, self._lkey, length)
 
 
-def open_rxe(bdf: str, link: str = "rxe0") -> Rxe:
-    """Open the rxe device ``link`` over the NIC at ``bdf``. Creates it if needed."""
+def add_link(bdf: str, link: str = LINK) -> None:
+    """Create the rxe device ``link`` over the NIC at ``bdf`` if needed. It stays."""
     add_rxe(link, netdev(bdf))
+
+
+def open_rxe(bdf: str, link: str = LINK) -> Rxe:
+    """Open the rxe device ``link`` over the NIC at ``bdf``. Creates it if needed."""
+    add_link(bdf, link)
     return Rxe(link)
 
 

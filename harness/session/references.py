@@ -29,7 +29,7 @@ class References:
     def start(self) -> None:
         """Take the counters of a machine in which nothing is open. Later calls do nothing."""
         if self._expected is None:
-            self._expected = self._read()
+            self._expected = self.read()
 
     @contextmanager
     def kept(self) -> Iterator[Counter[str]]:
@@ -38,10 +38,10 @@ class References:
         The block gets an empty count, which is filled when the block ends without an error.
         """
         held: Counter[str] = Counter()
-        before = self._read() if self._expected is not None else held
+        before = self.read() if self._expected is not None else held
         yield held
         if self._expected is not None:
-            held.update(self._read())
+            held.update(self.read())
             held.subtract(before)
             self._expected.update(held)
 
@@ -52,7 +52,10 @@ class References:
 
     def left(self) -> list[str]:
         """Wait until the counters are as expected. Returns a sentence for each that is not after the deadline."""
-        expected = self._expected or Counter()
+        return self.left_since(self._expected or Counter())
+
+    def left_since(self, expected: Counter[str]) -> list[str]:
+        """Wait until the counters are as in an earlier ``read``. Returns what ``left`` does."""
         wanted = {name: count for name, count in expected.items() if count}
         seconds = SETTLE_SECONDS * self._agent.slowdown
         now = self._agent.call(
@@ -60,7 +63,8 @@ class References:
         )
         return differences(expected, Counter(now))
 
-    def _read(self) -> Counter[str]:
+    def read(self) -> Counter[str]:
+        """Return the counters."""
         return Counter(cast(dict[str, int], self._agent.call("references", "read", with_importer=self._test_importer)))
 
 

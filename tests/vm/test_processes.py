@@ -118,6 +118,7 @@ def test_the_importing_process_is_killed(
     other.map()
     session.release_device(importer.device_id)  # so that the forked process has no copy of its fds
     before = buffer.fdinfo()["count"], session.page_table_entries(importer, nvme.device, buffer)
+    references = session.references.read()
     process = session.fork()
     theirs = session.forked_importer(process, importer.kind.name)
     window = theirs.attach(process.copy_of(buffer))
@@ -126,6 +127,8 @@ def test_the_importing_process_is_killed(
     must(process.ended(), "an importing process that is killed ends")
     left = buffer.fdinfo()["count"], session.page_table_entries(importer, nvme.device, buffer)
     must(left == before, "a killed importer leaves no reference and no page table entry", f"{before}, then {left}")
+    kept = session.references.left_since(references)
+    must(not kept, "a killed importer leaves no reference", "; ".join(kept))
     must(other.mapped() and not other.notifications(), "a killed importer disturbs no other", other.events())
     nvme.device.reset()
     nvme.start()
