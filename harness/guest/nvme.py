@@ -10,7 +10,7 @@ from .engine import Engine, IoasEngine
 from .iommufd import Ioas
 from .memory import AddressSpace, Memory
 from .nvme_spec import Command
-from .poll import poll, wait_for
+from .poll import Stuck, poll, wait_for
 from .resource import Resource
 from .vfio import Device
 
@@ -194,12 +194,12 @@ class Controller(Resource):
         self.run(Command(spec.VIRTUALIZATION, cdw10=controller << 16 | kind << 8 | action, cdw11=count))
 
     def run(self, command: Command, qid: int = 0) -> int:
-        """Submit, ring and wait. Returns the completion's result. RuntimeError on an error or without a completion."""
+        """Submit, ring and wait. Returns the completion's result. Raises Stuck on an error or without a completion."""
         queued = self.submit(qid, command)
         self.ring(qid, queued["tail"])
         completion = self.completed(qid, queued["cid"], COMMAND_SECONDS)
         if completion is None or completion["status"]:
-            raise RuntimeError(f"NVMe opcode {command.opcode:#x} on queue {qid}: {completion or 'no completion'}")
+            raise Stuck(f"NVMe opcode {command.opcode:#x} on queue {qid}: {completion or 'no completion'}")
         return completion["result"]
 
     def submit_identify(self) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class NvmeDma(Engine):
         action()
         self._controller.ring(ENGINE_QUEUE, queued["tail"])
         if self._controller.completed(ENGINE_QUEUE, queued["cid"], COMMAND_SECONDS) is None:
-            raise RuntimeError("the NVMe completed no write")
+            raise Stuck("the NVMe completed no write")
 
     def dma_read(self, iova: int, length: int) -> bytes:
         parts = []
