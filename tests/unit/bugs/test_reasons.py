@@ -21,7 +21,7 @@ COMMON = [paths.TOP / "harness" / "run" / "fixtures.py", *sorted((paths.TOP / "h
 """Texts that the reason of any case may contain: the fixtures' sentences, and the names of the guest's kernel calls."""
 HOLE = "\0"
 """A value in an f-string, or a wildcard of a pattern."""
-SPLAT = ("WARNING in ", "DMA-API: ")
+SPLAT = ("WARNING in ", "DMA-API: ", ": DMA-API: ")
 """How the titles of splats begin. The kernel words them, so no case states them."""
 UNRELATED = "broken: an unrelated sentence holds; seen: nothing"
 
