@@ -7,6 +7,7 @@ The host kernel releases the flock with the last process that has the file descr
 import fcntl
 import os
 import shutil
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ def hold(directory: Path, user: object) -> None:
 
 LEAST_S = 3600.0
 """What was used within this time is not pruned, however little is to be kept: a run may just be about to hold it."""
+
+IN_USE = "in use"
+"""Why a directory that a process holds was kept."""
 
 
 @contextmanager
@@ -67,6 +71,21 @@ class Removed:
     """Bytes on the disk."""
     kept: str = ""
     """Why it was not removed; empty if it was."""
+
+
+def prune_held(directory: Path, *, dry_run: bool) -> Removed:
+    """Remove the directory if no process holds it. ``dry_run``: only say what would be removed."""
+    size = size_of(directory)
+    held = is_held(directory) if dry_run else not remove_unless_held(directory)
+    return Removed(directory, size, IN_USE if held else "")
+
+
+def last_change(path: Path) -> float:
+    """Return the Unix time of the last change of a file or directory; that of now if it is gone."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:  # another process removed it
+        return time.time()
 
 
 def size_of(path: Path) -> int:

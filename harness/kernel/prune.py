@@ -9,12 +9,10 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.host.held import LEAST_S, Removed, is_held, remove_unless_held, size_of
+from harness.host.held import IN_USE, LEAST_S, Removed, is_held, last_change, prune_held, size_of
 from harness.kernel.build.tree import modules_dir_of
 from harness.kernel.cache import cache_path, locked_now
 from harness.kernel.obtain import OWNER_DIGITS, owner_of
-
-_IN_USE = "in use"
 
 
 def prune_cache(keep_s: float, *, dry_run: bool) -> Iterator[Removed]:
@@ -29,8 +27,8 @@ def prune_cache(keep_s: float, *, dry_run: bool) -> Iterator[Removed]:
     trees = {entry: entry for entry in _entries("build")} | {entry: entry / "build" for entry in _entries("changed")}
     last_use = {entry: _last_use(entry, build) for entry, build in trees.items()}  # before the bootable kernels go
     for entry in _entries("ready"):
-        if _date(entry) < before:
-            yield _remove_held(entry, dry_run)
+        if last_change(entry) < before:
+            yield prune_held(entry, dry_run=dry_run)
     gone: set[Path] = set()
     for entry, build in trees.items():
         if last_use[entry] < before:
@@ -48,33 +46,26 @@ def _remove_others(before: float, trees: dict[Path, Path], gone: set[Path], dry_
         ready = _ready(entry.name.rpartition("-")[2][:OWNER_DIGITS])
         if entry not in own and _newest([entry, *entry.iterdir(), *ready]) < before:
             kept = any(map(is_held, ready))
-            yield Removed(entry, 0, _IN_USE) if kept else _remove_locked(entry, [entry], entry, dry_run)
+            yield Removed(entry, 0, IN_USE) if kept else _remove_locked(entry, [entry], entry, dry_run)
     for entry in _entries("bisect"):
         if _newest([entry, *entry.iterdir()]) < before:
             yield _remove_locked(entry, [entry], entry, dry_run)
     for entry in _entries("series"):
-        if _date(entry) < before:
+        if last_change(entry) < before:
             yield _remove_file(entry, dry_run)
     left = [entry.name for entry in trees if entry not in gone]
     for entry in [*_entries("source"), *_entries("farm"), *_entries("checkout")]:
-        if _date(entry) < before and not any(name.startswith(f"{entry.name}-") for name in left):
+        if last_change(entry) < before and not any(name.startswith(f"{entry.name}-") for name in left):
             held = entry.parent.name == "checkout"
-            yield _remove_held(entry, dry_run) if held else _remove_locked(entry, [entry], entry, dry_run)
+            yield prune_held(entry, dry_run=dry_run) if held else _remove_locked(entry, [entry], entry, dry_run)
 
 
 def _entries(kind: str) -> list[Path]:
     return sorted(path for path in cache_path(kind, ".").glob("*") if not path.name.startswith("."))
 
 
-def _date(path: Path) -> float:
-    try:
-        return path.lstat().st_mtime
-    except FileNotFoundError:  # another process removed it
-        return time.time()
-
-
 def _newest(paths: Iterable[Path]) -> float:
-    return max(map(_date, paths))
+    return max(map(last_change, paths))
 
 
 def _ready(owner: str) -> list[Path]:
@@ -86,24 +77,18 @@ def _last_use(entry: Path, build: Path) -> float:
     return _newest([entry, build, *build.glob("*"), *build.glob(".config"), *_ready(owner_of(build))])
 
 
-def _remove_held(entry: Path, dry_run: bool) -> Removed:
-    size = size_of(entry)
-    held = is_held(entry) if dry_run else not remove_unless_held(entry)
-    return Removed(entry, size, _IN_USE if held else "")
-
-
 def _remove_build(entry: Path, build: Path, dry_run: bool) -> Removed:
     """Remove an object tree, or the workspace that it is in, with the modules built against it."""
     modules = modules_dir_of(build)
     if any(map(is_held, _ready(owner_of(build)))):
-        return Removed(entry, 0, _IN_USE)
+        return Removed(entry, 0, IN_USE)
     return _remove_locked(entry, [entry, modules], modules if entry == build else entry, dry_run)
 
 
 def _remove_locked(entry: Path, paths: list[Path], lock: Path, dry_run: bool) -> Removed:
     with locked_now(lock) as free:
         if not free:
-            return Removed(entry, 0, _IN_USE)
+            return Removed(entry, 0, IN_USE)
         size = sum(map(size_of, paths))
         for path in paths:
             if not dry_run:

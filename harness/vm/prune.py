@@ -3,9 +3,8 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from harness.host.held import LEAST_S, Removed, is_held, remove_unless_held, size_of
+from harness.host.held import LEAST_S, Removed, last_change, prune_held
 from harness.vm.debian_qemu import fetched
 
 
@@ -16,14 +15,5 @@ def prune_qemus(keep_s: float, *, dry_run: bool) -> Iterator[Removed]:
     """
     before = time.time() - max(keep_s, LEAST_S)
     for directory in fetched():
-        if _used(directory) < before:
-            size = size_of(directory)
-            held = is_held(directory) if dry_run else not remove_unless_held(directory)
-            yield Removed(directory, size, "in use" if held else "")
-
-
-def _used(directory: Path) -> float:
-    try:
-        return directory.stat().st_mtime
-    except FileNotFoundError:  # another process removed it
-        return time.time()
+        if last_change(directory) < before:
+            yield prune_held(directory, dry_run=dry_run)
