@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from harness.errors import GuestLost, HarnessError
 from harness.verdict import Evidence, Source
 from harness.witness.ahci import AhciTrace, PortWrite
-from harness.witness.device_log import DEVICES, DeviceDma, DeviceEvent, DeviceLogs
+from harness.witness.device_log import NOT_EVIDENCE, DeviceDma, DeviceEvent, DeviceLogs
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
 from harness.witness.iommu_maps import IommuMap, IommuMaps
@@ -170,9 +170,7 @@ class Watch:
         """Return what the devices logged besides accesses and doorbells, with Unix times."""
         offset = time.time() - time.monotonic()
         events = self._witnesses.devices.since(self._mark.time)
-        return [
-            (each.t + offset, f"device {each}") for each in events if each.event not in {*DEVICES, "doorbell", "lie"}
-        ]
+        return [(each.t + offset, f"device {each}") for each in events if each.event not in NOT_EVIDENCE]
 
     def _evidence(self, source: Source, seen: list[tuple[float | None, str]]) -> list[Evidence]:
         """Return evidence of one kind: the first and the last of many. Items without a time get the present one."""
