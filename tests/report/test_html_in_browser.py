@@ -2,6 +2,7 @@
 """``report.html`` in a real browser: it fits the window, follows light and dark, and runs and loads nothing."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,7 @@ def _page() -> str:
         summary=summarise(cases),
         cases=cases,
     )
-    return html.render(run, {})
+    return html.render(run, {}, Path("/nowhere"))
 
 
 @pytest.mark.parametrize("width", [700, 1400])
