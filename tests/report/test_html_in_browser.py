@@ -38,7 +38,7 @@ def _case(verdict: Verdict) -> CaseRecord:
 def _page() -> str:
     cases = [_case(verdict) for verdict in Verdict]
     run = RunRecord(
-        schema="vfio-harness/report/1",
+        schema_="vfio-harness/report/1",
         run_id="r",
         started="2026-11-20T20:00:00+00:00",
         duration_s=40,

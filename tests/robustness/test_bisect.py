@@ -145,7 +145,7 @@ def test_interrupted(harness: CommandLine, history: Repository) -> None:
     """Interrupted while git-bisect runs a case: every process ends in time, and the repository is untouched."""
     before = history.state()
     for number in (signal.SIGINT, signal.SIGKILL):
-        args = ["bisect", history.commits["base"], "main", "--tree", history.top, "-k", CASE]
+        args = ["bisect", history.commits["base"], "main", "--tree", str(history.top), "-k", CASE]
         with harness.start(*args) as running:
             running.wait_until("git bisect run", lambda: list(harness.results.glob("*/output.txt")))
             running.wait_for_program("qemu-system")

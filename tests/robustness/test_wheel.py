@@ -22,10 +22,11 @@ INSTALL_S = 300
 def program(tmp_path: Path) -> Path:
     """Build the wheel and let pip install it into an empty environment; return its vfio-harness."""
     directory, venv = tmp_path / "wheel", tmp_path / "venv"
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
     subprocess.run(build, cwd=TOP, check=True, timeout=INSTALL_S)
     subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=INSTALL_S)
-    pip = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *directory.glob("*.whl")]
+    wheels = map(str, directory.glob("*.whl"))
+    pip = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *wheels]
     subprocess.run(pip, check=True, timeout=INSTALL_S)
     return venv / "bin" / "vfio-harness"
 
