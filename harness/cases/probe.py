@@ -13,6 +13,9 @@ from harness.witness import DmaFault, Doorbell, Watch
 
 OVERTAKEN = "revoked during the DMA"
 """How the status of a transfer begins if its mapping ended while it ran (harness/guest/importer.py)."""
+ARRIVES = "the doorbell and no refusal"
+IS_REFUSED = "a DMA fault or a bad status, and no doorbell"
+"""What a case expects of a ring, for the reason of a verdict."""
 ANSWER_S = 2.0
 """Seconds to wait for a command whose doorbell the host saw."""
 
@@ -28,11 +31,11 @@ class Ring:
     refused: str | None
     """The importer's bad status; None if it reported success."""
     completed: bool | None = None
-    """Whether the device ran the command; None if it was not asked."""
+    """Whether the device ran the command; None if the case did not look."""
 
     @property
     def arrived(self) -> bool:
-        """The host saw the doorbell, the device ran the command if it was asked, and nothing was refused."""
+        """The host saw the doorbell, nothing was refused, and the device ran the command, if the case looked."""
         return bool(self.doorbells) and self.completed is not False and not self.faults and not self.refused
 
     @property
@@ -57,15 +60,11 @@ class Ring:
 
     def __str__(self) -> str:
         """For the reason of a verdict."""
-        completion = {
-            True: "the command completed",
-            False: "the command did not complete",
-            None: "the device was not asked",
-        }
+        completion = {True: "the command completed; ", False: "the command did not complete; ", None: ""}
         bells = ", ".join(map(str, self.doorbells)) or "no doorbell"
         faults = f"{len(self.faults)} DMA faults" if self.faults else "no DMA fault"
         status = f"status {self.refused}" if self.refused else "no bad status"
-        return f"{completion[self.completed]}; the host saw {bells} and {faults}; the importer gave {status}"
+        return f"{completion[self.completed]}the host saw {bells} and {faults}; the importer gave {status}"
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,10 @@ def ring_during(pending: Pending[None], queued: QueuedCommand, window: Window, w
 
 
 def must_arrive(ring: Ring, sentence: str) -> None:
-    """State that a ring reached the device. Raises ContractBroken with ``sentence`` and what was seen."""
-    must(ring.arrived, sentence, ring)
+    """State that a ring reached the device. Raises ContractBroken with what was seen and what was expected."""
+    must(ring.arrived, sentence, f"{ring}; expected: {ARRIVES}")
 
 
 def must_be_blocked(ring: Ring, sentence: str) -> None:
     """State that a ring was refused on its way to the device. Raises ContractBroken as ``must_arrive`` does."""
-    must(ring.blocked, sentence, ring)
+    must(ring.blocked, sentence, f"{ring}; expected: {IS_REFUSED}")
