@@ -54,10 +54,13 @@ def _make(spec: Spec) -> Function:
 
 
 def _listen(path: str) -> socket.socket:
+    """Listen on a socket. Once ``path`` exists, a connection to it succeeds."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.setblocking(False)
-    listener.bind(path)
+    unready = f"{path}.new"
+    listener.bind(unready)
     listener.listen()
+    Path(unready).rename(path)
     return listener
 
 

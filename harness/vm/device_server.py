@@ -78,9 +78,14 @@ class DeviceServer:
         )
 
     def shell_command(self) -> str:
-        """Return the line that starts the server in a shell, beside QEMU; empty without devices."""
-        words = (sys.executable, "-m", "harness.device", "-", self._specs())
-        return f"{shlex.join(words)} & sleep 2\n" if self._devices else ""
+        """Return the lines that start the server in a shell, and wait until it listens; empty without devices."""
+        if not self._devices:
+            return ""
+        sockets = [shlex.quote(str(path)) for path in self.sockets.values()]
+        server = shlex.join((sys.executable, "-m", "harness.device", "-", self._specs()))
+        # The last socket is there once the server listens on all.
+        wait = f"until test -S {sockets[-1]} || ! kill -0 $!; do sleep 0.1; done"
+        return f"rm -f {' '.join(sockets)}\n{server} &\n{wait}\n"
 
     def start(self, thread: LoopThread) -> None:
         """Start the server in ``thread`` and wait until it listens. Raises HarnessError."""
