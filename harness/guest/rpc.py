@@ -67,6 +67,7 @@ SERVICES = (
     "rdma_storm",
     "rdma_peer",
     "klog",
+    "programs",
 )
 
 

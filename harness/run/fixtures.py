@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases.kernel_tests import Program
 from harness.cases.must import must
+from harness.kernel import selftests
+from harness.progress import phase
 from harness.run.case import Case
 from harness.run.context import CASE, RUN
 from harness.run.judge import judge
@@ -107,6 +110,23 @@ def known_issues(request: pytest.FixtureRequest, session: Session) -> frozenset[
 def features(request: pytest.FixtureRequest) -> Mapping[str, bool]:
     """The capabilities of the kernel under test; guest-images/kernel/requirements.yaml has the names."""
     return request.config.stash[RUN].setup.kernel.features
+
+
+@pytest.fixture
+def build_kernel_test(request: pytest.FixtureRequest) -> Callable[[Program], bytes]:
+    """Build one of the kernel's own tests. The case is SKIP, with the reason, if this kernel's do not build."""
+    setup = request.config.stash[RUN].setup
+
+    def build(program: Program) -> bytes:
+        with phase(setup.emit, program.suite, setup.kernel.release) as step:
+            reason, programs = selftests.build(setup.kernel, program.directory, step)
+        if not reason and not (programs / program.name).is_file():
+            reason = f"this kernel's {program.directory} has no {program.name}"
+        if reason:
+            pytest.skip(reason)
+        return (programs / program.name).read_bytes()
+
+    return build
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run a program that the host sends."""
+
+import os
+import signal
+from contextlib import suppress
+
+OUTPUT_LIMIT = 256 << 10
+"""Bytes of the output that are returned, from its start."""
+
+
+def run(program: bytes, args: list[str], seconds: float) -> tuple[int | None, str]:
+    """Run the program, an ELF file, with ``args`` in an empty directory, and end all that it has started.
+
+    Returns its exit status, negative for a signal and None if it did not end within ``seconds``; and what it wrote to
+    stdout and stderr.
+    """
+    import subprocess  # noqa: PLC0415 - these cost the emulated guest time, and few runs have programs
+    import tempfile  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as output:
+        path = Path(directory, "program")
+        path.write_bytes(program)
+        path.chmod(0o700)
+        process = subprocess.Popen(
+            [path, *args],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            status: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        return status, output.read(OUTPUT_LIMIT).decode(errors="replace")

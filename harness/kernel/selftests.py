@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own tests (tools/testing/selftests), built from the source of the kernel under test."""
+
+from pathlib import Path
+
+from harness.errors import KernelBuildError
+from harness.kernel.build import kbuild, tree
+from harness.kernel.model import Kernel
+from harness.paths import GUEST_IMAGES
+from harness.progress import Phase
+
+MISSING = GUEST_IMAGES / "selftests" / "missing.h"
+"""Included first in each file: what the tests of some kernels call and do not define."""
+STATIC = "-static -s"
+
+
+def build(kernel: Kernel, directory: str, step: Phase) -> tuple[str, Path]:
+    """Build the programs of ``directory`` of the kernel's source, as static programs, outside of the source.
+
+    Returns the reason why they cannot be built (empty if they are), and the directory that holds them.
+    """
+    source = kernel.source_dir
+    if source is None or not (source / directory / "Makefile").is_file():
+        return f"the kernel's {directory} is not to be found", Path()
+    work = tree.modules_dir_of(kernel.build_dir) / Path(directory).name
+    headers, programs = work / "headers", work / "programs"
+    with tree.lock_build(kernel.build_dir, step):
+        for each in (headers, programs):
+            each.mkdir(parents=True, exist_ok=True)
+        try:
+            kbuild.make([f"O={headers}", "headers"], source=source, what=headers, log=work / "headers.log", step=step)
+            settings = {
+                "OUTPUT": programs,
+                "KHDR_INCLUDES": f"-isystem {headers}/usr/include",
+                "EXTRA_CFLAGS": f"{STATIC} -include {MISSING}",
+            }
+            args = ["-C", str(source / directory), *(f"{name}={value}" for name, value in settings.items()), "all"]
+            kbuild.make(args, source=source, what=programs, log=work / "programs.log", step=step)
+        except KernelBuildError as error:
+            return f"the kernel's {directory} does not compile: {error}", programs
+    return "", programs
