@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness import kernel, vm
+from harness import config, kernel, vm
 from harness.errors import HarnessError
 from harness.host.packages import prerequisites
 from harness.progress import Emit, silent
@@ -28,6 +28,7 @@ def doctor(**values: Any) -> None:
     prerequisite.
     """
     options = Options(**given(values))
+    config.load_machine(options.machine)  # a mistake in it is an error here, too
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with Terminal(options.again_settings()) as terminal:
         found = [*findings(options, terminal.emit)]

@@ -21,8 +21,9 @@ def merge(runs: Sequence[tuple[Path, RunRecord]], into: Path, run_id: str) -> Ru
     A case that a shard should have judged, and did not, is ERROR: its reason says MISS and names the shard. If several
     runs have judged a case, the worst verdict counts, but any verdict before ERROR.
 
-    Raises UsageError if the runs differ in kernel, machine or shards.
+    Raises UsageError if the runs differ in kernel, machine or shards, or if two are the same run.
     """
+    _require_different(runs)
     _require_same(runs)
     first = runs[0][1]
     found: dict[str, CaseRecord] = {}
@@ -58,6 +59,14 @@ _SAME: Mapping[str, Callable[[RunRecord], object]] = {
     "list of cases of all shards": lambda record: tuple(record.shard.cases) if record.shard else None,
 }
 """In what the runs must not differ."""
+
+
+def _require_different(runs: Sequence[tuple[Path, RunRecord]]) -> None:
+    paths: dict[str, Path] = {}
+    for path, record in runs:
+        if record.run_id in paths:
+            raise UsageError(f"{path}: the same run as {paths[record.run_id]}", hint="name each run once")
+        paths[record.run_id] = path
 
 
 def _require_same(runs: Sequence[tuple[Path, RunRecord]]) -> None:

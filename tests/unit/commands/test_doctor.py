@@ -4,11 +4,13 @@
 import io
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from harness.cli import cli
 from harness.commands import doctor
 from harness.commands.doctor import Finding, findings, report
-from harness.errors import MissingPrerequisite
+from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import Prerequisite
 from harness.run.options import Options
 
@@ -42,6 +44,11 @@ def test_what_is_missing_comes_with_its_fix() -> None:
 
 def test_each_name_is_shown_once() -> None:
     assert shown(GOOD, GOOD, Finding("make", "missing")) == (3, ["missing make: missing"])
+
+
+def test_an_unknown_machine_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no-such-machine"):
+        CliRunner().invoke(cli, ["doctor", "--machine", "no-such-machine"], catch_exceptions=False)
 
 
 def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

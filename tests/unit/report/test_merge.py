@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Merged runs: one report in all its forms, and what no shard has judged is visible in each."""
 
+import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.report.merge import merge
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, ShardRecord, Verdict
 
 IDS = ["test_a::x", "test_a::y", "test_b::z"]
+NUMBERS = itertools.count(1)
 
 
 def case(name: str, verdict: Verdict = Verdict.PASS) -> CaseRecord:
@@ -22,7 +24,7 @@ def case(name: str, verdict: Verdict = Verdict.PASS) -> CaseRecord:
 
 def run(*cases: CaseRecord, shard: tuple[int, int] | None = None, **changes: object) -> RunRecord:
     record = RunRecord(
-        run_id="r",
+        run_id=f"r{next(NUMBERS)}",
         started="2026-11-20T20:00:00+00:00",
         duration_s=10.0,
         harness="0",
@@ -96,6 +98,12 @@ def test_the_worst_verdict_of_a_case_counts_but_not_error(one: str, other: str, 
 def test_runs_of_different_things_are_not_merged(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         joined(run(shard=(1, 2)), run(shard=(2, 2)).model_copy(update=changes))
+
+
+def test_no_run_is_merged_with_itself() -> None:
+    record = run(case(IDS[0]))
+    with pytest.raises(UsageError, match="/r/1: the same run as /r/0"):
+        joined(record, record)
 
 
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
