@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tests of the kernel's own tree that the harness runs (vm-configs/kernel-tests.yaml)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -42,8 +41,10 @@ class Program:
         return f"{self.suite}-{self.name}"
 
 
-def programs() -> Iterator[Program]:
-    """Yield each program, in the order of the file. Raises UsageError naming file, line and key."""
-    for suite, tests in load(PATH, KernelTests).suites.items():
-        for name in tests.programs:
-            yield Program(suite, name, tests.directory, tests.device)
+def programs() -> list[Program]:
+    """Return each program, in the order of the file. Raises UsageError naming file, line and key."""
+    return [
+        Program(suite, name, tests.directory, tests.device)
+        for suite, tests in load(PATH, KernelTests).suites.items()
+        for name in tests.programs
+    ]

@@ -9,6 +9,8 @@ from typing import Literal
 _RESULT = re.compile(
     r"^\s*(?P<not>not )?ok \d+(?: -)? ?(?P<name>[^#]*)(?:# (?P<directive>\w+) ?(?P<why>.*))?$",
 )
+# "# memcpy_storm: Test terminated by timeout", of kselftest_harness.h.
+_TIMEOUT = re.compile(r"^# (?P<name>[^:]+): Test terminated by timeout$")
 _PLAN = re.compile(r"^1\.\.(?P<count>\d+)(?:\s*# SKIP\s*(?P<why>.*))?$")
 
 Outcome = Literal["passed", "failed", "skipped"]
@@ -33,6 +35,8 @@ class Report:
     results: tuple[Result, ...]
     skipped: str = ""
     """Why it skipped all of them."""
+    timed_out: tuple[str, ...] = ()
+    """The tests that the program itself ended, because they took too long. It reports them as failed."""
 
     def named(self, outcome: Outcome) -> list[str]:
         """Return the names of the tests that ended so."""
@@ -41,13 +45,15 @@ class Report:
 
 def read(output: str) -> Report:
     """Read the results of the top level. XFAIL, an expected failure, counts as passed."""
-    planned, skipped, results = None, "", []
+    planned, skipped, results, timed_out = None, "", [], []
     for line in output.splitlines():
         if plan := _PLAN.match(line):
             planned, skipped = int(plan["count"]), plan["why"] or ""
         elif found := _RESULT.match(line):
             results.append(Result(found["name"].strip(), _outcome(found), found["why"] or ""))
-    return Report(planned, tuple(results), skipped)
+        elif found := _TIMEOUT.match(line):
+            timed_out.append(found["name"])
+    return Report(planned, tuple(results), skipped, tuple(timed_out))
 
 
 def _outcome(found: re.Match[str]) -> Outcome:

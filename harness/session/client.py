@@ -96,10 +96,14 @@ class Agent:
         """Set the name that evidence uses for an object in the guest."""
         self._names[ref.number] = name
 
-    def _report(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
+    def note(self, line: str) -> None:
+        """Give ``on_call`` a line that is no call: the output of a program."""
         if self.on_call is not None:
-            target = on if isinstance(on, str) else self._names.get(on.number, "object")
-            self.on_call(calllog.call(target, do, args, outcome))
+            self.on_call(line)
+
+    def _report(self, on: str | Ref, do: str, args: dict[str, Any], outcome: str) -> None:
+        target = on if isinstance(on, str) else self._names.get(on.number, "object")
+        self.note(calllog.call(target, do, args, outcome))
 
     def _call(self, on: str | Ref, do: str, timeout: float, args: dict[str, Any]) -> Any:
         future: Future[Any] = Future()

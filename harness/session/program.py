@@ -12,7 +12,7 @@ END_SECONDS = 10.0
 
 
 def run_program(session: Session, program: bytes, args: Sequence[str], seconds: float) -> tuple[int | None, str]:
-    """Run an ELF file of up to 2 MiB in the guest, and end all that it has started.
+    """Run an ELF file of up to 2 MiB in the guest, and end all that it has started. Its output becomes evidence.
 
     ``seconds``: its deadline, for a slowdown of 1. Returns its exit status, negative for a signal and None at the
     deadline; and its output, escaped and cut at 256 KiB. Raises what ``Agent.call`` raises.
@@ -24,4 +24,7 @@ def run_program(session: Session, program: bytes, args: Sequence[str], seconds: 
             "programs", "run", program=program, args=list(args), seconds=patience, timeout=seconds + END_SECONDS
         ),
     )
-    return status, printable(output)
+    text = printable(output)
+    for line in text.splitlines():
+        session.agent.note(f"its output: {line}")
+    return status, text

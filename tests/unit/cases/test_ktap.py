@@ -41,6 +41,7 @@ def test_results() -> None:
     [
         ("TAP version 13\n1..0 # SKIP no SR-IOV\n", Report(0, (), "no SR-IOV")),
         ("No driver found for device 0000:01:00.0\n", Report(None, ())),
+        ("# storm: Test terminated by timeout\n", Report(None, (), timed_out=("storm",))),
         ("ok, let us begin\nnot okay\n# ok 1 a\n", Report(None, ())),
     ],
 )

@@ -16,7 +16,7 @@ def test_each_program_is_a_case_of_its_suite() -> None:
         assert suites.suite_of(f"test_kernel_tests::test_program[{program}]", known) == program.suite
 
 
-def test_each_device_is_one_of_the_default_machine() -> None:
+def test_the_default_machine_has_the_devices() -> None:
     devices = {device.id for device, _ in load_machine("intel-iommu").walk()}
     assert {program.device for program in kernel_tests.programs()} <= devices
 
@@ -26,4 +26,4 @@ def test_a_mistake_names_file_line_and_key(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("suites:\n  kselftest-vfio:\n    directory: tools\n    device: nvme0\n    programs: []\n")
     monkeypatch.setattr(kernel_tests, "PATH", path)
     with pytest.raises(UsageError, match=r"kernel-tests.yaml:5: suites.kselftest-vfio.programs: must not be empty"):
-        list(kernel_tests.programs())
+        kernel_tests.programs()
