@@ -14,6 +14,9 @@ from harness import paths
 from harness.config.loader import Model, Tree, load, nearest
 from harness.errors import UsageError
 
+CPU_FEATURES = re.compile(r"[+-][a-z0-9][a-z0-9._-]*(,[+-][a-z0-9][a-z0-9._-]*)*")
+"""Features of QEMU's CPU models, as ``--cpu-features`` takes them."""
+
 DEFAULT_MACHINE = "intel-iommu"
 """The machine of a run that names none."""
 
@@ -287,6 +290,20 @@ class MachineConfig(Model):
     def linked_nic(self) -> Device | None:
         """The NIC on the link between a machine and its peer; None without a link."""
         return self.with_role("roce")[0] if self.peer or self.is_peer else None
+
+    def with_cpu_features(self, features: str) -> Self:
+        """Return the machine with features added to its CPU model (``+avx``) or removed from it (``-xsave``).
+
+        ``features``: separated by commas; empty for none. Raises UsageError for other text.
+        """
+        if not features:
+            return self
+        if not CPU_FEATURES.fullmatch(features):
+            raise UsageError(
+                f"CPU_FEATURES={features}: not a list of CPU features",
+                hint="+NAME adds one and -NAME removes one, separated by commas, e.g. -xsave,-avx",
+            )
+        return self.model_copy(update={"cpu": f"{self.cpu},{features}"})
 
     def peer_machine(self) -> "MachineConfig | None":
         """Return the description of the machine's peer; None if it has none. The devices have the machine's ids."""

@@ -36,7 +36,7 @@ class Options:
     machine: str = option(
         DEFAULT_MACHINE,
         "The machine to boot: a name in vm-configs/, or a YAML file.",
-        takes(*_BOOT, "bisect", "check", repro=Use(default_from="the entry's")),
+        takes(*_BOOT, "bisect", "check", "kvm-test", repro=Use(default_from="the entry's")),
         make="MACHINE",
     )
     kernel: str | None = option(
@@ -47,6 +47,7 @@ class Options:
             *_BOOT,
             "build",
             "check",
+            "kvm-test",
             repro=Use(
                 "The kernel: a source tree, a commit or debian:VERSION.",
                 default_from="the entry's, else the pinned one",
@@ -64,6 +65,7 @@ class Options:
             "build",
             "bisect",
             "check",
+            "kvm-test",
             repro=Use(default_from="the entry's"),
             mutants=Use(default_from="the entries'"),
         ),
@@ -75,10 +77,17 @@ class Options:
         takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
         make="ACCEL",
     )
+    cpu_features: str | None = option(
+        None,
+        "Features to add to the machine's CPU model, or to remove from it, e.g. -xsave,-avx for a KVM without XSAVE.",
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "kvm-test"),
+        metavar="FEATURES",
+        make="CPU_FEATURES",
+    )
     qemu: str | None = option(
         None,
         "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, the machine's own, or the one in PATH]",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "kvm-test"),
         make="QEMU",
     )
     series: str | None = option(
@@ -118,7 +127,9 @@ class Options:
     expression: str | None = option(
         None,
         "Run only the cases whose name matches, as with pytest's -k.",
-        takes("run", "check", bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True)),
+        takes(
+            "run", "check", "kvm-test", bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True)
+        ),
         flags=["-k"],
         metavar="EXPR",
         make="K",

@@ -35,7 +35,7 @@ class Setup:
 
         Raises HarnessError and its subclasses. Leaves no process behind.
         """
-        machine = config.load_machine(options.machine)
+        machine = config.load_machine(options.machine).with_cpu_features(options.cpu_features or "")
         qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
         vm.settle(machine, qemu)  # raises its errors before the build
         spec = kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour, change=options.change(emit))
@@ -43,7 +43,7 @@ class Setup:
         if options.fail_nth:
             fail_nth.require(built)
         guest = image.obtain(emit)
-        accel = vm.choose_accel(options.accel, qemu, built.image, emit)
+        accel = vm.choose_accel(options.accel, vm.Trial(qemu, built.image, machine.cpu), emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))
         for patch in built.patches:
             emit(Note(f"patch    {patch}"))

@@ -4,10 +4,12 @@
 A /dev/kvm that opens proves nothing: a nested KVM may fail at the first instruction that it does not emulate.
 """
 
+import hashlib
 import json
 import logging
 import platform
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,9 +28,15 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "kvm", "tcg")
 KVM = Path("/dev/kvm")
 PROBE_S = 5.0
-"""TCG needs 1 s. A KVM that needs longer is not worth using, unless the user asks for it."""
+"""How long a kernel may take to print its first line under KVM. Even under TCG it needs half a second."""
 PATIENT_PROBE_S = 10.0
-"""For ``kvm``: a KVM inside an emulated machine takes seconds to print its first line."""
+"""For ``kvm``, which the user asks for."""
+STARTS = 5.0
+"""The same in starts of QEMU, for a slow host: in an emulated machine QEMU needs 2 to 5 s, the kernel 3 to 6 s."""
+QUIET_S = 20.0
+"""How long a kernel that has printed may print nothing. It runs, and is faster than under a TCG on the same host."""
+BOOT_S = 120.0
+"""How long it may take in all."""
 BOOTED = b"VFS: Unable to mount root fs"
 """The kernel has finished its own start-up when it looks for a root file system. The probe gives it none."""
 
@@ -75,20 +83,30 @@ class _Fault:
     """Whether KVM is the cause. If not, the kernel may be."""
 
 
-def choose_accel(mode: str, qemu: Qemu, kernel: Path, emit: Emit) -> Accel:
+@dataclass(frozen=True)
+class Trial:
+    """What is booted to try KVM."""
+
+    qemu: Qemu
+    kernel: Path
+    cpu: str
+    """The value of ``-cpu``: KVM may fail with one and not with another."""
+
+
+def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
     """Choose by ``mode``: ``auto``, ``kvm`` or ``tcg``.
 
-    ``auto`` boots ``kernel`` under KVM once per host kernel and QEMU, and remembers the result. ``kvm`` boots it unless
-    KVM is known to work.
+    ``auto`` boots the kernel under KVM once per host kernel, QEMU and CPU model, and remembers the result. ``kvm``
+    boots it unless KVM is known to work.
 
     Raises UsageError for another mode, and MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel.
     """
     match mode:
         case "auto":
-            fault = _known_fault(qemu, kernel)
+            fault = _known_fault(trial)
             accel = Accel("tcg", fault.reason) if fault else Accel("kvm", "a kernel has booted under it")
         case "kvm":
-            _require_kvm(qemu, kernel)
+            _require_kvm(trial)
             accel = Accel("kvm", "chosen by the user")
         case "tcg":
             accel = Accel("tcg", "chosen by the user")
@@ -107,14 +125,14 @@ def kvm_state() -> str | None:
         return f"{KVM}: {error.strerror}"
 
 
-def _require_kvm(qemu: Qemu, kernel: Path) -> None:
+def _require_kvm(trial: Trial) -> None:
     """Raise MissingPrerequisite if KVM boots no kernel. A remembered fault is tested again: the host may have changed.
 
     A fault that may be the kernel's own raises nothing: the run judges that kernel.
     """
-    if not _known_fault(qemu, kernel):
+    if not _known_fault(trial):
         return
-    fault = _probe(qemu, kernel, PATIENT_PROBE_S)
+    fault = _probe(trial, PATIENT_PROBE_S)
     if fault and fault.certain:
         raise MissingPrerequisite(
             f"this host's KVM cannot be used: {fault.reason}",
@@ -122,61 +140,80 @@ def _require_kvm(qemu: Qemu, kernel: Path) -> None:
         )
 
 
-def _known_fault(qemu: Qemu, kernel: Path) -> _Fault | None:
+def _known_fault(trial: Trial) -> _Fault | None:
     """Return why KVM cannot be used, from the cache if possible. A fault that may be the kernel's is not cached."""
     if closed := kvm_state():
         return _Fault(closed)
-    file = _cache_file(qemu)
+    file = _cache_file(trial)
     try:
         known: dict[str, str | None] = json.loads(file.read_text(encoding="utf-8"))
         reason = known["fault"]
     except (OSError, ValueError, KeyError):
-        return _probe(qemu, kernel, PROBE_S)
+        return _probe(trial, PROBE_S)
     log.debug("KVM: cache hit: %s: %s", file, reason or "works")
     return _Fault(reason) if reason else None
 
 
-def _cache_file(qemu: Qemu) -> Path:
-    return paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}.json"
+def _cache_file(trial: Trial) -> Path:
+    cpu = hashlib.sha256(trial.cpu.encode()).hexdigest()[:8]
+    return paths.cache_dir() / "kvm" / f"{platform.release()}-{trial.qemu.identity()[:16]}-{cpu}.json"
 
 
-def _probe(qemu: Qemu, kernel: Path, seconds: float) -> _Fault | None:
-    """Boot ``kernel`` under KVM, for at most ``seconds``, and cache the result if it is certain."""
+def _probe(trial: Trial, seconds: float) -> _Fault | None:
+    """Boot the kernel under KVM, and cache the result if it is certain. It has ``seconds`` for its first line."""
     if closed := kvm_state():
         return _Fault(closed)
-    fault = _boot_under_kvm(qemu, kernel, seconds)
+    fault = _boot_under_kvm(trial, seconds)
     if fault is None or fault.certain:
-        file = _cache_file(qemu)
+        file = _cache_file(trial)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"fault": fault.reason if fault else None}), encoding="utf-8")
     return fault
 
 
-def _boot_under_kvm(qemu: Qemu, kernel: Path, seconds: float) -> _Fault | None:
+def _boot_under_kvm(trial: Trial, seconds: float) -> _Fault | None:
     events = Events()
     options = [
-        *(str(qemu.path), "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"),
-        *("-accel", KVM_OPTION, "-cpu", "EPYC", "-m", "256"),
-        *("-kernel", str(kernel), "-append", "console=ttyS0"),
+        *(str(trial.qemu.path), "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"),
+        *("-accel", KVM_OPTION, "-cpu", trial.cpu, "-m", "256"),
+        *("-kernel", str(trial.kernel), "-append", "console=ttyS0"),
     ]
     with tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch:
         files = Files.within(Path(scratch))
         instance = Instance(files, events.add)
         try:
+            began = time.monotonic()
             instance.start(options)
+            start = time.monotonic() - began
             console = Console(files.console, lambda: _raise_if_stopped(events))
-            console.wait_for(BOOTED, timeout=seconds)
+            fault = _wait_booted(console, max(seconds, STARTS * start), max(QUIET_S, STARTS * start))
         except LaunchError as error:
-            return _Fault(f"QEMU does not start with KVM: {str(error).splitlines()[1]}")
+            fault = _Fault(f"QEMU does not start with KVM: {str(error).splitlines()[1]}")
         except _Stopped:
             said = instance.process.stderr_tail().splitlines() if instance.process else []
-            return _Fault(f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})")
-        except TimeoutError:
-            silent = not console.mark()  # a kernel that prints runs, so KVM may be well
-            return _Fault(f"KVM opens, but no kernel boots under it within {seconds:g} s", certain=silent)
+            fault = _Fault(f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})")
         finally:
             instance.close()
-    return None
+    return fault
+
+
+def _wait_booted(console: Console, first: float, quiet: float) -> _Fault | None:
+    """Wait until the kernel has booted. Return what is wrong if it does not.
+
+    ``first``: how long it may take to print, in seconds. ``quiet``: how long it may then print nothing.
+    """
+    began = time.monotonic()
+    printed = 0
+    while True:
+        try:
+            console.wait_for(BOOTED, timeout=quiet if printed else first)
+            return None
+        except TimeoutError:
+            took, now = time.monotonic() - began, console.mark()
+        if now == printed or took > BOOT_S:
+            # A kernel that prints runs, so KVM may be well.
+            return _Fault(f"KVM opens, but no kernel boots under it within {took:.0f} s", certain=not printed)
+        printed = now
 
 
 class _Stopped(Exception):

@@ -38,6 +38,9 @@ KILL_S = 10.0
 """Deadline of QEMU's end after SIGKILL: milliseconds, unless it is stuck in the host's kernel."""
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
+BOOT_STARTS = 60.0
+"""The same in starts of QEMU, for a slow host: 0.2 s on an idle one, 2 to 5 s in an emulated machine."""
+QEMU_ANSWERS = "QEMU answers"
 SSH_S = 15.0
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
@@ -121,7 +124,7 @@ class Machine:
                 self._link, self.peer._link = map(sockets.enter_context, socket.socketpair())
             fds = (self._link.fileno(),) if self._link else ()
             instance.start([*self._options, *command.link(self.config, next(iter(fds), None))], self._gdb_port, fds)
-            self.steps.done("QEMU answers")
+            self.steps.done(QEMU_ANSWERS)
             instance.thread.submit(self._watch_exit())
             instance.thread.submit(self._watch_devices())
             self._note_command()
@@ -334,6 +337,7 @@ class Machine:
         Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed or the clock is wrong.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
+            timeout = max(timeout, BOOT_STARTS * self.steps.seconds[QEMU_ANSWERS])
             timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
             self._wait_line(LISTENING, timeout)
             self.slowdown = max(1.0, self.steps.listening(self.console) / NOMINAL_S)

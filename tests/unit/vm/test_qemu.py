@@ -12,7 +12,7 @@ from harness.progress import Note
 from harness.vm import accel as accel_module
 from harness.vm import debian_qemu
 from harness.vm import qemu as qemu_module
-from harness.vm.accel import choose_accel
+from harness.vm.accel import Trial, choose_accel
 from harness.vm.qemu import Qemu, settle
 
 HAVE = {
@@ -54,6 +54,10 @@ def script(tmp_path: Path, have: dict[str, list[str]] = HAVE, version: str = "8.
     path.write_text(SCRIPT.format(have=json.dumps(have), version=version), encoding="ascii")
     path.chmod(0o755)
     return path
+
+
+def trial(qemu: Qemu) -> Trial:
+    return Trial(qemu, qemu.path.with_name("kernel"), "EPYC")
 
 
 def without(kind: str, name: str) -> dict[str, list[str]]:
@@ -136,21 +140,21 @@ def test_program_without_a_version_is_not_qemu(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "threads"), [("8.1.5", "single"), ("8.2.0", "multi"), ("11.0.0", "multi")])
 def test_tcg_has_threads_where_they_are_safe(tmp_path: Path, version: str, threads: str) -> None:
     qemu = Qemu.probe(script(tmp_path, version=version))
-    assert choose_accel("tcg", qemu, tmp_path / "kernel", lambda event: None).option(qemu) == f"tcg,thread={threads}"
+    assert choose_accel("tcg", trial(qemu), lambda event: None).option(qemu) == f"tcg,thread={threads}"
 
 
 def test_accelerator_chosen_or_mistyped(tmp_path: Path) -> None:
     qemu = Qemu.probe(script(tmp_path))
-    accel = choose_accel("tcg", qemu, tmp_path / "kernel", lambda event: None)
+    accel = choose_accel("tcg", trial(qemu), lambda event: None)
     assert (accel.name, accel.reason) == ("tcg", "chosen by the user")
     with pytest.raises(UsageError, match="unknown accelerator 'xen'; accepted are auto, kvm, tcg"):
-        choose_accel("xen", qemu, tmp_path / "kernel", lambda event: None)
+        choose_accel("xen", trial(qemu), lambda event: None)
 
 
 def test_kvm_that_does_not_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel_module, "KVM", tmp_path / "kvm")
     with pytest.raises(MissingPrerequisite, match=r"KVM cannot be used: .*/kvm: No such file") as caught:
-        choose_accel("kvm", Qemu.probe(script(tmp_path)), tmp_path / "kernel", lambda event: None)
+        choose_accel("kvm", trial(Qemu.probe(script(tmp_path))), lambda event: None)
     assert caught.value.exit_code == 3
     assert "--accel tcg" in (caught.value.hint or "")
 
@@ -160,8 +164,8 @@ def test_kvm_that_opens_but_boots_nothing_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(accel_module, "KVM", tmp_path / "kvm")
     qemu = Qemu.probe(script(tmp_path))  # it ends when it is to boot something
     with pytest.raises(MissingPrerequisite, match="KVM cannot be used: QEMU does not start with KVM: "):
-        choose_accel("kvm", qemu, tmp_path / "kernel", lambda event: None)
-    assert choose_accel("auto", qemu, tmp_path / "kernel", lambda event: None).name == "tcg"
+        choose_accel("kvm", trial(qemu), lambda event: None)
+    assert choose_accel("auto", trial(qemu), lambda event: None).name == "tcg"
 
 
 @pytest.mark.parametrize(("needed", "enough"), [("7.2", True), ("8.0", True), ("8.0.1", False), ("10.1", False)])

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The probe of KVM: how long a kernel may be silent, and whose fault it is."""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.config import load_machine
+from harness.errors import UsageError
+from harness.vm import accel
+from harness.vm.accel import BOOTED, _wait_booted
+from harness.vm.console import Console
+
+LINE = b"a line of the kernel\n"
+FIRST, QUIET = 0.2, 0.4
+
+
+def wait(tmp_path: Path, printed: Sequence[tuple[float, bytes]]) -> accel._Fault | None:
+    """Wait for a kernel that prints these texts, each so many seconds after the one before."""
+    path = tmp_path / "console"
+    path.touch()
+
+    def kernel() -> None:
+        for pause, text in printed:
+            time.sleep(pause)
+            with path.open("ab") as file:
+                file.write(text)
+
+    thread = threading.Thread(target=kernel)
+    thread.start()
+    try:
+        return _wait_booted(Console(path, lambda: None), FIRST, QUIET)
+    finally:
+        thread.join()
+
+
+def test_a_silent_kernel_shows_that_kvm_does_not_work(tmp_path: Path) -> None:
+    fault = wait(tmp_path, [])
+    assert fault
+    assert fault.certain
+    assert "no kernel boots under it within" in fault.reason
+
+
+def test_a_slow_kernel_that_prints_boots(tmp_path: Path) -> None:
+    assert wait(tmp_path, [(0.1, LINE), *[(0.2, LINE)] * 4, (0.2, BOOTED)]) is None
+
+
+def test_a_kernel_that_stops_printing_may_be_at_fault_itself(tmp_path: Path) -> None:
+    fault = wait(tmp_path, [(0.0, LINE), (0.1, LINE)])
+    assert fault
+    assert not fault.certain
+
+
+def test_a_kernel_that_prints_forever_is_not_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "BOOT_S", 0.5)
+    fault = wait(tmp_path, [(0.15, LINE)] * 12)
+    assert fault
+    assert not fault.certain
+
+
+def test_features_change_the_cpu_of_a_machine_and_its_peer() -> None:
+    machine = load_machine("roce-pair")
+    changed = machine.with_cpu_features("-xsave,+avx")
+    assert changed.cpu == f"{machine.cpu},-xsave,+avx"
+    peer = changed.peer_machine()
+    assert peer
+    assert peer.cpu == changed.cpu
+    assert (changed.name, changed.path) == (machine.name, machine.path)
+    assert machine.with_cpu_features("") is machine
+
+
+@pytest.mark.parametrize("text", ["xsave", "-xsave,", "-xsave -avx", "-smp,8", "host", "-xsave,enforce"])
+def test_what_is_no_feature_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a list of CPU features"):
+        load_machine("intel-iommu").with_cpu_features(text)
