@@ -6,6 +6,7 @@
 #   make mutants        put every reported bug back, and check that the suite catches it
 #   make nightly        run every cell of vm-configs/nightly.yaml, or of PLAN=file: many kernels on many machines
 #   make kernel-coverage  check that each line of the kernel's export path has a case that reaches it, or a reason
+#   make kvm-test       run cases under KVM, inside an emulated machine that has it (docs/kvm.md)
 #   make test           everything: static checks, unit tests, robustness tests, the VM suite
 #   make deps           only set up the virtual environment and the Debian packages
 #   make shell          boot the machine and open a shell in the guest
@@ -23,7 +24,7 @@ BIN := $(VENV)/bin
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants nightly kernel-coverage test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +74,9 @@ nightly: deps
 # Long: a kernel of its own, and cases on each machine. -s shows the progress of the runs.
 kernel-coverage: bug-deps
 	@$(BIN)/python -m pytest -s tests/coverage
+
+kvm-test: deps
+	@$(BIN)/vfio-harness kvm-test --from-make
 
 shell: deps
 	@$(BIN)/vfio-harness shell --from-make

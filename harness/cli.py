@@ -23,6 +23,7 @@ COMMANDS = (
     "bench",
     "repro",
     "mutants",
+    "kvm-test",
     "bugs",
     "known",
     "nightly",

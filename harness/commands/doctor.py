@@ -13,6 +13,7 @@ from rich.text import Text
 from harness import config, kernel, vm
 from harness.errors import HarnessError
 from harness.host.packages import prerequisites
+from harness.nested.outer import require_9p
 from harness.progress import Emit, silent
 from harness.report import Terminal
 from harness.run.options import Options
@@ -57,10 +58,21 @@ def findings(options: Options, emit: Emit = silent) -> Iterator[Finding]:
     """Check every prerequisite. A problem with QEMU does not hide missing packages."""
     for name, error in vm.prerequisites(options.qemu, emit):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
+    yield kvm_test_finding(options)
     for need in prerequisites():
         lost = f" (optional: {need.optional})" if need.optional else ""
         problem = "" if need.present else f"not installed{lost}"
         yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))
+
+
+def kvm_test_finding(options: Options) -> Finding:
+    """Check what ``kvm-test`` needs beyond the rest: a QEMU with 9p."""
+    name = "KVM in an emulated machine (kvm-test)"
+    try:
+        require_9p(vm.Qemu.probe(options.qemu))
+    except HarnessError as error:
+        return Finding(name, f"{error} (optional: kvm-test)", error.hint, optional=True)
+    return Finding(name)
 
 
 def report(found: Iterator[Finding], console: Console) -> int:

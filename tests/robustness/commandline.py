@@ -80,11 +80,13 @@ class CommandLine:
         self.env = {**os.environ, "TMPDIR": str(self.tmp), "VFIO_HARNESS_RESULTS": str(self.results)}
         self._home = home
         self.program = PROGRAM
+        self.deadline_s = RUN_S
+        """How long one command may take."""
 
     def __call__(self, *args: str | Path) -> Finished:
         """Run the command to its end. It must leave nothing behind."""
         with self.start(*args) as running:
-            output, _ = running.process.communicate(timeout=RUN_S)
+            output, _ = running.process.communicate(timeout=self.deadline_s)
             outcome = Finished(running.process.returncode, output, self.results)
         assert "Traceback (most recent" not in output, output
         self.assert_nothing_left()
@@ -105,7 +107,7 @@ class CommandLine:
             process_group=0,
         ) as process:
             try:
-                with kill_after(RUN_S, process):
+                with kill_after(self.deadline_s, process):
                     yield Running(self, process)
             finally:
                 for pid in self.processes():

@@ -2,6 +2,7 @@
 """The doctor: what is missing is named once with its fix, and only what is needed makes the host bad."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from harness.cli import cli
 from harness.commands import doctor
-from harness.commands.doctor import Finding, findings, report
+from harness.commands.doctor import Finding, findings, kvm_test_finding, report
 from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import Prerequisite
 from harness.run.options import Options
@@ -56,9 +57,20 @@ def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.Monkey
     monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit: iter([("QEMU", broken), ("KVM", None)]))
     host = [Prerequisite("gcc", "gcc", False, ""), Prerequisite("b4", "b4", False, "SERIES= by a message-id")]
     monkeypatch.setattr(doctor, "prerequisites", lambda: host)
+    monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)
     assert list(findings(Options())) == [
         Finding("QEMU", "no QEMU", "apt-get install qemu-system-x86"),
         Finding("KVM"),
+        GOOD,
         NEEDED,
         OPTIONAL,
     ]
+
+
+def test_a_qemu_without_9p_lacks_only_kvm_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu = SimpleNamespace(path="/opt/qemu", properties=lambda types: {})
+    monkeypatch.setattr(doctor.vm.Qemu, "probe", lambda wanted: qemu)
+    found = kvm_test_finding(Options())
+    assert found.optional
+    assert found.problem.startswith("/opt/qemu has no virtio-9p-pci, ")
+    assert found.problem.endswith("(optional: kvm-test)")

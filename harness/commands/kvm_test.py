@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-harness kvm-test``: run cases under KVM, in an emulated machine that has it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import config, image, kernel, paths, vm
+from harness.errors import HarnessError, UsageError
+from harness.nested import image as outer_image
+from harness.nested import job, outer, recipe, results
+from harness.nested.shares import links, shares
+from harness.progress import Emit, Note
+from harness.report import RunDirectory, Terminal
+from harness.run.options import Options
+from harness.run.read_options import given, takes_options
+from harness.verdict import KERNEL_AT_FAULT, Verdict, exit_code
+
+DEADLINE_S = 1140.0
+"""From the start of the outer machine to its end. With the rest it stays below 20 minutes."""
+SHORT_DEADLINE_S = 600.0
+"""For ``--short``, which needs 2 minutes on an idle host."""
+LEAVE_S = 90.0
+"""Of the deadline, what is left for the boot, and for writing the results."""
+RESULTS = Path("/results")
+"""In the outer machine: its init writes this directory to the disk."""
+REQUIRED, REST = "required", "rest"
+INTERRUPTED = (130, 143)
+"""The exit codes of a run that its deadline ended, and of one that SIGTERM found before it could catch that."""
+
+
+@click.command(name="kvm-test")
+@takes_options("kvm-test", from_make=True)
+@click.option("--short", is_flag=True, help="Run only two cases: one doorbell and one revoke.")
+@click.option("--deadline", type=click.IntRange(min=120), metavar="SECONDS",
+              help="Stop after this time.  [default: 1140, with --short 600]")  # fmt: skip
+def kvm_test(short: bool, deadline: int | None, **values: Any) -> None:
+    """Run cases under KVM, in an emulated machine that has it.
+
+    The kernel of that outer machine is Debian's, with kvm_amd. In it, the harness chooses its accelerator, and must
+    choose KVM. First it runs the cases that vm-configs/kvm-test.yaml requires, or those that -k names, then others as
+    time allows.
+
+    The exit code is that of the runs inside: 0 if the contract held, 1 if the kernel is at fault, 2 for wrong usage,
+    and 3 if the harness or the host failed, KVM was not chosen, or a required case was not judged in time.
+    """
+    options = Options(**given(values))
+    with Terminal(options.again_settings()) as terminal:
+        code = run_under_kvm(options, short, float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S)), terminal)
+    sys.exit(code)
+
+
+def run_under_kvm(options: Options, short: bool, deadline_s: float, terminal: Terminal) -> int:
+    """Run the cases in the outer machine; return the exit code. Raises HarnessError and its subclasses."""
+    began, emit = time.monotonic(), terminal.emit
+    test = recipe.load()
+    machine = config.load_machine(options.machine)
+    qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
+    vm.settle(machine, qemu)
+    outer.require_9p(qemu)
+    built = kernel.obtain(kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour), emit)
+    image.obtain(emit).agent()  # the harness inside finds both in the cache
+    machine_image = outer_image.obtain(emit)
+    directory = RunDirectory(paths.results_dir())
+    inside = inner_options(options, built, qemu, test.cpu_features)
+    runs = [*planned(inside, test, short)]
+    more = [qemu.path.parent, *([built.source_dir] if built.source_dir else [])]
+    seen = shares(more)
+    text = job.script(seen, links(), environment(), runs, int(deadline_s - LEAVE_S))
+    emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
+    todo = outer.Job(job.archive(text), seen, deadline_s)
+    nested = outer.OuterMachine(test.outer, machine_image, qemu)
+    disk = nested.run(todo, directory.path / "outer", lambda line: emit(Note(line)))
+    try:
+        results.unpack(disk, directory.path)
+    finally:
+        disk.unlink()
+    code = judge(directory.path, runs, emit)
+    emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path}"))
+    return code
+
+
+def inner_options(options: Options, built: kernel.Kernel, qemu: vm.Qemu, cpu_features: str) -> Options:
+    """Return the options of the runs inside. They find the kernel in the cache: nothing is fetched or built there."""
+    named = options.kernel
+    if named and not named.startswith("debian:"):
+        named = str(built.build_dir)
+    return replace(options, kernel=named, qemu=str(qemu.path), cpu_features=options.cpu_features or cpu_features)
+
+
+def planned(inside: Options, test: recipe.KvmTest, short: bool) -> Iterator[job.Run]:
+    """Yield the runs inside, in their order."""
+    files = sorted(path.name for path in paths.VM_CASES.glob("test_*.py"))
+    required = test.short if short else files if inside.expression else test.required
+    yield _run(REQUIRED, inside, required)
+    if not short and not inside.expression:
+        yield _run(REST, inside, [name for name in files if name not in {case.partition("::")[0] for case in required}])
+
+
+def _run(name: str, inside: Options, cases: Sequence[str]) -> job.Run:
+    own = ["--jobs=1", f"--run-directory={RESULTS / name}", f"--error-file={RESULTS / name / 'error.json'}"]
+    program = (sys.executable, "-P", "-m", "harness", "run")
+    return job.Run(name, [*program, *own, *inside.arguments(), *(paths.VM_CASES / case for case in cases)])
+
+
+def environment() -> dict[str, str]:
+    """Return the variables of the runs inside."""
+    return {
+        "HOME": str(Path.home()),
+        "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
+        "LC_ALL": "C.UTF-8",
+        "TERM": "dumb",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "VFIO_HARNESS_CACHE": str(paths.cache_dir()),
+        "VFIO_HARNESS_RESULTS": str(RESULTS),
+    }
+
+
+def judge(directory: Path, runs: Sequence[job.Run], emit: Emit) -> int:
+    """Return the exit code of all runs: 1 wins over others. Raises HarnessError for a run that proves nothing."""
+    verdicts: list[Verdict] = []
+    for run in runs:
+        ended = results.read(directory / run.name)
+        if ended is None or ended.record is None:
+            if run.name == REQUIRED:
+                raise _no_record(directory / run.name, ended)
+            emit(Note(f"{run.name}: no time was left"))
+            continue
+        if ended.record.host.accel != "kvm":
+            raise HarnessError(f"the run inside did not choose KVM: {ended.record.host.accel_reason}")
+        found = [case.verdict for case in ended.record.cases]
+        verdicts += found
+        at_fault = any(verdict in KERNEL_AT_FAULT for verdict in found)
+        if run.name == REQUIRED and ended.code in INTERRUPTED and not at_fault:
+            raise HarnessError(f"the deadline ended the required cases after {len(found)}", hint="--deadline")
+        emit(Note(f"{run.name}: {len(found)} cases under KVM in {ended.record.duration_s:.0f} s"))
+    return exit_code(verdicts)
+
+
+def _no_record(directory: Path, ended: results.Ended | None) -> HarnessError:
+    code = f"exit code {ended.code}" if ended else "it never started"
+    kind = UsageError if ended and ended.code == UsageError.exit_code else HarnessError
+    return kind(f"the run inside ended before its first case ({code})", hint=f"see {directory.parent / 'outer'}")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vm-configs/kvm-test.yaml`` as a model."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from harness import config
+from harness.config import Model
+from harness.paths import GUEST_IMAGES, VM_CONFIGS
+
+INIT = GUEST_IMAGES / "nested" / "init"
+
+
+class Outer(Model):
+    """The emulated machine."""
+
+    suite: str
+    """The Debian release of its kernel."""
+    mirror: str
+    """Where packages are fetched from."""
+    keyring: str
+    """The file with the archive's keys."""
+    packages: list[str]
+    """Its packages; their dependencies are unpacked too."""
+    modules: list[str]
+    """The kernel's modules to load, in this order; those that they need come first."""
+    cpu: str
+    """QEMU's CPU model."""
+    vcpus: int = Field(ge=1)
+    memory_mib: int = Field(ge=1024)
+
+
+class KvmTest(Model):
+    """``kvm-test.yaml``."""
+
+    outer: Outer
+    """The emulated machine."""
+    cpu_features: str
+    """The value of CPU_FEATURES= for the runs inside."""
+    required: list[str] = Field(min_length=1)
+    """The files of tests/vm, or cases of theirs, that must be judged before the deadline."""
+    short: list[str] = Field(min_length=1)
+    """Those of ``--short``."""
+
+
+def load(path: Path = VM_CONFIGS / "kvm-test.yaml") -> KvmTest:
+    """Read the recipe. Raises UsageError that names file, line and key."""
+    return config.load(path, KvmTest)

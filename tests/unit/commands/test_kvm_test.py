@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``kvm-test``: which runs it plans, and what its exit code says."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands import kvm_test
+from harness.commands.kvm_test import REQUIRED, REST, judge, planned
+from harness.errors import HarnessError, UsageError
+from harness.nested import recipe
+from harness.nested.job import Run
+from harness.paths import TOP
+from harness.progress import silent
+from harness.run.options import Options
+from harness.verdict import Verdict
+
+RECORD = TOP / "tests" / "unit" / "data" / "reports" / "before-renames.json"
+RUNS = [Run(REQUIRED, []), Run(REST, [])]
+
+
+def ended(
+    top: Path, name: str, code: int, verdicts: Sequence[Verdict] | None = (Verdict.PASS,), accel: str = "kvm"
+) -> None:
+    """Write the results of a run inside."""
+    directory = top / name
+    directory.mkdir()
+    (directory / "exit-code").write_text(f"{code}\n")
+    if verdicts is None:
+        return
+    record: dict[str, Any] = json.loads(RECORD.read_text())
+    record["host"] |= {"accel": accel, "accel_reason": "because"}
+    case = record["cases"][0]
+    record["cases"] = [
+        {**case, "id": f"test_a::test_{number}", "verdict": each} for number, each in enumerate(verdicts)
+    ]
+    (directory / "report.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("required", "rest", "code"),
+    [
+        ([Verdict.PASS], [Verdict.SKIP], 0),
+        ([Verdict.PASS], [Verdict.CRASH], 1),
+        ([Verdict.FAIL], [Verdict.ERROR], 1),
+        ([Verdict.PASS], [Verdict.ERROR], 3),
+    ],
+)
+def test_the_exit_code_is_that_of_all_cases(
+    tmp_path: Path, required: list[Verdict], rest: list[Verdict], code: int
+) -> None:
+    ended(tmp_path, REQUIRED, 0, required)
+    ended(tmp_path, REST, 0, rest)
+    assert judge(tmp_path, RUNS, silent) == code
+
+
+def test_the_rest_may_be_cut_off_by_the_deadline(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 0)
+    ended(tmp_path, REST, 130, [Verdict.PASS, Verdict.PASS])
+    assert judge(tmp_path, RUNS, silent) == 0
+
+
+def test_the_rest_may_not_start_at_all(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 0)
+    assert judge(tmp_path, RUNS, silent) == 0
+
+
+def test_required_cases_that_were_not_judged_are_an_error(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 130)
+    with pytest.raises(HarnessError, match="the deadline ended the required cases after 1"):
+        judge(tmp_path, RUNS, silent)
+
+
+def test_a_kernel_at_fault_is_not_hidden_by_the_deadline(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 130, [Verdict.FAIL])
+    assert judge(tmp_path, RUNS, silent) == 1
+
+
+def test_cases_under_tcg_prove_nothing(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 0, accel="tcg")
+    with pytest.raises(HarnessError, match="did not choose KVM: because"):
+        judge(tmp_path, RUNS, silent)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UsageError), (3, HarnessError), (137, HarnessError)])
+def test_a_run_without_a_record_is_no_verdict(tmp_path: Path, code: int, kind: type[HarnessError]) -> None:
+    ended(tmp_path, REQUIRED, code, None)
+    with pytest.raises(HarnessError, match=f"before its first case .exit code {code}") as caught:
+        judge(tmp_path, RUNS, silent)
+    assert type(caught.value) is kind
+
+
+def test_the_required_files_run_first_and_the_others_then() -> None:
+    test = recipe.load()
+    first, then = planned(Options(cpu_features="-xsave"), test, short=False)
+    assert [Path(str(word)).name for word in first.arguments if str(word).endswith(".py")] == test.required
+    assert not {str(word) for word in first.arguments if str(word).endswith(".py")} & set(map(str, then.arguments))
+    assert "--cpu-features=-xsave" in first.arguments
+
+
+def test_chosen_cases_are_all_required() -> None:
+    (only,) = planned(Options(expression="cmb"), recipe.load(), short=False)
+    assert only.arguments[-1] == kvm_test.paths.VM_CASES / "test_umem.py"
+    assert [*only.arguments][[*only.arguments].index("-k") + 1] == "cmb"
+
+
+def test_short_runs_two_cases() -> None:
+    (only,) = planned(Options(), recipe.load(), short=True)
+    assert sum("::" in str(word) for word in only.arguments) == 2
