@@ -86,6 +86,9 @@ class Bug(Model):
     """What the cases report."""
     machine: str = DEFAULT_MACHINE
     """The machine on which the cases show it."""
+    survives_on: tuple[str, ...] = ()
+    """Machines whose cases do not show it: they pass with the bug put back, or never reach a state in which it makes a
+    difference (tests/robustness/test_reach.py). ``vfio-harness mutants --elsewhere`` runs them."""
     flavour: Literal["release", "debug"] = "release"
     """The flavour of the kernel on which the cases show it."""
     kernel: str | None = None
@@ -94,6 +97,11 @@ class Bug(Model):
     """How to put it back."""
     fix: str | None = None
     """The name of a patch next to the file, for a bug that is live."""
+
+    def on(self, machine: str) -> "Bug":
+        """Return the bug as it is on a machine where it survives: no case blames the kernel."""
+        nothing = self.expects.model_copy(update={"verdict": Verdict.PASS})
+        return self.model_copy(update={"machine": machine, "expects": nothing})
 
     @property
     def path(self) -> Path:

@@ -53,6 +53,11 @@ USUAL_S = 20.0
 
 @click.command()
 @click.option("--only", multiple=True, metavar="ID", help="Test only this bug; may be given more than once.")
+@click.option(
+    "--elsewhere",
+    metavar="MACHINE",
+    help="Test the bugs whose entries say that they survive on this machine, there: each must survive.",
+)
 @click.option("--auto", is_flag=True, help="Test small faults that rules find in the export path, not the catalogue.")
 @click.option("--model", is_flag=True, help="Let the random programs of the suite model find the lifecycle bugs.")
 @click.option("--functions", multiple=True, metavar="NAME", help="With --auto: only in this function; repeatable.")
@@ -74,6 +79,7 @@ USUAL_S = 20.0
 @takes_options("mutants", from_make=True)
 def mutants(
     only: tuple[str, ...],
+    elsewhere: str | None,
     jobs: int,
     auto: bool,
     model: bool,
@@ -86,6 +92,8 @@ def mutants(
     usage; 3 if the harness, the host or a mutation failed. A bug is CHANGED if no case blames the kernel, but one has
     another verdict than on the clean kernel, e.g. FIXED where KNOWN was.
 
+    With --elsewhere, a bug is missed if no case notices it, as its entry says. The exit code is 1 if one is noticed.
+
     With --auto, mutants are made by rule of the functions in vm-configs/kernel-path.yaml. The exit code is then 0 if
     each mutant was judged, else 3. The score does not change it.
 
@@ -93,8 +101,8 @@ def mutants(
     most five minutes. The exit code is 0 if it finds half of them and a clean kernel passes, 1 if not, and 3 if a run
     failed.
     """
-    if auto and model:
-        raise click.UsageError("--auto and --model exclude each other")
+    if auto + model + (elsewhere is not None) > 1:
+        raise click.UsageError("--auto, --model and --elsewhere exclude each other")
     functions, count, seed = values.pop("functions"), values.pop("sample"), values.pop("seed")
     earlier = values.pop("survivors_of")
     if earlier and (functions or count or seed):
@@ -118,11 +126,24 @@ def mutants(
         sys.exit(record.exit_code)
     flavour = chosen.pop("flavour", None)
     entries = [load_bug(name) for name in dict.fromkeys(only)] or load_bugs()
+    if elsewhere:
+        entries = survivors_on(elsewhere, entries)
     entries = [entry.model_copy(update={"flavour": flavour or entry.flavour}) for entry in entries]
     with Terminal({}) as terminal:
         found, directory = run_mutants(entries, Options(**chosen), jobs, terminal.emit, whole=not only)
     click.echo(f"{found.tally()}; {directory / 'mutants.html'}")
     sys.exit(found.exit_code)
+
+
+def survivors_on(machine: str, entries: Sequence[Bug]) -> list[Bug]:
+    """Return the entries that survive on a machine, as they are there.
+
+    Raises UsageError for an unknown machine, and if there is no such entry.
+    """
+    load_machine(machine)
+    if not (found := [entry.on(machine) for entry in entries if machine in entry.survives_on]):
+        raise UsageError(f"no entry has {machine} in survives_on", hint="vfio-harness bugs list")
+    return found
 
 
 def run_mutants(
@@ -206,16 +227,17 @@ class _Work:
     def tasks(self, whole: bool) -> Iterable[Task]:
         """Yield the control of each machine and flavour, then the mutants.
 
+        Where bugs survive, the control is the whole suite: no case of it shows them.
+
         Mutants that change the same files follow each other, which saves compilation.
         """
         for name, (machine, flavour, group) in self._controls.items():
-            everything = whole and (machine, flavour) == (DEFAULT_MACHINE, "release")
+            everything = any(map(_survives, group)) or (whole and (machine, flavour) == (DEFAULT_MACHINE, "release"))
             options = replace(self._options, machine=machine, flavour=flavour)
             yield Task(name, options, self._directory / name, [] if everything else self._named_cases(group))
         for entry in sorted(self._entries.values(), key=_build_key):
-            mutant = replace(
-                self._options, machine=entry.machine, flavour=entry.flavour, mutation=entry.id, fail_fast=True
-            )
+            options = replace(self._options, machine=entry.machine, flavour=entry.flavour, mutation=entry.id)
+            mutant = replace(options, fail_fast=not _survives(entry))
             yield Task(entry.id, mutant, self._directory / entry.id)
 
     def _named_cases(self, group: Iterable[Bug]) -> list[str]:
@@ -273,6 +295,11 @@ class _Work:
         each = sum(seconds) / done if done else USUAL_S
         minutes = each * (total - done) / self._jobs / 60
         step.progress(f"{done} of {total}, about {minutes:.0f} min left; {'; '.join(map(str, running))}", done / total)
+
+
+def _survives(entry: Bug) -> bool:
+    """Return whether the entry is one of ``survivors_on``."""
+    return entry.expects.verdict is Verdict.PASS
 
 
 def _control_key(entry: Bug) -> tuple[str, Flavour]:

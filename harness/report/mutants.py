@@ -13,8 +13,9 @@ from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
-SCHEMA = "vfio-harness/mutants/3"
-"""2: ``bad`` of a control has an object per case. It was a string. 3: the outcome CHANGED, and ``was``."""
+SCHEMA = "vfio-harness/mutants/4"
+"""2: ``bad`` of a control has an object per case. It was a string. 3: the outcome CHANGED, and ``was``. 4: the outcome
+missed."""
 LATEST = "latest-mutants"
 
 
@@ -151,6 +152,7 @@ class Decision:
 def judge_mutant(run: RunRecord, expected: Verdict, control: RunRecord | None) -> Decision:
     """Judge the run with a bug put back.
 
+    ``expected`` is PASS on a machine where the bug survives, by its entry.
     The first case with the expected verdict decides, else the first that blames the kernel, else the first whose
     verdict the bug has changed. KNOWN as in the control does not count: the kernel fails that case without the bug too.
 
@@ -158,6 +160,8 @@ def judge_mutant(run: RunRecord, expected: Verdict, control: RunRecord | None) -
     """
     before = {case.id: case for case in control.cases} if control else {}
     blaming = [case for case in run.cases if case.verdict in KERNEL_AT_FAULT]
+    if expected is Verdict.PASS:  # some cases do not suit a machine that has a focus
+        blaming = [case for case in blaming if case.id not in before or before[case.id].verdict is not case.verdict]
     if found := next((case for case in blaming if case.verdict is expected), None):
         return Decision(MutantOutcome.CAUGHT, found, before.get(found.id))
     if blaming:
@@ -166,7 +170,9 @@ def judge_mutant(run: RunRecord, expected: Verdict, control: RunRecord | None) -
         was, case = changed[0]
         return Decision(MutantOutcome.CHANGED, case, was)
     failed = next((case for case in run.cases if case.verdict is Verdict.ERROR), None)
-    return Decision(MutantOutcome.ERROR, failed) if failed else Decision(MutantOutcome.SURVIVED)
+    if failed:
+        return Decision(MutantOutcome.ERROR, failed)
+    return Decision(MutantOutcome.MISSED if expected is Verdict.PASS else MutantOutcome.SURVIVED)
 
 
 def bad_cases(run: RunRecord) -> list[BadCase]:

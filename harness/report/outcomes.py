@@ -17,6 +17,8 @@ class MutantOutcome(StrEnum):
     CHANGED = "CHANGED"
     """No case blames the kernel, but one has another verdict than in the control, e.g. FIXED where KNOWN was."""
     SURVIVED = "SURVIVED"
+    MISSED = "missed"
+    """It survived on a machine where its entry says so: another machine catches it."""
     EQUIVALENT = "equivalent"
     """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
     ERROR = "ERROR"
@@ -28,6 +30,7 @@ COLOURS: dict[MutantOutcome, Verdict] = {
     MutantOutcome.UNEXPECTED: Verdict.KNOWN,
     MutantOutcome.CHANGED: Verdict.KNOWN,
     MutantOutcome.SURVIVED: Verdict.FAIL,
+    MutantOutcome.MISSED: Verdict.PASS,
     MutantOutcome.EQUIVALENT: Verdict.SKIP,
     MutantOutcome.ERROR: Verdict.ERROR,
 }

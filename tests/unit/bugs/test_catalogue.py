@@ -48,6 +48,21 @@ def test_cases_exist_and_the_machine_runs_one(entry: Bug, cases: list[Collected]
     assert any(entry.expects.concerns(case.id) and runs_on(case, machine) for case in cases)
 
 
+def test_it_survives_on_other_machines_only(entry: Bug) -> None:
+    assert set(entry.survives_on) <= set(known_machines()) - {entry.machine}
+    assert list(entry.survives_on) == sorted(set(entry.survives_on))
+    assert entry.mutation or not entry.survives_on, "a bug that is live is on each machine"
+
+
+def test_ten_mutations_are_caught_only_with_a_device_of_our_own() -> None:
+    """A machine is tried if some bug is known to survive on it."""
+    entries = [entry for entry in load_bugs() if entry.machine == "vfio-user"]
+    tried = {machine for entry in entries for machine in entry.survives_on}
+    assert len(tried) >= 14, tried
+    only = [entry.id for entry in entries if set(entry.survives_on) == tried]
+    assert len(only) >= 10, only
+
+
 def test_bug_can_be_shown(entry: Bug) -> None:
     """A bug with a mutation or an affected release expects a verdict against the kernel; a refuted one expects PASS."""
     if entry.mutation or entry.kernels:

@@ -8,7 +8,8 @@ import pytest
 
 from harness.bugs import Bug
 from harness.commands.children import Ended, Task
-from harness.commands.mutants import _Work
+from harness.commands.mutants import _Work, survivors_on
+from harness.errors import UsageError
 from harness.progress import Event
 from harness.report import summarise
 from harness.report.outcomes import MutantOutcome
@@ -19,9 +20,9 @@ CONTROL = "control-intel-iommu-release"
 OTHER_CONTROL = "control-aer-release"
 
 
-def bug(name: str, machine: str = "intel-iommu") -> Bug:
+def bug(name: str, machine: str = "intel-iommu", survives_on: tuple[str, ...] = ()) -> Bug:
     texts = dict.fromkeys(("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger"), "-")
-    data = {"id": name, **texts, "date": "2026", "machine": machine}
+    data = {"id": name, **texts, "date": "2026", "machine": machine, "survives_on": survives_on}
     expects = {"verdict": "FAIL", "cases": ["test_a::*"], "reason": "broken"}
     mutation = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
     return Bug.model_validate_json(json.dumps({**data, "expects": expects, "mutation": mutation}))
@@ -81,3 +82,39 @@ def test_a_control_without_a_record_leaves_only_blame(work: _Work) -> None:
     end(work, CONTROL, Ended(3, 1.0, None))
     end(work, "one", ended(Verdict.FAIL))
     assert [(mutant.outcome, mutant.was) for mutant in work.mutants] == [(MutantOutcome.CAUGHT, None)]
+
+
+def test_a_bug_that_survives_elsewhere_is_missed_there(tmp_path: Path) -> None:
+    (entry,) = survivors_on("intel-iommu", [bug("one"), bug("two", "aer", ("intel-iommu",))])
+    work = _Work([entry], [], Options(), tmp_path, jobs=1, emit=lambda event: None)
+    control, mutant = work.tasks(whole=False)
+    assert (control.cases, mutant.options.machine, mutant.options.mutation) == ([], "intel-iommu", "two")
+    assert not mutant.options.fail_fast, "a case that fails without the bug, too, would hide the others"
+    end(work, CONTROL, ended(Verdict.FAIL, Verdict.KNOWN))
+    end(work, "two", ended(Verdict.FAIL, Verdict.KNOWN))
+    assert [found.outcome for found in work.mutants] == [MutantOutcome.MISSED]
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"),
+    [
+        (Verdict.FAIL, MutantOutcome.UNEXPECTED),
+        (Verdict.FIXED, MutantOutcome.CHANGED),
+        (Verdict.ERROR, MutantOutcome.ERROR),
+    ],
+)
+def test_a_bug_that_does_not_survive_where_it_should_is_reported(
+    tmp_path: Path, seen: Verdict, outcome: MutantOutcome
+) -> None:
+    found = survivors_on("intel-iommu", [bug("two", "aer", ("intel-iommu",))])
+    work = _Work(found, [], Options(), tmp_path, jobs=1, emit=lambda event: None)
+    end(work, CONTROL, ended(Verdict.PASS))
+    end(work, "two", ended(seen))
+    assert [mutant.outcome for mutant in work.mutants] == [outcome]
+
+
+def test_a_machine_on_which_no_bug_survives_is_refused() -> None:
+    with pytest.raises(UsageError, match="no entry has aer in survives_on"):
+        survivors_on("aer", [bug("one")])
+    with pytest.raises(UsageError, match="nosuch"):
+        survivors_on("nosuch", [bug("one")])
