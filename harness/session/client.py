@@ -69,7 +69,12 @@ class Agent:
         self._sending = threading.Lock()
         self._lost: AgentLost | None = None
         self._hello: Future[Any] = Future()
-        self._channel = _start(machine.ssh(), machine.agent.read_bytes(), START_SECONDS * machine.slowdown)
+        ssh, application = machine.ssh(), machine.agent.read_bytes()
+        # paramiko has no deadline for the guest's answer to the command.
+        starting = Pending(
+            machine, lambda: _start(ssh, application, START_SECONDS * machine.slowdown), calls_guest=False
+        )
+        self._channel = starting.result(2 * START_SECONDS)
         self._reader = threading.Thread(target=self._receive, name="agent", daemon=True)
         self._reader.start()
         try:

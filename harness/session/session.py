@@ -499,7 +499,11 @@ class Session:
         The session is ``unusable`` then. GuestHung after ``REBOOT_SECONDS``.
         """
         self.unusable = True
-        self.machine.wait_reset(lambda: self.machine.ssh().exec_command("reboot -f"), REBOOT_SECONDS)
+        ssh = self.machine.ssh()
+        # The guest may be gone before it answers the request, and paramiko waits for that answer without a deadline.
+        self.machine.wait_reset(
+            lambda: Pending(self.machine, lambda: ssh.exec_command("reboot -f"), calls_guest=False), REBOOT_SECONDS
+        )
 
     def suspended(self, device_id: str) -> bool:
         """Return whether the kernel suspends an idle device within ``SUSPEND_SECONDS``."""
