@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """When each step of a boot was done, by the host's clock and by the kernel's log."""
 
+import os
 import time
 from operator import itemgetter
 
@@ -20,6 +21,10 @@ PRINTED = {
     READY: "the modules are loaded",
 }
 """Lines of the kernel's log, and the steps that end with them."""
+QEMU_ANSWERS = "QEMU answers"
+"""The first step of a boot."""
+STARTS = 60.0
+"""The deadline of a boot on a slow host, in starts of QEMU: 0.2 s on an idle one, 2 to 5 s in an emulated machine."""
 FAST_CLOCK = 1.5
 """The guest's seconds in a second of the host from which on its clock is useless. A good one differs by 1 %."""
 
@@ -32,6 +37,11 @@ class BootSteps:
         self._kernel_started = 0.0
         self.seconds: dict[str, float] = {}
         """When each step was done, in seconds since the start."""
+
+    def deadline(self, seconds: float) -> float:
+        """Return how long a boot may take: ``seconds`` on an idle host, more on a slow or busy one."""
+        slow = max(seconds, STARTS * self.seconds[QEMU_ANSWERS])
+        return slow * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
     def done(self, step: str) -> float:
         """Note that a step is done. Returns the seconds since the start."""

@@ -2,7 +2,6 @@
 """Run a booted VM as a context manager. If it ends early, the exception names the cause."""
 
 import json
-import os
 import shlex
 import socket
 import time
@@ -20,7 +19,7 @@ from harness.errors import AgentLost, GuestHung, GuestLost, GuestOopsed, Harness
 from harness.progress import Emit, phase, silent
 from harness.vm import command, diagnose, disk, ssh
 from harness.vm.accel import Accel
-from harness.vm.boot_steps import INIT_FAILED, LISTENING, READY, BootSteps
+from harness.vm.boot_steps import INIT_FAILED, LISTENING, QEMU_ANSWERS, READY, BootSteps
 from harness.vm.command import Boot
 from harness.vm.console import Console
 from harness.vm.device_server import DeviceServer
@@ -38,9 +37,6 @@ KILL_S = 10.0
 """Deadline of QEMU's end after SIGKILL: milliseconds, unless it is stuck in the host's kernel."""
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
-BOOT_STARTS = 60.0
-"""The same in starts of QEMU, for a slow host: 0.2 s on an idle one, 2 to 5 s in an emulated machine."""
-QEMU_ANSWERS = "QEMU answers"
 SSH_S = 15.0
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
@@ -337,8 +333,7 @@ class Machine:
         Raises GuestCrashed, QemuDied, GuestHung, AgentLost, or HarnessError if init failed or the clock is wrong.
         """
         with phase(self._emit, "boot", self.config.name) as handle:
-            timeout = max(timeout, BOOT_STARTS * self.steps.seconds[QEMU_ANSWERS])
-            timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy host is no hung kernel
+            timeout = self.steps.deadline(timeout)
             self._wait_line(LISTENING, timeout)
             self.slowdown = max(1.0, self.steps.listening(self.console) / NOMINAL_S)
             self.ssh()

@@ -5,14 +5,19 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.config import load_machine
 from harness.errors import UsageError
+from harness.progress import silent
 from harness.vm import accel
-from harness.vm.accel import BOOTED, _wait_booted
+from harness.vm.accel import BOOTED, Trial, _wait_booted, choose_accel
 from harness.vm.console import Console
+from harness.vm.instance import Files
+from harness.vm.qemu import Qemu
 
 LINE = b"a line of the kernel\n"
 FIRST, QUIET = 0.2, 0.4
@@ -59,6 +64,37 @@ def test_a_kernel_that_prints_forever_is_not_awaited(tmp_path: Path, monkeypatch
     fault = wait(tmp_path, [(0.15, LINE)] * 12)
     assert fault
     assert not fault.certain
+
+
+class SlowQemu:
+    """A QEMU that takes 0.2 s to start, and whose kernel prints its first line after 0.4 s more."""
+
+    process = None
+
+    def __init__(self, files: Files, on_event: object) -> None:
+        self._console = files.console
+
+    def start(self, command: Sequence[str]) -> None:
+        assert command[command.index("-cpu") + 1] == "EPYC,-xsave"
+        time.sleep(0.2)
+        self._kernel = threading.Timer(0.4, lambda: self._console.write_bytes(LINE + BOOTED))
+        self._kernel.start()
+
+    def close(self) -> None:
+        self._kernel.join()
+
+
+def test_a_slow_start_of_qemu_gives_the_kernel_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "Instance", SlowQemu)
+    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    monkeypatch.setattr(accel, "PROBE_S", 0.1)
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "kvm").touch()
+    qemu = cast(Qemu, SimpleNamespace(path=Path("/qemu"), identity=lambda: "0" * 64))
+    trial = Trial(qemu, Path("/kernel"), "EPYC,-xsave")
+    assert choose_accel("auto", trial, silent).name == "kvm"
+    monkeypatch.delattr(accel, "Instance")
+    assert choose_accel("auto", trial, silent).name == "kvm", "remembered"
 
 
 def test_features_change_the_cpu_of_a_machine_and_its_peer() -> None:
