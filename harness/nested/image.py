@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel and the initramfs of the emulated machine: made once from Debian packages, cached by their inputs."""
+"""The kernel and the initramfs of the emulated machine: made once from Debian packages, cached by their inputs.
+
+Its init is no part of them: it comes with each run (harness/nested/job.py), so a change of it fetches nothing.
+"""
 
 import gzip
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +15,9 @@ from harness.host import process
 from harness.host.files import disk_full_reported, fresh_dir, locked, require_free_space
 from harness.host.packages import require
 from harness.host.unpack import Archive, unpack
-from harness.image.recipe import content_key
-from harness.nested import initramfs, recipe
-from harness.nested.recipe import INIT, Outer
-from harness.paths import VM_CONFIGS, cache_dir
+from harness.nested import initramfs
+from harness.nested.recipe import Packages
+from harness.paths import cache_dir
 from harness.progress import Emit, phase
 
 ROOM = 1 << 30
@@ -31,16 +34,15 @@ class OuterImage:
     initrd: Path
 
 
-def obtain(emit: Emit) -> OuterImage:
+def obtain(outer: Packages, emit: Emit) -> OuterImage:
     """Return the image, from the cache or made now (30 s; 120 MB of packages).
 
     Raises HarnessError if the archive cannot be reached, MissingPrerequisite without mmdebstrap, depmod or its keys.
     """
     cache = cache_dir() / "nested"
     cache.mkdir(exist_ok=True)
-    entry = cache / content_key([VM_CONFIGS / "kvm-test.yaml", INIT, *Path(__file__).parent.glob("*.py")])
+    entry = cache / _key(outer)
     if not entry.is_dir():
-        outer = recipe.load().outer
         with (
             phase(emit, "outer machine", f"from Debian {outer.suite}") as step,
             locked(cache / "lock", "the outer machine", step),
@@ -59,7 +61,12 @@ def obtain(emit: Emit) -> OuterImage:
     return OuterImage(entry / "vmlinuz", entry / "initrd")
 
 
-def _make(outer: Outer, unpacked: Path, target: Path) -> str:
+def _key(outer: Packages) -> str:
+    code = [Path(module).read_bytes() for module in (__file__, initramfs.__file__)]
+    return hashlib.sha256(b"\0".join([outer.model_dump_json().encode(), *code])).hexdigest()[:16]
+
+
+def _make(outer: Packages, unpacked: Path, target: Path) -> str:
     """Write kernel and initramfs. Returns the kernel's release."""
     kernels = list((unpacked / "boot").glob("vmlinuz-*"))
     if len(kernels) != 1:
@@ -72,8 +79,6 @@ def _make(outer: Outer, unpacked: Path, target: Path) -> str:
     for name in ("bin/busybox", "usr/bin/busybox"):
         if (unpacked / name).is_file():
             shutil.copy(unpacked / name, root / "sbin" / "busybox")
-    shutil.copyfile(INIT, root / "init")
-    (root / "init").chmod(0o755)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     for number, module in enumerate(modules(unpacked, release, outer.modules)):
         shutil.copyfile(module, root / "modules" / f"{number:03}-{module.name}")

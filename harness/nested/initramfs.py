@@ -23,13 +23,22 @@ def pack_tree(top: Path) -> bytes:
 
 
 def pack_files(files: Mapping[str, bytes]) -> bytes:
-    """Return an archive of files by their names, with the directories that they need."""
+    """Return an archive of executable files by their names, with the directories that they need."""
     entries: dict[str, tuple[int, bytes]] = {}
     for name, content in files.items():
         for parent in reversed(Path(name).parents[:-1]):
             entries[str(parent)] = (stat.S_IFDIR | 0o755, b"")
-        entries[name] = (stat.S_IFREG | 0o644, content)
+        entries[name] = (stat.S_IFREG | 0o755, content)
     return _pack(entries)
+
+
+def join(*archives: bytes) -> bytes:
+    """Return one file of several archives, compressed or not.
+
+    The kernel skips zeros between them, and finds an uncompressed one only at a multiple of four bytes
+    (init/initramfs.c, unpack_to_rootfs()).
+    """
+    return b"".join(archive + bytes(-len(archive) % 4) for archive in archives)
 
 
 def _pack(entries: Mapping[str, tuple[int, bytes]]) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.nested import initramfs
+from harness.nested.recipe import INIT
 from harness.nested.shares import Share
 
 _COPIED = (Path("/etc/ld.so.cache"),)
@@ -42,6 +43,6 @@ def script(
 
 
 def archive(text: str) -> bytes:
-    """Return the initramfs of a run: its script, and what it needs of the host's /etc."""
+    """Return the initramfs of a run: init, the run's script, and what it needs of the host's /etc."""
     copied = {str(path).lstrip("/"): path.read_bytes() for path in _COPIED if path.is_file()}
-    return initramfs.pack_files({"job": text.encode(), **copied})
+    return initramfs.pack_files({"init": INIT.read_bytes(), "job": text.encode(), **copied})

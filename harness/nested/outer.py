@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.escape import escaped
+from harness.nested import initramfs
 from harness.nested.image import OuterImage
 from harness.nested.recipe import Outer
 from harness.nested.results import DISK
@@ -109,7 +110,7 @@ class OuterMachine:
         """
         files = OuterFiles.within(directory)
         try:
-            files.initrd.write_bytes(self.image.initrd.read_bytes() + job.initramfs)
+            files.initrd.write_bytes(initramfs.join(self.image.initrd.read_bytes(), job.initramfs))
             with files.disk.open("wb") as disk:
                 disk.truncate(DISK)
             files.output.touch()

@@ -12,8 +12,8 @@ from harness.paths import GUEST_IMAGES, VM_CONFIGS
 INIT = GUEST_IMAGES / "nested" / "init"
 
 
-class Outer(Model):
-    """The emulated machine."""
+class Packages(Model):
+    """What the emulated machine boots: Debian packages, and what of them it loads."""
 
     suite: str
     """The Debian release of its kernel."""
@@ -25,6 +25,13 @@ class Outer(Model):
     """Its packages; their dependencies are unpacked too."""
     modules: list[str]
     """The kernel's modules to load, in this order; those that they need come first."""
+
+
+class Outer(Model):
+    """The emulated machine."""
+
+    image: Packages
+    """Its kernel and busybox."""
     cpu: str
     """QEMU's CPU model."""
     vcpus: int = Field(ge=1)

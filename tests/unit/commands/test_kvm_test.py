@@ -93,6 +93,22 @@ def test_a_run_without_a_record_is_no_verdict(tmp_path: Path, code: int, kind: t
     assert type(caught.value) is kind
 
 
+def test_what_ended_a_run_inside_is_reported(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 3, None)
+    error = {"exit_code": 3, "message": "this host's KVM cannot be used", "hint": "use --accel tcg"}
+    (tmp_path / REQUIRED / "error.json").write_text(json.dumps(error))
+    with pytest.raises(HarnessError, match=r"^inside: this host's KVM cannot be used$") as caught:
+        judge(tmp_path, RUNS, silent)
+    assert caught.value.hint == "use --accel tcg"
+
+
+def test_a_damaged_error_is_no_traceback(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 3, None)
+    (tmp_path / REQUIRED / "error.json").write_text("[]")
+    with pytest.raises(HarnessError, match="before its first case"):
+        judge(tmp_path, RUNS, silent)
+
+
 def test_the_required_files_run_first_and_the_others_then() -> None:
     test = recipe.load()
     first, then = planned(Options(cpu_features="-xsave"), test, short=False)

@@ -69,6 +69,12 @@ def test_files_come_with_their_directories() -> None:
     assert entries(initramfs.pack_files({"etc/x/y": b"1", "job": b"22222"})) == {
         "etc": (0o040755, b""),
         "etc/x": (0o040755, b""),
-        "etc/x/y": (0o100644, b"1"),
-        "job": (0o100644, b"22222"),
+        "etc/x/y": (0o100755, b"1"),
+        "job": (0o100755, b"22222"),
     }
+
+
+def test_an_archive_begins_where_the_kernel_looks_for_it() -> None:
+    joined = initramfs.join(b"12345", b"070701", b"")
+    assert joined == b"12345" + bytes(3) + b"070701" + bytes(2)
+    assert joined.index(b"070701") % 4 == 0
