@@ -6,6 +6,7 @@ The worker itself does nothing else. So a machine that takes its host down costs
 
 import hashlib
 import importlib
+import io
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from harness import __version__, paths
 from harness.commands.children import ERROR, LOG, PROGRAM, RUN_S
 from harness.errors import HarnessError
 from harness.host.process import tied
+from harness.host.tar import unpack_files
 from harness.run.workers import default_jobs
 
 TICK_S = 0.5
@@ -30,6 +32,7 @@ LEAVE_S = 3.0
 MOST_BYTES = 64 << 20
 """The most bytes that a run may return. The files of its machines are left out if they are more."""
 MOST_UNPACKED = 1 << 30
+MOST_FILES = 100_000
 """The most bytes of the files in an archive."""
 MOST_LINES = 64 << 10
 """The most bytes of output that are streamed at a time."""
@@ -201,20 +204,5 @@ def unpack(run: RemoteRun, directory: Path) -> None:
     """
     if hashlib.sha256(run.archive).hexdigest() != run.sha256:
         raise HarnessError("the results of the run were damaged on their way: their SHA-256 differs")
-    with tempfile.TemporaryFile() as copy:
-        copy.write(run.archive)
-        copy.seek(0)
-        try:
-            with tarfile.open(fileobj=copy, mode="r:gz") as archive:
-                left = MOST_UNPACKED
-                for member in archive:
-                    target = (directory / member.name).resolve()
-                    left -= member.size
-                    data = archive.extractfile(member) if member.isfile() else None
-                    if data is None or left < 0 or not target.is_relative_to(directory.resolve()):
-                        raise HarnessError(f"the results of the run hold what they must not: {member.name!r}")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("wb") as out:
-                        shutil.copyfileobj(data, out)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise HarnessError(f"the results of the run cannot be unpacked: {error}") from None
+    subject, limits = "the results of the run", {"most_bytes": MOST_UNPACKED, "most_files": MOST_FILES}
+    unpack_files(io.BytesIO(run.archive), directory, subject, mode="r:gz", **limits)
