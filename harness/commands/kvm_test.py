@@ -53,14 +53,15 @@ def kvm_test(short: bool, deadline: int | None, **values: Any) -> None:
     and 3 if the harness or the host failed, KVM was not chosen, or a required case was not judged in time.
     """
     options = Options(**given(values))
+    seconds = float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S))
     with Terminal(options.again_settings()) as terminal:
-        code = run_under_kvm(options, short, float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S)), terminal)
+        code = run_under_kvm(options, terminal.emit, seconds, short=short)
     sys.exit(code)
 
 
-def run_under_kvm(options: Options, short: bool, deadline_s: float, terminal: Terminal) -> int:
+def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: bool) -> int:
     """Run the cases in the outer machine; return the exit code. Raises HarnessError and its subclasses."""
-    began, emit = time.monotonic(), terminal.emit
+    began = time.monotonic()
     test = recipe.load()
     machine = config.load_machine(options.machine)
     qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
@@ -77,7 +78,7 @@ def run_under_kvm(options: Options, short: bool, deadline_s: float, terminal: Te
     text = job.script(seen, links(), environment(), runs, int(deadline_s - LEAVE_S))
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
     todo = outer.Job(job.archive(text), seen, deadline_s)
-    nested = outer.OuterMachine(test.outer, machine_image, qemu)
+    nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
     disk = nested.run(todo, directory.path / "outer", lambda line: emit(Note(line)))
     try:
         results.unpack(disk, directory.path)
@@ -86,6 +87,12 @@ def run_under_kvm(options: Options, short: bool, deadline_s: float, terminal: Te
     code = judge(directory.path, runs, emit)
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path}"))
     return code
+
+
+def with_room_for(machine: config.MachineConfig, machine_around: recipe.Outer) -> recipe.Outer:
+    """Return the outer machine with memory for the machine under test, and for its peer."""
+    peer = machine.peer.memory_mib if machine.peer else 0
+    return machine_around.model_copy(update={"memory_mib": machine_around.memory_mib + machine.memory_mib + peer})
 
 
 def inner_options(options: Options, built: kernel.Kernel, qemu: vm.Qemu, cpu_features: str) -> Options:
@@ -132,15 +139,17 @@ def judge(directory: Path, runs: Sequence[job.Run], emit: Emit) -> int:
         if ended is None or ended.record is None:
             if run.name == REQUIRED:
                 raise _no_record(directory / run.name, ended)
-            emit(Note(f"{run.name}: no time was left"))
+            emit(Note(f"{run.name}: no case was judged in time"))
             continue
         if ended.record.host.accel != "kvm":
             raise HarnessError(f"the run inside did not choose KVM: {ended.record.host.accel_reason}")
         found = [case.verdict for case in ended.record.cases]
         verdicts += found
-        at_fault = any(verdict in KERNEL_AT_FAULT for verdict in found)
-        if run.name == REQUIRED and ended.code in INTERRUPTED and not at_fault:
-            raise HarnessError(f"the deadline ended the required cases after {len(found)}", hint="--deadline")
+        if ended.code in INTERRUPTED:
+            if run.name == REQUIRED and not any(verdict in KERNEL_AT_FAULT for verdict in found):
+                raise HarnessError(f"the deadline ended the required cases after {len(found)}", hint="--deadline")
+        elif ended.code != exit_code(found):
+            raise HarnessError(f"{run.name}: the exit code of the run inside, {ended.code}, does not fit its verdicts")
         emit(Note(f"{run.name}: {len(found)} cases under KVM in {ended.record.duration_s:.0f} s"))
     return exit_code(verdicts)
 

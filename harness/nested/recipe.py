@@ -36,6 +36,7 @@ class Outer(Model):
     """QEMU's CPU model."""
     vcpus: int = Field(ge=1)
     memory_mib: int = Field(ge=1024)
+    """Its memory beside that of the machine under test."""
 
 
 class KvmTest(Model):

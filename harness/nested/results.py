@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read what the emulated machine has written: a tar archive on a disk of fixed size. Nothing of it is trusted."""
 
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.host.tar import unpack_files
 from harness.report import record
 from harness.verdict import RunRecord
 
@@ -14,6 +14,7 @@ DISK = 256 << 20
 MOST_FILES = 20_000
 MOST_REPORT = 64 << 20
 """Bytes of a report.json that is read: a hundred times that of the default suite."""
+SUBJECT = "the outer machine's results"
 EXIT_CODE = "exit-code"
 
 
@@ -28,22 +29,12 @@ class Ended:
 
 
 def unpack(disk: Path, directory: Path) -> None:
-    """Unpack the archive on ``disk`` into ``directory``: plain files and directories alone.
+    """Unpack the archive on ``disk`` into ``directory``.
 
-    Raises HarnessError if it is damaged, names a file outside of ``directory``, or unpacks to more than the disk holds.
+    Raises HarnessError if it is damaged, holds anything but files, or unpacks to more than the disk holds.
     """
-    files, size = 0, 0
-    try:
-        with tarfile.open(disk, "r:") as archive:
-            for member in archive:
-                if not (member.isdir() or member.isreg()) or member.sparse is not None:
-                    continue  # links such as results/latest; a sparse file may be of any size
-                files, size = files + 1, size + member.size
-                if files > MOST_FILES or size > DISK:
-                    raise HarnessError(f"the outer machine's results are too large: {files} files, {size} bytes")
-                archive.extract(member, directory, filter="data")
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise HarnessError(f"the outer machine's results cannot be read: {error}") from None
+    with disk.open("rb") as archive:
+        unpack_files(archive, directory, SUBJECT, most_bytes=DISK, most_files=MOST_FILES)
 
 
 def read(directory: Path) -> Ended | None:

@@ -10,13 +10,14 @@ import pytest
 
 from harness.commands import kvm_test
 from harness.commands.kvm_test import REQUIRED, REST, judge, planned
+from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
 from harness.nested import recipe
 from harness.nested.job import Run
 from harness.paths import TOP
 from harness.progress import silent
 from harness.run.options import Options
-from harness.verdict import Verdict
+from harness.verdict import Verdict, exit_code
 
 RECORD = TOP / "tests" / "unit" / "data" / "reports" / "before-renames.json"
 RUNS = [Run(REQUIRED, []), Run(REST, [])]
@@ -52,8 +53,8 @@ def ended(
 def test_the_exit_code_is_that_of_all_cases(
     tmp_path: Path, required: list[Verdict], rest: list[Verdict], code: int
 ) -> None:
-    ended(tmp_path, REQUIRED, 0, required)
-    ended(tmp_path, REST, 0, rest)
+    ended(tmp_path, REQUIRED, exit_code(required), required)
+    ended(tmp_path, REST, exit_code(rest), rest)
     assert judge(tmp_path, RUNS, silent) == code
 
 
@@ -93,6 +94,12 @@ def test_a_run_without_a_record_is_no_verdict(tmp_path: Path, code: int, kind: t
     assert type(caught.value) is kind
 
 
+def test_an_exit_code_that_does_not_fit_the_verdicts_is_an_error(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 137)
+    with pytest.raises(HarnessError, match="137, does not fit its verdicts"):
+        judge(tmp_path, RUNS, silent)
+
+
 def test_what_ended_a_run_inside_is_reported(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 3, None)
     error = {"exit_code": 3, "message": "this host's KVM cannot be used", "hint": "use --accel tcg"}
@@ -126,3 +133,11 @@ def test_chosen_cases_are_all_required() -> None:
 def test_short_runs_two_cases() -> None:
     (only,) = planned(Options(), recipe.load(), short=True)
     assert sum("::" in str(word) for word in only.arguments) == 2
+
+
+def test_the_outer_machine_has_memory_for_the_one_inside() -> None:
+    outer = recipe.load().outer
+    machine = load_machine("roce-pair")
+    assert machine.peer
+    memory = kvm_test.with_room_for(machine, outer).memory_mib
+    assert memory == outer.memory_mib + machine.memory_mib + machine.peer.memory_mib
