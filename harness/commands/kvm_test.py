@@ -73,8 +73,7 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     directory = RunDirectory(paths.results_dir())
     inside = inner_options(options, built, qemu, test.cpu_features)
     runs = [*planned(inside, test, short)]
-    more = [qemu.path.parent, *([built.source_dir] if built.source_dir else [])]
-    seen = shares(more)
+    seen = shares([qemu.path.parent, *source_of(built)])
     text = job.script(seen, links(), environment(), runs, int(deadline_s - LEAVE_S))
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
     todo = outer.Job(job.archive(text), seen, deadline_s)
@@ -93,6 +92,12 @@ def with_room_for(machine: config.MachineConfig, machine_around: recipe.Outer) -
     """Return the outer machine with memory for the machine under test, and for its peer."""
     peer = machine.peer.memory_mib if machine.peer else 0
     return machine_around.model_copy(update={"memory_mib": machine_around.memory_mib + machine.memory_mib + peer})
+
+
+def source_of(built: kernel.Kernel) -> list[Path]:
+    """Return the directories of the kernel's source: it may be a tree of links to another."""
+    top = built.source_dir
+    return [top, (top / "Makefile").resolve().parent] if top else []
 
 
 def inner_options(options: Options, built: kernel.Kernel, qemu: vm.Qemu, cpu_features: str) -> Options:

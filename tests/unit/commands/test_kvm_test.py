@@ -4,7 +4,8 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,12 +13,14 @@ from harness.commands import kvm_test
 from harness.commands.kvm_test import REQUIRED, REST, judge, planned
 from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
+from harness.kernel import Kernel
 from harness.nested import recipe
 from harness.nested.job import Run
 from harness.paths import TOP
 from harness.progress import silent
 from harness.run.options import Options
 from harness.verdict import Verdict, exit_code
+from harness.vm import Qemu
 
 RECORD = TOP / "tests" / "unit" / "data" / "reports" / "before-renames.json"
 RUNS = [Run(REQUIRED, []), Run(REST, [])]
@@ -141,3 +144,24 @@ def test_the_outer_machine_has_memory_for_the_one_inside() -> None:
     assert machine.peer
     memory = kvm_test.with_room_for(machine, outer).memory_mib
     assert memory == outer.memory_mib + machine.memory_mib + machine.peer.memory_mib
+
+
+def test_a_source_of_links_is_seen_with_its_files(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "Makefile").touch()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "Makefile").symlink_to(tmp_path / "real" / "Makefile")
+    built = cast(Kernel, SimpleNamespace(source_dir=tmp_path / "links"))
+    assert kvm_test.source_of(built) == [tmp_path / "links", tmp_path / "real"]
+    assert kvm_test.source_of(cast(Kernel, SimpleNamespace(source_dir=None))) == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "inside"), [(None, None), ("debian:7.3", "debian:7.3"), ("linux", "/b"), ("linux@main", "/b")]
+)
+def test_the_kernel_inside_is_the_one_that_was_built_outside(kernel: str | None, inside: str | None) -> None:
+    built = cast(Kernel, SimpleNamespace(build_dir=Path("/b")))
+    qemu = cast(Qemu, SimpleNamespace(path=Path("/q")))
+    options = kvm_test.inner_options(Options(kernel=kernel), built, qemu, "-xsave")
+    assert (options.kernel, options.qemu, options.cpu_features) == (inside, "/q", "-xsave")
+    assert kvm_test.inner_options(Options(cpu_features="-avx"), built, qemu, "-xsave").cpu_features == "-avx"
