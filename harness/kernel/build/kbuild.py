@@ -13,6 +13,7 @@ from harness.host.files import disk_full_reported, require_free_space, write_ato
 from harness.host.packages import require_build_tools
 from harness.kernel.build import kconfig
 from harness.kernel.build.diagnose import build_failure
+from harness.kernel.build.unfinished import finished
 from harness.kernel.model import has_gcov
 from harness.progress import Phase
 
@@ -109,7 +110,8 @@ def build(source: Path, build_dir: Path, step: Phase, targets: Sequence[str] = A
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
     args = [f"O={build_dir}", *_profiled(build_dir), *targets]
     log = build_dir / LOG
-    done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
+    with finished(build_dir):
+        done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
     if fresh:
         write_atomically(steps, str(done))
 
@@ -126,4 +128,5 @@ def _profiled(build_dir: Path) -> list[str]:
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
     """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
     args = [f"O={build_dir}", f"M={work}", "modules"]
-    make(args, source=source, what=work, log=work / LOG, step=step)
+    with finished(work):
+        make(args, source=source, what=work, log=work / LOG, step=step)
