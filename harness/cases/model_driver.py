@@ -27,6 +27,7 @@ from harness.session import (
     QueuedCommand,
     Session,
     Window,
+    pci,
 )
 from harness.session.device import Register
 from harness.session.feature_request import (
@@ -310,7 +311,7 @@ class Driver:
         self._attachments[name].fence(cast(FenceUsage, usage))
 
     def _wake(self, call: Call) -> None:
-        if not self._session.suspended(UNDER_TEST):
+        if not pci.suspended(self._session, UNDER_TEST):
             self._nvme.device.low_power_exit()
             return
         self._nvme.device.command()

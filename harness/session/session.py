@@ -38,8 +38,6 @@ PAGE_SIZE = 0x1000
 """Bytes of a page on x86-64."""
 
 # Deadlines, for a slowdown of 1.
-RECOVERY_SECONDS = 10.0
-SUSPEND_SECONDS = 2.0
 PLUG_SECONDS = 10.0
 REBOOT_SECONDS = 10.0
 
@@ -306,18 +304,6 @@ class Session:
         """Return whether the kernel flushes the IOTLB lazily. An unmap then frees its IOVAs up to 10 ms later."""
         return cast(bool, self.agent.call("references", "lazy"))
 
-    @contextmanager
-    def acs(self, port_id: str, redirects: int) -> Iterator[None]:
-        """Set the redirects in a port's ACS control register (PCI_ACS_CTRL) in the block, and restore it then.
-
-        ``redirects``: PCI_ACS_RR, _CR and _EC, or 0. AgentError if the port keeps other redirects.
-        """
-        before = self.agent.call("pci", "set_acs_redirects", bdf=self.bdf(port_id), redirects=redirects)
-        try:
-            yield
-        finally:
-            self.agent.call("pci", "set_acs_redirects", bdf=self.bdf(port_id), redirects=before)
-
     def new_domain(self, importer: Importer, ioas: Ioas | None = None, *, flags: int = 0) -> Domain:
         """Make another domain over an address space, by default that of an iommufd importer.
 
@@ -386,21 +372,6 @@ class Session:
             yield
         finally:
             self.agent.call("processes", "set_file_limit", limit=before)
-
-    @contextmanager
-    def without_reset_methods(self, device_id: str) -> Iterator[None]:
-        """Forbid, within the block, each way to reset a device, as an administrator can (sysfs ``reset_method``)."""
-        with self.reset_methods(device_id, ""):
-            yield
-
-    @contextmanager
-    def reset_methods(self, device_id: str, methods: str) -> Iterator[None]:
-        """Allow, within the block, only these ways to reset a device: ``flr``, ``bus``..., separated by blanks."""
-        self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods=methods)
-        try:
-            yield
-        finally:
-            self.agent.call("pci", "set_reset_methods", bdf=self.bdf(device_id), methods="default")
 
     def kill_with_open(self, device_id: str, ranges: Sequence[Range], closes: Sequence[str]) -> None:
         """Kill a process that has a device, an export of it, and a mapping of that export open.
@@ -504,30 +475,6 @@ class Session:
         self.machine.wait_reset(
             lambda: Pending(self.machine, lambda: ssh.exec_command("reboot -f"), calls_guest=False), REBOOT_SECONDS
         )
-
-    def suspended(self, device_id: str) -> bool:
-        """Return whether the kernel suspends an idle device within ``SUSPEND_SECONDS``."""
-        seconds = SUSPEND_SECONDS * self.machine.slowdown
-        return cast(bool, self.agent.call("pci", "suspended", bdf=self.bdf(device_id), seconds=seconds))
-
-    def power_state(self, device_id: str) -> str:
-        """Return a device's power state as the kernel knows it: ``D0``, ``D3hot``... Does not wake the device."""
-        return cast(str, self.agent.call("pci", "power_state", bdf=self.bdf(device_id)))
-
-    def sysfs_reset(self, device_id: str) -> None:
-        """Reset a device by its ``reset`` file in sysfs, while another process may hold it open."""
-        self.agent.call("pci", "reset", bdf=self.bdf(device_id))
-
-    def has_native_aer(self, port_id: str) -> bool:
-        """Return whether the kernel, not the firmware, handles PCIe errors of a root port."""
-        return cast(bool, self.agent.call("pci", "has_aer_service", bdf=self.bdf(port_id)))
-
-    def recover_from_error(self, port_id: str) -> None:
-        """Inject a fatal error at a root port, and wait until the kernel has reset the devices below and recovered."""
-        console = self.machine.console
-        mark = console.mark()
-        self.machine.qmp.monitor(f"pcie_aer_inject_error {port_id} DLP")
-        console.wait_for(b"device recovery successful", timeout=RECOVERY_SECONDS * self.machine.slowdown, since=mark)
 
     def _open(
         self,

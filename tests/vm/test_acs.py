@@ -11,7 +11,7 @@ import pytest
 from harness.cases.constants import PAGE, UNDER_TEST
 from harness.cases.marks import rows_in
 from harness.cases.must import must, must_fail
-from harness.session import Session
+from harness.session import Session, pci
 from harness.session.feature_request import bars
 from harness.session.nvme import REGISTERS
 
@@ -30,7 +30,7 @@ def test_a_redirect_leads_through_the_host_bridge(session: Session) -> None:
     """Each ACS redirect of the shared bridge alone makes the map go by an IOVA; without one it has bus addresses."""
     for redirects in (PCI_ACS_RR | PCI_ACS_CR, PCI_ACS_RR, PCI_ACS_CR, 0):
         session.unbind(UNDER_TEST)  # the kernel keeps a route as long as the exporter has a driver
-        with session.acs(PORT, redirects):
+        with pci.acs(session, PORT, redirects):
             nvme = session.open_nvme()
             bus = bars(session, UNDER_TEST)[REGISTERS].start
             attachment = session.attach(nvme.device.export(REGISTERS, [(0, PAGE)]), device_id=SIBLING)
@@ -51,7 +51,7 @@ def test_a_redirect_at_the_importer(session: Session) -> None:
     """Each ACS redirect at the importer's own bridge takes away the route through the switch."""
     for redirects in (PCI_ACS_RR | PCI_ACS_CR, PCI_ACS_RR, PCI_ACS_CR, 0):
         session.unbind(UNDER_TEST)  # the kernel keeps a route as long as the exporter has a driver
-        with session.acs(INNER_PORT, redirects):
+        with pci.acs(session, INNER_PORT, redirects):
             nvme = session.open_nvme()
             bus = bars(session, UNDER_TEST)[REGISTERS].start
             attachment = session.attach(nvme.device.export(REGISTERS, [(0, PAGE)]), device_id=BEHIND_IT)

@@ -8,7 +8,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.types import Attach
-from harness.session import Importer, Nvme, Session
+from harness.session import Importer, Nvme, Session, pci
 from harness.witness import Watch
 
 rows = rows_in("lifecycle")
@@ -38,7 +38,7 @@ def test_failed_reset_unrevokes(session: Session, nvme: Nvme, attach: Attach, im
         with must_fail(errno, f"a reset that cannot be done gives {errno}"):
             device.reset()
 
-    with session.without_reset_methods(UNDER_TEST):
+    with pci.without_reset_methods(session, UNDER_TEST):
         must_unrevoke(lambda: reset("ENOTTY"))
         must_unrevoke(device.flr)
     device.enable_request_irq()
@@ -58,7 +58,7 @@ def test_a_reset_without_a_method_is_refused(
     session: Session, attach: Attach, importer: Importer, watch: Watch
 ) -> None:
     """A device that no method could reset when it was opened refuses VFIO_DEVICE_RESET, and revokes nothing."""
-    with session.without_reset_methods(UNDER_TEST):
+    with pci.without_reset_methods(session, UNDER_TEST):
         nvme = session.open_nvme()
         buffer = nvme.export_doorbells()
         attachment, window = attach(buffer), importer.attach(buffer)

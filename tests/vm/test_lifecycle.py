@@ -10,7 +10,7 @@ from harness.cases.marks import TRIGGERS, importers, rows_in, triggers
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import KernelErrno
-from harness.session import Device, DmaBuf, Importer, Nvme, Session
+from harness.session import Device, DmaBuf, Importer, Nvme, Session, pci
 from harness.session.device import ResetName
 from harness.session.nvme import REGISTERS
 from harness.witness import Watch
@@ -284,7 +284,7 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
         must(refusal.name == "ENODEV", "a buffer of a device in low power cannot be mapped", refusal)
     else:
         result = ring_once(queued, window, watch)
-        seen = f"it was mapped, with the device in {session.power_state(UNDER_TEST)}, and then {result}"
+        seen = f"it was mapped, with the device in {pci.power_state(session, UNDER_TEST)}, and then {result}"
         must(False, f"after {trigger} in low power a buffer stays revoked", seen)
     nvme.device.low_power_exit()
     nvme.start()
@@ -297,7 +297,7 @@ def test_low_power_stays_revoked(session: Session, nvme: Nvme, importer: Importe
 def test_waking_up_unrevokes(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """A wake-up by an access, which the eventfd signals, un-revokes buffers without LOW_POWER_EXIT."""
     nvme.device.low_power_entry_with_wakeup()
-    if not session.suspended(UNDER_TEST):
+    if not pci.suspended(session, UNDER_TEST):
         pytest.skip("the kernel does not suspend the device, so there is nothing to wake from")
     nvme.device.command()
     must(nvme.device.woken(), "an access of a suspended device signals its wake-up")
@@ -314,7 +314,7 @@ def test_waking_up_unrevokes(session: Session, nvme: Nvme, buffer: DmaBuf, impor
 def test_sysfs_reset_revokes(session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """An administrator's reset through sysfs revokes mappings as VFIO_DEVICE_RESET does."""
     old = importer.attach(buffer)
-    session.sysfs_reset(UNDER_TEST)
+    pci.sysfs_reset(session, UNDER_TEST)
     nvme.start()
     result = ring(nvme, old, watch, silence=GLANCE_S)
     must_be_blocked(result, "a mapping made before a reset through sysfs no longer reaches the device")
@@ -325,11 +325,11 @@ def test_sysfs_reset_revokes(session: Session, nvme: Nvme, buffer: DmaBuf, impor
 @importers("rxe")
 def test_error_recovery_revokes(session: Session, importer: Importer, watch: Watch) -> None:
     """The bus reset that recovers from a fatal PCIe error revokes mappings as a hot reset does."""
-    if not session.has_native_aer("rp-nvme0"):
+    if not pci.has_native_aer(session, "rp-nvme0"):
         pytest.skip("this machine's firmware handles PCIe errors; on machine aer the kernel does")
     nvme = session.open_nvme()
     old = importer.attach(nvme.export_doorbells())
     queued = nvme.queue_identify()
-    session.recover_from_error("rp-nvme0")
+    pci.recover_from_error(session, "rp-nvme0")
     result = ring_once(queued, old, watch)
     must_be_blocked(result, "a mapping made before error recovery no longer reaches the device")

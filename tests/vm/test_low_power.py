@@ -9,7 +9,7 @@ from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.types import Attach
 from harness.errors import KernelErrno
-from harness.session import DmaBuf, Importer, Nvme, Session
+from harness.session import DmaBuf, Importer, Nvme, Session, pci
 from harness.session.feature_request import (
     HEADER_SIZE,
     LOW_POWER_ENTRY,
@@ -104,11 +104,11 @@ def test_low_power_in_d3hot(session: Session, nvme: Nvme, buffer: DmaBuf, import
     device = nvme.device
     device.set_power_state(PCI_D3hot)
     device.low_power_entry()
-    session.suspended(UNDER_TEST)  # the suspend ends D3hot, if the kernel suspends
+    pci.suspended(session, UNDER_TEST)  # the suspend ends D3hot, if the kernel suspends
     with must_fail("ENODEV", "a device in D3hot and in low power stays revoked"):
         importer.attach(buffer)
     device.low_power_exit()
-    in_d0 = session.power_state(UNDER_TEST) == "D0"
+    in_d0 = pci.power_state(session, UNDER_TEST) == "D0"
     try:
         importer.attach(buffer).close()
         live = True

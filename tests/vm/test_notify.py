@@ -12,7 +12,7 @@ from harness.cases.marks import TRIGGERS, importers, rows_in, triggers
 from harness.cases.must import must, must_fail
 from harness.cases.probe import ANSWER_S, must_arrive, ring, ring_once
 from harness.cases.types import Attach
-from harness.session import HOLD_MS, Attachment, DmaBuf, FenceUsage, Importer, Nvme, Pending, Session, Window
+from harness.session import HOLD_MS, Attachment, DmaBuf, FenceUsage, Importer, Nvme, Pending, Session, Window, pci
 from harness.witness import Watch
 
 rows = rows_in("notify")
@@ -165,7 +165,7 @@ def test_revoke_waits_for_a_slow_importer(
     with finished(pending, holder):
         must(holder.wait_notified(), f"{trigger} notifies the importer", holder.events())
         result = ring_once(queued, window, watch)
-        untouched = result.arrived and identified(session, nvme) and session.power_state(UNDER_TEST) == "D0"
+        untouched = result.arrived and identified(session, nvme) and pci.power_state(session, UNDER_TEST) == "D0"
         must(untouched, f"{trigger} does not touch the device before the importer has unmapped", result)
         with must_fail("ENODEV", "while a revoke waits the buffer cannot be attached to"):
             session.attach(window.dmabuf, device_id="roce0")

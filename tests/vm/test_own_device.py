@@ -16,7 +16,7 @@ from harness.cases.marks import TRIGGERS, importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.cases.types import Attach
-from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
+from harness.session import Cmb, DmaBuf, Importer, Nvme, Session, pci
 from harness.session.nvme import REGISTERS
 from harness.session.vfio_user import LateDma
 from harness.witness import DeviceDma, Watch
@@ -201,7 +201,7 @@ def test_a_device_that_is_never_ready(
     exporter = session.vfio_user(UNDER_TEST)
     exporter.behave(unready_s=FAILS_S)
     with (
-        session.reset_methods(UNDER_TEST, "flr"),
+        pci.reset_methods(session, UNDER_TEST, "flr"),
         must_fail("ENOTTY", "a reset after which the device is never ready fails"),
     ):
         nvme.device.reset()

@@ -8,7 +8,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.errors import KernelErrno
-from harness.session import Importer, Nvme, Session
+from harness.session import Importer, Nvme, Session, pci
 from harness.session.sriov import VirtualFunctions, open_pf, open_vf
 from harness.witness import Watch
 
@@ -75,7 +75,7 @@ def test_enabling_vfs_unrevokes(session: Session, importer: Importer, watch: Wat
     with must_fail("ENODEV", "a buffer of a PF in D3hot cannot be mapped"):
         importer.attach(buffer)
     VirtualFunctions(session, UNDER_TEST, VFS)
-    state = session.power_state(UNDER_TEST)
+    state = pci.power_state(session, UNDER_TEST)
     must(state == "D0", "the kernel wakes a PF to enable its VFs", state)
     try:
         window = importer.attach(buffer)
