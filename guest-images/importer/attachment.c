@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Attachments: attach, map, pin, and the callback that a revoke runs. */
+#include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
@@ -158,6 +159,9 @@ int importer_attach(struct importer *imp, const struct importer_attach *req)
 	imp->dev = get_device_for(req->flags, req->device);
 	if (!imp->dev)
 		return -ENXIO;
+	/* These devices have no limit. The default is 64 KiB, which DMA-API debugging checks. */
+	if (imp->dev->dma_parms)
+		dma_set_max_seg_size(imp->dev, UINT_MAX);
 
 	dmabuf = dma_buf_get(req->fd);
 	if (IS_ERR(dmabuf)) {
