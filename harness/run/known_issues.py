@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Known issues (vm-configs/known-issues.yaml): bugs that are live in released kernels, each shown by a case.
 
-A case that fails as an entry says becomes KNOWN. If the case passes, it becomes FIXED. Any other failure keeps its
+A case that fails as its entries say becomes KNOWN. If the case passes, it becomes FIXED. Any other failure keeps its
 verdict: an entry excuses one bug, not a case. A number in a reason, such as the bytes leaked, has limits, so that a
 second bug in the same sentence is not excused.
 """
@@ -38,7 +38,7 @@ class Symptom(Model):
     verdicts: Annotated[list[Annotated[Verdict, AfterValidator(_kernels_fault)]], Field(min_length=1)]
     """The case ends with one of these."""
     reason: re.Pattern[str]
-    """Each reason of the verdict matches this pattern, from its first to its last character."""
+    """Each reason that the bug gives matches this pattern, from its first to its last character."""
     limits: Mapping[str, tuple[int, int]] = Field(default={}, validate_default=True)
     """The least and the most of each number ``(?P<name>[0-9]+)`` that the pattern finds in a reason."""
 
@@ -57,11 +57,8 @@ class Symptom(Model):
             raise ValueError(f"the pattern has a number without limits: {missing}")
         return limits
 
-    def explains(self, judgement: Judgement) -> bool:
-        """Return whether the bug explains the verdict and every reason."""
-        return judgement.verdict in self.verdicts and all(map(self._explains_reason, judgement.reasons))
-
-    def _explains_reason(self, reason: str) -> bool:
+    def explains(self, reason: str) -> bool:
+        """Return whether the bug explains a reason."""
         found = self.reason.fullmatch(reason)
         if found is None:
             return False
@@ -190,13 +187,19 @@ class KnownIssues:
         return frozenset(issue.id for issue in self._issues)
 
     def rule(self, case_id: str, judgement: Judgement) -> Ruling:
-        """Turn a failure that an entry explains into KNOWN, and a pass where an entry predicts a failure into FIXED.
+        """Turn a failure into KNOWN if an entry explains its verdict, and entries explain each of its reasons.
 
-        KNOWN keeps the reasons.
+        A pass where an entry predicts a failure becomes FIXED. KNOWN keeps the reasons, the worst of which names the
+        entry.
         """
-        for issue in (issue for issue in self._issues if issue.concerns(case_id)):
-            if judgement.verdict is Verdict.PASS and not issue.intermittent:
-                return Ruling(Judgement(Verdict.FIXED, (f"{issue.title}: no longer seen",)), issue.id)
-            if issue.symptom.explains(judgement):
-                return Ruling(Judgement(Verdict.KNOWN, judgement.reasons), issue.id)
-        return Ruling(judgement)
+        ruling = Ruling(judgement)
+        issues = [issue for issue in self._issues if issue.concerns(case_id)]
+        if judgement.verdict is Verdict.PASS:
+            fixed = next((issue for issue in issues if not issue.intermittent), None)
+            return Ruling(Judgement(Verdict.FIXED, (f"{fixed.title}: no longer seen",)), fixed.id) if fixed else ruling
+        found = [
+            next((issue for issue in issues if issue.symptom.explains(reason)), None) for reason in judgement.reasons
+        ]
+        if None not in found and (worst := next(iter(found), None)) and judgement.verdict in worst.symptom.verdicts:
+            return Ruling(Judgement(Verdict.KNOWN, judgement.reasons), worst.id)
+        return ruling
