@@ -380,7 +380,9 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
             f"{STARVED} 4096 pages less: 0xffffffe00000, and then 0xfffffee00000",
             f"{STARVED} 4288 pages less: 0xfffffff80000, and then 0xfffffeec0000",
             f"{STARVED} 5248 pages less: 0xfffffff80000, and then 0xfffffeb00000",
-            f"{COUNTS} IOVAs were 1, now 69",
+            f"{STARVED} 3584 pages less: 0xfffffff40000, and then 0xffffff140000",
+            f"{COUNTS} IOVAs were 1, now 59",
+            f"{COUNTS} IOVAs were 0, now 68",
             f"{COUNTS} IOVAs were 1, now 84",
         ],
         [
