@@ -121,13 +121,6 @@ FORMATS = (
     Format("atomic", re.compile(r"BUG: scheduling while atomic"), "scheduling while atomic in {culprit}", _END_STACK),
     Format("slab", re.compile(r"BUG (?P<cache>\S+) \([^)]*\): (?P<what>.{1,80})"), "slab {cache}: {what}", _END_STACK),
     Format(
-        "kmemleak",
-        re.compile(r"kmemleak: (?P<count>\d+) new suspected memory leaks"),
-        "kmemleak: {count} new suspected memory leaks",
-        _END_STACK,
-        max_lines=1,
-    ),
-    Format(
         "netdevice",
         re.compile(r"unregister_netdevice: waiting for (?P<device>\S{1,15}) to become free"),
         "a reference to netdevice {device} leaked",

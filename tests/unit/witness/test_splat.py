@@ -17,7 +17,6 @@ LOGS = Path(__file__).parent.parent / "data" / "splats"
 EXPECTED = {
     "bug": [("bug", "BUG in splat_init at splat.c:32")],
     "composed": [
-        ("kmemleak", "kmemleak: 3 new suspected memory leaks"),
         ("netdevice", "a reference to netdevice eth1 leaked"),
         ("warning", "WARNING in vfio_pci_dma_buf_move at drivers/vfio/pci/vfio_pci_dmabuf.c:362"),
         ("pagefault", "bad memory access in rxe_mr_copy_dmabuf"),
