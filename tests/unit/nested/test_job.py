@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The script of the outer machine: what it mounts and runs, in this order, with names that a shell would misread."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -59,4 +60,8 @@ def test_the_named_cases_exist() -> None:
     for name in (*test.required, *test.short):
         file, _, case = name.partition("::")
         assert (VM_CASES / file).is_file(), name
-        assert f"def {case.partition('[')[0]}" in (VM_CASES / file).read_text()
+        text = (VM_CASES / file).read_text()
+        assert f"def {case.partition('[')[0]}" in text
+        assert not re.search(r"^(pytestmark =|    )[^#]*pytest.mark.machine", text, re.MULTILINE), (
+            "of other machines only"
+        )
