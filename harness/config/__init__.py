@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The strict YAML loader, the base of all models of YAML files, and the model of machines."""
 
+from harness.config.architecture import (
+    DEFAULT_ARCH,
+    Architecture,
+    ArchName,
+    arch_of,
+    architecture,
+    architectures,
+    native,
+)
 from harness.config.case_ids import matches
 from harness.config.loader import Model, load
 from harness.config.machine import (
@@ -22,8 +31,11 @@ from harness.config.machine import (
 from harness.config.releases import Releases, includes, version
 
 __all__ = [
+    "DEFAULT_ARCH",
     "DEFAULT_MACHINE",
     "VFIO_USER",
+    "ArchName",
+    "Architecture",
     "Capability",
     "Device",
     "Interface",
@@ -34,6 +46,9 @@ __all__ = [
     "Releases",
     "Role",
     "VfioUser",
+    "arch_of",
+    "architecture",
+    "architectures",
     "includes",
     "known_machines",
     "load",
@@ -41,5 +56,6 @@ __all__ = [
     "machines_as_json",
     "machines_as_text",
     "matches",
+    "native",
     "version",
 ]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from harness import paths
+from harness.config.architecture import DEFAULT_ARCH, Architecture, ArchName, architecture
 from harness.config.loader import Model, Tree, load, nearest
 from harness.errors import UsageError
 
@@ -46,7 +47,7 @@ devices can be unplugged one by one."""
 
 NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
 """Keys of one machine alone: a machine that extends it does not inherit them."""
-LISTED = {"purpose", "rows", "focus", "min_qemu", "qemu", "peer", "lacks"}
+LISTED = {"purpose", "rows", "focus", "arch", "min_qemu", "qemu", "peer", "lacks"}
 """Keys that ``vfio-harness machines`` lists."""
 
 NIC_ROLES: frozenset[Role] = frozenset({"management", "roce"})
@@ -204,6 +205,8 @@ class MachineConfig(Model):
     """QEMU's machine type."""
     cpu: Text
     """QEMU's CPU model."""
+    arch: ArchName = DEFAULT_ARCH
+    """The processor architecture, which decides over QEMU's program, the kernel and the guest image."""
     vcpus: int = Field(ge=1, le=64)
     """The number of virtual CPUs."""
     memory_mib: int = Field(ge=128)
@@ -260,6 +263,17 @@ class MachineConfig(Model):
         return self._path
 
     @property
+    def iommu_type(self) -> str:
+        """QEMU's type of the IOMMU, a device or built in (``smmuv3``); empty without one."""
+        built_in = str(self.machine.properties.get("iommu", "none"))
+        return self.iommu.type if self.iommu else built_in.removeprefix("none")
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the architecture's kernel, image and QEMU are."""
+        return architecture(self.arch)
+
+    @property
     def name(self) -> str:
         """The file's name without ``.yaml``."""
         return self._path.stem
@@ -311,6 +325,7 @@ class MachineConfig(Model):
             return None
         found = MachineConfig(
             purpose=f"The RDMA peer of {self.name}.",
+            arch=self.arch,
             machine=self.machine,
             cpu=self.cpu,
             vcpus=self.peer.vcpus,
@@ -406,6 +421,7 @@ def machines_as_text() -> str:
 def _text(machine: MachineConfig) -> str:
     lines = [machine.name, textwrap.fill(machine.purpose, 100, initial_indent="  ", subsequent_indent="  ")]
     lines += [f"  for {', '.join(machine.rows)}"] if machine.rows else []
+    lines += [f"  is {machine.arch}"] if machine.arch != DEFAULT_ARCH else []
     lines += [f"  needs QEMU {machine.min_qemu}"] if machine.min_qemu else []
     lines += [f"  runs on QEMU={machine.qemu} unless another is chosen"] if machine.qemu else []
     lines += ["  has a second VM, its RDMA peer"] if machine.peer else []
