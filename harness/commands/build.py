@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from harness import image, kernel
+from harness import config, image, kernel
 from harness.progress import Emit, Note
 from harness.report import Terminal
 from harness.run.options import Options
@@ -28,12 +28,13 @@ def build(*, guest_image_only: bool, **values: Any) -> None:
 
 def build_into_cache(options: Options, emit: Emit, *, guest_image_only: bool = False) -> None:
     """Build what a run with these options boots. Raises HarnessError and its subclasses."""
-    guest = image.obtain(emit)
+    arch = config.load_machine(options.machine).arch
+    guest = image.obtain(emit, arch)
     guest.agent()
     emit(Note(f"guest    {guest.root}"))
     if guest_image_only:
         return
-    built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour, options.change(emit)), emit)
+    built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour, options.change(emit), arch=arch), emit)
     emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))
     for patch in built.patches:
         emit(Note(f"patch    {patch}"))

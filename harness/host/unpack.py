@@ -30,6 +30,8 @@ class Archive:
     """The file with the archive's keys."""
     prefer: str = ""
     """A suite that wins over the others wherever it has a package, e.g. trixie-backports."""
+    architecture: str = "amd64"
+    """Debian's name of the packages' architecture. The host need not be of it."""
 
 
 def unpack(archive: Archive, packages: Iterable[str], target: Path, subject: str, step: Phase | None = None) -> None:
@@ -64,7 +66,7 @@ def unpack(archive: Archive, packages: Iterable[str], target: Path, subject: str
                 "--mode=chrootless",  # needs no privilege; extract runs no maintainer scripts ...
                 "--skip=check/chrootless",  # ... so root may use it too
                 "--format=directory",
-                "--architectures=amd64",
+                f"--architectures={archive.architecture}",
                 '--aptopt=Apt::Install-Recommends "false"',
                 *([f'--aptopt=APT::Default-Release "{archive.prefer}"'] if archive.prefer else []),
                 f"--include={','.join(packages)}",

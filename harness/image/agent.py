@@ -12,18 +12,16 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from harness.host import process
 from harness.host.files import disk_full_reported, write_atomically
-from harness.host.packages import require
 from harness.image import bytecode
 
 START = "from agent.rpc import main\n\nmain()\n"
-_EXTRACT_S = 120
 
 
-def pack(image: Path) -> Path:
+def pack(image: Path, tools: Path | None = None) -> Path:
     """Return the zip for the guest whose root file system is ``image``, from the image's directory or made now.
 
+    ``tools``: an image whose interpreter this host can run; None if it can run that of ``image``.
     Raises HarnessError or MissingPrerequisite."""
     files = {"__main__.py": START.encode(), **_sources(resources.files("harness") / "guest", "agent")}
     sha = hashlib.sha256()
@@ -32,7 +30,7 @@ def pack(image: Path) -> Path:
     packed = image.with_name(f"agent-{sha.hexdigest()[:16]}.zip")
     if not packed.exists():
         with disk_full_reported(), tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch:
-            write_atomically(packed, _zip(_compiled(files, image, Path(scratch))))
+            write_atomically(packed, _zip(_compiled(files, tools or image, Path(scratch))))
     return packed
 
 
@@ -54,8 +52,7 @@ def _compiled(files: dict[str, bytes], image: Path, scratch: Path) -> dict[str, 
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
-    extract = (require("fsck.erofs"), f"--extract={root}", "--no-preserve", image)
-    process.check(extract, cwd=scratch, timeout_s=_EXTRACT_S)
+    bytecode.extract(image, root)
     bytecode.compile_all(root, "-b", "-s", top, top)
     return {f"{name}c": (top / f"{name}c").read_bytes() for name in files}
 

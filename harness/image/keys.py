@@ -43,6 +43,16 @@ class Key:
         return b"".join(len(part).to_bytes(4, "big") + part for part in (_TYPE, pair))
 
 
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one image."""
+
+    login: Key
+    """The harness's."""
+    host: Key
+    """The guest's."""
+
+
 def write_secret(path: Path, content: bytes) -> None:
     """Write a new file that only its owner may read, from its first byte on. Raises FileExistsError."""
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

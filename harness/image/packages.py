@@ -18,9 +18,12 @@ from harness.image.recipe import Recipe
 _NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[(.+)\]|Requesting program interpreter: (/[^\]]+)\]")
 
 
-def unpack(recipe: Recipe, target: Path) -> None:
-    """Fetch the packages and their dependencies, and unpack them. Raises what ``harness.host.unpack`` raises."""
-    archive = Archive(recipe.suite, [f"{recipe.mirror} {recipe.suite} main"], recipe.keyring)
+def unpack(recipe: Recipe, architecture: str, target: Path) -> None:
+    """Fetch the packages and their dependencies, and unpack them. Raises what ``harness.host.unpack`` raises.
+
+    ``architecture``: Debian's name."""
+    sources = [f"{recipe.mirror} {recipe.suite} main"]
+    archive = Archive(recipe.suite, sources, recipe.keyring, architecture=architecture)
     host.unpack(archive, recipe.packages, target, "the guest image's packages")
 
 

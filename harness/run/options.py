@@ -36,7 +36,7 @@ class Options:
     machine: str = option(
         DEFAULT_MACHINE,
         "The machine to boot: a name in vm-configs/, or a YAML file.",
-        takes(*_BOOT, "bisect", "check", "kvm-test", repro=Use(default_from="the entry's")),
+        takes(*_BOOT, "build", "bisect", "check", "kvm-test", repro=Use(default_from="the entry's")),
         make="MACHINE",
     )
     kernel: str | None = option(

@@ -10,14 +10,17 @@ from click.testing import CliRunner
 from harness import image, kernel
 from harness.cli import cli
 
+ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+"""A machine of another architecture than the default."""
+
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Replace both builds, which need the network; return what was built."""
     found: list[object] = []
 
-    def guest(emit: object) -> object:
-        found.append("guest")
+    def guest(emit: object, arch: str) -> object:
+        found.append(f"guest {arch}")
         return SimpleNamespace(root=Path("/cache/root.erofs"), agent=lambda: found.append("agent"))
 
     def obtain(spec: kernel.KernelSpec, emit: object) -> object:
@@ -32,15 +35,21 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_builds_image_agent_and_the_kernel_of_its_options(built: list[object]) -> None:
     done = CliRunner().invoke(cli, ["build", "--kernel", "debian:7.2.12", "--flavour", "debug"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert built == ["guest", "agent", kernel.KernelSpec("debian:7.2.12", "debug", None)]
+    assert built == ["guest x86_64", "agent", kernel.KernelSpec("debian:7.2.12", "debug", None)]
     assert "7.2.12 (a tree), debug" in done.output
     assert "0001: a patch" in done.output
+
+
+def test_a_machine_of_another_architecture_has_kernel_and_image_of_it(built: list[object]) -> None:
+    done = CliRunner().invoke(cli, ["build", "--machine", str(ARM64)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert built == ["guest arm64", "agent", kernel.KernelSpec(arch="arm64")]
 
 
 def test_guest_image_only(built: list[object]) -> None:
     done = CliRunner().invoke(cli, ["build", "--guest-image-only"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert built == ["guest", "agent"]
+    assert built == ["guest x86_64", "agent"]
 
 
 def test_takes_no_option_that_only_a_run_needs() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness import image
+from harness.config import DEFAULT_ARCH, Architecture, architecture
 from harness.errors import HarnessError
 from harness.image import build, recipe
-from harness.image.keys import Key
+from harness.image.keys import Keys
 from harness.image.recipe import Recipe
 from harness.progress import silent
 
@@ -21,12 +22,15 @@ class Builds:
         self.count = 0
         self.error: OSError | None = None
 
-    def assemble(self, recipe: Recipe, scratch: Path, login: Key, host: Key, target: Path) -> None:
+    def assemble(
+        self, recipe: Recipe, arch: Architecture, keys: Keys, scratch: Path, target: Path, *, tools: Path | None
+    ) -> None:
+        assert (tools is None) == arch.is_native
         self.count += 1
         (scratch / "half-made").write_text("")
         if self.error:
             raise self.error
-        target.write_bytes(host.public_line.encode())
+        target.write_bytes(keys.host.public_line.encode())
 
 
 @pytest.fixture
@@ -43,6 +47,15 @@ def test_second_time_comes_from_the_cache(builds: Builds) -> None:
     assert builds.count == 1
     assert first.root.read_text() == first.host_key
     assert first.ssh_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_architecture_is_built_with_the_programs_of_this_one(builds: Builds) -> None:
+    foreign = "arm64" if architecture(DEFAULT_ARCH).is_native else DEFAULT_ARCH
+    first = image.obtain(silent, foreign)
+    assert builds.count == 2
+    assert first.tools != first.root
+    assert image.obtain(silent, foreign) == first
+    assert builds.count == 2
 
 
 def test_changed_input_builds_another_image(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
