@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import kernel, paths
 from harness.commands.children import Ended, Task, run_all
+from harness.config import load_machine
 from harness.errors import KernelLacksFeature, UsageError
 from harness.progress import Emit, Note, phase
 from harness.report.compare import Comparison, compare
@@ -27,9 +28,10 @@ def base_vs_series(options: Options, cases: Sequence[str], emit: Emit) -> tuple[
         raise UsageError("--base-vs-series compares a kernel with and without --series: name one")
     options = replace(options, base_vs_series=False, jobs=None, error_file=None, run_directory=None)
     base = replace(options, series=None)
+    arch = load_machine(options.machine).arch
     options.change(emit)  # raises its errors before the builds
     with suppress(KernelLacksFeature):  # its run then skips every case; the other kernel is built from its objects
-        kernel.obtain(kernel.KernelSpec(base.kernel, base.flavour, base.change(emit)), emit)
+        kernel.obtain(kernel.KernelSpec(base.kernel, base.flavour, base.change(emit), arch=arch), emit)
     held = RunDirectory(paths.results_dir())  # `prune` leaves the directory alone while this exists
     directory = held.path
     ended: dict[str, Ended] = {}

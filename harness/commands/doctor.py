@@ -36,7 +36,8 @@ def doctor(**values: Any) -> None:
     code = report(iter(found), console)
     if options.kernel is not None:
         with Terminal(options.again_settings()) as terminal:
-            built = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), terminal.emit)
+            spec = kernel.KernelSpec(options.kernel, options.flavour, arch=config.load_machine(options.machine).arch)
+            built = kernel.obtain(spec, terminal.emit)
         print_features(console, built)
     sys.exit(code)
 
@@ -56,7 +57,7 @@ class Finding:
 
 def findings(options: Options, emit: Emit = silent) -> Iterator[Finding]:
     """Check every prerequisite. A problem with QEMU does not hide missing packages."""
-    for name, error in vm.prerequisites(options.qemu, emit):
+    for name, error in vm.prerequisites(options.qemu, emit, config.load_machine(options.machine).arch):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
     yield kvm_test_finding(options)
     for need in prerequisites():

@@ -188,8 +188,10 @@ def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
     """
     if options.kernel is None and entry.mutation is None:
         options = replace(options, kernel=entry.kernel)
-    cases = node_ids(entry, collect(), load_machine(options.machine))
-    base = kernel.obtain(kernel.KernelSpec(options.kernel, options.flavour), emit)  # both kernels start from its build
+    machine = load_machine(options.machine)
+    cases = node_ids(entry, collect(), machine)
+    spec = kernel.KernelSpec(options.kernel, options.flavour, arch=machine.arch)
+    base = kernel.obtain(spec, emit)  # both kernels start from its build
     pinned = resolve_kernel(None, emit)
     chosen = sides(entry, options, base.release, release_of(pinned.path))
     if chosen.bad.mutation and base.source_dir:

@@ -84,9 +84,11 @@ def prerequisites() -> list[Prerequisite]:
     ]
 
 
-def require_build_tools() -> None:
-    """Raise MissingPrerequisite that lists all that a kernel build lacks, and the one line that installs it."""
-    missing = [name for name in _BUILD_TOOLS if not _is_present(name)]
+def require_build_tools(compiler: str = "gcc") -> None:
+    """Raise MissingPrerequisite that lists all that a kernel build lacks, and the one line that installs it.
+
+    ``compiler``: the kernel's; gcc also builds the programs of the build itself."""
+    missing = [name for name in dict.fromkeys([*_BUILD_TOOLS, compiler]) if not _is_present(name)]
     if missing:
         raise MissingPrerequisite(f"a kernel build needs {', '.join(missing)}", hint=install_line(missing))
 

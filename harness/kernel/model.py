@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.config import DEFAULT_ARCH, ArchName
+
 Flavour = Literal["release", "debug", "coverage"]
 
 
@@ -43,6 +45,8 @@ class KernelSpec:
     """SERIES= and MUTATION=, applied to a copy of the source."""
     workspace: str = ""
     """Names a workspace for changed kernels that only this caller uses; empty: the one that all runs share."""
+    arch: ArchName = DEFAULT_ARCH
+    """The architecture; a build directory must be of it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Kernel:
     """A kernel ready to boot."""
 
     image: Path
-    """A copy of bzImage that later builds leave alone."""
+    """A copy of what QEMU boots (bzImage, Image) that later builds leave alone."""
     modules_image: Path
     """An erofs image of ``lib/modules/<release>``, which later builds leave alone too.
 

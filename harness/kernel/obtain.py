@@ -3,11 +3,12 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config import Model
+from harness.config import ArchName, Model, arch_of, architecture
 from harness.errors import UsageError
 from harness.host.files import disk_full_reported, fresh_dir
 from harness.host.held import hold, remove_unless_held
@@ -21,7 +22,6 @@ from harness.kernel.source.series import sent_patches
 from harness.kernel.source.uapi import read_export
 from harness.progress import Emit, Phase, phase
 
-IMAGE = "arch/x86/boot/bzImage"
 _COMPILED = "the kernel is compiled"
 _KEEP_S = 14 * 24 * 3600
 """A kernel that no run has booted for this long is removed from ``ready/``."""
@@ -46,6 +46,8 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
     Raises UsageError (KERNEL= names no kernel), KernelBuildError (with the compiler's first error),
     KernelLacksFeature (no dma-buf export, or options missing), MissingPrerequisite, HarnessError."""
     found = resolve_kernel(spec.kernel, emit)
+    if isinstance(found, SourceTree):
+        found = replace(found, arch=spec.arch)
     if spec.change is not None:
         return _obtain_changed(found, spec.flavour, spec.change, spec.workspace, emit)
     build_dir = found.path if isinstance(found, BuildDirectory) else tree.build_dir_of(found, spec.flavour)
@@ -53,7 +55,7 @@ def obtain(spec: KernelSpec, emit: Emit) -> Kernel:
         top: Path | None
         if isinstance(found, BuildDirectory):
             top = found.source
-            _check_build_dir(found)
+            _check_build_dir(found, spec.arch)
         else:
             if not found.pristine:
                 reuse.start_from_nearest_build(found, spec.flavour, step)
@@ -92,12 +94,18 @@ def _from(kernel: Kernel, found: SourceTree | BuildDirectory) -> Kernel:
     return replace(kernel, git=found.git, source_lock=found.lock) if isinstance(found, SourceTree) else kernel
 
 
-def _check_build_dir(found: BuildDirectory) -> None:
-    needed = {IMAGE: "bzImage", kbuild.RELEASE: "bzImage", "System.map": "bzImage", "modules.order": "modules"}
+def _check_build_dir(found: BuildDirectory, arch: ArchName) -> None:
+    config = kconfig.read(found.path / ".config")
+    if arch_of(config) != arch:
+        raise UsageError(
+            f"{found.origin} is a kernel for {arch_of(config)}, and the machine is {arch}",
+            hint="choose with --machine; `vfio-harness machines` lists them",
+        )
+    target, image = architecture(arch).kernel.target, architecture(arch).kernel.image
+    needed = {image: target, kbuild.RELEASE: target, "System.map": target, "modules.order": "modules"}
     for name, target in needed.items():
         if not (found.path / name).is_file():
             raise UsageError(f"{found.origin} has no {name}: not built yet?", hint=f"make -C {found.path} {target}")
-    config = kconfig.read(found.path / ".config")
     features.require_export(config, read_export(found.source), found.origin)
     kconfig.require(config, found.origin)
 
@@ -106,15 +114,16 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
     """Return the bootable copy of a build; make a new one if the build or the harness's modules have changed since."""
     config = kconfig.read(build_dir / ".config")
     release = (build_dir / kbuild.RELEASE).read_text().strip()
-    entry = cache_path("ready", f"{owner_of(build_dir)}-{_signature(build_dir)}")
+    entry = cache_path("ready", f"{owner_of(build_dir)}-{_signature(build_dir, config)}")
     record = entry / "record.json"
+    built_image = build_dir / architecture(arch_of(config)).kernel.image
     if not record.exists():
         built = BuiltKernel(top, build_dir.resolve(), tree.modules_dir_of(build_dir)) if top else None
         support, module = rxe.build(built, config, step)
         absent, modules = importer.build(built, step)
         step.progress("modules image")
         with fresh_dir(entry) as tmp:
-            shutil.copyfile(build_dir / IMAGE, tmp / "bzImage")
+            shutil.copyfile(built_image, tmp / built_image.name)
             if module:
                 modules["rdma_rxe"] = module
             image.pack(build_dir, release, config, modules, tmp / "modules.erofs")
@@ -125,7 +134,7 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
     known = _Record.model_validate_json(record.read_text())
     uapi = read_export(top)
     return Kernel(
-        image=entry / "bzImage",
+        image=entry / built_image.name,
         modules_image=entry / "modules.erofs",
         release=release,
         origin=origin,
@@ -142,11 +151,11 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
     )
 
 
-def _signature(build_dir: Path) -> str:
+def _signature(build_dir: Path, config: Mapping[str, str]) -> str:
     """Return 16 hex digits that name this state of a build: size and date of each packed file.
 
     The kernel's own rdma_rxe.ko is among them: it is rebuilt when a header that the harness's one includes changes."""
-    names = [IMAGE, ".config", "System.map", *image.listed(build_dir)]
+    names = [architecture(arch_of(config)).kernel.image, ".config", "System.map", *image.listed(build_dir)]
     stats = ((name, (build_dir / name).stat()) for name in names if (build_dir / name).exists())
     recipe = (path.read_bytes() for path in [*rxe.recipe_files(), *importer.recipe_files()])
     data = kconfig.REQUIREMENTS.read_bytes()

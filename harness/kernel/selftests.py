@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from harness.config import arch_of, architecture
 from harness.errors import KernelBuildError
 from harness.kernel.build import kbuild, tree
 from harness.kernel.model import Kernel
@@ -24,17 +25,20 @@ def build(kernel: Kernel, directory: str, step: Phase) -> tuple[str, Path]:
         return f"the kernel's {directory} is not to be found", Path()
     work = tree.modules_dir_of(kernel.build_dir) / Path(directory).name
     headers, programs = work / "headers", work / "programs"
+    cross = architecture(arch_of(kernel.config)).make_variables
     with tree.lock_build(kernel.build_dir, step):
         for each in (headers, programs):
             each.mkdir(parents=True, exist_ok=True)
         try:
-            kbuild.make([f"O={headers}", "headers"], source=source, what=headers, log=work / "headers.log", step=step)
+            args = [f"O={headers}", *cross, "headers"]
+            kbuild.make(args, source=source, what=headers, log=work / "headers.log", step=step)
             settings = {
                 "OUTPUT": programs,
                 "KHDR_INCLUDES": f"-isystem {headers}/usr/include",
                 "EXTRA_CFLAGS": f"{STATIC} -include {MISSING}",
             }
-            args = ["-C", str(source / directory), *(f"{name}={value}" for name, value in settings.items()), "all"]
+            words = [f"{name}={value}" for name, value in settings.items()]
+            args = ["-C", str(source / directory), *cross, *words, "all"]
             kbuild.make(args, source=source, what=programs, log=work / "programs.log", step=step)
         except KernelBuildError as error:
             return f"the kernel's {directory} does not compile: {error}", programs

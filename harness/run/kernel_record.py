@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from harness.config import arch_of
 from harness.errors import HarnessError
 from harness.kernel import Kernel
 from harness.verdict import BuildRecord, GitRecord, KernelRecord, PatchRecord
@@ -33,7 +34,7 @@ def _build_record(kernel: Kernel, directory: Path) -> BuildRecord | None:
     if kernel.build is None:
         return None
     return BuildRecord(
-        architecture="x86_64" if "X86_64" in kernel.config else "i386",
+        architecture=arch_of(kernel.config),
         compiler=kernel.config.get("CC_VERSION_TEXT", "").strip('"'),
         started=kernel.build.started,
         duration_s=kernel.build.duration_s,

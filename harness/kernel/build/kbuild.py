@@ -4,9 +4,10 @@
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.config import ArchName, arch_of, architecture
 from harness.config.kernel_path import profiled_objects
 from harness.host import process
 from harness.host.files import disk_full_reported, require_free_space, write_atomically
@@ -17,8 +18,6 @@ from harness.kernel.build.unfinished import finished
 from harness.kernel.model import has_gcov
 from harness.progress import Phase
 
-ALL, MODULES = ("bzImage", "modules"), ("modules",)
-"""Targets of Kbuild."""
 RELEASE = "include/config/kernel.release"
 """The file of a build directory that holds its release."""
 LOG = "harness-build.log"
@@ -92,23 +91,27 @@ def make(args: Sequence[str], *, source: Path, what: Path, log: Path, step: Phas
     return done
 
 
-def configure(source: Path, build_dir: Path, options: str, step: Phase) -> None:
+def configure(source: Path, build_dir: Path, options: str, step: Phase, arch: ArchName) -> None:
     """Write build_dir/.config, unless it is up to date: ``options`` and what they select are on, the rest is off."""
     build_dir.mkdir(parents=True, exist_ok=True)
     wanted = build_dir / OPTIONS
     write_atomically(wanted, options)
-    require_build_tools()
+    found = architecture(arch)
+    require_build_tools(found.tool("gcc"))
     step.progress("configuring")
-    args = [f"O={build_dir}", f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
+    args = [f"O={build_dir}", *found.make_variables, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"]
     make(args, source=source, what=source, log=build_dir / "harness-config.log", step=step)
 
 
-def build(source: Path, build_dir: Path, step: Phase, targets: Sequence[str] = ALL) -> None:
-    """Bring ``targets`` up to date."""
+def build(source: Path, build_dir: Path, step: Phase, *, modules_only: bool = False) -> None:
+    """Bring the kernel and its modules up to date."""
+    config = kconfig.read(build_dir / ".config")
+    arch = architecture(arch_of(config))
+    targets = ("modules",) if modules_only else (arch.kernel.target, "modules")
     steps = build_dir / _STEPS_FILE
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
-    args = [f"O={build_dir}", *_profiled(build_dir), *targets]
+    args = [f"O={build_dir}", *arch.make_variables, *_profiled(config), *targets]
     log = build_dir / LOG
     with finished(build_dir):
         done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
@@ -116,17 +119,18 @@ def build(source: Path, build_dir: Path, step: Phase, targets: Sequence[str] = A
         write_atomically(steps, str(done))
 
 
-def _profiled(build_dir: Path) -> list[str]:
+def _profiled(config: Mapping[str, str]) -> list[str]:
     """Ask Kbuild for gcov's instrumentation of the objects on the path, where the configuration has gcov.
 
     A variable on make's command line reaches every directory (scripts/Makefile.lib, ``GCOV_PROFILE_obj.o``)."""
-    if not has_gcov(kconfig.read(build_dir / ".config")):
+    if not has_gcov(config):
         return []
     return [f"GCOV_PROFILE_{name}=y" for name in profiled_objects()]
 
 
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:
     """Build the modules of ``work`` (a directory with a Kbuild Makefile) against a built kernel."""
-    args = [f"O={build_dir}", f"M={work}", "modules"]
+    arch = architecture(arch_of(kconfig.read(build_dir / ".config")))
+    args = [f"O={build_dir}", *arch.make_variables, f"M={work}", "modules"]
     with finished(work):
         make(args, source=source, what=work, log=work / LOG, step=step)

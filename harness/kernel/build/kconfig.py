@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from harness.config import Model, load
+from harness.config import DEFAULT_ARCH, ArchName, Model, arch_of, architecture, load
 from harness.errors import KernelLacksFeature, UsageError
 from harness.kernel.model import Flavour
 from harness.paths import GUEST_IMAGES
@@ -35,6 +35,8 @@ class Requirement(Model):
     """Options that it depends on, for the message."""
     since: str | None = None
     """The first release that has the option."""
+    arch: ArchName | None = None
+    """The only architecture whose kernels need it; None for all."""
     why: str
     """What the harness needs it for."""
 
@@ -107,11 +109,12 @@ def parse(lines: Iterable[str], name: str) -> dict[str, str]:
     return options
 
 
-def fragment(flavour: Flavour, source: Path) -> str:
+def fragment(flavour: Flavour, source: Path, arch: ArchName = DEFAULT_ARCH) -> str:
     """Return the options for a flavour of this source, as KCONFIG_ALLCONFIG reads them. A later fragment overrides."""
     merged: dict[str, str] = {}
     missing = [each for each in requirements().features.values() if each.fragment and not each.in_source(source)]
-    for name in [*_FRAGMENTS[flavour], *(each.fragment for each in missing)]:
+    own = architecture(arch).kernel.fragment
+    for name in [*_FRAGMENTS[flavour], *([own] if own else []), *(each.fragment for each in missing)]:
         merged |= parse((DATA / name).read_text().splitlines(), name)
     return "".join(f"CONFIG_{name}={value}\n" for name, value in merged.items())
 
@@ -123,8 +126,9 @@ def read(dot_config: Path) -> dict[str, str]:
 
 
 def unmet(config: Mapping[str, str], required: Sequence[Requirement]) -> list[str]:
-    """Return one sentence for each requirement that this configuration does not meet."""
-    return [_sentence(config, each) for each in required if not any(_meets(config, name, each) for name in each.any)]
+    """Return one sentence for each requirement of its architecture that this configuration does not meet."""
+    own = [each for each in required if each.arch in (None, arch_of(config))]
+    return [_sentence(config, each) for each in own if not any(_meets(config, name, each) for name in each.any)]
 
 
 def _meets(config: Mapping[str, str], option: str, requirement: Requirement) -> bool:

@@ -33,7 +33,7 @@ def start_from_nearest_build(fresh: SourceTree, flavour: Flavour, step: Phase) -
     Does nothing if ``fresh`` has a build directory, or if there is no such build. Returns whether it copied one. The
     caller holds the lock of the build directory of ``fresh``."""
     build_dir = tree.build_dir_of(fresh, flavour)
-    built = None if build_dir.exists() else _nearest_build(fresh.path, flavour)
+    built = None if build_dir.exists() else _nearest_build(fresh, flavour)
     if built is None:
         return False
     top = tree.buildable(fresh, step)
@@ -54,10 +54,10 @@ def start_from_nearest_build(fresh: SourceTree, flavour: Flavour, step: Phase) -
     return True
 
 
-def _nearest_build(top: Path, flavour: Flavour) -> Path | None:
-    """Return the build whose release has the most parts in common with that of ``top``; of several, the latest."""
-    name = re.compile(rf".*-{flavour}(-[0-9a-f]{{16}})?")
-    wanted = release_parts(top)
+def _nearest_build(fresh: SourceTree, flavour: Flavour) -> Path | None:
+    """Return the build whose release has the most parts in common with that of ``fresh``; of several, the latest."""
+    name = re.compile(rf".*-{tree.kind_of(fresh, flavour)}(-[0-9a-f]{{16}})?")
+    wanted = release_parts(fresh.path)
     ranks: list[tuple[int, float, Path]] = []
     for built in cache_path("build", ".").iterdir():
         pairs = zip(wanted, release_parts(built / "source"), strict=False)

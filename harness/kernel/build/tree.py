@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.config import DEFAULT_ARCH, architectures
 from harness.errors import HarnessError, UsageError
 from harness.host import process
 from harness.host.files import disk_full_reported, update_file_links, write_atomically
@@ -33,10 +34,15 @@ def build_dir_of(tree: SourceTree, flavour: Flavour) -> Path:
 
     It is keyed by the tree's path, so that an edit rebuilds only what it touches. A pristine tree's is keyed by the
     configuration as well."""
-    key = f"{tree.key}-{flavour}"
+    key = f"{tree.key}-{kind_of(tree, flavour)}"
     if tree.pristine:
-        key += f"-{digest(kconfig.fragment(flavour, tree.path))}"
+        key += f"-{digest(kconfig.fragment(flavour, tree.path, tree.arch))}"
     return cache_path("build", key)
+
+
+def kind_of(tree: SourceTree, flavour: Flavour) -> str:
+    """Return the part of a build directory's name that says how the tree is built."""
+    return flavour if tree.arch == DEFAULT_ARCH else f"{flavour}-{tree.arch}"
 
 
 def modules_dir_of(build_dir: Path) -> Path:
@@ -54,7 +60,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
     """Bring the build of ``tree`` up to date; return the source directory that make was given.
 
     Raises KernelBuildError, or KernelLacksFeature before it builds a kernel that cannot be tested."""
-    options = kconfig.fragment(flavour, tree.path)
+    options = kconfig.fragment(flavour, tree.path, tree.arch)
     build_dir.mkdir(exist_ok=True)
     stamp, next_stamp = stamp_of(build_dir), build_dir / f"{_BUILT}.next"
     next_stamp.touch()  # before the tree is read: an edit during the build counts as later
@@ -69,12 +75,12 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
     started, began = datetime.now(UTC), time.monotonic()
     if changed is None or any(map(_affects_kconfig, changed)):
         stamp.unlink(missing_ok=True)
-        kbuild.configure(top, build_dir, options, step)
+        kbuild.configure(top, build_dir, options, step, tree.arch)
         config = kconfig.read(build_dir / ".config")
         require_export(config, read_export(top), tree.origin)
         kconfig.require(config, tree.origin)
     modules = changed is not None and only_modules(changed, build_dir, kconfig.read(build_dir / ".config"))
-    kbuild.build(top, build_dir, step, kbuild.MODULES if modules else kbuild.ALL)
+    kbuild.build(top, build_dir, step, modules_only=modules)
     took = BuildTime(started=started.isoformat(timespec="seconds"), duration_s=round(time.monotonic() - began, 3))
     write_atomically(build_dir / provenance.TIME, took.model_dump_json())
     next_stamp.rename(stamp)
@@ -134,7 +140,8 @@ def is_unclean(tree: Path) -> bool:
     """Check whether the tree was configured or built in place.
 
     Kbuild then refuses to build it with O= (its Makefile, target ``outputmakefile``)."""
-    marks = (tree / ".config", tree / "include" / "config", tree / "arch" / "x86" / "include" / "generated")
+    generated = (tree / "arch" / each.kernel.arch / "include" / "generated" for each in architectures().values())
+    marks = (tree / ".config", tree / "include" / "config", *generated)
     return any(mark.exists() for mark in marks)
 
 

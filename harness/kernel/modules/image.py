@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harness.config import arch_of, architecture
 from harness.errors import KernelError
 from harness.host import process
 from harness.kernel.build.kconfig import requirements
@@ -69,7 +70,10 @@ def pack(build_dir: Path, release: str, config: Mapping[str, str], instead: Mapp
         chosen = closure(deps, [*wanted.boot, *wanted.on_demand])
         _depmod(packed, build_dir, release, {ko: kos[ko] for ko in chosen}, link=False)
         if "DEBUG_INFO" in config and chosen:
-            process.check(["strip", "--strip-debug", *chosen], cwd=packed / "lib" / "modules" / release)
+            process.check(
+                [architecture(arch_of(config)).tool("strip"), "--strip-debug", *chosen],
+                cwd=packed / "lib" / "modules" / release,
+            )
         order = (f"lib/modules/{release}/{ko}\n" for ko in closure(deps, wanted.boot))
         (packed / LOAD_ORDER).write_text("".join(order))
         process.check(["mkfs.erofs", "-zlz4", "-T0", "--all-root", "--quiet", image, packed], cwd=image.parent)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.config import DEFAULT_ARCH, ArchName
 from harness.errors import UsageError
 from harness.kernel.cache import digest
 from harness.kernel.model import GitCommit
@@ -28,6 +29,8 @@ class SourceTree:
     """Names its build directory in the cache."""
     pristine: bool
     """Whether it never changes."""
+    arch: ArchName = DEFAULT_ARCH
+    """The architecture to build it for."""
     symlinked: bool = False
     """Whether its files are links to those of another tree."""
     git: GitCommit | None = None

@@ -54,7 +54,7 @@ def test_an_unknown_machine_is_an_error() -> None:
 
 def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = MissingPrerequisite("no QEMU", hint="apt-get install qemu-system-x86")
-    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit: iter([("QEMU", broken), ("KVM", None)]))
+    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([("QEMU", broken), ("KVM", None)]))
     host = [Prerequisite("gcc", "gcc", False, ""), Prerequisite("b4", "b4", False, "SERIES= by a message-id")]
     monkeypatch.setattr(doctor, "prerequisites", lambda: host)
     monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)

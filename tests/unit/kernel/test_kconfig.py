@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import ArchName, architecture, architectures
 from harness.errors import KernelLacksFeature, UsageError
 from harness.kernel.build import features, kconfig
 from harness.kernel.build.kconfig import Requirement
@@ -90,8 +91,17 @@ def test_a_move_notify_importer_needs_an_option(source: Path) -> None:
     assert wanted.items() <= options("release", source).items()
 
 
-def test_the_fragment_meets_each_requirement(source: Path) -> None:
-    assert not kconfig.unmet(options("release", source) | {"X86_64": "y"}, kconfig.requirements().required)
+@pytest.mark.parametrize("arch", architectures())
+def test_the_fragment_meets_each_requirement_of_its_architecture(source: Path, arch: ArchName) -> None:
+    text = kconfig.fragment("release", source, arch)
+    config = kconfig.parse(text.splitlines(), arch) | {architecture(arch).kernel.option: "y"}
+    assert not kconfig.unmet(config, kconfig.requirements().required)
+
+
+def test_a_requirement_of_another_architecture_does_not_count() -> None:
+    timer = Requirement(any=["X86_PM_TIMER"], arch="x86_64", why="the clock")
+    assert kconfig.unmet({"X86_64": "y"}, [timer])
+    assert not kconfig.unmet({"ARM64": "y"}, [timer])
 
 
 def test_a_module_does_not_meet_a_builtin_requirement() -> None:

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,14 @@ def test_another_series_or_flavour_is_no_start(other: SourceTree) -> None:
 
 def test_a_tree_with_a_build_keeps_it(other: SourceTree) -> None:
     start(other)
+    assert not reuse.start_from_nearest_build(other, "release", STEP)
+
+
+def test_another_architectures_build_is_no_start(built: Path, other: SourceTree) -> None:
+    foreign = replace(other, arch="arm64")
+    assert tree.build_dir_of(foreign, "release") != tree.build_dir_of(other, "release")
+    assert not reuse.start_from_nearest_build(foreign, "release", STEP)
+    of_arm64 = tree.build_dir_of(foreign, "release")
+    of_arm64.parent.mkdir(exist_ok=True)
+    built.rename(of_arm64)
     assert not reuse.start_from_nearest_build(other, "release", STEP)
