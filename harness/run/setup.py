@@ -38,12 +38,12 @@ class Setup:
         machine = config.load_machine(options.machine).with_cpu_features(options.cpu_features or "")
         qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
         vm.settle(machine, qemu)  # raises its errors before the build
-        spec = kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour, change=options.change(emit))
+        spec = kernel.KernelSpec(options.kernel, options.flavour, options.change(emit), arch=machine.arch)
         built = kernel.obtain(spec, emit)
         if options.fail_nth:
             fail_nth.require(built)
-        guest = image.obtain(emit)
-        accel = vm.choose_accel(options.accel, vm.Trial(qemu, built.image, machine.cpu), emit)
+        guest = image.obtain(emit, machine.arch)
+        accel = vm.choose_accel(options.accel, vm.Trial(qemu, built.image, machine.cpu, machine.arch), emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))
         for patch in built.patches:
             emit(Note(f"patch    {patch}"))

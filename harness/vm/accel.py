@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import paths
+from harness.config import DEFAULT_ARCH, ArchName, architecture
 from harness.errors import LaunchError, MissingPrerequisite, UsageError
 from harness.host.tsc import tsc_khz
 from harness.progress import Emit, Note
@@ -64,13 +65,13 @@ class Accel:
             return KVM_OPTION
         return "tcg,thread=multi" if qemu.version >= THREADS_SINCE else "tcg,thread=single"
 
-    def clock(self) -> list[str]:
+    def clock(self, arch: ArchName) -> list[str]:
         """Return the kernel's arguments for its clock.
 
         Under TCG a busy host disturbs the calibration of the TSC. The kernel then prefers the PIT's wrong result to the
         right one of the PM timer (arch/x86/kernel/tsc.c, "PIT calibration deviates from"), so it gets the rate.
         """
-        khz = tsc_khz() if self.name == "tcg" else None
+        khz = tsc_khz() if self.name == "tcg" and arch == DEFAULT_ARCH else None
         return [f"tsc_early_khz={khz}"] if khz else []
 
 
@@ -91,6 +92,8 @@ class Trial:
     kernel: Path
     cpu: str
     """The value of ``-cpu``: KVM may fail with one and not with another."""
+    arch: ArchName = DEFAULT_ARCH
+    """That of the kernel."""
 
 
 def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
@@ -101,7 +104,12 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
 
     Raises UsageError for another mode, and MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel.
     """
+    without = _without_kvm(trial.arch)
     match mode:
+        case "auto" if without:
+            accel = Accel("tcg", without)
+        case "kvm" if without:
+            raise MissingPrerequisite(f"no KVM: {without}", hint="use --accel tcg, or auto")
         case "auto":
             fault = _known_fault(trial)
             accel = Accel("tcg", fault.reason) if fault else Accel("kvm", "a kernel has booted under it")
@@ -114,6 +122,14 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
             raise UsageError(f"unknown accelerator {mode!r}; accepted are {', '.join(MODES)}")
     emit(Note(f"accelerator {accel.name}: {accel.reason}"))
     return accel
+
+
+def _without_kvm(arch: ArchName) -> str:
+    """Return why KVM is not used for an architecture, whatever the host's KVM can do; empty if it may be."""
+    found = architecture(arch)
+    if not found.is_native:
+        return f"KVM of a {platform.machine()} host does not run {arch}"
+    return "" if found.kvm else f"KVM has not been tried with {arch}"
 
 
 def kvm_state() -> str | None:

@@ -19,11 +19,9 @@ SLOT_TYPES = frozenset({"pcie-root-port", "xio3130-downstream"})
 
 OWN_KERNEL_ARGS = (
     *("root=/dev/vda", "rootfstype=erofs", "ro", "init=/sbin/vfio-harness-init"),
-    *("console=ttyS0", "printk.time=1"),
+    "printk.time=1",
     "panic=-1",  # in a kernel without pvpanic, a panic becomes a reset, which QMP reports
     "nokaslr",  # so that System.map and gdb resolve a vCPU's program counter without an offset
-    "tsc=reliable",  # on a loaded host the clocksource watchdog would replace TCG's TSC with the slow PM timer
-    "no_timer_check",  # on a loaded host ten ticks may be late, and the kernel would panic (io_apic.c)
 )
 
 VFIO_USER_OPTIONS = {
@@ -124,8 +122,10 @@ def arguments(
 
 
 def kernel_command_line(config: MachineConfig, boot: Boot, *clock: str) -> str:
-    """Join the harness's arguments, the machine's, and the caller's."""
-    return " ".join((*OWN_KERNEL_ARGS, *clock, *config.kernel_args, boot.append)).strip()
+    """Join the harness's arguments, the architecture's, the machine's, and the caller's."""
+    arch = config.architecture
+    own = (*OWN_KERNEL_ARGS, f"console={arch.console}", *arch.kernel_args)
+    return " ".join((*own, *clock, *config.kernel_args, boot.append)).strip()
 
 
 def _image(name: str, file: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config import Model, load
+from harness.config import DEFAULT_ARCH, ArchName, Model, architecture, architectures, load, native
 from harness.errors import HarnessError, UsageError
 from harness.host.apt import Apt, Available, is_fresh, parse_madison
 from harness.host.files import disk_full_reported, fresh_dir, locked, require_free_space, write_atomically
@@ -20,8 +20,6 @@ from harness.paths import VM_CONFIGS, cache_dir
 from harness.progress import Emit, Note, phase
 
 PREFIX = "debian:"
-PACKAGE = "qemu-system-x86"
-PROGRAM = "qemu-system-x86_64"
 ROOM = 512 << 20
 """Bytes needed to fetch and unpack one QEMU: 45 MB of packages, 172 MB unpacked."""
 INDEX_ROOM = 256 << 20
@@ -30,9 +28,9 @@ INDEX_ROOM = 256 << 20
 WRAPPER = """#!/bin/sh
 # QEMU {version} of Debian {suite}, with the loader and the libraries of that release.
 top=${{0%/*}}/root
-lib=usr/lib/x86_64-linux-gnu
+lib=usr/lib/{gnu}
 export QEMU_MODULE_DIR="$top/$lib/qemu"
-exec "$top/usr/lib64/ld-linux-x86-64.so.2" --library-path "$top/$lib" "$top/usr/bin/{program}" \\
+exec "$top"/usr/lib*/ld-linux*.so.* --library-path "$top/$lib" "$top/usr/bin/{program}" \\
     -L "$top/usr/share/qemu" -L "$top/usr/share/seabios" "$@"
 """
 
@@ -93,13 +91,15 @@ def select(packages: Iterable[Package], wanted: str) -> Package | None:
     return max(fits, key=lambda each: (numbers(each.upstream), numbers(each.version)), default=None)
 
 
-def packages_of(available: Iterable[Available]) -> list[Package]:
-    """Return the QEMUs among the packages of the archive."""
-    return [Package(each.version, each.suite) for each in available if each.name == PACKAGE]
+def packages_of(available: Iterable[Available], name: str) -> list[Package]:
+    """Return the QEMUs among the packages of the archive: those called ``name``."""
+    return [Package(each.version, each.suite) for each in available if each.name == name]
 
 
-def obtain(name: str, emit: Emit) -> Path:
+def obtain(name: str, emit: Emit, arch: ArchName = DEFAULT_ARCH) -> Path:
     """Return the program for ``debian:VERSION``, from the cache or fetched now (10 s; 45 MB of packages).
+
+    ``arch``: the architecture that it emulates.
 
     Raises UsageError if Debian has no such version, MissingPrerequisite without mmdebstrap, apt or the archive's keys,
     and HarnessError if the archive cannot be reached.
@@ -107,36 +107,41 @@ def obtain(name: str, emit: Emit) -> Path:
     wanted = name.removeprefix(PREFIX)
     if not re.fullmatch(r"\d+(\.\d+)*", wanted):
         raise UsageError(f"QEMU={name}: not a version", hint="e.g. QEMU=debian:11.1 or QEMU=debian:10.0")
-    cache = _cache()
+    cache = _cache(arch)
     cache.mkdir(parents=True, exist_ok=True)
-    have = [Package.of(path) for path in fetched()]
-    package = next((each for each in have if each.upstream == wanted), None) or _choose(wanted, have, cache, emit)
+    have = [Package.of(path) for path in _fetched(arch)]
+    package = next((each for each in have if each.upstream == wanted), None) or _choose(wanted, have, arch, emit)
     directory = cache / package.dirname
     if not directory.is_dir():
-        _fetch(package, directory, emit)
+        _fetch(package, directory, arch, emit)
     os.utime(directory)  # its latest use, for `vfio-harness prune`
-    return directory / PROGRAM
+    return directory / architecture(arch).qemu.program
 
 
-def _cache() -> Path:
-    return cache_dir() / "qemu" / "debian"
+def _cache(arch: ArchName) -> Path:
+    return cache_dir() / "qemu" / ("debian" if arch == DEFAULT_ARCH else f"debian-{arch}")
 
 
 def fetched() -> list[Path]:
     """Return the directory of each QEMU in the cache. Its modification time is that of its latest use."""
-    return sorted(path.parent for path in _cache().glob(f"[!.]*/{PROGRAM}"))
+    return [path for arch in architectures() for path in _fetched(arch)]
 
 
-def _choose(wanted: str, have: Sequence[Package], cache: Path, emit: Emit) -> Package:
+def _fetched(arch: ArchName) -> list[Path]:
+    return sorted(path.parent for path in _cache(arch).glob(f"[!.]*/{architecture(arch).qemu.program}"))
+
+
+def _choose(wanted: str, have: Sequence[Package], arch: ArchName, emit: Emit) -> Package:
     """Choose a package of the archive.
 
     It is one of the cache (``have``) if the archive was asked within a day, or cannot be reached.
     """
     cached = select(have, wanted)
-    if cached and is_fresh(cache.with_name("apt")):
+    state = cache_dir() / "qemu" / "apt"
+    if cached and is_fresh(state):
         return cached
     data = load(VM_CONFIGS / "debian-qemu.yaml", Suites)
-    state = cache.with_name("apt")
+    name = architecture(arch).qemu.package
     state.mkdir(exist_ok=True)
     try:
         with (
@@ -146,7 +151,7 @@ def _choose(wanted: str, have: Sequence[Package], cache: Path, emit: Emit) -> Pa
         ):
             apt = Apt(state, data.keyring, sorted({each for suite in data.suites.values() for each in suite.sources}))
             apt.update(step, INDEX_ROOM)
-            packages = packages_of(parse_madison(apt.madison([PACKAGE], step)))
+            packages = packages_of(parse_madison(apt.madison([name], step)), name)
             step.result = ", ".join(_versions(packages))
     except HarnessError as error:
         if cached is None:
@@ -164,7 +169,8 @@ def _versions(packages: Iterable[Package]) -> list[str]:
     return sorted({each.upstream for each in packages}, key=numbers)
 
 
-def _fetch(package: Package, directory: Path, emit: Emit) -> None:
+def _fetch(package: Package, directory: Path, arch: ArchName, emit: Emit) -> None:
+    qemu = architecture(arch).qemu
     data = load(VM_CONFIGS / "debian-qemu.yaml", Suites)
     suite = data.suites[package.suite]
     with (
@@ -175,11 +181,13 @@ def _fetch(package: Package, directory: Path, emit: Emit) -> None:
         if directory.is_dir():  # another run fetched it first
             return
         require_free_space(ROOM)
-        archive = Archive(suite.release, suite.sources, data.keyring, suite.prefer)
+        archive = Archive(suite.release, suite.sources, data.keyring, suite.prefer, architecture(native()).debian)
         with fresh_dir(directory) as partial:
-            unpack(archive, [f"{PACKAGE}={package.version}"], partial / "root", f"QEMU {package.upstream}", step)
+            unpack(archive, [f"{qemu.package}={package.version}"], partial / "root", f"QEMU {package.upstream}", step)
             (partial / "tmp").rmdir()
-            wrapper = partial / PROGRAM
-            write_atomically(wrapper, WRAPPER.format(version=package.version, suite=package.suite, program=PROGRAM))
+            wrapper = partial / qemu.program
+            gnu = architecture(native()).gnu
+            text = WRAPPER.format(version=package.version, suite=package.suite, program=qemu.program, gnu=gnu)
+            write_atomically(wrapper, text)
             wrapper.chmod(0o755)
         step.result = f"{package.upstream}, of Debian {package.suite}"

@@ -63,7 +63,7 @@ def _give_input(qmp: Qmp, console: Console, reader: int) -> None:
 
 
 def _registers(qmp: Qmp) -> str:
-    """Return each vCPU's RIP, sampled once: that of a stuck guest does not move."""
+    """Return each vCPU's RIP or PC, sampled once: that of a stuck guest does not move."""
     dump = qmp.monitor("info registers -a", timeout=ANSWER_S)
-    lines = re.findall(r"^(?:CPU#\d+|RIP=\w+.*?|.*\bHLT=\d)\s*$", dump, re.MULTILINE)
+    lines = re.findall(r"^(?:CPU#\d+|RIP=\w+.*?|.*\bHLT=\d| *PC=\w+)(?= X00=|\s*$)", dump, re.MULTILINE)
     return "the guest's kernel does not answer sysrq; its vCPUs:\n" + "\n".join(lines)[:REPORT]

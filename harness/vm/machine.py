@@ -87,7 +87,7 @@ class Machine:
         sockets = self.devices.sockets
         self._device_options = command.device_options(config, settled, sockets)
         options = command.arguments(
-            config, settled, accel.option(qemu), boot, self._drives, *accel.clock(), sockets=sockets
+            config, settled, accel.option(qemu), boot, self._drives, *accel.clock(config.arch), sockets=sockets
         )
         self._options = [str(qemu.path), *options]
         second = config.peer_machine()
@@ -210,6 +210,11 @@ class Machine:
     def pid(self) -> int:
         """QEMU's process id."""
         return self._process.pid
+
+    @property
+    def iommu_type(self) -> str:
+        """QEMU's type of its IOMMU; empty without one."""
+        return self.config.iommu_type
 
     def drive(self, device_id: str) -> Path:
         """Return a drive's raw backing file, which has the guest's completed writes. Raises KeyError for no drive."""

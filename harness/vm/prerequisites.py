@@ -3,19 +3,23 @@
 
 from collections.abc import Iterator
 
+from harness.config import DEFAULT_ARCH, ArchName
 from harness.errors import HarnessError
 from harness.progress import Emit, silent
 from harness.vm.accel import kvm_state
 from harness.vm.qemu import Qemu
 
 
-def prerequisites(qemu: str | None = None, emit: Emit = silent) -> Iterator[tuple[str, HarnessError | None]]:
+def prerequisites(
+    qemu: str | None = None, emit: Emit = silent, arch: ArchName = DEFAULT_ARCH
+) -> Iterator[tuple[str, HarnessError | None]]:
     """Yield each prerequisite with None, or with an error whose hint fixes it.
 
-    ``qemu``: a path or ``debian:VERSION``, which is fetched now. KVM is never required; its name reports its state.
+    ``qemu``: a path or ``debian:VERSION``, which is fetched now. ``arch``: the machine's.
+    KVM is never required; its name reports its state.
     """
     try:
-        found = Qemu.probe(qemu, emit)
+        found = Qemu.probe(qemu, emit, arch)
         yield f"QEMU {'.'.join(map(str, found.version))} ({found.path})", None
     except HarnessError as error:
         yield "QEMU", error

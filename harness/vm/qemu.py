@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import paths
-from harness.config import MachineConfig, Part
+from harness.config import DEFAULT_ARCH, ArchName, MachineConfig, Part, architecture
 from harness.config.loader import nearest
 from harness.errors import HarnessError, MissingPrerequisite, QemuTooOld, UsageError
 from harness.host.held import hold
@@ -22,11 +22,9 @@ from harness.progress import Emit, Note, silent
 from harness.vm import debian_qemu
 
 OLDEST = (7, 2, 0)
-PROGRAM = "qemu-system-x86_64"
-INSTALL = install_line(["qemu-system-x86_64"])
 NEWEST = f"{debian_qemu.PREFIX}11.1"
 """The newest QEMU that Debian has, for hints."""
-SET = f"set QEMU= to a qemu-system-x86_64, or to {NEWEST}"
+SET = f"set QEMU= to a QEMU binary of the machine's architecture, or to {NEWEST}"
 ANSWER_S = 20
 """Deadline for QEMU to print its version or list its properties: about 0.1 s on an idle host."""
 
@@ -41,22 +39,26 @@ class Qemu:
     """The first line of ``--version``."""
 
     @classmethod
-    def probe(cls, path: Path | str | None = None, emit: Emit = silent) -> "Qemu":
+    def probe(cls, path: Path | str | None = None, emit: Emit = silent, arch: ArchName = DEFAULT_ARCH) -> "Qemu":
         """Find QEMU: ``path``, else ``$QEMU``, else the one in PATH. ``debian:VERSION`` is fetched into the cache.
+
+        ``arch``: the architecture that it emulates.
 
         Raises UsageError, MissingPrerequisite, or HarnessError if Debian's archive cannot be reached.
         """
-        wanted = str(path or os.environ.get("QEMU") or PROGRAM)
+        program = architecture(arch).qemu.program
+        install = install_line([program])
+        wanted = str(path or os.environ.get("QEMU") or program)
         own = None
         if wanted.startswith(debian_qemu.PREFIX):
-            own = debian_qemu.obtain(wanted, emit)
+            own = debian_qemu.obtain(wanted, emit, arch)
             wanted = str(own)
         found = shutil.which(wanted)
         if not found:
             asked_for = path or os.environ.get("QEMU")
             raise MissingPrerequisite(
-                f"no QEMU: {wanted} is not an executable file" if asked_for else f"no QEMU: {PROGRAM} is not in PATH",
-                hint=SET if asked_for else INSTALL,
+                f"no QEMU: {wanted} is not an executable file" if asked_for else f"no QEMU: {program} is not in PATH",
+                hint=SET if asked_for else install,
             )
         said = _ask([found, "--version"], "")
         match = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
@@ -66,7 +68,7 @@ class Qemu:
         version = (int(match[1]), int(match[2]), int(match[3]))
         if version < OLDEST:
             raise MissingPrerequisite(
-                f"{found} is QEMU {'.'.join(match.groups())}; the oldest supported is 7.2", hint=INSTALL
+                f"{found} is QEMU {'.'.join(match.groups())}; the oldest supported is 7.2", hint=install
             )
         qemu = cls(Path(found).resolve(), version, said.splitlines()[0])
         if own:
@@ -80,14 +82,14 @@ class Qemu:
         If the machine's own cannot be fetched, the one in PATH serves. Raises as ``probe`` does.
         """
         if path or os.environ.get("QEMU") or not config.qemu:
-            return cls.probe(path, emit)
+            return cls.probe(path, emit, config.arch)
         try:
-            return cls.probe(config.qemu, emit)
+            return cls.probe(config.qemu, emit, config.arch)
         except UsageError:
             raise
         except HarnessError as error:
             emit(Note(f"{error}; {config.name} cannot run on its own QEMU, {config.qemu}"))
-            return cls.probe(None, emit)
+            return cls.probe(None, emit, config.arch)
 
     def identity(self) -> str:
         """Return a name for its entries in the cache, which changes whenever the binary does."""

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from commandline import CommandLine
 
-from harness.vm.qemu import PROGRAM
+from harness.config import DEFAULT_ARCH, architecture
 
 ARRIVAL = "test_doorbell_reaches_the_controller[iommufd+nvme]"
 SILENCE = "test_no_doorbell_no_completion[iommufd+nvme]"
 """It passes if the host sees nothing, which a blind witness sees, too."""
+
+PROGRAM = architecture(DEFAULT_ARCH).qemu.program
 
 WRAPPERS = {
     "doorbell trace": 'for word; do shift; [ "$last" = -D ] && word=/dev/null; last=$word; set -- "$@" "$word"; done',

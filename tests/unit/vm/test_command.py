@@ -32,6 +32,8 @@ BOOT = Boot(
     "last=1",
 )
 MACHINE = load_machine("intel-iommu")
+ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+"""A machine of another architecture than the default."""
 
 
 def options(config: MachineConfig = MACHINE, boot: Boot = BOOT) -> list[tuple[str, str]]:
@@ -190,3 +192,16 @@ def test_the_drive_of_a_vfio_user_device_is_no_drive_of_qemu(tmp_path: Path) -> 
     assert {"nvme0", "nvme1"} <= drives.keys()
     words = arguments(config, settled, "tcg", BOOT, drives, sockets=sockets)
     assert not [word for word in words if "nvme0.img" in word]
+
+
+def test_the_console_is_that_of_the_architecture() -> None:
+    assert "console=ttyS0 tsc=reliable no_timer_check " in kernel_command_line(MACHINE, BOOT)
+    words = kernel_command_line(load_machine(ARM64), BOOT).split()
+    assert "console=ttyAMA0" in words
+    assert not {"tsc=reliable", "no_timer_check", "console=ttyS0"} & {*words}
+
+
+def test_an_iommu_of_the_machine_type_is_no_device() -> None:
+    made = options(load_machine(ARM64))
+    assert ("-machine", "virt,gic-version=3,its=on,iommu=smmuv3") in made
+    assert not any("iommu" in value for word, value in made if word == "-device")

@@ -25,7 +25,7 @@ qemu-system-x86 | 1:10.0.2+ds-2~bpo12+1 | http://deb.debian.org/debian bookworm-
 qemu-system-x86 | 1:7.2+dfsg-7+deb12u18+b3 | http://deb.debian.org/debian bookworm/main amd64 Packages
 qemu-system-arm | 1:12.0+ds-1 | http://deb.debian.org/debian trixie/main amd64 Packages
 """
-PACKAGES = packages_of(parse_madison(MADISON.splitlines()))
+PACKAGES = packages_of(parse_madison(MADISON.splitlines()), "qemu-system-x86")
 TRIXIE = Package("1:10.0.13+ds-0+deb13u1", "trixie")
 
 
@@ -161,3 +161,16 @@ def test_the_shipped_suites_can_be_read() -> None:
     assert {"trixie", "trixie-backports"} <= data.suites.keys()
     for name, suite in data.suites.items():
         assert any(name in source.split() for source in suite.sources)
+
+
+@pytest.mark.usefixtures("offline")
+def test_each_architecture_has_a_qemu_of_its_own(cache: Path) -> None:
+    program = cached(cache, TRIXIE)
+    with pytest.raises(HarnessError):
+        obtain("debian:10.0.13", silent, "arm64")
+    other = cache.with_name("debian-arm64") / TRIXIE.dirname / "qemu-system-aarch64"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert obtain("debian:10.0.13", silent, "arm64") == other
+    assert obtain("debian:10.0.13", silent) == program
+    assert debian_qemu.fetched() == [program.parent, other.parent]

@@ -2,6 +2,8 @@
 """Test the choice of QEMU and accelerator, and a machine's properties. The QEMUs here are scripts that answer."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from harness.errors import HarnessError, MissingPrerequisite, QemuTooOld, UsageE
 from harness.progress import Note
 from harness.vm import accel as accel_module
 from harness.vm import debian_qemu
-from harness.vm import qemu as qemu_module
 from harness.vm.accel import Trial, choose_accel
 from harness.vm.qemu import Qemu, settle
+
+ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+"""A machine of another architecture than the default."""
 
 HAVE = {
     "pc-q35-8.0-machine": ["sata", "smbus", "usb", "vmport", "hpet"],
@@ -181,6 +185,12 @@ def test_a_machine_may_need_a_newer_qemu(tmp_path: Path, needed: str, enough: bo
     assert "QEMU=debian:" in str(caught.value.hint)
 
 
+def in_path(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the shell find ``program`` as QEMU."""
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (program.parent / "qemu-system-x86_64").symlink_to(program)
+
+
 def test_a_machine_runs_on_its_own_qemu_unless_another_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +204,7 @@ def test_a_machine_runs_on_its_own_qemu_unless_another_is_chosen(
     monkeypatch.setenv("QEMU", str(other))
     assert Qemu.for_machine(machine).path == other
     monkeypatch.delenv("QEMU")
-    monkeypatch.setattr(qemu_module, "PROGRAM", str(other))
+    in_path(other, monkeypatch)
     assert Qemu.for_machine(load_machine("intel-iommu")).path == other
 
 
@@ -206,7 +216,7 @@ def test_a_qemu_that_cannot_be_fetched_leaves_the_one_of_the_host(
 
     host = script(tmp_path)
     monkeypatch.setattr(debian_qemu, "obtain", unreachable)
-    monkeypatch.setattr(qemu_module, "PROGRAM", str(host))
+    in_path(host, monkeypatch)
     monkeypatch.delenv("QEMU", raising=False)
     machine = load_machine("vfio-user")
     said: list[object] = []
@@ -214,3 +224,22 @@ def test_a_qemu_that_cannot_be_fetched_leaves_the_one_of_the_host(
     assert said == [Note("apt-get failed; vfio-user cannot run on its own QEMU, debian:11.1")]
     with pytest.raises(HarnessError, match="apt-get failed"):
         Qemu.for_machine(machine, "debian:11.1")
+
+
+def test_kvm_does_not_run_another_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu = Qemu.probe(script(tmp_path))
+    monkeypatch.setattr(accel_module.platform, "machine", lambda: "x86_64")
+    accel = choose_accel("auto", replace(trial(qemu), arch="arm64"), lambda event: None)
+    assert (accel.name, accel.reason) == ("tcg", "KVM of a x86_64 host does not run arm64")
+    assert accel.clock("arm64") == []
+    with pytest.raises(MissingPrerequisite, match="does not run arm64"):
+        choose_accel("kvm", replace(trial(qemu), arch="arm64"), lambda event: None)
+    monkeypatch.setattr(accel_module.platform, "machine", lambda: "aarch64")
+    assert choose_accel("auto", replace(trial(qemu), arch="arm64"), lambda event: None).name == "tcg"
+
+
+def test_a_machine_of_another_architecture_runs_on_its_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = script(tmp_path).rename(tmp_path / "qemu-system-aarch64")
+    monkeypatch.delenv("QEMU", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Qemu.for_machine(load_machine(ARM64)).path == program
