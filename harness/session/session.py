@@ -22,13 +22,14 @@ from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
 from harness.session.ioas import Ioas
 from harness.session.klog import KernelLog
 from harness.session.nvme import REGISTERS, Nvme, start_nvme
-from harness.session.page_table import PageTableEntry
+from harness.session.page_table import PageTableEntry, smmu_entries
 from harness.session.peer import Peer
 from harness.session.process import Process
 from harness.session.references import References
 from harness.session.vfio_user import VfioUserDevice
 from harness.session.wire import Ref
 from harness.vm import Machine
+from harness.witness.smmu_tables import SMMU
 
 T = TypeVar("T")
 
@@ -416,15 +417,14 @@ class Session:
     ) -> list[PageTableEntry] | None:
         """List the IOMMU page table entries of an importer's device, open or not, that point into the buffer.
 
-        ``importer``: or the id of any device. None if the kernel does not dump the table.
+        ``importer``: or the id of any device. None if neither the kernel dumps the table nor the host can read it.
         """
+        bdf = self.bdf(importer) if isinstance(importer, str) else importer.bdf
+        if self.machine.iommu_type == SMMU:
+            start = self.agent.call("feature_request", "bars", bdf=exporter.bdf)[buffer.region][0]
+            return smmu_entries(self.machine, bdf, start, buffer.ranges)
         found = self.agent.call(
-            "page_table",
-            "entries",
-            bdf=self.bdf(importer) if isinstance(importer, str) else importer.bdf,
-            exporter=exporter.bdf,
-            region=buffer.region,
-            ranges=buffer.ranges,
+            "page_table", "entries", bdf=bdf, exporter=exporter.bdf, region=buffer.region, ranges=buffer.ranges
         )
         return None if found is None else [PageTableEntry.of(*each) for each in found]
 
@@ -490,7 +490,7 @@ class Session:
         for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
             self.bind(each)
         if via == "group":
-            if self.machine.config.iommu:
+            if self.machine.config.iommu_type:
                 container = caller.call("container", "Container", bdf=bdf)
             else:
                 container = caller.call("noiommu", "NoIommu", bdf=bdf)

@@ -25,7 +25,7 @@ class Stimuli:
         self._own = own
         self.has_controller = bool(self._controllers)
         """Whether the machine has doorbells."""
-        self.has_iommu = machine.iommu is not None
+        self.has_iommu = bool(machine.iommu_type)
         """Whether the machine can refuse a DMA."""
 
     def requester(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from harness.witness.machine import CONSOLE_LIMIT, Machine
+from harness.witness.smmu_tables import SMMU
 from harness.witness.tracelog import TraceLine, TraceLog
 
 VIRTIO_F_READ = 1 << 0  # include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_FAULT_F_READ
@@ -43,6 +44,13 @@ class DmaFault:
 def bdf(source_id: int) -> str:
     """Format a PCI requester id as ``0000:bb:dd.f``."""
     return f"0000:{source_id >> 8 & 0xFF:02x}:{source_id >> 3 & 0x1F:02x}.{source_id & 7}"
+
+
+def requester_id(address: str) -> int:
+    """Return the PCI requester id of ``0000:bb:dd.f``."""
+    _, bus, slot = address.split(":")
+    device, function = slot.split(".")
+    return int(bus, 16) << 8 | int(device, 16) << 3 | int(function)
 
 
 def _vtd(match: re.Match[str], time: float | None) -> DmaFault:
@@ -85,8 +93,25 @@ _EVENTS = {
     ),
 }
 
+# QEMU hw/arm/trace-events, 7.2 and 11.1. An SMMU records a fault without its address. The lookup just before it has the
+# address of the page.
+_SMMU_FAULTS = ("smmuv3_record_event", "smmuv3_propagate_event")
+"""The second is the name in QEMU 11.1."""
+_SMMU_LOOKUPS = ("smmu_iotlb_lookup_miss", "smmu_iotlb_lookup_hit")
+_SMMU_ABORT = "smmuv3_translate_abort"
+_SMMU = {
+    **dict.fromkeys(_SMMU_FAULTS, re.compile(r"SMMU_EVT_\w+ sid=0x(?P<sid>[0-9a-f]+)")),
+    **dict.fromkeys(_SMMU_LOOKUPS, re.compile(r"IOTLB cache (?:MISS|HIT) .*?\baddr=0x(?P<addr>[0-9a-f]+) .*")),
+    _SMMU_ABORT: re.compile(
+        r".* sid=0x(?P<sid>[0-9a-f]+) abort on iova:0x(?P<addr>[0-9a-f]+) is_write=(?P<write>[01])"
+    ),
+}
+_SMMU_PATTERNS = ("smmuv3_*_event", *_SMMU_LOOKUPS, _SMMU_ABORT)
+"""What to switch on: each is the name of one event, or a pattern that fits one."""
+
 _DEVICE = r"(?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
-# Linux drivers/iommu/intel/dmar.c dmar_fault_do_one, amd/iommu.c amd_iommu_report_page_fault, virtio-iommu.c.
+# Linux drivers/iommu/intel/dmar.c dmar_fault_do_one, amd/iommu.c amd_iommu_report_page_fault, virtio-iommu.c,
+# arm-smmu-v3.c arm_smmu_dump_event.
 _GUEST = (
     re.compile(
         rf"\[DMA (?P<access>Read|Write) (?:NO_)?PASID(?: 0x[0-9a-f]+)?\] Request device \[{_DEVICE}\]"
@@ -99,6 +124,10 @@ _GUEST = (
     re.compile(
         r"(?:domain|page|unknown) fault from EP (?P<endpoint>\d+) at (?P<addr>0x[0-9a-f]+|0) \[(?P<rwx>[RWX]{0,3})\]"
     ),
+    re.compile(
+        r"event: F_\w+ client: .{1,80} sid: 0x(?P<sid>[0-9a-f]+) ssid: (?:0x)?[0-9a-f]+"
+        r" iova: (?:0x)?(?P<addr>[0-9a-f]+) "
+    ),
 )
 _GUEST_DIRECTION = {"R": False, "W": True}
 _MAX_LINE = 512
@@ -106,11 +135,24 @@ _MAX_LINE = 512
 
 def parse_trace(lines: Iterable[TraceLine]) -> Iterator[DmaFault]:
     """Yield the faults among QEMU's trace lines, in order."""
+    page = 0
     for line in lines:
         if line.event in _EVENTS:
             pattern, make = _EVENTS[line.event]
             if match := pattern.fullmatch(line.arguments):
                 yield make(match, line.time)
+        elif line.event in _SMMU and (match := _SMMU[line.event].fullmatch(line.arguments)):
+            if line.event in _SMMU_LOOKUPS:
+                page = int(match["addr"], 16)
+            else:
+                yield _smmu(match, page, line.time)
+
+
+def _smmu(match: re.Match[str], page: int, time: float | None) -> DmaFault:
+    found = match.groupdict()
+    if found.get("write"):
+        return DmaFault(bdf(int(found["sid"], 16)), int(found["addr"], 16), found["write"] == "1", None, "qemu", time)
+    return DmaFault(bdf(int(found["sid"], 16)), page, None, None, "qemu", time)
 
 
 def parse_console(text: str) -> Iterator[DmaFault]:
@@ -129,6 +171,8 @@ def _guest_fault(found: dict[str, str | None]) -> DmaFault:
     if flags := found.get("flags"):
         device = found.get("named") or found.get("device")
         return DmaFault(device, address, bool(int(flags, 16) & AMD_F_WRITE), None, "guest")
+    if sid := found.get("sid"):
+        return DmaFault(bdf(int(sid, 16)), address, None, None, "guest")
     return DmaFault(
         bdf(int(found["endpoint"] or "0")), address, _GUEST_DIRECTION.get((found["rwx"] or "")[:1]), None, "guest"
     )
@@ -149,7 +193,9 @@ class IommuFaults:
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
         self._console = machine.console
-        self._log.enable(_EVENTS)
+        is_smmu = machine.iommu_type == SMMU
+        self._events = _SMMU if is_smmu else _EVENTS
+        self._log.enable(_SMMU_PATTERNS if is_smmu else _EVENTS)
 
     def mark(self) -> Mark:
         """Return the present end of trace and console."""
@@ -162,7 +208,7 @@ class IommuFaults:
 
     def recorded(self, mark: Mark) -> list[DmaFault]:
         """Return what the file has after ``mark``, without waiting for QEMU: for a machine that is lost."""
-        return list(parse_trace(self._log.since(mark.trace, _EVENTS)))
+        return list(parse_trace(self._log.since(mark.trace, self._events)))
 
     def logged(self, mark: Mark) -> list[DmaFault]:
         """Return what the guest kernel has logged so far. No verdict may require it: it is late and rate limited."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read what a kernel maps, and as which type of memory, from the requests that a virtio-iommu receives.
 
-Other IOMMUs read page tables in memory, which QEMU does not trace. VT-d's second stage does not hold the type.
+Other IOMMUs read page tables in memory, which QEMU does not trace. VT-d's second stage does not hold the type; those of
+an SMMU do (``smmu_tables.py``).
 """
 
 import re
@@ -11,6 +12,8 @@ from harness.errors import BlindWitness
 from harness.witness.machine import Machine
 from harness.witness.tracelog import TraceLog
 
+VIRTIO = "virtio-iommu-pci"
+"""QEMU's type of the IOMMU."""
 F_MMIO = 1 << 2
 """include/uapi/linux/virtio_iommu.h, VIRTIO_IOMMU_MAP_F_MMIO. The kernel sets it for IOMMU_MMIO."""
 
@@ -32,11 +35,15 @@ class IommuMap:
     phys: int
     length: int
     mmio: bool
+    memory_type: str = ""
+    """The type's name, where the IOMMU knows more than two."""
 
     def __str__(self) -> str:
         """Return one line for the evidence."""
-        kind = "MMIO" if self.mmio else "memory"
-        return f"domain {self.domain}: {self.length:#x} bytes at {self.phys:#x} mapped as {kind} at {self.iova:#x}"
+        kind, named = "MMIO" if self.mmio else "memory", f" ({self.memory_type})" if self.memory_type else ""
+        return (
+            f"domain {self.domain}: {self.length:#x} bytes at {self.phys:#x} mapped as {kind} at {self.iova:#x}{named}"
+        )
 
 
 def parse(arguments: str) -> IommuMap | None:
@@ -49,7 +56,7 @@ def parse(arguments: str) -> IommuMap | None:
 
 
 class IommuMaps:
-    """The map requests that a virtio-iommu received. Other machines have none."""
+    """The map requests that a virtio-iommu received."""
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read from QEMU's trace when its VT-d IOTLB caches and forgets translations, and when a BAR leaves the address space.
+"""Read from QEMU's trace when its IOTLB caches and forgets translations, and when a BAR leaves the address space.
+
+This is the trace of VT-d; ``smmu_iotlb.py`` has that of an SMMU.
 
 QEMU's IOTLB keeps a translation until the kernel invalidates it, as hardware may. So a DMA reaches its old target after
 the page table has changed. The order of the events in the trace is the order in which they happened.
@@ -7,16 +9,17 @@ the page table has changed. The order of the events in the trace is the order in
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from harness.errors import BlindWitness
+from harness.witness import smmu_iotlb
 from harness.witness.iommu_faults import bdf
+from harness.witness.iotlb_events import BAR_GONE, PAGE_SHIFT, Flush, IotlbEvent, Translation, bar_gone
 from harness.witness.machine import Machine
+from harness.witness.smmu_tables import SMMU
 from harness.witness.tracelog import TraceLine, TraceLog
 
-PAGE_SHIFT = 12
-
-# QEMU hw/i386/trace-events and hw/pci/trace-events, 7.2 to 11.1.
+# QEMU hw/i386/trace-events, 7.2 to 11.1.
 _CACHED = re.compile(
     r"IOTLB page update sid 0x(?P<sid>[0-9a-f]+) iova 0x(?P<iova>[0-9a-f]+) slpte 0x[0-9a-f]+"
     r" domain 0x(?P<domain>[0-9a-f]+)"
@@ -25,67 +28,23 @@ _PAGES = re.compile(
     r"iotlb invalidate domain 0x(?P<domain>[0-9a-f]+) addr 0x(?P<iova>[0-9a-f]+) mask 0x(?P<mask>[0-9a-f]+)"
 )
 _DOMAIN = re.compile(r"iotlb invalidate whole domain 0x(?P<domain>[0-9a-f]+)")
-_BAR = re.compile(r"\S+ (?P<device>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) (?P<bar>\d+),0x(?P<start>[0-9a-f]+)\+0x[0-9a-f]+")
-CACHED, PAGES, DOMAIN, GLOBAL, BAR_GONE = EVENTS = (
+CACHED, PAGES, DOMAIN, GLOBAL, _ = EVENTS = (
     "vtd_iotlb_page_update",
     "vtd_inv_desc_iotlb_pages",
     "vtd_inv_desc_iotlb_domain",
     "vtd_inv_desc_iotlb_global",
-    "pci_update_mappings_del",
+    BAR_GONE,
 )
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A translation in QEMU's IOTLB."""
-
-    requester: str
-    """The PCI address of the device that used it."""
-    iova: int
-    domain: int
-    """The number that the kernel gave the domain."""
-
-    def __str__(self) -> str:
-        """Return one line for a verdict."""
-        return f"{self.iova:#x} of {self.requester} in domain {self.domain}"
-
-
-@dataclass(frozen=True)
-class Flush:
-    """An invalidation of the IOTLB. ``domain`` None: of all domains. ``iova`` None: of all addresses."""
-
-    domain: int | None = None
-    iova: int | None = None
-    pages: int = 1
-
-    def covers(self, cached: Translation) -> bool:
-        """Return whether it removes this translation."""
-        if self.domain not in (None, cached.domain):
-            return False
-        return self.iova is None or 0 <= (cached.iova - self.iova) >> PAGE_SHIFT < self.pages
-
-
-@dataclass(frozen=True)
-class BarGone:
-    """A BAR left the address space: memory decoding was turned off, or the device was reset."""
-
-    device: str
-    bar: int
-
-
-IotlbEvent = Translation | Flush | BarGone
 
 
 def parse(line: TraceLine) -> IotlbEvent | None:
     """Parse one line; None if it is something else."""
     if line.event == GLOBAL:
         return Flush()
-    pattern = {CACHED: _CACHED, PAGES: _PAGES, DOMAIN: _DOMAIN, BAR_GONE: _BAR}.get(line.event)
+    pattern = {CACHED: _CACHED, PAGES: _PAGES, DOMAIN: _DOMAIN}.get(line.event)
     found = pattern.fullmatch(line.arguments) if pattern else None
     if found is None:
-        return None
-    if line.event == BAR_GONE:
-        return BarGone(f"0000:{found['device']}", int(found["bar"]))
+        return bar_gone(line)
     domain = int(found["domain"], 16)
     if line.event == DOMAIN:
         return Flush(domain)
@@ -135,14 +94,15 @@ def unflushed(events: Iterable[IotlbEvent], requester: str, iovas: range) -> lis
 
 
 class IotlbTrace:
-    """What QEMU's VT-d IOTLB caches and forgets. It records from the first ``mark`` on."""
+    """What QEMU's IOTLB caches and forgets: of VT-d or of an SMMUv3. It records from the first ``mark`` on."""
 
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
+        self._is_smmu = machine.iommu_type == SMMU
 
     def mark(self) -> int:
         """Return the trace's present end."""
-        self._log.enable(EVENTS)
+        self._log.enable(smmu_iotlb.PATTERNS if self._is_smmu else EVENTS)
         return self._log.mark()
 
     def stale(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
@@ -155,4 +115,6 @@ class IotlbTrace:
 
     def _events(self, mark: int) -> Iterator[IotlbEvent]:
         self._log.settle()
+        if self._is_smmu:
+            return smmu_iotlb.parse(self._log.since(mark, smmu_iotlb.EVENTS))
         return filter(None, map(parse, self._log.since(mark, EVENTS)))

@@ -60,6 +60,10 @@ class Machine(Protocol):
         """What QEMU has reported by QMP since its start."""
 
     @property
+    def iommu_type(self) -> str:
+        """QEMU's type of its IOMMU, e.g. ``intel-iommu``; empty without one."""
+
+    @property
     def pid(self) -> int:
         """QEMU's process."""
 

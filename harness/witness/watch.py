@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 
-from harness.errors import GuestLost, HarnessError
+from harness.errors import BlindWitness, GuestLost, HarnessError
 from harness.verdict import Evidence, Source
 from harness.witness.ahci import AhciTrace, PortWrite
 from harness.witness.device_log import NOT_EVIDENCE, DeviceDma, DeviceEvent, DeviceLogs
 from harness.witness.doorbell import Doorbell, DoorbellTrace
 from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark, parse_console
-from harness.witness.iommu_maps import IommuMap, IommuMaps
-from harness.witness.iotlb import IotlbTrace, Translation
+from harness.witness.iommu_maps import VIRTIO, IommuMap, IommuMaps
+from harness.witness.iotlb import IotlbTrace
+from harness.witness.iotlb_events import Translation
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.qemu_stderr import Warned, added, parse_stderr
+from harness.witness.smmu_tables import SMMU, SmmuTables
 from harness.witness.splat import Splat, find_splats
 
 MAX_EVIDENCE = 24
@@ -52,7 +54,8 @@ class Witnesses:
     def __init__(self, machine: Machine) -> None:
         self.doorbells = DoorbellTrace(machine)
         self.faults = IommuFaults(machine)
-        self.maps = IommuMaps(machine)
+        self._maps = IommuMaps(machine) if machine.iommu_type == VIRTIO else None
+        self.tables = SmmuTables(machine) if machine.iommu_type == SMMU else None
         self.iotlb = IotlbTrace(machine)
         self.ahci = AhciTrace(machine)
         self.devices = DeviceLogs(machine.device_logs)
@@ -61,6 +64,16 @@ class Witnesses:
     def doorbells_since(self, mark: Mark) -> list[Doorbell]:
         """Return every doorbell since ``mark``: of QEMU's controllers, then of vfio-user devices."""
         return [*self.doorbells.since(mark.trace), *self.devices.doorbells(mark.time)]
+
+    def maps_since(self, mark: int, phys: int, length: int) -> list[IommuMap]:
+        """Return every map of these physical addresses since a mark of the trace; those that exist now of an SMMU.
+
+        Raises BlindWitness if no witness of this machine sees maps."""
+        if self.tables:
+            return self.tables.maps(phys, length)
+        if self._maps:
+            return self._maps.since(mark, phys, length)
+        raise BlindWitness("blind witness, IOMMU maps: this machine's IOMMU does not show the type of memory")
 
     def watch(self) -> "Watch":
         """Set the marks of a case that begins now."""
@@ -104,15 +117,19 @@ class Watch:
         return self._witnesses.faults.since(mark or self._mark)
 
     def maps(self, phys: int, length: int, mark: Mark | None = None) -> list[IommuMap]:
-        """Return every map of these physical addresses since ``mark``, or since the case began. virtio-iommu only."""
-        return self._witnesses.maps.since((mark or self._mark).trace, phys, length)
+        """Return every map of these physical addresses since ``mark``, or since the case began.
+
+        Only virtio-iommu and SMMUv3 show them. Of an SMMU, it returns those that exist now."""
+        return self._witnesses.maps_since((mark or self._mark).trace, phys, length)
 
     def iotlb_mark(self) -> int:
         """Begin to record the IOTLB, and return a mark for ``stale_translations`` and ``unflushed_pages``."""
         return self._witnesses.iotlb.mark()
 
     def stale_translations(self, mark: int, requester: str, iovas: range, exporter: str) -> list[Translation]:
-        """Return the translations of ``iovas`` that the IOTLB still had when BAR0 of ``exporter`` had gone. VT-d only.
+        """Return the translations of ``iovas`` that the IOTLB still had when BAR0 of ``exporter`` had gone.
+
+        VT-d and SMMUv3 only.
 
         ``requester`` and ``exporter`` are PCI addresses. Raises BlindWitness if ``requester`` used none of ``iovas``
         since ``mark``, or if the BAR did not go.

@@ -15,8 +15,6 @@ rows = rows_in("iommufd")
 
 PAGES = 4
 """Pages of the fixture ``cmb_buffer``."""
-MSI = 0xFEE00000
-"""The interrupt range of x86, which no device may use for DMA (drivers/iommu/intel/iommu.c, IOAPIC_RANGE_START)."""
 FAR = 1 << 39
 """An IOVA that nothing uses, above those that the agent chooses and below the limit of the IOMMU."""
 
@@ -195,9 +193,10 @@ def test_iovas(nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, space: Ioas, 
     for at in (FAR, FAR + (PAGES - 1) * PAGE, FAR - (PAGES - 1) * PAGE):
         with must_fail("EEXIST", "a map over an area is refused"):
             space.map_file(cmb_buffer, at=at)
-    iommu = areas.session.machine.config.iommu
-    beyond = [1 << 48, U64 - 2 * PAGE] if iommu and iommu.type == "intel-iommu" else []
-    for at in (FAR + 0x100800, MSI, MSI - PAGE, MSI + 0xFF000, *beyond):
+    machine = areas.session.machine.config
+    interrupts = machine.architecture.interrupt_range
+    beyond = [1 << 48, U64 - 2 * PAGE] if machine.iommu_type == "intel-iommu" else []
+    for at in (FAR + 0x100800, interrupts.start, interrupts.start - PAGE, interrupts.stop - PAGE, *beyond):
         with must_fail("EINVAL", f"a map at {at:#x}, which is unaligned or reserved, is refused"):
             space.map_file(cmb_buffer, 0, 2 * PAGE, at=at)
     for start, length in ((0, PAGE - 1), (0x800, PAGE), (0x800, 0x800)):
@@ -217,8 +216,7 @@ def test_iovas(nvme: Nvme, cmb_buffer: DmaBuf, importer: Importer, space: Ioas, 
         windows.append(importer.area(cmb_buffer, copied, start, PAGE))
     taken = [range(iova, iova + window.length) for window in windows if (iova := window.iova())]
     must(all(each.start % PAGE == 0 for each in taken), "the kernel chooses IOVAs of whole pages", taken)
-    reserved = range(MSI, MSI + 0x100000)
-    apart = all(a.stop <= b.start for a, b in pairwise(sorted([*taken, reserved], key=lambda each: each.start)))
+    apart = all(a.stop <= b.start for a, b in pairwise(sorted([*taken, interrupts], key=lambda each: each.start)))
     must(apart and len(taken) == len(windows), "the kernel chooses IOVAs that nothing else uses", taken)
     for window in windows:
         areas.must_be_live(window, "an area at an IOVA that the kernel chose is live")

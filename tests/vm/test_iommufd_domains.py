@@ -15,8 +15,6 @@ rows = rows_in("iommufd")
 
 PAGES = 4
 """Pages of the fixture ``cmb_buffer``."""
-MSI = 0xFEE00000
-"""The interrupt range of x86, which no device may use for DMA (drivers/iommu/intel/iommu.c, IOAPIC_RANGE_START)."""
 IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING = 1, 2
 """``enum iommufd_hwpt_alloc_flags`` (include/uapi/linux/iommufd.h)."""
 LARGE = 2 << 20
@@ -35,11 +33,12 @@ def test_the_first_device_comes_later(
     dead = space.map_file(cmb_buffer, PAGE, PAGE)
     nvme.device.revoke()
     live = space.map_file(cmb_buffer, PAGE, 3 * PAGE)
+    interrupts = session.machine.config.architecture.interrupt_range
     unfit = {
         "starts within a page": {"start": 0x10, "length": PAGE, "at": live + 0x100000},
         "is shorter than a page": {"start": 0, "length": 0x20, "at": live + 0x100000},
         "is at an unaligned IOVA": {"start": 0, "length": PAGE, "at": live + 0x100020},
-        "is in the interrupt range": {"start": 0, "length": PAGE, "at": MSI},
+        "is in the interrupt range": {"start": 0, "length": PAGE, "at": interrupts.start},
     }
     for what, area in unfit.items():
         iova = space.map_file(cmb_buffer, area["start"], area["length"], at=area["at"])

@@ -4,7 +4,9 @@
 import pytest
 
 from harness.errors import BlindWitness
-from harness.witness.iotlb import BarGone, Flush, IotlbEvent, Translation, parse, stale, unflushed
+from harness.witness import smmu_iotlb
+from harness.witness.iotlb import parse, stale, unflushed
+from harness.witness.iotlb_events import BarGone, Flush, IotlbEvent, Translation
 from harness.witness.tracelog import parse_line
 
 IMPORTER, EXPORTER = "0000:02:00.0", "0000:01:00.0"
@@ -105,3 +107,41 @@ def test_a_map_flushes_its_pages_before_their_first_use(events: list[IotlbEvent]
 def test_a_trace_without_a_use_proves_no_flush(events: list[IotlbEvent]) -> None:
     with pytest.raises(BlindWitness, match=r"has not shown .* use the mapping"):
         unflushed(events, IMPORTER, IOVAS)
+
+
+SMMU = """\
+smmu_iotlb_insert IOTLB ++ asid=18 addr=0xffffe000 tg=1 level=3
+smmuv3_translate_success smmuv3-iommu-memory-region-0-1 sid=0x200 iova=0xffffe010 translated=0x10004010 perm=0x2
+smmuv3_translate_success smmuv3-iommu-memory-region-0-1 sid=0x200 iova=0xffffe014 translated=0x10004014 perm=0x2
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "events"),
+    [
+        (SMMU, [CACHED]),
+        (SMMU.replace("asid=18 ", "asid=18 vmid=-1 "), [CACHED]),  # since QEMU 9.1
+        ("smmuv3_cmdq_tlbi_nh_asid asid=18", [Flush(0x12)]),
+        ("smmuv3_cmdq_tlbi_nh ", [Flush()]),
+        (
+            "smmuv3_s1_range_inval vmid=0 asid=18 addr=0xffffe000 tg=1 num_pages=0x2 ttl=3 leaf=1",
+            [Flush(0x12, 0xFFFFE000, 2)],
+        ),
+        ("smmuv3_range_inval vmid=0 asid=18 addr=0xffffe000 tg=1 num_pages=0x1 ttl=3 leaf=1 stage=1", [FLUSH]),
+        (
+            "smmuv3_s1_range_inval vmid=0 asid=-1 addr=0xffffe000 tg=0 num_pages=0x1 ttl=0 leaf=1",
+            [Flush(None, 0xFFFFE000)],
+        ),
+        ("pci_update_mappings_del d=0x55d0 01:00.0 0,0x10004000+0x4000", [GONE]),
+        ("smmuv3_cmdq_opcode <--- SMMU_CMD_SYNC", []),
+    ],
+)
+def test_smmu_formats(text: str, events: list[IotlbEvent]) -> None:
+    assert list(smmu_iotlb.parse(filter(None, map(parse_line, text.splitlines())))) == events
+
+
+def test_smmu_that_is_not_flushed_is_stale() -> None:
+    lines = f"{SMMU}pci_update_mappings_del d=0x55d0 01:00.0 0,0x10004000+0x4000"
+    events = [*smmu_iotlb.parse(filter(None, map(parse_line, lines.splitlines())))]
+    assert stale(events, IMPORTER, IOVAS, EXPORTER) == [CACHED]
+    assert stale([events[0], FLUSH, events[1]], IMPORTER, IOVAS, EXPORTER) == []

@@ -55,6 +55,7 @@ class FakeMachine:
 
     def __init__(self, directory: Path, pid: int) -> None:
         self.trace_path = directory / "trace"
+        self.iommu_type = "intel-iommu"
         self.stderr_path = directory / "stderr"
         self.pid = pid
         self.device_logs: dict[str, Path] = {}

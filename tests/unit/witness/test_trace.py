@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.witness.doorbell import Doorbell, parse_doorbells
-from harness.witness.iommu_faults import DmaFault, bdf, parse_console, parse_trace
+from harness.witness.iommu_faults import DmaFault, bdf, parse_console, parse_trace, requester_id
 from harness.witness.selfcheck import RINGS
 from harness.witness.tracelog import MAX_LINE_BYTES, TraceLine, parse_line, read_lines
 
@@ -124,6 +124,11 @@ def test_captured_faults_and_the_guests_log_which_lacks_one() -> None:
             DmaFault("0000:02:01.0", 0x2000000, True, None, "guest"),
         ),
         (
+            "arm-smmu-v3 9050000.smmuv3: event: F_TRANSLATION client: 0000:02:00.0 sid: 0x200 ssid: 0"
+            " iova: 0x2000000 ipa: 0",
+            DmaFault("0000:02:00.0", 0x2000000, None, None, "guest"),
+        ),
+        (
             "virtio_iommu virtio0: page fault from EP 16 at 0x3000000 []",
             DmaFault("0000:00:02.0", 0x3000000, None, None, "guest"),
         ),
@@ -158,12 +163,28 @@ def test_qemu_formats(line: str, expected: DmaFault) -> None:
     assert faults(line) == [expected]
 
 
+SMMU_LOOKUP = "smmu_iotlb_lookup_miss IOTLB cache MISS asid=3 addr=0x2000000 hit=1 miss=2 hit rate=33"
+
+
+@pytest.mark.parametrize("event", ["smmuv3_record_event", "smmuv3_propagate_event"])
+def test_smmu_fault_has_the_page_of_the_lookup_before_it(event: str) -> None:
+    recorded = f"{event} SMMU_EVT_F_TRANSLATION sid=0x200"
+    assert faults(f"{SMMU_LOOKUP}\n{recorded}") == [DmaFault("0000:02:00.0", 0x2000000, None, None, "qemu")]
+    assert faults(SMMU_LOOKUP) == []
+
+
+def test_smmu_that_aborts_names_the_access() -> None:
+    line = "smmuv3_translate_abort smmuv3-iommu-memory-region-0-1 sid=0x200 abort on iova:0x2000040 is_write=1"
+    assert faults(line) == [DmaFault("0000:02:00.0", 0x2000040, True, None, "qemu")]
+
+
 def test_translation_that_succeeds_is_no_fault() -> None:
     assert faults("amdvi_translation_result devid: 00:02.0 gpa 0x3000000 hpa 0x40000000") == []
 
 
 def test_source_id() -> None:
     assert bdf(0x0308 | 0x3) == "0000:03:01.3"
+    assert requester_id("0000:03:01.3") == 0x0308 | 0x3
 
 
 def test_incomplete_line_is_left_for_the_next_read(tmp_path: Path) -> None:

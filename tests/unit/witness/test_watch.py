@@ -48,6 +48,7 @@ class FakeMachine:
 
     def __init__(self, directory: Path) -> None:
         self.trace_path = directory / "trace"
+        self.iommu_type = "intel-iommu"
         self.device_logs: dict[str, Path] = {}
         self.qmp = FakeQmp(self)
         self.console = FakeConsole()
