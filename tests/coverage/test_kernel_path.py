@@ -13,7 +13,7 @@ import pytest
 
 from harness import paths
 from harness.commands.children import Ended, Task, run_all
-from harness.config import DEFAULT_MACHINE, known_machines
+from harness.config import DEFAULT_ARCH, DEFAULT_MACHINE, known_machines, load_machine
 from harness.config.kernel_path import kernel_path
 from harness.gcov.measure import KernelCoverage, measure
 from harness.gcov.reasons import Gaps, find_gaps, load_reasons
@@ -39,6 +39,7 @@ def measured() -> tuple[KernelCoverage, Gaps]:
     tasks = [
         Task(name, replace(options, machine=name, focus=name != DEFAULT_MACHINE), directory.path / name)
         for name in known_machines()
+        if load_machine(name).arch == DEFAULT_ARCH
     ]
     failing = replace(options, fail_nth=True)
     tasks.append(Task("fail-nth", failing, directory.path / "fail-nth", listed_nodes()))
