@@ -7,6 +7,7 @@ An access is answered in the order in which it came. Only the access that resets
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,8 @@ from harness.device.log import Log
 from harness.device.model import DmaRefused, Model
 from harness.device.protocol import Command, Message
 
+LATE_S = 5.0
+"""An answer that takes so long is logged. A busy host delays a process less; a deadline of the guest may pass."""
 MOST_VECTORS = 2048
 """Of an MSI-X table (PCI Local Bus Specification 3.0, 6.8.2)."""
 
@@ -52,6 +55,7 @@ class Function:
 
     def on_command(self, link: Link, message: Message) -> None:
         """Answer one command of QEMU."""
+        began = time.monotonic()
         try:
             reply = self._answer(link, message)
         except protocol.ProtocolError as error:
@@ -60,6 +64,8 @@ class Function:
         except Exception as error:  # of the model: without an answer QEMU would wait
             self.log("defect", why=repr(error))
             reply = message.failure(errno.EIO)
+        if (took := time.monotonic() - began) > LATE_S:
+            self.log("late", command=message.command, took=round(took, 1))
         if reply is not None and message.wants_reply:
             link.send(reply)
 
@@ -126,14 +132,17 @@ class Function:
 
     def _read(self, message: Message) -> Message:
         region, offset, count = self._access(message)
-        if self._silent(region):
-            data = b"\xff" * count
-        elif region == protocol.CONFIG_REGION:
-            data = self.config.read(offset, count)
-        else:
-            data = self.model.read(region, offset, count)
+        data = self.read(region, offset, count)
         self.log("read", region=region, offset=offset, data=data.hex())
         return message.reply(protocol.REGION_ACCESS.pack(offset, region, count) + data)
+
+    def read(self, region: int, offset: int, count: int) -> bytes:
+        """Return what a read of a region answers."""
+        if self._silent(region):
+            return b"\xff" * count
+        if region == protocol.CONFIG_REGION:
+            return self.model.config(offset, self.config.read(offset, count))
+        return self.model.read(region, offset, count)
 
     def _write(self, link: Link, message: Message) -> Message | None:
         region, offset, count = self._access(message)

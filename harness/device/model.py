@@ -62,5 +62,9 @@ class Model:
         """Take a write of 1, 2, 4 or 8 bytes."""
         self.memory[bar][offset : offset + len(data)] = data
 
+    def config(self, offset: int, data: bytes) -> bytes:
+        """Answer a read of config space. ``data``: what is there."""
+        return data
+
     def reset(self) -> None:
         """Forget what a reset makes the device forget. Plain memory stays."""

@@ -21,14 +21,15 @@ from harness.report.record import RunDirectory, write_report
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
 from harness.run.coverage import CaseCoverage
-from harness.run.judge import judge
+from harness.run.judge import Judgement, judge
 from harness.run.kernel_record import kernel_record
 from harness.run.known_issues import KnownIssues, catalogue
 from harness.run.options import Options
 from harness.run.session_pool import SessionPool
 from harness.run.setup import Setup
-from harness.session import Session, Stimuli
+from harness.session import Session, Stimuli, device_check
 from harness.verdict import (
+    KERNEL_AT_FAULT,
     NEEDS_FRESH_MACHINE,
     CaseRecord,
     HostRecord,
@@ -85,7 +86,11 @@ class Run:
         """
         if len(self._blind) == MAX_BLIND_BOOTS:
             raise BlindWitness(str(self._blind[-1]), hint=self._blind[-1].hint)
-        session = self._pool.get()
+        try:
+            session = self._pool.get()
+        except BlindWitness as blind:
+            self._blind.append(blind)
+            raise
         case.ran_in = session.machine.trace_path.parent.name
         if self._witnesses is None or self._witnesses[0] is not session:
             self._witnesses = session, self._proven_witnesses(session)
@@ -150,9 +155,12 @@ class Run:
         splats = [splat.title for splat in observed.splats] if observed else []
         judgement = judge(case.raised, splats)
         defects = observed.defects if observed else ()
-        if judgement.verdict is Verdict.FAIL and (lie := self._lie(judgement.reason, defects)):
+        if judgement.verdict in KERNEL_AT_FAULT and (lie := self._lie(case, judgement, defects)):
             case.raised[:] = [lie]
-            judgement = judge(case.raised, splats)
+            judgement = judge(case.raised, [])
+        elif judgement.verdict is Verdict.PASS and (lie := self._lie_behind_a_pass()):
+            case.raised.append(lie)
+            judgement = judge(case.raised, [])
         ruling = self._known.rule(case.identity.id, judgement)
         evidence = [*case.calls, *(observed.evidence if observed else ()), *case.notes()]
         record = CaseRecord(
@@ -173,24 +181,44 @@ class Run:
             self._pool.discard()
         return record
 
-    def _lie(self, reason: str, defects: Sequence[str]) -> BlindWitness | None:
-        """Check the vfio-user devices before the kernel is blamed. Returns the error that explains the FAIL, or None.
+    def _lie(self, case: Case, judgement: Judgement, defects: Sequence[str]) -> BlindWitness | None:
+        """Check the vfio-user devices before the kernel is blamed. Returns the error that explains it, or None.
 
-        ``reason``: of the FAIL. ``defects``: failures of the models during the case. QEMU's own devices are trusted
-        once they have passed the self-check of the boot: they are no programs of ours.
+        ``defects``: failures of the models during the case. QEMU's own devices are trusted once they have passed the
+        self-check of the boot: they are no programs of ours.
         """
+        session, found = self._pool.current, f"the case had found {judgement.verdict}: {judgement.reason}"
         if defects:
-            return BlindWitness(f"{defects[0]}; the case had found: {reason}")
+            return BlindWitness(f"{defects[0]}; {found}")
+        if session is None or self._witnesses is None or not session.machine.device_logs:
+            return None
+        if judgement.verdict is Verdict.FAIL:
+            blind = self._checked_by_the_guest(session, self._witnesses[1])
+        else:  # the guest may be of no use, and the machine is discarded
+            lie = device_check.lie(session.machine, case.began)
+            blind = BlindWitness(lie) if lie else None
+        return BlindWitness(f"{blind}; {found}", hint=blind.hint) if blind else None
+
+    def _lie_behind_a_pass(self) -> BlindWitness | None:
+        """Look for a vfio-user device that lies in config space, which few cases would notice."""
         session = self._pool.current
-        if session is None or self._witnesses is None or not session.machine.device_logs or session.unusable:
+        if session is None or not session.machine.device_logs:
+            return None
+        found = device_check.changing_config(session.machine)
+        return BlindWitness(f"{found}; the case had passed") if found else None
+
+    @staticmethod
+    def _checked_by_the_guest(session: Session, witnesses: Witnesses) -> BlindWitness | None:
+        """Ring the controllers in the guest, as at boot, and return what was not seen. The session stays of use."""
+        if session.unusable:
             return None
         stimuli = Stimuli(session)
         try:
             session.reset()
             stimuli.release()
-            prove_devices(self._witnesses[1], session.machine, stimuli)
+            prove_devices(witnesses, session.machine, stimuli)
         except BlindWitness as blind:
-            return BlindWitness(f"{blind}; the case had found: {reason}", hint=blind.hint)
+            return blind
         except (HarnessError, GuestLost, KernelErrno):  # it says nothing about the devices
             return None
         return None

@@ -2,13 +2,14 @@
 """Boots sessions for the cases of one process."""
 
 import logging
+import time
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 
-from harness.errors import GuestLost, HarnessError
+from harness.errors import BlindWitness, GuestLost, HarnessError
 from harness.run.setup import Setup
-from harness.session import Session
+from harness.session import Session, device_check
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,10 @@ class SessionPool:
         self.current: Session | None = None
 
     def get(self) -> Session:
-        """Return the running session, or boot one. Raises the errors of a boot."""
+        """Return the running session, or boot one. Raises the errors of a boot.
+
+        If a vfio-user device lies, that is the error: it says nothing about the kernel that does not boot.
+        """
         if self._boot_error:
             error, self._boot_error = self._boot_error, None
             raise error
@@ -39,7 +43,14 @@ class SessionPool:
             log.debug("boot a machine in %s", directory)
             machine = self._setup.machine_in(directory)
             with ExitStack() as stack:
-                self.current = stack.enter_context(self._setup.session_on(stack.enter_context(machine)))
+                began = time.monotonic()
+                stack.enter_context(machine)
+                try:
+                    self.current = stack.enter_context(self._setup.session_on(machine))
+                except GuestLost as error:
+                    if found := device_check.lie(machine, began):
+                        raise BlindWitness(f"{found}; the boot had found: {error}") from None
+                    raise
                 self._stack = stack.pop_all()
         return self.current
 

@@ -99,6 +99,14 @@ class VfioUserDevice:
         number, data = self._command("dma_read", address=address, length=length)
         return outcome_names([-number])[0], bytes.fromhex(data)
 
+    def answers(self, region: int, offsets: Sequence[int], times: int) -> list[list[str]]:
+        """Read dwords of a region so often, past QEMU. Returns the different answers for each offset, in hex."""
+        return cast(list[list[str]], self._command("read", region=region, offsets=list(offsets), times=times))
+
+    def write(self, bar: int, offset: int, data: bytes) -> None:
+        """Write to a BAR, past QEMU."""
+        self._command("write", bar=bar, offset=offset, data=data.hex())
+
     def memory(self, bar: int, offset: int, length: int) -> bytes:
         """Return what the device itself has in a BAR of plain memory."""
         return bytes.fromhex(self._command("memory", bar=bar, offset=offset, length=length))

@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,12 @@ class DeviceServer:
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
-        while line := await self._reader.readline():
-            answer = json.loads(line)
-            waiting = self._waiting.pop(answer["id"], None)
-            if waiting and not waiting.done():
-                waiting.set_result(answer)
+        with suppress(ConnectionError):  # it was killed with a command unread
+            while line := await self._reader.readline():
+                answer = json.loads(line)
+                waiting = self._waiting.pop(answer["id"], None)
+                if waiting and not waiting.done():
+                    waiting.set_result(answer)
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(HarnessError("the device server has ended"))

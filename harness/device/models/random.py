@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A controller that lies: what it answers, keeps and moves is at random, from a seed.
+"""A controller that lies: what it answers, keeps and moves is at random, from a seed. Some also lie otherwise.
 
 No case runs on it. It tests the harness: a machine with such a device must never give PASS or FAIL for what the device
 alone knows. The seed also chooses how often it lies, and how many accesses it answers truthfully at first.
 """
 
+import time
 from pathlib import Path
 from random import Random
 from typing import ClassVar
@@ -17,6 +18,10 @@ TRUTHFUL = (0, 0, 400, 2000)
 """Accesses before the first lie. The self-checks at boot make about 70."""
 DMA_RATE = 0.05
 """How often a write makes it do DMA by itself, among its lies."""
+ALSO = (None, "config", "late")
+"""What it also does: lie in config space, or answer too late."""
+LATE_RATE, LATE_S = 0.1, 12.0
+"""How often, among its lies, an answer is late, and by how much. QEMU waits for 20 s (x-msg-timeout)."""
 
 
 class Liar(Nvme):
@@ -28,6 +33,7 @@ class Liar(Nvme):
         self._random = Random(self.SEED)
         self._rate = self._random.choice(RATES)
         self._truthful = self._random.choice(TRUTHFUL)
+        self._also = self._random.choice(ALSO)
         super().__init__(port, drive)
 
     def _lies(self) -> bool:
@@ -36,7 +42,12 @@ class Liar(Nvme):
         lies = self._truthful < 0 and self._random.random() < self._rate
         if lies:
             self.port.log("lie")
+            if self._also == "late" and self._random.random() < LATE_RATE:
+                time.sleep(LATE_S)
         return lies
+
+    def config(self, offset: int, data: bytes) -> bytes:
+        return self._random.randbytes(len(data)) if self._also == "config" and self._lies() else data
 
     def read(self, bar: int, offset: int, length: int) -> bytes:
         truth = super().read(bar, offset, length)

@@ -41,6 +41,11 @@ class Device(Model):
 
     def read(self, bar, offset, length):
         return self.writes.to_bytes(length, "little")
+
+    def config(self, offset, data):
+        if self.writes == 2:
+            raise RuntimeError("no config space")
+        return data if self.writes < 2 else bytes(reversed(data))
 '''
 
 

@@ -3,14 +3,24 @@
 
 from collections.abc import Coroutine
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.config import load_machine
 from harness.device.models import find
-from harness.device.models.random import RATES, TRUTHFUL, Liar, liar
+from harness.device.models import random as lies_of
+from harness.device.models.random import ALSO, RATES, TRUTHFUL, Liar, liar
 from harness.device.spec import Spec
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The sleeps of a liar that answers late."""
+    seconds: list[float] = []
+    monkeypatch.setattr(lies_of, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
 
 
 class FakePort:
@@ -63,6 +73,16 @@ def test_a_seed_gives_the_same_lies(seed: int) -> None:
 def test_seeds_differ_in_how_often_they_lie_and_when_they_begin() -> None:
     found = [liar(seed)(FakePort()) for seed in range(100)]
     assert {(each._rate, each._truthful) for each in found} == {(rate, first) for rate in RATES for first in TRUTHFUL}
+    assert {each._also for each in found} == set(ALSO)
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_some_also_answer_late_or_lie_in_config_space(seed: int, slept: list[float]) -> None:
+    answers(seed)
+    device, truth = liar(seed)(FakePort()), b"\x36\x1b\xf1\x11"
+    device._truthful = 0
+    assert bool(slept) is (device._also == "late")
+    assert any(device.config(0, truth) != truth for _ in range(100)) is (device._also == "config")
 
 
 def test_a_machine_names_it_with_its_seed() -> None:

@@ -303,6 +303,16 @@ def test_the_death_of_the_server_is_noticed_and_explained(server: DeviceServer) 
         server.call("nvme0", "behave")
 
 
+def test_a_command_that_a_killed_server_has_not_read_is_refused(server: DeviceServer) -> None:
+    assert server._process
+    os.kill(server._process.pid, signal.SIGSTOP)
+    waiting = server._thread.submit(server._call("nvme0", "behave", {}))
+    time.sleep(0.1)
+    os.kill(server._process.pid, signal.SIGKILL)
+    with pytest.raises(HarnessError, match="the device server has ended"):
+        waiting.result(10)
+
+
 def test_the_line_for_a_shell_serves_the_devices_too(machine: MachineConfig, tmp_path: Path) -> None:
     """The line after it can connect at once, also where an earlier server has left its sockets."""
     server = DeviceServer(machine, tmp_path, {})

@@ -2,7 +2,7 @@
 """The verdict of a case: its record, when its machine is discarded, and the order of records."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,7 +208,7 @@ LIES = BlindWitness("blind witness, doorbell trace: none was seen")
 @pytest.mark.parametrize(
     ("found", "verdict", "reason"),
     [
-        (LIES, Verdict.ERROR, f"{LIES}; the case had found: {BROKEN}"),
+        (LIES, Verdict.ERROR, f"{LIES}; the case had found FAIL: {BROKEN}"),
         (None, Verdict.FAIL, str(BROKEN)),
         (GuestHung("no answer"), Verdict.FAIL, str(BROKEN)),
     ],
@@ -241,6 +241,62 @@ def test_a_device_of_ours_is_checked_before_the_kernel_is_blamed(
     machine.device_logs.clear()
     assert run.conclude(case(BROKEN)).verdict is Verdict.FAIL
     assert not steps, "QEMU's own devices are not checked again"
+
+
+@pytest.mark.parametrize("says", ["device nvme0 is not to be believed", ""], ids=["it lies", "it tells the truth"])
+@pytest.mark.parametrize(
+    ("ended", "verdict"),
+    [
+        (lambda: case(GuestHung("no answer")), Verdict.HANG),
+        (lambda: case(GuestCrashed("panic")), Verdict.CRASH),
+        (lambda: case(GuestOopsed("oops")), Verdict.SPLAT),
+        (lambda: case(watch=FakeWatch(["WARNING in f"])), Verdict.SPLAT),
+        (lambda: case(BROKEN, watch=FakeWatch(["WARNING in f"])), Verdict.SPLAT),
+    ],
+    ids=["hang", "crash", "oops", "splat", "splat and fail"],
+)
+def test_a_device_of_ours_is_checked_from_the_host_if_the_guest_is_of_no_use(
+    run: RunWithoutMachines,
+    monkeypatch: pytest.MonkeyPatch,
+    ended: Callable[[], Case],
+    verdict: Verdict,
+    says: str,
+) -> None:
+    asked: list[float] = []
+
+    def lie(machine: object, since: float) -> str:
+        asked.append(since)
+        return says
+
+    machine = SimpleNamespace(device_logs={"nvme0": Path("log")})
+    session = SimpleNamespace(machine=machine, unusable=True)
+    run._pool = cast(Any, SimpleNamespace(discard=run._count, current=session))
+    run._witnesses = cast(Any, (session, None))
+    monkeypatch.setattr(run_record, "device_check", SimpleNamespace(lie=lie))
+    one = ended()
+    record = run.conclude(one)
+    assert asked == [one.began]
+    assert record.verdict is (Verdict.ERROR if says else verdict)
+    assert record.reason.startswith(f"{says}; the case had found {verdict}: " if says else "")
+    assert run.discards == 1
+
+
+@pytest.mark.parametrize("says", ["config space at 0x0 reads as 1, 2", ""], ids=["it lies", "it tells the truth"])
+def test_a_device_that_lies_in_config_space_spoils_a_pass(
+    run: RunWithoutMachines, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    session = SimpleNamespace(machine=SimpleNamespace(device_logs={"nvme0": Path("log")}))
+    run._pool = cast(Any, SimpleNamespace(discard=run._count, current=session))
+    monkeypatch.setattr(run_record, "device_check", SimpleNamespace(changing_config=lambda machine: says))
+    record = run.conclude(case())
+    assert record.verdict is (Verdict.ERROR if says else Verdict.PASS)
+    assert record.reason == (f"{says}; the case had passed" if says else "")
+
+
+def test_a_hang_after_a_defect_of_a_device_is_no_hang_of_the_kernel(run: RunWithoutMachines) -> None:
+    record = run.conclude(case(GuestHung("no answer"), watch=FakeWatch(defects=(DEFECT,))))
+    assert record.verdict is Verdict.ERROR
+    assert record.reason.startswith(f"{DEFECT}; the case had found HANG: no answer")
 
 
 def test_evidence_of_all_sources_is_in_order_of_time(run: RunWithoutMachines) -> None:
