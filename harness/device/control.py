@@ -28,6 +28,7 @@ class Control:
             "dma_write": self._dma_write,
             "dma_read": self._dma_read,
             "memory": self._memory,
+            "disconnect": self._disconnect,
             "read": self._read,
             "write": self._write,
             "interrupt": self._interrupt,
@@ -71,6 +72,9 @@ class Control:
     async def _memory(self, function: Function, bar: int, offset: int, length: int) -> str:
         """Return what the device itself has in the memory of a BAR."""
         return bytes(function.model.memory[bar][offset : offset + length]).hex()
+
+    async def _disconnect(self, function: Function) -> None:
+        function.disconnect()
 
     async def _read(self, function: Function, region: int, offsets: list[int], times: int) -> list[list[str]]:
         """Read dwords of a region, past QEMU. Returns the different answers for each offset, in hex."""

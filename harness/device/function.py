@@ -46,6 +46,11 @@ class Function:
         self._link = link
         self.log("connected")
 
+    def disconnect(self) -> None:
+        """End the connection, as if this device's process had ended. QEMU may connect again."""
+        if self._link:
+            self._link.close("a case has ended the connection")
+
     def disconnected(self, why: str) -> None:
         """Forget what belonged to the connection."""
         self._link = None

@@ -81,6 +81,7 @@ class Session:
         self._unplugged: dict[str, int] = {}
         self._rxe_linked = False
         self._vfio_user: dict[str, VfioUserDevice] = {}
+        self._disconnected: set[str] = set()
         self._peer = Peer(machine) if machine.peer else None
         self.unusable = False
         """Whether a case has made the machine unusable on purpose, so that the next case needs a fresh one."""
@@ -111,8 +112,11 @@ class Session:
 
     @property
     def spent(self) -> bool:
-        """Whether the next case needs a fresh machine, though this one is judged as always: its peer was killed."""
-        return self._peer is not None and self._peer.killed
+        """Whether the next case needs a fresh machine, though this one is judged as always.
+
+        Its peer was killed, or a device has no connection to QEMU.
+        """
+        return bool(self._disconnected) or (self._peer is not None and self._peer.killed)
 
     def log_calls(self, log: Callable[[str], None]) -> None:
         """Call ``log`` with one line for each call that ended in the guest, or in the peer."""
@@ -145,6 +149,11 @@ class Session:
     def start_unplug(self, device_id: str) -> Pending[None]:
         """Start ``unplug``, which asks QEMU, not the guest's agent."""
         return Pending(self.machine, lambda: self.unplug(device_id), calls_guest=False)
+
+    def disconnect(self, device_id: str) -> None:
+        """End the connection of a vfio-user device to QEMU, as if its process had ended. ``plug`` makes a new one."""
+        self._disconnected.add(device_id)
+        self.vfio_user(device_id).disconnect()
 
     def bdf(self, device_id: str) -> str:
         """Return the guest's PCI address of a device in the machine's description."""
@@ -454,6 +463,7 @@ class Session:
         seconds = PLUG_SECONDS * self.machine.slowdown
         self.agent.call("pci", "wait_present", bdf=self.bdf(device_id), seconds=seconds)
         del self._unplugged[device_id]
+        self._disconnected.discard(device_id)
 
     def release_device(self, device_id: str) -> None:
         """Close the importers that use a device."""

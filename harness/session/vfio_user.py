@@ -90,6 +90,10 @@ class VfioUserDevice:
         finally:
             self.behave()
 
+    def disconnect(self) -> None:
+        """End the device's connection to QEMU, as if its process had ended. Only ``Session.disconnect`` calls this."""
+        self._command("disconnect")
+
     def dma_write(self, address: int, data: bytes) -> str:
         """Have the device write by DMA, now. Returns the errno of the refusal that it saw; "" if there was none."""
         return outcome_names([-cast(int, self._command("dma_write", address=address, data=data.hex()))])[0]

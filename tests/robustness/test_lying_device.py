@@ -25,9 +25,9 @@ devices:
 """
 CASES = "(test_doorbell_reaches or test_cmb_write or test_remote_io) and (rxe or iommufd+edu)"
 """Cases that need the device's truth: doorbells and completions, memory, and whole commands."""
-FROM_THE_START, LATER = (2, 3, 15), (4, 8, 12)
-"""Seeds that lie in the self-checks of the boot, and seeds that begin later. 3 and 8 also lie in config space; 15 and
-12 also answer late, so that the guest hangs, complains or does not boot."""
+FROM_THE_START, LATER = (2, 3, 19), (4, 8, 5)
+"""Seeds that lie in the self-checks of the boot, and seeds that begin later. 3 and 8 also lie in config space; 19 and
+5 also answer late, so that the guest hangs, complains or does not boot."""
 FAULTS = {"FAIL", "SPLAT", "HANG", "CRASH"}
 
 

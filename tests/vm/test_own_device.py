@@ -254,6 +254,38 @@ def test_a_device_that_is_gone(session: Session, nvme: Nvme, buffer: DmaBuf, imp
     must_arrive(ring(nvme, importer.attach(buffer), watch), "once the device is back a new mapping is live")
 
 
+@rows("lifecycle.lost-device", "lifecycle.unplug", "lifecycle.close")
+@pytest.mark.needs("unplug", "hotplug")
+@pytest.mark.parametrize("gone", ["silent", "disconnected"])
+@importers("iommufd+edu", "rxe")
+def test_a_device_that_is_gone_is_unplugged(
+    session: Session, nvme: Nvme, importer: Importer, watch: Watch, gone: str
+) -> None:
+    """The unplug of a device that no longer answers waits for the close, which revokes. Replugged, it lives again."""
+    buffer = nvme.export_doorbells()
+    old, queued = importer.attach(buffer), nvme.queue_identify()
+    nvme.device.enable_request_irq()
+    if gone == "silent":
+        session.vfio_user(UNDER_TEST).behave(gone=True)
+    else:
+        session.disconnect(UNDER_TEST)
+    must(nvme.device.read(REGISTERS, 0, 4) == b"\xff" * 4, "a device that is gone reads as ones")
+    unplug = session.start_unplug(UNDER_TEST)
+    must(nvme.device.release_requested(), "an unplug requests a device that is gone from its user")
+    must(not unplug.done(), "an unplug of a device that is gone waits for the close")
+    nvme.device.close()
+    unplug.result()
+    must_be_blocked(ring_once(queued, old, watch), "the close of a device that is gone revokes its buffers")
+    with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
+        importer.attach(buffer)
+    session.vfio_user(UNDER_TEST).behave()
+    session.plug(UNDER_TEST)
+    replugged = session.open_nvme()
+    must_be_blocked(ring(replugged, old, watch), "a mapping made before the unplug is dead for good")
+    result = ring(replugged, importer.attach(replugged.export_doorbells()), watch)
+    must_arrive(result, "an export of a replugged device is live")
+
+
 @rows("lifecycle.lost-device", "lifecycle.reset")
 @importers("iommufd+nvme")
 def test_a_bar_that_stops_answering(

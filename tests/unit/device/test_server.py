@@ -303,6 +303,16 @@ def test_the_death_of_the_server_is_noticed_and_explained(server: DeviceServer) 
         server.call("nvme0", "behave")
 
 
+def test_a_device_that_was_disconnected_can_be_connected_again(server: DeviceServer) -> None:
+    with Client(server.sockets["nvme0"]) as client:
+        assert client.read(CONFIG_REGION, 0, 2) == b"\x36\x1b"
+        server.call("nvme0", "disconnect")
+        assert client.ended()
+    server.call("nvme0", "disconnect")  # nothing happens without a connection
+    with Client(server.sockets["nvme0"]) as client:
+        assert client.read(CONFIG_REGION, 0, 2) == b"\x36\x1b"
+
+
 def test_a_command_that_a_killed_server_has_not_read_is_refused(server: DeviceServer) -> None:
     assert server._process
     os.kill(server._process.pid, signal.SIGSTOP)
