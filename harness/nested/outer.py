@@ -14,6 +14,7 @@ from harness.nested.recipe import Outer
 from harness.nested.results import DISK
 from harness.nested.shares import Share
 from harness.vm import Qemu
+from harness.vm.boot_steps import INIT_FAILED
 from harness.vm.command import Scalar, option
 from harness.vm.instance import Files, Instance
 from harness.vm.process import tail
@@ -153,9 +154,10 @@ def _follow(
         if max(path.stat().st_size for path in (files.output, files.qemu.console) if path.exists()) > MOST_OUTPUT:
             raise HarnessError(f"the outer machine printed more than {MOST_OUTPUT >> 20} MiB: {files.output.parent}")
         time.sleep(POLL_S)
-    said = tail(files.qemu.console, MAX_LINE)
+    said = tail(files.qemu.console, MAX_LINE).strip()
     if WRITTEN.decode() not in said:
-        last = said.strip().rpartition("\n")[2] or "it printed nothing"
+        failed = [line for line in said.splitlines() if INIT_FAILED.decode() in line]
+        last = (failed or said.split("\n"))[-1] or "it printed nothing"
         raise HarnessError(f"the outer machine ended without results: {last}", hint=f"see {files.qemu.console}")
 
 
