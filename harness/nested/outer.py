@@ -124,8 +124,10 @@ class OuterMachine:
             assert instance.process
             exited = instance.thread.submit(instance.process.wait())
             _follow(files, lambda: exited.done() or _has_stopped(events), job.deadline_s, on_line)
-        except BaseException:
+        except BaseException as error:
             files.disk.unlink(missing_ok=True)
+            if isinstance(error, OSError):  # e.g. the user has removed the directory
+                raise HarnessError(f"{error.filename or directory}: {error.strerror}") from None
             raise
         finally:
             instance.close()

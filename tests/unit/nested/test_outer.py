@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a run of the outer machine ends, and what it printed by then."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.nested import outer
-from harness.nested.outer import OuterFiles, _follow
+from harness.nested import outer, recipe
+from harness.nested.image import OuterImage
+from harness.nested.outer import Job, OuterFiles, OuterMachine, _follow
+from harness.vm import Qemu
+from harness.vm.instance import Files
 
 WRITTEN = "vfio-harness: results are written\n"
 
@@ -57,3 +63,31 @@ def test_it_may_not_fill_the_disk(files: OuterFiles, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(outer, "MOST_OUTPUT", 10)
     with pytest.raises(HarnessError, match="printed more than"):
         _follow(files, lambda: False, 5.0, lambda line: None)
+
+
+class NoQemu:
+    """Stands in for the instance: its QEMU never ends, and the directory is gone when it has started."""
+
+    process = SimpleNamespace(wait=lambda: None)
+    thread = SimpleNamespace(submit=lambda waiting: SimpleNamespace(done=lambda: False))
+
+    def __init__(self, files: Files, on_event: object) -> None:
+        self._directory = files.console.parent
+
+    def start(self, command: list[str]) -> None:
+        shutil.rmtree(self._directory)
+
+    def close(self) -> None:
+        NoQemu.ended = True
+
+    ended = False
+
+
+def test_results_that_vanish_are_an_error_and_qemu_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outer, "Instance", NoQemu)
+    image = OuterImage(tmp_path / "kernel", tmp_path / "initrd")
+    image.initrd.touch()
+    machine = OuterMachine(recipe.load().outer, image, cast(Qemu, SimpleNamespace(path=Path("/q"))))
+    with pytest.raises(HarnessError, match=r"/run/output\.txt: No such file"):
+        machine.run(Job(b"", [], 5.0), tmp_path / "run", lambda line: None)
+    assert NoQemu.ended
