@@ -4,7 +4,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,10 @@ SHORT_DEADLINE_S = 600.0
 """For ``--short``, which takes 2 minutes on an idle host, and 8 on one that shares two processors among ten VMs."""
 LEAVE_S = 150.0
 """Of the deadline, what is left for the boot, the end of an interrupted run, and the results."""
+ATTEMPTS = 3
+"""How often the outer machine is started, if its own kernel crashes."""
+LEAST_S = 240.0
+"""What must be left of the deadline for another start."""
 RESULTS = Path("/results")
 """In the outer machine: its init writes this directory to the disk."""
 REQUIRED, REST = "required", "rest"
@@ -74,11 +78,14 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     inside = inner_options(options, built, qemu, test.cpu_features)
     runs = [*planned(inside, test, short)]
     seen = shares([qemu.path.parent, *source_of(built)])
-    text = job.script(seen, links(), environment(), runs, int(deadline_s - LEAVE_S))
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
-    todo = outer.Job(job.archive(text), seen, deadline_s)
     nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
-    disk = nested.run(todo, directory.path / "outer", lambda line: emit(Note(line)))
+
+    def attempt(directory: Path, seconds: float) -> Path:
+        text = job.script(seen, links(), environment(), runs, int(seconds - LEAVE_S))
+        return nested.run(outer.Job(job.archive(text), seen, seconds), directory, lambda line: emit(Note(line)))
+
+    disk = run_again_if_crashed(attempt, directory.path, deadline_s, emit)
     try:
         results.unpack(disk, directory.path)
     finally:
@@ -86,6 +93,25 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     code = judge(directory.path, runs, emit)
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path}"))
     return code
+
+
+def run_again_if_crashed(
+    attempt: Callable[[Path, float], Path], directory: Path, deadline_s: float, emit: Emit
+) -> Path:
+    """Return what ``attempt`` returns, given a directory and its deadline in seconds.
+
+    If the outer machine's own kernel crashes, which says nothing about the kernel under test, it starts again while at
+    least ``LEAST_S`` are left. Raises what ``attempt`` raises.
+    """
+    end = time.monotonic() + deadline_s
+    for number in range(1, ATTEMPTS):
+        try:
+            return attempt(directory / f"outer-{number}", end - time.monotonic())
+        except outer.OuterCrashedError as error:
+            if end - time.monotonic() < LEAST_S:
+                raise
+            emit(Note(f"{error}; it starts again"))
+    return attempt(directory / f"outer-{ATTEMPTS}", end - time.monotonic())
 
 
 def with_room_for(machine: config.MachineConfig, machine_around: recipe.Outer) -> recipe.Outer:
@@ -165,4 +191,4 @@ def _no_record(directory: Path, ended: results.Ended | None) -> HarnessError:
             return type(error)(f"inside: {error}", hint=error.hint)
     code = f"exit code {ended.code}" if ended else "it never started"
     kind = UsageError if ended and ended.code == UsageError.exit_code else HarnessError
-    return kind(f"the run inside ended before its first case ({code})", hint=f"see {directory.parent / 'outer'}")
+    return kind(f"the run inside ended before its first case ({code})", hint=f"see outer-1 in {directory.parent}")

@@ -29,6 +29,13 @@ WRITTEN = b"vfio-harness: results are written"
 KERNEL_ARGS = "console=ttyS1 quiet panic=-1 tsc=reliable no_timer_check mitigations=off rdinit=/init"
 
 
+PANIC = "Kernel panic - not syncing"
+
+
+class OuterCrashedError(HarnessError):
+    """The outer machine's own kernel has crashed: a fault of QEMU's emulated virtualisation, in one of nine runs."""
+
+
 @dataclass(frozen=True)
 class OuterFiles:
     """The files of one run of the machine, in a directory of its own."""
@@ -159,6 +166,8 @@ def _follow(
     said = tail(files.qemu.console, MAX_LINE).strip()
     if WRITTEN.decode() not in said:
         failed = [line for line in said.splitlines() if INIT_FAILED.decode() in line]
+        if PANIC in said:
+            raise OuterCrashedError(f"the outer machine's own kernel has crashed: {files.qemu.console}")
         last = (failed or said.split("\n"))[-1] or "it printed nothing"
         raise HarnessError(f"the outer machine ended without results: {last}", hint=f"see {files.qemu.console}")
 

@@ -51,9 +51,9 @@ def test_a_kvm_that_works_is_chosen_and_runs_cases(harness: CommandLine) -> None
 
 def test_nothing_is_left_of_an_interrupted_emulated_machine(harness: CommandLine) -> None:
     with harness.start("kvm-test", "--short") as running:
-        running.wait_until("the outer machine", lambda: any(harness.results.glob("*/outer/console.log")))
+        running.wait_until("the outer machine", lambda: any(harness.results.glob("*/outer-1/console.log")))
         os.killpg(running.process.pid, signal.SIGINT)
         assert running.seconds_until_gone() <= GONE_S
         assert running.process.returncode == 130
     harness.assert_nothing_left()
-    assert not list(harness.results.glob("*/outer/initrd"))
+    assert not list(harness.results.glob("*/outer-1/initrd"))

@@ -16,6 +16,7 @@ from harness.errors import HarnessError, UsageError
 from harness.kernel import Kernel
 from harness.nested import recipe
 from harness.nested.job import Run
+from harness.nested.outer import OuterCrashedError
 from harness.paths import TOP
 from harness.progress import silent
 from harness.run.options import Options
@@ -165,3 +166,30 @@ def test_the_kernel_inside_is_the_one_that_was_built_outside(kernel: str | None,
     options = kvm_test.inner_options(Options(kernel=kernel), built, qemu, "-xsave")
     assert (options.kernel, options.qemu, options.cpu_features) == (inside, "/q", "-xsave")
     assert kvm_test.inner_options(Options(cpu_features="-avx"), built, qemu, "-xsave").cpu_features == "-avx"
+
+
+def test_an_outer_machine_that_crashes_starts_again(tmp_path: Path) -> None:
+    given: list[tuple[str, float]] = []
+
+    def attempt(directory: Path, seconds: float) -> Path:
+        given.append((directory.name, seconds))
+        if len(given) < 3:
+            raise OuterCrashedError("crashed")
+        return directory
+
+    assert kvm_test.run_again_if_crashed(attempt, tmp_path, 1000.0, silent) == tmp_path / "outer-3"
+    assert [name for name, _ in given] == ["outer-1", "outer-2", "outer-3"]
+    assert all(990.0 < seconds <= 1000.0 for _, seconds in given)
+
+
+@pytest.mark.parametrize(("seconds", "attempts"), [(1000.0, 3), (100.0, 1)])
+def test_one_that_crashes_always_is_an_error(tmp_path: Path, seconds: float, attempts: int) -> None:
+    given: list[Path] = []
+
+    def attempt(directory: Path, seconds: float) -> Path:
+        given.append(directory)
+        raise OuterCrashedError("crashed")
+
+    with pytest.raises(OuterCrashedError):
+        kvm_test.run_again_if_crashed(attempt, tmp_path, seconds, silent)
+    assert len(given) == attempts

@@ -43,7 +43,7 @@ def test_a_line_of_any_length_is_cut(files: OuterFiles) -> None:
     ("console", "said"),
     [
         ("", "it printed nothing"),
-        ("a\nKernel panic - not syncing\n", "Kernel panic - not syncing"),
+        ("a\nlast words\n", "last words"),
         ("vfio-harness: init failed: tar\n[ 1.0] reboot: Power down\n", "vfio-harness: init failed: tar"),
     ],
 )
@@ -52,6 +52,12 @@ def test_an_end_without_results_is_an_error(files: OuterFiles, console: str, sai
     with pytest.raises(HarnessError, match="the outer machine ended without results: ") as caught:
         _follow(files, lambda: True, 1.0, lambda line: None)
     assert str(caught.value).endswith(f": {said}")
+
+
+def test_a_crash_of_its_own_kernel_is_told_apart(files: OuterFiles) -> None:
+    files.qemu.console.write_text("[ 1.0] Kernel panic - not syncing: x\n[ 1.1] Kernel Offset: 0x0\n")
+    with pytest.raises(outer.OuterCrashedError, match="own kernel has crashed: "):
+        _follow(files, lambda: True, 1.0, lambda line: None)
 
 
 def test_the_deadline_ends_it(files: OuterFiles) -> None:
