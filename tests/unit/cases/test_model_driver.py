@@ -339,6 +339,8 @@ class Pending:
 
 class FakeSession:
     machine = SimpleNamespace(slowdown=1.0)
+    agent = SimpleNamespace(call=lambda service, function, **args: True)
+    """Answers pci.suspended, which is asked by no handle."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -360,8 +362,8 @@ class FakeSession:
     def start(self, function: Callable[..., None], *args: object) -> Pending:
         return Pending(function, *args)
 
-    def suspended(self, device_id: str) -> bool:
-        return True
+    def bdf(self, device_id: str) -> str:
+        return "0000:01:00.0"
 
     def bufinfo(self) -> list[dict[str, str]]:
         return [{"ino": buffer.inode} for buffer in self.kernel.buffers]
