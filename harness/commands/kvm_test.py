@@ -68,6 +68,7 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     began = time.monotonic()
     test = recipe.load()
     machine = config.load_machine(options.machine)
+    machine = machine.model_copy(update={"qemu": machine.qemu or test.qemu})
     qemu = vm.Qemu.for_machine(machine, options.qemu, emit)
     vm.settle(machine, qemu)
     outer.require_9p(qemu)

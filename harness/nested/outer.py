@@ -33,7 +33,7 @@ PANIC = "Kernel panic - not syncing"
 
 
 class OuterCrashedError(HarnessError):
-    """The outer machine's own kernel has crashed: a fault of QEMU's emulated virtualisation, in one of nine runs."""
+    """The outer machine's own kernel has crashed: a fault of QEMU's emulated virtualisation."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Outer(Model):
 class KvmTest(Model):
     """``kvm-test.yaml``."""
 
+    qemu: str
+    """QEMU= of both machines unless the user names another."""
     outer: Outer
     """The emulated machine."""
     cpu_features: str
