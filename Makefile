@@ -4,6 +4,7 @@
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
 #   make mutants        put every reported bug back, and check that the suite catches it
+#   make reach          check on which machines bugs survive, as their entries say; two minutes for each machine
 #   make nightly        run every cell of vm-configs/nightly.yaml, or of PLAN=file: many kernels on many machines
 #   make kernel-coverage  check that each line of the kernel's export path has a case that reaches it, or a reason
 #   make kvm-test       run cases under KVM, inside an emulated machine that has it (docs/kvm.md)
@@ -23,8 +24,9 @@ BIN := $(VENV)/bin
 
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
+REACH := tests/robustness/test_reach.py
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants reach nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -103,7 +105,10 @@ unit: deps
 test: test-deps lint unit
 	@$(BIN)/pytest -q tests/report
 	@K= SUITE= SEED= PROGRAM= $(RUN)
-	@$(BIN)/pytest -q tests/robustness
+	@$(BIN)/pytest -q tests/robustness --ignore $(REACH)
+
+reach: bug-deps
+	@$(BIN)/pytest -v $(REACH)
 
 clean:
 	rm -rf $(VENV) results vfio-harness.1
