@@ -2,7 +2,7 @@
 """The fixtures that cases take."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -112,14 +112,18 @@ def features(request: pytest.FixtureRequest) -> Mapping[str, bool]:
     return request.config.stash[RUN].setup.kernel.features
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_kernel_test(request: pytest.FixtureRequest) -> Callable[[Program], bytes]:
     """Build one of the kernel's own tests. The case is SKIP, with the reason, if this kernel's do not build."""
     setup = request.config.stash[RUN].setup
 
+    @cache
+    def built(suite: str, directory: str) -> tuple[str, Path]:
+        with phase(setup.emit, suite, setup.kernel.release) as step:
+            return selftests.build(setup.kernel, directory, step)
+
     def build(program: Program) -> bytes:
-        with phase(setup.emit, program.suite, setup.kernel.release) as step:
-            reason, programs = selftests.build(setup.kernel, program.directory, step)
+        reason, programs = built(program.suite, program.directory)
         if not reason and not (programs / program.name).is_file():
             reason = f"this kernel's {program.directory} has no {program.name}"
         if reason:
