@@ -13,7 +13,7 @@ from harness.cases.probe import must_arrive, must_be_blocked, ring_once
 from harness.session import Action, Cmb, DmaBuf, Importer, Nvme, Session, Window
 from harness.witness import Watch
 
-pytestmark = pytest.mark.machine("intel-iommu", "lazy", "caching-mode", "scalable-mode")
+pytestmark = pytest.mark.machine("intel-iommu", "lazy", "caching-mode", "scalable-mode", "arm64-smmuv3")
 rows = rows_in("iotlb")
 
 BAR_GOES = ("command-mem", "reset", "flr", "hot-reset", "close")

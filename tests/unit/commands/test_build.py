@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from harness import image, kernel
 from harness.cli import cli
 
-ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+ARM64 = "arm64-smmuv3"
 """A machine of another architecture than the default."""
 
 
@@ -41,7 +41,7 @@ def test_builds_image_agent_and_the_kernel_of_its_options(built: list[object]) -
 
 
 def test_a_machine_of_another_architecture_has_kernel_and_image_of_it(built: list[object]) -> None:
-    done = CliRunner().invoke(cli, ["build", "--machine", str(ARM64)], catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["build", "--machine", ARM64], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert built == ["guest arm64", "agent", kernel.KernelSpec(arch="arm64")]
 

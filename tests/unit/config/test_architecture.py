@@ -2,13 +2,12 @@
 """The table of architectures, and what a host of one does for another."""
 
 import platform
-from pathlib import Path
 
 import pytest
 
 from harness.config import ArchName, arch_of, architecture, architectures, load_machine, native
 
-ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+ARM64 = "arm64-smmuv3"
 """A machine of another architecture than the default."""
 
 

@@ -32,7 +32,7 @@ BOOT = Boot(
     "last=1",
 )
 MACHINE = load_machine("intel-iommu")
-ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+ARM64 = "arm64-smmuv3"
 """A machine of another architecture than the default."""
 
 

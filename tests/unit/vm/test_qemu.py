@@ -16,7 +16,7 @@ from harness.vm import debian_qemu
 from harness.vm.accel import Trial, choose_accel
 from harness.vm.qemu import Qemu, settle
 
-ARM64 = Path(__file__).parent.parent / "data" / "arm64-smmuv3.yaml"
+ARM64 = "arm64-smmuv3"
 """A machine of another architecture than the default."""
 
 HAVE = {
