@@ -25,8 +25,8 @@ from harness.run.read_options import given, takes_options
 def doctor(**values: Any) -> None:
     """Show every prerequisite, with the fix for the missing ones.
 
-    With --kernel, also show which features that kernel has. The exit code is 3 if the host lacks a required
-    prerequisite.
+    A machine (--machine) of another architecture than the host's also needs a cross compiler. With --kernel, also show
+    which features that kernel has. The exit code is 3 if the host lacks a required prerequisite.
     """
     options = Options(**given(values))
     config.load_machine(options.machine)  # a mistake in it is an error here, too
@@ -57,10 +57,11 @@ class Finding:
 
 def findings(options: Options, emit: Emit = silent) -> Iterator[Finding]:
     """Check every prerequisite. A problem with QEMU does not hide missing packages."""
-    for name, error in vm.prerequisites(options.qemu, emit, config.load_machine(options.machine).arch):
+    machine = config.load_machine(options.machine)
+    for name, error in vm.prerequisites(options.qemu, emit, machine.arch):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
     yield kvm_test_finding(options)
-    for need in prerequisites():
+    for need in prerequisites("" if machine.architecture.is_native else machine.arch):
         lost = f" (optional: {need.optional})" if need.optional else ""
         problem = "" if need.present else f"not installed{lost}"
         yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))

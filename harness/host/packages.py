@@ -26,7 +26,7 @@ class Package:
     name: str
     """The Debian package."""
     when: str
-    """``needed``, ``optional``, ``bugs``, ``test`` or ``manual``."""
+    """``needed``, ``optional``, ``bugs``, ``test``, ``manual``, or the name of an architecture."""
     used: tuple[str, ...]
     """The programs, headers, static libraries and files that the harness uses."""
     reason: str
@@ -74,10 +74,13 @@ def install_line(names: Iterable[str]) -> str:
     return "apt-get install " + " ".join(sorted({owners.get(name, name) for name in names}))
 
 
-def prerequisites() -> list[Prerequisite]:
-    """Check every program and file of the table."""
+def prerequisites(foreign: str = "") -> list[Prerequisite]:
+    """Check every program and file of the table.
+
+    ``foreign``: the architecture of the machine, if this host cannot run its programs. Its packages are then needed."""
+    needed = ("needed", foreign)
     return [
-        Prerequisite(used, package.name, _is_present(used), "" if package.when == "needed" else package.reason)
+        Prerequisite(used, package.name, _is_present(used), "" if package.when in needed else package.reason)
         for package in packages()
         for used in package.used
         if used != _CHECKED_BY_VM

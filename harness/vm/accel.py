@@ -104,7 +104,7 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
 
     Raises UsageError for another mode, and MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel.
     """
-    without = _without_kvm(trial.arch)
+    without = without_kvm(trial.arch)
     match mode:
         case "auto" if without:
             accel = Accel("tcg", without)
@@ -124,7 +124,7 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
     return accel
 
 
-def _without_kvm(arch: ArchName) -> str:
+def without_kvm(arch: ArchName) -> str:
     """Return why KVM is not used for an architecture, whatever the host's KVM can do; empty if it may be."""
     found = architecture(arch)
     if not found.is_native:

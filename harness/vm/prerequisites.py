@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from harness.config import DEFAULT_ARCH, ArchName
 from harness.errors import HarnessError
 from harness.progress import Emit, silent
-from harness.vm.accel import kvm_state
+from harness.vm.accel import kvm_state, without_kvm
 from harness.vm.qemu import Qemu
 
 
@@ -23,4 +23,5 @@ def prerequisites(
         yield f"QEMU {'.'.join(map(str, found.version))} ({found.path})", None
     except HarnessError as error:
         yield "QEMU", error
-    yield f"KVM, optional ({kvm_state() or '/dev/kvm opens; auto uses it only if a kernel boots under it'})", None
+    state = without_kvm(arch) or kvm_state() or "/dev/kvm opens; auto uses it only if a kernel boots under it"
+    yield f"KVM, optional ({state})", None

@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.cli import cli
 from harness.commands import doctor
 from harness.commands.doctor import Finding, findings, kvm_test_finding, report
+from harness.config import architecture
 from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import Prerequisite
 from harness.run.options import Options
@@ -56,7 +57,7 @@ def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.Monkey
     broken = MissingPrerequisite("no QEMU", hint="apt-get install qemu-system-x86")
     monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([("QEMU", broken), ("KVM", None)]))
     host = [Prerequisite("gcc", "gcc", False, ""), Prerequisite("b4", "b4", False, "SERIES= by a message-id")]
-    monkeypatch.setattr(doctor, "prerequisites", lambda: host)
+    monkeypatch.setattr(doctor, "prerequisites", lambda foreign: [] if foreign else host)
     monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)
     assert list(findings(Options())) == [
         Finding("QEMU", "no QEMU", "apt-get install qemu-system-x86"),
@@ -65,6 +66,15 @@ def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.Monkey
         NEEDED,
         OPTIONAL,
     ]
+
+
+def test_a_machine_of_another_architecture_needs_its_cross_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([(arch, None)]))
+    monkeypatch.setattr(doctor, "prerequisites", lambda foreign: asked.append(foreign) or [])
+    monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)
+    assert list(findings(Options(machine="arm64-smmuv3"))) == [Finding("arm64"), GOOD]
+    assert asked == ["" if architecture("arm64").is_native else "arm64"]
 
 
 def test_a_qemu_without_9p_lacks_only_kvm_test(monkeypatch: pytest.MonkeyPatch) -> None:

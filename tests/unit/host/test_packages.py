@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import architectures
 from harness.errors import MissingPrerequisite
 from harness.host import packages
 from harness.host.packages import install_line, prerequisites, require
 
-WHEN = {"needed", "optional", "bugs", "test", "manual"}
+WHEN = {"needed", "optional", "bugs", "test", "manual", *architectures()}
 
 
 def test_each_line_is_complete() -> None:
@@ -42,6 +43,12 @@ def test_only_needed_packages_are_required() -> None:
     assert not optional["libc.a"]
     assert optional["ccache"] == "faster rebuilds"
     assert optional["spatch"]
+    assert optional["aarch64-linux-gnu-gcc"]
+
+
+def test_a_foreign_machine_needs_its_cross_compiler() -> None:
+    cross = {found.name: found.optional for found in prerequisites("arm64") if found.package.endswith("-cross")}
+    assert cross == {"/usr/aarch64-linux-gnu/lib/libc.a": ""}
 
 
 @pytest.mark.parametrize("words", [[], ["bugs"], ["test", "bugs"]])
