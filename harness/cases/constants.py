@@ -2,7 +2,7 @@
 """Numbers and names that several cases share."""
 
 PAGE = 0x1000
-"""Bytes of a page on x86-64."""
+"""Bytes of a page: of x86-64, and of the kernels of guest-images/kernel/arm64.config."""
 U64 = 1 << 64
 """One more than the largest ``u64``."""
 SCATTERLIST = 32

@@ -15,6 +15,8 @@ Register = Literal["COMMAND", "PMCSR", "DEVCTL"]
 ResetName = Literal["reset", "flr", "hot_reset"]
 """A method that resets the device."""
 RESET_SECONDS = 20.0
+RELEASE_SECONDS = 10.0
+"""A slot with native hot-plug asks for its device 5 s after the request to unplug it (pciehp_handle_button_press())."""
 PAGE_SIZE = 0x1000
 OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
 """``open_flags`` of an export unless a case chooses others."""
@@ -288,7 +290,7 @@ class Device(Handle):
         """Set the eventfd of VFIO_PCI_REQ_IRQ_INDEX, which the kernel signals when it needs the device closed."""
         self._call("enable_request_irq")
 
-    def release_requested(self, timeout: float = 5.0) -> bool:
+    def release_requested(self, timeout: float = RELEASE_SECONDS) -> bool:
         """Return whether the kernel signals that eventfd within ``timeout`` seconds (for a slowdown of 1)."""
         seconds = timeout * self.agent.slowdown
         return cast(bool, self._call("release_requested", seconds=seconds, timeout=timeout + CALL_SECONDS))

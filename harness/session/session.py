@@ -36,10 +36,10 @@ T = TypeVar("T")
 IB_ACCESS_LOCAL_WRITE = 1
 """IB_ACCESS_LOCAL_WRITE (include/rdma/ib_verbs.h)."""
 PAGE_SIZE = 0x1000
-"""Bytes of a page on x86-64."""
+"""Bytes of a page: of x86-64, and of the kernels of guest-images/kernel/arm64.config."""
 
 # Deadlines, for a slowdown of 1.
-PLUG_SECONDS = 10.0
+PLUG_SECONDS = 15.0
 REBOOT_SECONDS = 10.0
 
 

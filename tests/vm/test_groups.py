@@ -12,7 +12,7 @@ from harness.session import Session
 from harness.witness import Watch
 
 pytestmark = [
-    pytest.mark.machine("intel-iommu", "multifunction", "virtio-iommu"),
+    pytest.mark.machine("intel-iommu", "multifunction", "virtio-iommu", "arm64-smmuv3"),
     pytest.mark.needs("iommufd", "vfio_group"),
 ]
 rows = rows_in("groups")

@@ -58,7 +58,7 @@ def test_the_first_device_comes_later(
     must(unmapped == [3 * PAGE, PAGE], "areas that were there before the first device are unmapped whole", unmapped)
 
 
-@pytest.mark.machine("intel-iommu", "virtio-iommu")
+@pytest.mark.machine("intel-iommu", "virtio-iommu", "arm64-smmuv3")
 @rows("importers.iommufd-domain-refused")
 @importers("iommufd+nvme")
 def test_a_refused_domain_changes_nothing(

@@ -22,6 +22,12 @@ ACCESS = {
 """Flags of a map, and whether a device may then read and write."""
 
 
+def access(session: Session, name: str) -> tuple[int, bool, bool]:
+    """Return a line of ``ACCESS``. Not every IOMMU can forbid reads where it allows writes."""
+    flags, read, write = ACCESS[name]
+    return flags, read or "write-only" in session.machine.config.lacks, write
+
+
 @rows("importers.iommufd-permissions")
 @importers("iommufd+nvme")
 def test_an_area_allows_its_access(
@@ -38,8 +44,9 @@ def test_an_area_allows_its_access(
     for domain in (None, *domains):
         if domain:
             domain.enter()
-        for name, (_, read, write) in ACCESS.items():
-            areas.must_be_live(windows[name], f"an area that is {name} allows just that", read=read, write=write)
+        for name, window in windows.items():
+            _, read, write = access(session, name)
+            areas.must_be_live(window, f"an area that is {name} allows just that", read=read, write=write)
     nvme.device.reset()
     for name, window in windows.items():
         areas.must_be_dead(window, f"a reset revokes an area that is {name}")
@@ -59,7 +66,7 @@ def test_a_copy_allows_no_more(
             space.copy(other, origins["readable"], PAGE, flags=ACCESS[asked][0])
     windows = {}
     for origin, asked in (("readable", "readable"), ("readable and writeable", "readable"), ("writeable", "writeable")):
-        flags, read, write = ACCESS[asked]
+        flags, read, write = access(session, asked)
         iova = space.copy(other, origins[origin], PAGE, flags=flags)
         windows[origin] = window = importer.area(cmb_buffer, iova, PAGE, PAGE)
         sentence = f"a copy that is {asked} of a map that is {origin} allows just that"

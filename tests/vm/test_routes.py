@@ -25,7 +25,7 @@ BY_DMA_API = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.machine("unlisted-bridge", "switch-acs")
+@pytest.mark.machine("unlisted-bridge", "switch-acs", "arm64-smmuv3")
 @rows("importers.route-none")
 @BY_DMA_API
 def test_no_route_is_refused(session: Session, nvme: Nvme, buffer: DmaBuf, name: str, watch: Watch) -> None:
@@ -46,6 +46,7 @@ REDIRECTED = "ACS redirect is set between the client and provider ({exporter})"
 REDIRECTING = "to disable ACS redirect for this path, add the kernel parameter: pci=disable_acs_redir={bridge}"
 WARNINGS = {
     "unlisted-bridge": [NO_ROUTE],
+    "arm64-smmuv3": [NO_ROUTE],
     "switch-acs": [REDIRECTED, REDIRECTING, UNLISTED, NO_ROUTE],
 }
 """By machine, what calc_map_type_and_dist() logs of a refusal. q35's host bridge is 8086:29c0."""
@@ -67,7 +68,7 @@ def test_a_refusal_names_its_reason(session: Session) -> None:
     must(found == expected, "the kernel's log has the reason of a refusal", found)
 
 
-@pytest.mark.machine("unlisted-bridge")
+@pytest.mark.machine("unlisted-bridge", "arm64-smmuv3")
 @rows("importers.route-none")
 @importers("iommufd+edu", "iommufd+nvme")
 def test_iommufd_asks_for_no_route(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:

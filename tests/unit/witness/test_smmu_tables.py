@@ -133,3 +133,9 @@ def test_a_maps_type_is_that_of_each_domain(memory: Memory, tables: SmmuTables) 
     assert [(each.domain, each.mmio) for each in maps] == [(7, True), (8, False)]
     assert str(maps[1]) == "domain 8: 0x40000000 bytes at 0x0 mapped as memory at 0x0 (Normal memory, 0xff)"
     assert tables.maps(0x2000_0000_0000, 0x1000) == []
+
+
+def test_empty_tables_blind_the_witness(memory: Memory, tables: SmmuTables) -> None:
+    memory.translate(NVME)
+    with pytest.raises(BlindWitness, match="no device's table has an entry"):
+        tables.maps(BAR, 0x1000)
