@@ -3,7 +3,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -11,9 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import config, kernel, vm
+from harness.commands.doctor_finding import Finding
+from harness.commands.doctor_platforms import platform_findings
 from harness.errors import HarnessError
 from harness.host.packages import prerequisites
-from harness.nested.outer import require_9p
 from harness.progress import Emit, silent
 from harness.report import Terminal
 from harness.run.options import Options
@@ -42,39 +42,16 @@ def doctor(**values: Any) -> None:
     sys.exit(code)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One prerequisite of the host."""
-
-    name: str
-    problem: str = ""
-    """What is wrong with it; empty if nothing is."""
-    fix: str | None = None
-    """The command that installs it."""
-    optional: bool = False
-    """Whether the harness works without it."""
-
-
 def findings(options: Options, emit: Emit = silent) -> Iterator[Finding]:
     """Check every prerequisite. A problem with QEMU does not hide missing packages."""
     machine = config.load_machine(options.machine)
     for name, error in vm.prerequisites(options.qemu, emit, machine.arch):
         yield Finding(name, str(error), error.hint) if error else Finding(name)
-    yield kvm_test_finding(options)
+    yield from platform_findings(options)
     for need in prerequisites("" if machine.architecture.is_native else machine.arch):
         lost = f" (optional: {need.optional})" if need.optional else ""
         problem = "" if need.present else f"not installed{lost}"
         yield Finding(need.name, problem, f"apt-get install {need.package}", optional=bool(need.optional))
-
-
-def kvm_test_finding(options: Options) -> Finding:
-    """Check what ``kvm-test`` needs beyond the rest: a QEMU with 9p."""
-    name = "KVM in an emulated machine (kvm-test)"
-    try:
-        require_9p(vm.Qemu.probe(options.qemu))
-    except HarnessError as error:
-        return Finding(name, f"{error} (optional: kvm-test)", error.hint, optional=True)
-    return Finding(name)
 
 
 def report(found: Iterator[Finding], console: Console) -> int:

@@ -160,19 +160,28 @@ def _known_fault(trial: Trial) -> _Fault | None:
     """Return why KVM cannot be used, from the cache if possible. A fault that may be the kernel's is not cached."""
     if closed := kvm_state():
         return _Fault(closed)
-    file = _cache_file(trial)
-    try:
-        known: dict[str, str | None] = json.loads(file.read_text(encoding="utf-8"))
-        reason = known["fault"]
-    except (OSError, ValueError, KeyError):
+    reason = remembered(trial.qemu, trial.cpu)
+    if reason is None:
         return _probe(trial, PROBE_S)
-    log.debug("KVM: cache hit: %s: %s", file, reason or "works")
+    log.debug("KVM: cache hit: %s: %s", _cache_file(trial.qemu, trial.cpu), reason or "works")
     return _Fault(reason) if reason else None
 
 
-def _cache_file(trial: Trial) -> Path:
-    cpu = hashlib.sha256(trial.cpu.encode()).hexdigest()[:8]
-    return paths.cache_dir() / "kvm" / f"{platform.release()}-{trial.qemu.identity()[:16]}-{cpu}.json"
+def remembered(qemu: Qemu, cpu: str) -> str | None:
+    """Return why KVM boots no kernel with this QEMU and CPU model, without a boot.
+
+    It is empty if one has booted, and None if none has been tried yet.
+    """
+    try:
+        known: dict[str, str | None] = json.loads(_cache_file(qemu, cpu).read_text(encoding="utf-8"))
+        return known["fault"] or ""
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _cache_file(qemu: Qemu, cpu: str) -> Path:
+    digest = hashlib.sha256(cpu.encode()).hexdigest()[:8]
+    return paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}-{digest}.json"
 
 
 def _probe(trial: Trial, seconds: float) -> _Fault | None:
@@ -181,7 +190,7 @@ def _probe(trial: Trial, seconds: float) -> _Fault | None:
         return _Fault(closed)
     fault = _boot_under_kvm(trial, seconds)
     if fault is None or fault.certain:
-        file = _cache_file(trial)
+        file = _cache_file(trial.qemu, trial.cpu)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"fault": fault.reason if fault else None}), encoding="utf-8")
     return fault

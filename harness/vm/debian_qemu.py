@@ -118,6 +118,12 @@ def obtain(name: str, emit: Emit, arch: ArchName = DEFAULT_ARCH) -> Path:
     return directory / architecture(arch).qemu.program
 
 
+def cached(name: str, arch: ArchName = DEFAULT_ARCH) -> Path | None:
+    """Return the program for ``debian:VERSION`` if the cache has one that fits; None if it has to be fetched."""
+    found = select([Package.of(path) for path in _fetched(arch)], name.removeprefix(PREFIX))
+    return _cache(arch) / found.dirname / architecture(arch).qemu.program if found else None
+
+
 def _cache(arch: ArchName) -> Path:
     return cache_dir() / "qemu" / ("debian" if arch == DEFAULT_ARCH else f"debian-{arch}")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from harness.config import DEFAULT_ARCH, ArchName
 from harness.errors import HarnessError
 from harness.progress import Emit, silent
-from harness.vm.accel import kvm_state, without_kvm
 from harness.vm.qemu import Qemu
 
 
@@ -16,12 +15,9 @@ def prerequisites(
     """Yield each prerequisite with None, or with an error whose hint fixes it.
 
     ``qemu``: a path or ``debian:VERSION``, which is fetched now. ``arch``: the machine's.
-    KVM is never required; its name reports its state.
     """
     try:
         found = Qemu.probe(qemu, emit, arch)
         yield f"QEMU {'.'.join(map(str, found.version))} ({found.path})", None
     except HarnessError as error:
         yield "QEMU", error
-    state = without_kvm(arch) or kvm_state() or "/dev/kvm opens; auto uses it only if a kernel boots under it"
-    yield f"KVM, optional ({state})", None

@@ -2,7 +2,6 @@
 """The doctor: what is missing is named once with its fix, and only what is needed makes the host bad."""
 
 import io
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +9,8 @@ from rich.console import Console
 
 from harness.cli import cli
 from harness.commands import doctor
-from harness.commands.doctor import Finding, findings, kvm_test_finding, report
+from harness.commands.doctor import findings, report
+from harness.commands.doctor_finding import Finding
 from harness.config import architecture
 from harness.errors import MissingPrerequisite, UsageError
 from harness.host.packages import Prerequisite
@@ -55,13 +55,12 @@ def test_an_unknown_machine_is_an_error() -> None:
 
 def test_findings_are_those_of_the_vm_and_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = MissingPrerequisite("no QEMU", hint="apt-get install qemu-system-x86")
-    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([("QEMU", broken), ("KVM", None)]))
+    monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([("QEMU", broken)]))
     host = [Prerequisite("gcc", "gcc", False, ""), Prerequisite("b4", "b4", False, "SERIES= by a message-id")]
     monkeypatch.setattr(doctor, "prerequisites", lambda foreign: [] if foreign else host)
-    monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)
+    monkeypatch.setattr(doctor, "platform_findings", lambda options: iter([GOOD]))
     assert list(findings(Options())) == [
         Finding("QEMU", "no QEMU", "apt-get install qemu-system-x86"),
-        Finding("KVM"),
         GOOD,
         NEEDED,
         OPTIONAL,
@@ -72,15 +71,6 @@ def test_a_machine_of_another_architecture_needs_its_cross_compiler(monkeypatch:
     asked: list[str] = []
     monkeypatch.setattr(doctor.vm, "prerequisites", lambda qemu, emit, arch: iter([(arch, None)]))
     monkeypatch.setattr(doctor, "prerequisites", lambda foreign: asked.append(foreign) or [])
-    monkeypatch.setattr(doctor, "kvm_test_finding", lambda options: GOOD)
+    monkeypatch.setattr(doctor, "platform_findings", lambda options: iter([GOOD]))
     assert list(findings(Options(machine="arm64-smmuv3"))) == [Finding("arm64"), GOOD]
     assert asked == ["" if architecture("arm64").is_native else "arm64"]
-
-
-def test_a_qemu_without_9p_lacks_only_kvm_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    qemu = SimpleNamespace(path="/opt/qemu", properties=lambda types: {})
-    monkeypatch.setattr(doctor.vm.Qemu, "probe", lambda wanted: qemu)
-    found = kvm_test_finding(Options())
-    assert found.optional
-    assert found.problem.startswith("/opt/qemu has no virtio-9p-pci, ")
-    assert found.problem.endswith("(optional: kvm-test)")
