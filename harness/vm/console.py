@@ -60,6 +60,20 @@ class Console:
                     raise TimeoutError(f"the console did not show {wanted[0].decode()!r} within {timeout:.1f} s")
                 time.sleep(POLL_S)
 
+    def wait_while_printing(self, *wanted: bytes, timeout: float, quiet: float, most: float) -> bytes:
+        """Wait like ``wait_for``, but for up to ``most`` seconds if the guest prints something every ``quiet`` seconds.
+
+        That is counted from ``timeout`` on: before it, the guest may be silent."""
+        started = time.monotonic()
+        while True:
+            mark = self.mark()
+            try:
+                return self.wait_for(*wanted, timeout=timeout)
+            except TimeoutError:
+                if self.mark() == mark or time.monotonic() - started > most:
+                    raise
+            timeout = quiet
+
     def says(self, word: bytes, since: int) -> bool:
         """Return whether ``word`` is in the first ``SHOWN`` bytes that the guest printed after ``since``."""
         return word in self._read(since, SHOWN)

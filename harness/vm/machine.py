@@ -37,6 +37,10 @@ KILL_S = 10.0
 """Deadline of QEMU's end after SIGKILL: milliseconds, unless it is stuck in the host's kernel."""
 BOOT_S = 120.0
 """Deadline of a boot, for any flavour: a debug kernel under TCG needs 13 s on an idle host."""
+QUIET_S = 30.0
+"""From then on a boot goes on while the guest prints something in this time: it is slow, and does not hang."""
+LONG_BOOTS = 4
+"""A boot hangs, whatever it prints, after this many times its deadline."""
 SSH_S = 15.0
 OOPS = b"Oops: "
 """arch/x86/kernel/dumpstack.c, __die_header(). The task that oopses does not continue."""
@@ -375,10 +379,14 @@ class Machine:
                 raise self.hung(f"{what}: not done by the guest within {seconds:.1f} s")
 
     def _wait_line(self, line: bytes, timeout: float) -> None:
+        began = time.monotonic()
         try:
-            said = self.console.wait_for(line, INIT_FAILED, timeout=timeout)
+            said = self.console.wait_while_printing(
+                line, INIT_FAILED, timeout=timeout, quiet=QUIET_S, most=LONG_BOOTS * timeout
+            )
         except TimeoutError:
-            raise self.hung(f"the guest did not print {line.decode()!r} within {timeout:g} s") from None
+            waited = time.monotonic() - began
+            raise self.hung(f"the guest did not print {line.decode()!r} within {waited:.0f} s") from None
         if said == INIT_FAILED:
             raise HarnessError(f"the guest's init failed:\n{self.console.tail()}")
 

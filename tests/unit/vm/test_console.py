@@ -35,6 +35,30 @@ def test_wait_sees_present_and_later_output(tmp_path: Path) -> None:
         console.wait_for(b"boot", timeout=0, since=5)
 
 
+def test_a_guest_that_still_prints_gets_more_time(tmp_path: Path) -> None:
+    file = tmp_path / "console"
+    console = Console(file, alive)
+
+    def guest(lines: int) -> None:
+        with file.open("ab", buffering=0) as out:
+            for _ in range(lines):
+                out.write(b"slow\n")
+                time.sleep(0.1)
+            out.write(b"ready\n")
+
+    writer = threading.Thread(target=guest, args=(10,))
+    writer.start()
+    assert console.wait_while_printing(b"ready", timeout=0.3, quiet=0.3, most=60) == b"ready"
+    writer.join()
+    with pytest.raises(TimeoutError):  # silent
+        console.wait_while_printing(b"never", timeout=0.1, quiet=0.1, most=60)
+    writer = threading.Thread(target=guest, args=(10,))
+    writer.start()
+    with pytest.raises(TimeoutError):  # it prints for ever
+        console.wait_while_printing(b"never", timeout=0.2, quiet=0.2, most=0.5)
+    writer.join()
+
+
 def test_wait_ends_with_the_guest(tmp_path: Path) -> None:
     def lost() -> None:
         raise GuestCrashed("panic")
