@@ -22,6 +22,8 @@ class Trigger:
     """End the state that ``act`` begins; None if ``act`` also un-revokes, or if nothing can."""
     notifications: int = 1
     """How often ``act`` notifies each dynamic attachment; ``undo`` does so once."""
+    needs: str = ""
+    """The capability of the machine that it needs."""
 
 
 TRIGGERS = {
@@ -31,7 +33,7 @@ TRIGGERS = {
     "low-power-wakeup": Trigger("lifecycle.low-power", Device.low_power_entry_with_wakeup, Device.low_power_exit),
     "reset": Trigger("lifecycle.reset", Device.reset, notifications=2),
     "flr": Trigger("lifecycle.flr", Device.flr, notifications=2),
-    "hot-reset": Trigger("lifecycle.hot-reset", Device.hot_reset, notifications=2),
+    "hot-reset": Trigger("lifecycle.hot-reset", Device.hot_reset, notifications=2, needs="hot-reset"),
     "close": Trigger("lifecycle.close", Device.close),
 }
 
@@ -56,12 +58,15 @@ def importers(*names: str) -> pytest.MarkDecorator:
 def triggers(*names: str, area: str | None = None) -> pytest.MarkDecorator:
     """Run the case once with each trigger, given as ``"trigger"`` or as ``"trigger importer"``.
 
-    With ``area`` each run also covers its trigger's row of the contract.
+    With ``area`` each run also covers its trigger's row of the contract. It is skipped where the machine lacks what its
+    trigger needs.
     """
     arguments = ["trigger", "importer"][: len(names[0].split())]
     params = []
     for name in names:
         values = name.split()
-        marks = [pytest.mark.contract(area, TRIGGERS[values[0]].row)] if area else []
+        trigger = TRIGGERS[values[0]]
+        marks = [pytest.mark.contract(area, trigger.row)] if area else []
+        marks += [pytest.mark.needs(trigger.needs)] if trigger.needs else []
         params.append(pytest.param(*values, marks=marks))
     return pytest.mark.parametrize(arguments, params, indirect=arguments[1:])

@@ -192,4 +192,6 @@ def _no_record(directory: Path, ended: results.Ended | None) -> HarnessError:
             return type(error)(f"inside: {error}", hint=error.hint)
     code = f"exit code {ended.code}" if ended else "it never started"
     kind = UsageError if ended and ended.code == UsageError.exit_code else HarnessError
-    return kind(f"the run inside ended before its first case ({code})", hint=f"see the last outer-* in {directory.parent}")
+    return kind(
+        f"the run inside ended before its first case ({code})", hint=f"see the last outer-* in {directory.parent}"
+    )

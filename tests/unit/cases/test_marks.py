@@ -31,6 +31,12 @@ def test_with_an_area_each_run_covers_its_triggers_row() -> None:
     assert not triggers("d3hot").args[1][0].marks
 
 
+def test_a_hot_reset_needs_a_device_that_the_user_owns() -> None:
+    hot, plain = triggers("hot-reset", "reset").args[1]
+    assert [mark.args for mark in hot.marks] == [("hot-reset",)]
+    assert not plain.marks
+
+
 def test_importers_are_fixtures() -> None:
     mark = importers("rxe", "iommufd+nvme")
     assert mark.args == ("importer", ("rxe", "iommufd+nvme"))
