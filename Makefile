@@ -3,6 +3,7 @@
 #   make vm-test        run the cases against a kernel, e.g. make vm-test KERNEL=~/linux K=doorbell
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
+#   make audit          tell which known fixes the kernel of KERNEL= has, by its behaviour
 #   make mutants        put every reported bug back, and check that the suite catches it
 #   make reach          check on which machines bugs survive, as their entries say; two minutes for each machine
 #   make nightly        run every cell of vm-configs/nightly.yaml, or of PLAN=file: many kernels on many machines
@@ -25,7 +26,7 @@ BIN := $(VENV)/bin
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro mutants reach nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro audit mutants reach nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +67,9 @@ vm-test-all: deps
 repro: bug-deps
 	@test -n "$$BUG" || { echo 'make: name a bug: make repro BUG=id; `vfio-harness bugs list` lists them' >&2; exit 2; }
 	@$(BIN)/vfio-harness repro --from-make "$$BUG"
+
+audit: bug-deps
+	@$(BIN)/vfio-harness audit --from-make
 
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make

@@ -23,6 +23,7 @@ COMMANDS = (
     "bench",
     "repro",
     "mutants",
+    "audit",
     "kvm-test",
     "bugs",
     "known",

@@ -39,6 +39,30 @@ class MutationData(Model):
         return self
 
 
+class UpstreamFix(Model):
+    """The commit that fixed a bug upstream."""
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{12,40}$")] | None = None
+    """At least 12 hex digits. None: it is not known here, only that later releases have the change."""
+    subject: str
+    """Its subject, or what it changes if the commit is not known."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """The code that it repairs: a string in each of these files of the source. It is not applicable to a source that
+    lacks one."""
+
+    def __str__(self) -> str:
+        """Name it as a log does: commit and subject."""
+        return f"{self.commit} {self.subject}" if self.commit else self.subject
+
+    def lacking(self, source: Path) -> str:
+        """Return the first file of ``code`` that lacks its string in a source tree; empty if none does."""
+        for name, text in self.code.items():
+            file = source / name
+            if not file.is_file() or text not in file.read_text(encoding="utf-8", errors="replace"):
+                return f"{name} has no {text}"
+        return ""
+
+
 class Expectation(Model):
     """The verdict of the cases on a kernel that has the bug."""
 
@@ -97,6 +121,8 @@ class Bug(Model):
     """How to put it back."""
     fix: str | None = None
     """The name of a patch next to the file, for a bug that is live."""
+    fixed_by: tuple[UpstreamFix, ...] = ()
+    """What fixed it upstream. ``vfio-harness audit`` asks a kernel for each."""
 
     def on(self, machine: str) -> "Bug":
         """Return the bug as it is on a machine where it survives: no case blames the kernel."""

@@ -11,6 +11,7 @@ import click
 
 from harness import kernel, paths
 from harness.bugs import Bug, Mutation, MutationError, load_bug
+from harness.bugs.shown import shows
 from harness.cases.collect import collect
 from harness.commands.bug_cases import node_ids
 from harness.commands.children import Ended, Task, run_all
@@ -161,13 +162,6 @@ class Reproduction:
     def _with_it(self) -> str:
         """The heading of the kernel under test, which has no bug if the bug was refuted."""
         return "kernel" if self._refuted else "with it"
-
-
-def shows(entry: Bug, case: CaseRecord) -> bool:
-    """Return whether the case shows the bug as the entry says. A live bug may be a known issue of the same id."""
-    known = case.verdict is Verdict.KNOWN and case.known_issue == entry.id
-    as_expected = known or case.verdict is entry.expects.verdict
-    return as_expected and entry.expects.concerns(case.id) and bool(entry.expects.reason.search(case.reason))
 
 
 def _verdict(case: CaseRecord) -> str:

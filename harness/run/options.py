@@ -26,7 +26,7 @@ def new_seed() -> int:
 
 
 _BOOT = ("run", "shell", "bench", "doctor", PYTEST)
-_CATALOGUE = ("repro", "mutants")
+_CATALOGUE = ("repro", "mutants", "audit")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Options:
             ),
             mutants=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
             bugs_check=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
+            audit=Use("The kernel, in place of the argument.", default_from="the pinned kernel"),
         ),
         make="KERNEL",
     )
@@ -93,7 +94,7 @@ class Options:
     series: str | None = option(
         None,
         "Patches to apply to the kernel's source first: an mbox, a directory, a patch, or a message-id for b4.",
-        takes(*_BOOT, "build", bisect=Use("Patches to apply to every commit first.")),
+        takes(*_BOOT, "build", "audit", bisect=Use("Patches to apply to every commit first.")),
         make="SERIES",
     )
     mutation: str | None = option(
@@ -183,7 +184,11 @@ class Options:
     jobs: int | None = option(
         None,
         "The number of machines that run in parallel.  [default: by processors and cases, at most 8]",
-        takes("run", mutants=Use("The number of mutants that run in parallel.", default=2)),
+        takes(
+            "run",
+            mutants=Use("The number of mutants that run in parallel.", default=2),
+            audit=Use("The number of runs in parallel.", default=2),
+        ),
         metavar="N",
         make="JOBS",
         again=never,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bugs import Bug
-from harness.commands.repro import Reproduction, Sides, shows, sides
+from harness.bugs.shown import shows
+from harness.commands.repro import Reproduction, Sides, sides
 from harness.report import summarise
 from harness.report.mutants import (
     BadCase,
