@@ -57,6 +57,23 @@ class ProgramRecord(_Record):
     """Its calls."""
 
 
+class RateRecord(_Record):
+    """How often a repeated case failed. FAIL, SPLAT, HANG, CRASH and KNOWN count as failures."""
+
+    bad: int
+    """How many repetitions failed."""
+    runs: int
+    """How many repetitions count: all but ERROR and SKIP."""
+    not_counted: int = 0
+    """How many repetitions were ERROR or SKIP."""
+    low: float
+    """The lower confidence bound of the failure rate, from 0 to 1: harness/report/rate.py."""
+    high: float
+    """The upper confidence bound of the failure rate."""
+    confidence: float
+    """The probability that bounds found in this way include the true rate, e.g. 0.95."""
+
+
 class CaseRecord(_Record):
     """The verdict of one case, with its evidence."""
 
@@ -86,6 +103,8 @@ class CaseRecord(_Record):
     """The calls that show the failure, if the case has drawn them."""
     ran_in: str | None = None
     """The directory of its machine, in the directory of the run."""
+    rate: RateRecord | None = None
+    """With ``--repeat``: how often it failed. The rest is of the repetition with the worst verdict. None without."""
     evidence: list[Evidence] = Field(default_factory=list)
     """What the guest, the host and QEMU observed, in order of time."""
 

@@ -54,6 +54,9 @@ _WORST: tuple[Status, ...] = ("fail", "warn", "pass")
 _CHANGES: Mapping[VerdictChange, tuple[Status, str]] = {
     VerdictChange.BROKEN: ("fail", "broken by the series"),
     VerdictChange.NEW_KNOWN: ("warn", "with a known issue that the base does not show"),
+    VerdictChange.MORE_OFTEN: ("fail", "failing more often than on the base"),
+    VerdictChange.UNDECIDED: ("warn", "of undecided rate"),
+    VerdictChange.RARER: ("pass", "failing less often"),
     VerdictChange.OTHER: ("warn", "bad in another way than on the base"),
     VerdictChange.GONE: ("warn", "no longer run"),
     VerdictChange.ERROR: ("warn", "not judged"),

@@ -50,6 +50,8 @@ def run(cases: tuple[str, ...], **values: Any) -> None:
 
 
 def _run(options: Options, cases: tuple[str, ...]) -> int:
+    if options.until_fail and options.repeat == 1:
+        raise UsageError("--until-fail stops repetitions", hint="add --repeat N")
     with Terminal(options.again_settings(), to_stderr=options.show_command, every_case=options.verbose) as terminal:
         if options.show_command:
             click.echo(command_line(Setup.prepare(options, terminal.emit)))

@@ -15,11 +15,12 @@ from pathlib import Path
 from harness.nightly import tallies
 from harness.nightly.database import FILE, Database
 from harness.nightly.fill import Records, add_new_nights, add_night
-from harness.nightly.outcomes import UNCOUNTED, Key, Outcome, night_directories, order_of, rate
+from harness.nightly.outcomes import Key, Outcome, night_directories, order_of, rate
 from harness.nightly.past import PastNight
 from harness.nightly.record import COMPLETED, Night, Why
 from harness.progress import Emit
 from harness.report.parts import MISS
+from harness.report.rate import UNCOUNTED
 from harness.report.renamed import renamed_cases
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 

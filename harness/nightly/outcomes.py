@@ -11,14 +11,12 @@ from harness.errors import UsageError
 from harness.nightly.fingerprint import fingerprint
 from harness.nightly.record import FILE, SCHEMA, CellResult, CellRun, Night, Why
 from harness.report import load
+from harness.report.rate import UNCOUNTED
 from harness.report.record import read_record
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 Key = tuple[str, str]
 """The id of a cell, and the id that a case has today."""
-
-UNCOUNTED = frozenset({Verdict.ERROR, Verdict.SKIP})
-"""A repetition with one of these says nothing about how often a case fails."""
 
 
 @dataclass(frozen=True)

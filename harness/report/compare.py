@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError
+from harness.report.rate import as_text, rate_of, runs_to_fix
 from harness.report.record import write_report
 from harness.report.renamed import RenamedCases, renamed_cases
 from harness.report.text import CHANGES_HINT, one_line, tally
@@ -27,6 +28,9 @@ class VerdictChange(StrEnum):
     NEW_KNOWN = "new known issue"
     NEW = "new"
     GONE = "no longer run"
+    RARER = "fails less often"
+    MORE_OFTEN = "fails more often"
+    UNDECIDED = "rate not decided"
     OTHER = "bad in both runs, but differently"
     ERROR = "could not be judged"
 
@@ -93,11 +97,11 @@ class Comparison(_Data):
 
     @property
     def exit_code(self) -> int:
-        """1 if a case is broken, else 3 if one could not be judged, else 0."""
+        """1 if a case is broken or fails more often, else 3 if one could not be judged, else 0."""
         changes = {difference.change for difference in self.differences}
-        if VerdictChange.BROKEN in changes:
+        if changes & {VerdictChange.BROKEN, VerdictChange.MORE_OFTEN}:
             return 1
-        return HarnessError.exit_code if VerdictChange.ERROR in changes else 0
+        return HarnessError.exit_code if changes & {VerdictChange.ERROR, VerdictChange.UNDECIDED} else 0
 
     def write(self, directory: Path) -> None:
         """Write ``compare.json``."""
@@ -154,15 +158,38 @@ def _notes(
 def _differences(old: dict[str, CaseRecord], new: dict[str, CaseRecord]) -> Iterator[Difference]:
     for name in old | new:
         was, now = old.get(name), new.get(name)
+        reason = _reason(now) if now else ""
         change = _change(was, now)
+        if was and now and (was.rate or now.rate) and change is not VerdictChange.ERROR:
+            change, reason = _by_rate(was, now, change, reason)
         if change:
             yield Difference(
                 id=name,
                 change=change,
                 before=was.verdict if was else None,
                 after=now.verdict if now else None,
-                reason=_reason(now) if now else "",
+                reason=reason,
             )
+
+
+def _by_rate(
+    was: CaseRecord, now: CaseRecord, change: VerdictChange | None, reason: str
+) -> tuple[VerdictChange | None, str]:
+    """Judge a case of which at least one run has repetitions: rates differ only if their bounds do not overlap.
+
+    A run without repetitions is one repetition."""
+    before, after = (case.rate or rate_of([case.verdict]) for case in (was, now))
+    if not (before.runs and after.runs) or not (before.bad or after.bad):
+        return change, reason
+    rates = f"{as_text(before)}; now {as_text(after)}"
+    if after.high < before.low:
+        return VerdictChange.RARER if after.bad else VerdictChange.FIXED, rates
+    if before.high < after.low:
+        return VerdictChange.MORE_OFTEN if before.bad else change, rates
+    if before.bad and after.bad:
+        return change, f"{reason}; {rates}"
+    needed = f"; {runs_to_fix(before.low)} runs without a failure decide it" if before.bad else ""
+    return VerdictChange.UNDECIDED, rates + needed
 
 
 def _change(was: CaseRecord | None, now: CaseRecord | None) -> VerdictChange | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.escape import printable
 from harness.report.parts import MISS
+from harness.report.rate import as_text
 from harness.report.text import repeat_command, summarise, tally
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
@@ -52,6 +53,7 @@ def _environment(directory: Path) -> "Environment":
     )
     environment.filters |= {
         "colour": colour,
+        "rate": as_text,
         "repeat_command": repeat_command,
         "summarise": summarise,
         "tally": tally,

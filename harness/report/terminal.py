@@ -19,7 +19,8 @@ from rich.text import Text
 from harness.errors import HarnessError
 from harness.escape import printable
 from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
-from harness.report.text import changes, key_evidence, one_line, repeat_command, tally
+from harness.report.rate import as_text
+from harness.report.text import changes, key_evidence, one_line, repeat_command, tally, without_numbers
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Terminal:
         )
         self._phases: dict[str, TaskID] = {}
         self._logged = 0.0
+        self._seen: set[tuple[str, Verdict, str]] = set()
 
     def __enter__(self) -> Self:
         if self._console.is_interactive:
@@ -130,6 +132,15 @@ class Terminal:
                 self._print(f"        program: {one_line(call)}")
             self._print(f"        again: {repeat_command(case, self._settings)}")
 
+    def repetition_done(self, case: CaseRecord, slot: int = 1) -> None:
+        """Print one repetition of a case if it did not pass, once for each verdict and reason."""
+        key = case.id, case.verdict, without_numbers(case.reason)
+        if case.verdict in (Verdict.PASS, Verdict.FIXED) or key in self._seen:
+            self._end(_case(slot))
+            return
+        self._seen.add(key)
+        self.case_done(case, slot)
+
     def failure(self, error: HarnessError) -> None:
         """Print the error that ended the run early, and its fix."""
         self._stop()
@@ -145,6 +156,9 @@ class Terminal:
             self._console.print(self._table(listed), soft_wrap=False)
         for line in changes(run):
             self._print(one_line(line))
+        for case in run.cases:
+            if case.rate:
+                self._print(f"rate: {one_line(case.id)}: {as_text(case.rate)}")
         folded = "" if len(listed) == len(run.cases) else " (-v lists what passed)"
         self._print(f"{tally(run.summary)} in {run.duration_s:.1f} s; {directory / 'report.html'}", folded)
 

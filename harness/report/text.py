@@ -16,6 +16,8 @@ KEY_EVIDENCE = 5
 
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")
 
+_SEED = ("SEED", "--seed")
+
 CHANGES_HINT = "If the change does not claim this fix, look at it: it may hide the bug."
 
 
@@ -70,7 +72,12 @@ def changes(run: RunRecord) -> list[str]:
 
 
 def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    """Return the command that runs this case again. ``settings``: see ``command_for``."""
+    """Return the command that runs this case again. ``settings``: see ``command_for``.
+
+    Each repetition of a case has a seed of its own, which replaces that of the run."""
+    settings = {
+        name: str(case.seed) if name in _SEED and case.seed is not None else settings[name] for name in settings
+    }
     return command_for(case.id, settings, case.program.file if case.program else None)
 
 

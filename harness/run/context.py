@@ -24,6 +24,8 @@ CASE = pytest.StashKey[Case]()
 TERMINAL = pytest.StashKey[Terminal]()
 REPORTER = pytest.StashKey["Reporter"]()
 SHARD = pytest.StashKey[ShardRecord]()
+REPETITION = pytest.StashKey[int]()
+"""With ``--repeat``: which repetition of a case this is, from 0."""
 ON_ERROR = pytest.StashKey[Callable[[HarnessError], None]]()
 
 

@@ -12,7 +12,7 @@ from harness.cases.must import must
 from harness.kernel import selftests
 from harness.progress import phase
 from harness.run.case import Case
-from harness.run.context import CASE, RUN
+from harness.run.context import CASE, REPETITION, RUN
 from harness.run.judge import judge
 from harness.run.select import covered_rows, needed_capabilities
 from harness.session import Attachment, Importer, Nvme, Session
@@ -63,12 +63,12 @@ def watch(request: pytest.FixtureRequest, session: Session) -> Watch:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The random seed of the case; its record names it."""
+    """The random seed of the case; its record names it. Each repetition has its own."""
     case: Case = request.node.stash[CASE]
     seed = request.config.stash[RUN].setup.options.seed
     assert seed is not None, "the command line draws one"
-    case.seed = seed
-    return seed
+    case.seed = seed + request.node.stash.get(REPETITION, 0)
+    return case.seed
 
 
 @pytest.fixture

@@ -169,6 +169,23 @@ class Options:
         takes("run"),
         metavar="I/N",
     )
+    repeat: int = option(
+        1,
+        "Run each case N times, with another seed each time, and report how often it fails.",
+        takes("run", "bisect"),
+        metavar="N",
+        make="REPEAT",
+        again=never,  # the line repeats one failure
+        minimum=1,
+    )
+    until_fail: bool = option(
+        False,
+        "With --repeat: stop at the first failure, KNOWN included.",
+        takes("run", "bisect"),
+        metavar="1",
+        make="UNTIL_FAIL",
+        again=never,
+    )
     fail_fast: bool = option(
         False,
         "Stop at the first FAIL, SPLAT, HANG, CRASH or ERROR.",

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pytest plugin of ``vfio-harness run``: the harness's terminal instead of pytest's, and several machines."""
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.progress import PhaseDone
+from harness.progress import PhaseDone, phase
+from harness.report.rate import FAILED
 from harness.report.terminal import Terminal
 from harness.run import workers
 from harness.run.case import identify, started_before
-from harness.run.context import ON_ERROR, OPTIONS, REPORTER, RUN, TERMINAL
+from harness.run.context import ON_ERROR, OPTIONS, REPETITION, REPORTER, RUN, TERMINAL
 from harness.run.options import Options
 from harness.run.workers import CaseStarted, WorkerDied, WorkerPipe, WorkerReport
 from harness.verdict import CaseRecord, Verdict
@@ -57,38 +58,54 @@ class CommandLineRun:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Share the cases among machines.
+        """Share the cases, or their repetitions, among machines.
 
-        pytest's own loop runs a single case. It also runs all cases with --gdb, which has only one port.
+        pytest's own loop runs a single case. It also runs all cases with --gdb, which has only one port. It cannot
+        repeat a case: it would not tear down the fixtures of a case that is also the next one.
         """
-        cases = len(session.items)
+        cases = len(session.items) * self._options.repeat
         jobs = self._options.jobs or workers.default_jobs(cases)
-        alone = self._options.gdb is not None or min(jobs, cases) == 1
+        if self._options.gdb is not None:
+            jobs = 1
+        alone = min(jobs, cases) == 1 and self._options.repeat == 1
         if alone or RUN not in session.config.stash:
             return None
         self._share(session, jobs)
         return True
 
     def _share(self, session: pytest.Session, jobs: int) -> None:
-        config, run = session.config, session.config.stash[RUN]
+        config, run, items = session.config, session.config.stash[RUN], session.items
 
         def work(pipe: WorkerPipe) -> None:
             config.stash[REPORTER] = pipe
             try:
                 run.warm()
                 for index in pipe.cases():
-                    config.hook.pytest_runtest_protocol(item=session.items[index], nextitem=None)
+                    repetition, number = divmod(index, len(items))
+                    items[number].stash[REPETITION] = repetition
+                    config.hook.pytest_runtest_protocol(item=items[number], nextitem=None)
             finally:
                 run.close()
 
+        repeating = self._options.repeat > 1
+        total = len(items) * self._options.repeat
+        progress = phase(self._terminal.emit, "repeat", f"{total} runs of {len(items)} cases") if repeating else None
         try:
-            with closing(workers.share(len(session.items), jobs, work, self._terminal.paused)) as reports:
+            with (
+                progress or nullcontext() as step,
+                closing(workers.share(total, jobs, work, self._terminal.paused)) as reports,
+            ):
                 for report in reports:
                     if isinstance(report.what, PhaseDone):
                         run.phases.append(report.what)
-                    if record := self._show(report, session.items):
+                    if record := self._show(report, items):
                         run.add(record, report.index)
-                        self._terminal.case_done(record, report.slot)
+                        if step is None:
+                            self._terminal.case_done(record, report.slot)
+                        else:
+                            self._terminal.repetition_done(record, report.slot)
+                            bad = sum(each.verdict in FAILED for each in run.records)
+                            step.progress(f"{bad} of {len(run.records)} failed", len(run.records) / total)
                         if run.stops:
                             break
         finally:
@@ -102,7 +119,7 @@ class CommandLineRun:
             case WorkerDied(how, seconds):
                 assert report.index is not None, "share() raises for a worker without a case"
                 reason = f"the process that ran the case is gone: {how}"
-                identity = identify(items[report.index])
+                identity = identify(items[report.index % len(items)])
                 return CaseRecord(
                     **vars(identity),
                     verdict=Verdict.ERROR,

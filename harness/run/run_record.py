@@ -17,6 +17,7 @@ from harness.config import load_machine
 from harness.errors import BlindWitness, GuestLost, HarnessError, KernelErrno, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
 from harness.progress import PhaseDone
+from harness.report.rate import FAILED, merged
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import summarise
 from harness.run.case import Case, Identity
@@ -241,8 +242,10 @@ class Run:
 
     @property
     def stops(self) -> bool:
-        """Whether ``--fail-fast`` or ``--fail-after`` ends the run here."""
+        """Whether ``--fail-fast``, ``--fail-after`` or ``--until-fail`` ends the run here."""
         options = self.setup.options
+        if options.until_fail and any(record.verdict in FAILED for record in self.records):
+            return True
         limit = 1 if options.fail_fast else options.fail_after
         bad = sum(exit_code([record.verdict]) != 0 for record in self.records)
         return limit is not None and bad >= limit
@@ -258,7 +261,8 @@ class Run:
 
     def save(self) -> RunRecord:
         """Write the run's record, in all its forms, into its directory."""
-        setup, kernel = self.setup, self.setup.kernel
+        setup, kernel, options = self.setup, self.setup.kernel, self.setup.options
+        cases = merged(self.records, until_fail=options.until_fail) if options.repeat > 1 else self.records
         record = RunRecord(
             run_id=self.directory.run_id,
             started=self.directory.started,
@@ -272,13 +276,13 @@ class Run:
             ),
             kernel=kernel_record(kernel, self.directory.path),
             machine=setup.machine.name,
-            summary=summarise(self.records),
-            no_longer_seen=no_longer_seen(self.records, setup.options),
+            summary=summarise(cases),
+            no_longer_seen=no_longer_seen(cases, options),
             phases=[*map(_phase_record, self.phases)],
             shard=self.shard,
-            cases=self.records,
+            cases=cases,
         )
-        self.directory.write(record, setup.options.again_settings())
+        self.directory.write(record, options.again_settings())
         return record
 
 

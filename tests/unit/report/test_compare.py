@@ -10,6 +10,7 @@ from harness.cases.collect import collect
 from harness.config import matches
 from harness.report import load
 from harness.report.compare import REPORT, VerdictChange, compare
+from harness.report.rate import rate_of
 from harness.report.renamed import RenamedCases, renamed_cases
 from harness.report.text import CHANGES_HINT, summarise
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
@@ -184,3 +185,45 @@ def test_limit_of_a_comparison_is_noted(before: RunRecord, after: RunRecord, not
 
 def test_comparison_of_equal_runs_has_no_note() -> None:
     assert compare(run(it="PASS"), run(it="PASS")).notes == []
+
+
+def repeated(bad: int, runs: int, verdict: str = "FAIL") -> RunRecord:
+    verdicts = [Verdict(verdict)] * bad + [Verdict.PASS] * (runs - bad)
+    name = verdict if bad else "PASS"
+    found = run(x=name)
+    return found.model_copy(update={"cases": [found.cases[0].model_copy(update={"rate": rate_of(verdicts)})]})
+
+
+RATES = {
+    "a fix that enough runs show": (repeated(3, 10), repeated(0, 100), VerdictChange.FIXED, 0),
+    "a fix that too few runs show": (repeated(3, 10), repeated(0, 20), VerdictChange.UNDECIDED, 3),
+    "a rare failure that is gone by chance": (repeated(1, 300), repeated(0, 300), VerdictChange.UNDECIDED, 3),
+    "a failure that became rare": (repeated(150, 300), repeated(2, 300), VerdictChange.RARER, 0),
+    "a failure that became usual": (repeated(2, 300), repeated(150, 300), VerdictChange.MORE_OFTEN, 1),
+    "a new failure": (repeated(0, 300), repeated(60, 300), VerdictChange.BROKEN, 1),
+    "a new known issue": (repeated(0, 300), repeated(60, 300, "KNOWN"), VerdictChange.NEW_KNOWN, 0),
+    "one failure in many runs that had none": (repeated(0, 300), repeated(1, 300), VerdictChange.UNDECIDED, 3),
+    "one run before, which failed": (run(x="FAIL"), repeated(0, 300), VerdictChange.FIXED, 0),
+    "one run before, which passed": (run(x="PASS"), repeated(1, 300), VerdictChange.UNDECIDED, 3),
+    "another verdict, as often": (repeated(3, 10), repeated(3, 10, "SPLAT"), VerdictChange.OTHER, 0),
+    "an error": (repeated(3, 10), run(x="ERROR"), VerdictChange.ERROR, 3),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "change", "code"), RATES.values(), ids=RATES)
+def test_a_repeated_case_is_judged_by_the_bounds_of_its_rate(
+    before: RunRecord, after: RunRecord, change: VerdictChange, code: int
+) -> None:
+    found = compare(before, after)
+    assert ([difference.change for difference in found.differences], found.exit_code) == ([change], code)
+
+
+def test_a_rate_within_the_bounds_is_no_difference() -> None:
+    assert compare(repeated(3, 10), repeated(5, 10)).differences == []
+    assert compare(repeated(0, 10), repeated(0, 300)).differences == []
+
+
+def test_the_rates_and_the_number_of_runs_that_would_decide_are_named() -> None:
+    text = str(compare(repeated(3, 10), repeated(0, 20)))
+    assert "3 of 10 failed: 30 %, between 6.7 % and 65 % at 95 % confidence; now 0 of 20 failed" in text
+    assert "54 runs without a failure decide it" in text
