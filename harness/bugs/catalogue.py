@@ -39,6 +39,19 @@ class MutationData(Model):
         return self
 
 
+class Commit(Model):
+    """A commit of Linux."""
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{12,40}$")]
+    """At least 12 hex digits."""
+    subject: str
+    """Its subject."""
+
+    def __str__(self) -> str:
+        """Name it as a Fixes: line does."""
+        return f'{self.commit[:12]} ("{self.subject}")'
+
+
 class UpstreamFix(Model):
     """The commit that fixed a bug upstream."""
 
@@ -100,6 +113,8 @@ class Bug(Model):
     """The releases, or versions of the series, that had the bug."""
     fixed: str
     """The release, or version of the series, that fixed it."""
+    introduced_by: Commit | None = None
+    """The commit that introduced it, for the Fixes: line of a patch."""
     kernels: Releases | None = None
     """The releases that have the bug. None: no release has it."""
     symptom: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness bugs``: list, show and check the catalogue of reported bugs."""
+"""``vfio-harness bugs``: list, show, check and report bugs of the catalogue."""
 
 import sys
 import time
@@ -12,6 +12,7 @@ from harness import kernel
 from harness.bugs import Bug, Mutation, as_json, as_text, as_yaml, load_bug, load_bugs
 from harness.cases.collect import collect
 from harness.commands.bug_cases import require_cases
+from harness.commands.bug_mail import mail
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.kernel.source.resolve import BuildDirectory, SourceTree, release_of, resolve_kernel
@@ -22,7 +23,10 @@ from harness.run.read_options import takes_options
 
 @click.group()
 def bugs() -> None:
-    """List, show and check the catalogue of reported bugs."""
+    """List, show, check and report bugs of the catalogue."""
+
+
+bugs.add_command(mail)
 
 
 @bugs.command(name="list")

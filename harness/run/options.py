@@ -26,7 +26,7 @@ def new_seed() -> int:
 
 
 _BOOT = ("run", "shell", "bench", "doctor", PYTEST)
-_CATALOGUE = ("repro", "mutants", "audit")
+_CATALOGUE = ("repro", "mutants", "audit", "bugs mail")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Options:
             ),
             mutants=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
             bugs_check=Use("The kernel: a source tree, a commit or debian:VERSION.", default_from="the pinned kernel"),
+            bugs_mail=Use(
+                "The kernel: a source tree, a commit or debian:VERSION.",
+                default_from="the entry's, else the pinned one",
+            ),
             audit=Use("The kernel, in place of the argument.", default_from="the pinned kernel"),
         ),
         make="KERNEL",
