@@ -2,7 +2,7 @@
 """Does a case show a bug, and does it tell that a kernel lacks it?"""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.bugs.catalogue import Bug
@@ -50,6 +50,8 @@ class Finding:
     """The ids of the cases that decided."""
     proof: Proof | None = None
     """Of PRESENT: how its cases are known to catch the bug."""
+    unsure: str = ""
+    """Of PRESENT: why some of the cases say nothing, so that the others must be proved HERE. Empty: all passed."""
 
 
 def judge_absence(entry: Bug, expected: Collection[str], cases: Sequence[CaseRecord], error: str = "") -> Finding:
@@ -64,16 +66,20 @@ def judge_absence(entry: Bug, expected: Collection[str], cases: Sequence[CaseRec
     own = [case for case in cases if case.id in expected]
     if shown := [case for case in own if shows(entry, case)]:
         return Finding(FixState.MISSING, f"{shown[0].id} is {shown[0].verdict}: {shown[0].reason}", _ids(shown))
-    if other := [case for case in own if case.verdict in KERNEL_AT_FAULT | {Verdict.KNOWN, Verdict.ERROR}]:
+    if other := [case for case in own if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}]:
         reason = f"{other[0].id} is {other[0].verdict} for another reason: {other[0].reason}"
         return Finding(FixState.NOT_JUDGED, reason, _ids(other))
     if missing := sorted(set(expected) - {case.id for case in own}):
         return Finding(FixState.NOT_JUDGED, f"{missing[0]} did not run{f': {error}' if error else ''}", tuple(missing))
-    if skipped := [case for case in own if case.verdict not in _GOOD]:
-        return Finding(FixState.NOT_JUDGED, f"{skipped[0].id} is {skipped[0].verdict}: {skipped[0].reason}", _ids(own))
     if not own:
         return Finding(FixState.NOT_JUDGED, error or "none of its cases is for its machine")
-    return Finding(FixState.PRESENT, f"{len(own)} of its cases passed", _ids(own), Proof.CATALOGUE)
+    good = [case for case in own if case.verdict in _GOOD]
+    silent = [case for case in own if case.verdict not in _GOOD]  # skipped, or kept from its point by another bug
+    unsure = f"{silent[0].id} is {silent[0].verdict}: {silent[0].reason}" if silent else ""
+    if not good:
+        return Finding(FixState.NOT_JUDGED, unsure, _ids(silent))
+    passed = f"{len(good)} of its {len(own)} cases passed"
+    return Finding(FixState.PRESENT, passed, _ids(good), Proof.CATALOGUE, unsure)
 
 
 def prove(found: Finding, entry: Bug, with_bug: Sequence[CaseRecord] | None, why_not: str = "") -> Finding:
@@ -88,13 +94,20 @@ def prove(found: Finding, entry: Bug, with_bug: Sequence[CaseRecord] | None, why
     if found.state is not FixState.PRESENT:
         return found
     if with_bug is None:
-        return Finding(found.state, f"{found.reason}; {why_not}", found.cases, Proof.CATALOGUE)
+        return replace(found, reason=f"{found.reason}; {why_not}")
     caught = [case for case in with_bug if case.id in found.cases and shows(entry, case)]
     if not caught:
         reason = "its cases passed, but none shows the bug when it is put back into this kernel"
         return Finding(FixState.NOT_JUDGED, reason, found.cases)
     reason = f"{found.reason}; with the bug put back, {caught[0].id} is {caught[0].verdict}"
     return Finding(found.state, reason, _ids(caught), Proof.HERE)
+
+
+def settle(found: Finding) -> Finding:
+    """Return the final finding: a candidate for PRESENT of which a case says nothing counts only if proved HERE."""
+    if found.state is FixState.PRESENT and found.proof is not Proof.HERE and found.unsure:
+        return Finding(FixState.NOT_JUDGED, found.unsure, found.cases)
+    return found
 
 
 def combine(findings: Sequence[Finding]) -> Finding:

@@ -17,7 +17,7 @@ import click
 from harness import __version__, paths
 from harness.bugs import Bug, Mutation, MutationError
 from harness.bugs.known_fixes import KnownFix, known_fixes, unmerged_fixes
-from harness.bugs.shown import Finding, FixState, combine, judge_absence, prove
+from harness.bugs.shown import Finding, FixState, combine, judge_absence, prove, settle
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
 from harness.commands.bug_cases import node_ids
@@ -173,7 +173,7 @@ class _Work:
 
     def record(self, fix: KnownFix, lacking: str) -> FixRecord:
         """Return what is known of a fix. ``lacking``: the code that the kernel's source lacks."""
-        findings = [self._findings[bug.id] for bug in fix.bugs]
+        findings = [settle(self._findings[bug.id]) for bug in fix.bugs]
         found = combine(findings) if findings else Finding(FixState.NOT_JUDGED, fix.why)
         if lacking and found.state is not FixState.MISSING:
             found = Finding(FixState.NOT_APPLICABLE, lacking)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from harness.bugs import Bug
-from harness.bugs.shown import Finding, FixState, Proof, combine, judge_absence, prove
+from harness.bugs.shown import Finding, FixState, Proof, combine, judge_absence, prove, settle
 from harness.verdict import CaseRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
@@ -32,13 +32,14 @@ JUDGED: Mapping[str, tuple[Sequence[CaseRecord], FixState, str]] = {
         "is KNOWN",
     ),
     "shown although another case was skipped": ([SHOWN, case(Verdict.SKIP, Y)], FixState.MISSING, "is FAIL"),
-    "passed": ([GOOD, case(Verdict.FIXED, Y)], FixState.PRESENT, "2 of its cases passed"),
+    "passed": ([GOOD, case(Verdict.FIXED, Y)], FixState.PRESENT, "2 of its 2 cases passed"),
     "failed otherwise": ([GOOD, case(Verdict.FAIL, Y, "broken: that")], FixState.NOT_JUDGED, "for another reason"),
     "another known issue": (
         [GOOD, case(Verdict.KNOWN, Y, "broken: this", known_issue="other")],
         FixState.NOT_JUDGED,
-        "for another reason",
+        "test_y is KNOWN: broken: this",
     ),
+    "nothing but skipped": ([case(Verdict.SKIP), case(Verdict.SKIP, Y)], FixState.NOT_JUDGED, "is SKIP"),
     "lost": ([GOOD, case(Verdict.ERROR, Y, "QEMU died")], FixState.NOT_JUDGED, "QEMU died"),
     "skipped": ([GOOD, case(Verdict.SKIP, Y, "no rxe")], FixState.NOT_JUDGED, "test_y is SKIP: no rxe"),
     "one did not run": ([GOOD], FixState.NOT_JUDGED, "test_y did not run: no disk"),
@@ -55,7 +56,7 @@ JUDGED: Mapping[str, tuple[Sequence[CaseRecord], FixState, str]] = {
 def test_a_fix_is_present_only_if_every_case_of_its_bug_passed(
     cases: Sequence[CaseRecord], state: FixState, reason: str
 ) -> None:
-    found = judge_absence(BUG, [X, Y], cases, "no disk")
+    found = settle(judge_absence(BUG, [X, Y], cases, "no disk"))
     assert found.state is state
     assert reason in found.reason
 
@@ -64,12 +65,20 @@ def test_a_bug_without_a_case_on_its_machine_is_not_judged() -> None:
     assert judge_absence(BUG, [], []).state is FixState.NOT_JUDGED
 
 
-PASSED = Finding(FixState.PRESENT, "2 of its cases passed", (X, Y), Proof.CATALOGUE)
+PASSED = Finding(FixState.PRESENT, "2 of its 2 cases passed", (X, Y), Proof.CATALOGUE)
 
 
 def test_a_case_that_shows_the_bug_put_back_proves_its_absence() -> None:
     found = prove(PASSED, BUG, [SHOWN])
     assert (found.state, found.proof, found.cases) == (FixState.PRESENT, Proof.HERE, (X,))
+
+
+@pytest.mark.parametrize("silent", [case(Verdict.SKIP, Y), case(Verdict.KNOWN, Y, known_issue="other")])
+def test_a_case_that_says_nothing_is_made_up_for_by_one_that_is_proved_here(silent: CaseRecord) -> None:
+    candidate = judge_absence(BUG, [X, Y], [GOOD, silent])
+    assert settle(prove(candidate, BUG, None, "no mutation")).state is FixState.NOT_JUDGED
+    assert settle(prove(candidate, BUG, [SHOWN])).state is FixState.PRESENT
+    assert prove(candidate, BUG, [GOOD, case(Verdict.FAIL, Y, "broken: this")]).state is FixState.NOT_JUDGED
 
 
 BLIND: Mapping[str, Sequence[CaseRecord]] = {
