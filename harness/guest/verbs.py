@@ -327,9 +327,12 @@ class LocalWindow(Window):
         return self._rxe.gather(self._start + offset, self._lkey, length)
 
 
-def add_link(bdf: str, link: str = LINK) -> None:
-    """Create the rxe device ``link`` over the NIC at ``bdf`` if needed. It stays."""
+def add_link(bdf: str, link: str = LINK) -> tuple[str, int]:
+    """Create the rxe device ``link`` over the NIC at ``bdf`` if needed. It stays.
+
+    Returns its name, and the index of its GID with the NIC's IPv4 address."""
     add_rxe(link, netdev(bdf))
+    return link, ipv4_gid(link)[0]
 
 
 def open_rxe(bdf: str, link: str = LINK) -> Rxe:

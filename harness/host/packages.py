@@ -91,9 +91,16 @@ def require_build_tools(compiler: str = "gcc") -> None:
     """Raise MissingPrerequisite that lists all that a kernel build lacks, and the one line that installs it.
 
     ``compiler``: the kernel's; gcc also builds the programs of the build itself."""
-    missing = [name for name in dict.fromkeys([*_BUILD_TOOLS, compiler]) if not _is_present(name)]
+    require_present([*_BUILD_TOOLS, compiler], "a kernel build needs")
+
+
+def require_present(names: Iterable[str], what: str) -> None:
+    """Raise MissingPrerequisite that lists the files of the table that the host lacks, and the line that installs them.
+
+    ``what``: the start of the message, e.g. ``a kernel build needs``."""
+    missing = [name for name in dict.fromkeys(names) if not _is_present(name)]
     if missing:
-        raise MissingPrerequisite(f"a kernel build needs {', '.join(missing)}", hint=install_line(missing))
+        raise MissingPrerequisite(f"{what} {', '.join(missing)}", hint=install_line(missing))
 
 
 def _is_present(name: str) -> bool:

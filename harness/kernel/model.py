@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from harness.config import DEFAULT_ARCH, ArchName
 
-Flavour = Literal["release", "debug", "coverage"]
+Flavour = Literal["release", "debug", "coverage", "selftest"]
 
 
 def has_gcov(config: Mapping[str, str]) -> bool:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's own tests (tools/testing/selftests), built from the source of the kernel under test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import arch_of, architecture
 from harness.errors import KernelBuildError
+from harness.host.packages import require_present
 from harness.kernel.build import kbuild, tree
 from harness.kernel.model import Kernel
 from harness.paths import GUEST_IMAGES
@@ -15,14 +17,16 @@ MISSING = GUEST_IMAGES / "selftests" / "missing.h"
 STATIC = "-static -s"
 
 
-def build(kernel: Kernel, directory: str, step: Phase) -> tuple[str, Path]:
+def build(kernel: Kernel, directory: str, needs: Sequence[str], step: Phase) -> tuple[str, Path]:
     """Build the programs of ``directory`` of the kernel's source, as static programs, outside of the source.
 
-    Returns the reason why they cannot be built (empty if they are), and the directory that holds them.
+    ``needs``: files of packages.txt that they need. Returns the reason why they cannot be built (empty if they are),
+    and the directory that holds them. Raises MissingPrerequisite if the host lacks one of ``needs``.
     """
     source = kernel.source_dir
     if source is None or not (source / directory / "Makefile").is_file():
         return f"the kernel's {directory} is not to be found", Path()
+    require_present(needs, f"the kernel's {directory} needs")
     work = tree.modules_dir_of(kernel.build_dir) / Path(directory).name
     headers, programs = work / "headers", work / "programs"
     cross = architecture(arch_of(kernel.config)).make_variables

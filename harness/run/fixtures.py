@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases import kernel_tests
 from harness.cases.kernel_tests import Program
 from harness.cases.must import must
 from harness.kernel import selftests
@@ -116,16 +117,18 @@ def features(request: pytest.FixtureRequest) -> Mapping[str, bool]:
 def build_kernel_test(request: pytest.FixtureRequest) -> Callable[[Program], bytes]:
     """Build one of the kernel's own tests. The case is SKIP, with the reason, if this kernel's do not build."""
     setup = request.config.stash[RUN].setup
+    suites = kernel_tests.suites()
 
     @cache
-    def built(suite: str, directory: str) -> tuple[str, Path]:
+    def built(suite: str) -> tuple[str, Path]:
+        tests = suites[suite]
         with phase(setup.emit, suite, setup.kernel.release) as step:
-            return selftests.build(setup.kernel, directory, step)
+            return selftests.build(setup.kernel, tests.directory, tests.host, step)
 
     def build(program: Program) -> bytes:
-        reason, programs = built(program.suite, program.directory)
+        reason, programs = built(program.suite)
         if not reason and not (programs / program.name).is_file():
-            reason = f"this kernel's {program.directory} has no {program.name}"
+            reason = f"this kernel's {program.tests.directory} has no {program.name}"
         if reason:
             pytest.skip(reason)
         return (programs / program.name).read_bytes()

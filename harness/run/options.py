@@ -64,7 +64,8 @@ class Options:
     )
     flavour: Flavour = option(
         "release",
-        "The kernel's configuration: release, debug with KASAN and lockdep, or coverage with gcov.",
+        "The kernel's configuration: release, debug with KASAN and lockdep, coverage with gcov, or selftest with "
+        "IOMMUFD_TEST, for --suite kselftest-iommu.",
         takes(
             *_BOOT,
             "build",

@@ -79,7 +79,7 @@ class Session:
         self._importers: dict[str, _ReadyImporter] = {}
         self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
         self._unplugged: dict[str, int] = {}
-        self._rxe_linked = False
+        self._rxe_link: tuple[str, int] | None = None
         self._vfio_user: dict[str, VfioUserDevice] = {}
         self._disconnected: set[str] = set()
         self._peer = Peer(machine) if machine.peer else None
@@ -524,17 +524,20 @@ class Session:
             self._spaces[ref] = iommufd, space
         return Device(caller, ref, bdf, self.export_uapi), [iommufd, space, ref]
 
-    def _add_rxe_link(self) -> None:
-        """Create rxe's device, and expect what it holds to stay: with lockdep, its sockets hold the module."""
-        if not self._rxe_linked:
+    def add_rxe_link(self) -> tuple[str, int]:
+        """Create rxe's device if needed. Returns its name, and the index of its GID that is an IPv4 address.
+
+        What it holds is expected to stay: with lockdep, its sockets hold the module."""
+        if self._rxe_link is None:
             with self.references.kept():
-                self.agent.call("verbs", "add_link", bdf=self.bdf(self._device_for(IMPORTERS["rxe"])))
-            self._rxe_linked = True
+                link, gid = self.agent.call("verbs", "add_link", bdf=self.bdf(self._device_for(IMPORTERS["rxe"])))
+            self._rxe_link = str(link), int(gid)
+        return self._rxe_link
 
     def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
         self.release_device(self._device_for(kind))
         if kind is IMPORTERS["rxe"]:
-            self._add_rxe_link()
+            self.add_rxe_link()
         with self.references.kept() as held:
             importer, refs = self._open_importer(kind, self.agent)
             return _ReadyImporter(importer, importer.device_id, refs, held)

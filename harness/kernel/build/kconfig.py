@@ -19,6 +19,7 @@ _FRAGMENTS: Mapping[Flavour, tuple[str, ...]] = {
     "release": ("base.config",),
     "debug": ("base.config", "debug.config", "fault-injection.config"),
     "coverage": ("base.config", "coverage.config", "fault-injection.config"),
+    "selftest": ("base.config", "fault-injection.config", "selftest.config"),
 }
 _SET = re.compile(r"CONFIG_(\w+)=(.+)$")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set$")

@@ -23,4 +23,4 @@ def test_a_case_without_a_suite_is_an_error() -> None:
 def test_the_error_for_an_unknown_suite_names_the_nearest() -> None:
     error = suites.unknown("stres", suites.suites())
     assert "did you mean 'stress'?" in str(error)
-    assert error.hint == "suites: stress, model, kselftest-vfio, default"
+    assert error.hint == "suites: stress, model, kselftest-vfio, kselftest-iommu, rdma-core, default"

@@ -37,3 +37,20 @@ def test_deadline_ends_all_that_the_program_started(tmp_path: Path) -> None:
 def test_long_output_is_cut() -> None:
     _, output = programs.run(SHELL + b"yes | head -c 1000000", [], 10.0)
     assert len(output) == programs.OUTPUT_LIMIT
+
+
+@pytest.mark.parametrize(("available", "fits"), [(72, True), (71, False)])
+def test_huge_pages_are_reserved_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, fits: bool
+) -> None:
+    reserved = tmp_path / "nr_hugepages"
+    reserved.write_text("0")
+    monkeypatch.setattr(programs, "HUGE_PAGES", str(reserved))
+    monkeypatch.setattr(programs.files, "write", lambda path, text: reserved.write_text(str(min(int(text), available))))
+    script = SHELL + f"cat {reserved}".encode()
+    if fits:
+        assert programs.run(script, [], 10.0, huge_pages=72) == (0, "72")
+    else:
+        with pytest.raises(MemoryError, match="71 of 72 huge pages"):
+            programs.run(script, [], 10.0, huge_pages=72)
+    assert reserved.read_text() == "0"

@@ -3,6 +3,7 @@
 
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -79,7 +80,12 @@ def test_debug_is_release_and_more(source: Path) -> None:
     assert "KASAN" not in release
 
 
-@pytest.mark.parametrize("flavour", ["debug", "coverage"])
+def test_only_selftest_has_the_tests_of_iommufd(source: Path) -> None:
+    tests = kconfig.requirements().features["iommufd_test"]
+    assert [each for each in get_args(Flavour) if tests.in_config(options(each, source))] == ["selftest"]
+
+
+@pytest.mark.parametrize("flavour", ["debug", "coverage", "selftest"])
 def test_allocations_can_fail(flavour: Flavour, source: Path) -> None:
     assert kconfig.requirements().features["failslab"].in_config(options(flavour, source))
 

@@ -1,0 +1,112 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run one module of rdma-core's own tests in the guest, and report its tests as KTAP.
+
+Usage: run_module.py DEVICE GID MODULE, e.g. ``rxe0 1 test_mr``. GID is the index of the address to use. The working
+directory gets a copy of what the module needs.
+"""
+
+import gzip
+import importlib
+import os
+import sys
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+SHIPPED = Path("/usr/share/doc/rdma-core/tests")
+"""Debian's python3-pyverbs has the tests here, the larger files compressed."""
+
+
+class Report(unittest.TestResult):
+    """Prints a line of KTAP for each test, after what it says of a failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._outcome = ("ok", "")
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        """Expect success."""
+        super().startTest(test)
+        self._outcome = ("ok", "")
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        """Print the test's line."""
+        super().stopTest(test)
+        self._count += 1
+        word, skipped = self._outcome
+        name = test.id().partition(".")[2].partition(".")[2]  # without package and module
+        print(f"{word} {self._count} {name}{f' # SKIP {skipped}' if skipped else ''}", flush=True)
+
+    def _bad(self, kind: str, told: str) -> None:
+        self._outcome = ("not ok", "")
+        print(*(f"# {line}" for line in [kind, *told.splitlines()]), sep="\n", flush=True)
+
+    def addError(self, test, err) -> None:  # type: ignore[no-untyped-def]
+        """Note an exception: mostly a call that the kernel refused."""
+        super().addError(test, err)
+        self._bad("error", self.errors[-1][1])
+
+    def addFailure(self, test, err) -> None:  # type: ignore[no-untyped-def]
+        """Note an assertion that failed."""
+        super().addFailure(test, err)
+        self._bad("failure", self.failures[-1][1])
+
+    def addSubTest(self, test, subtest, err) -> None:  # type: ignore[no-untyped-def]
+        """Note a part that failed."""
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._bad("failure", str(err[1]))
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        """Note why the test was skipped."""
+        super().addSkip(test, reason)
+        self._outcome = ("ok", " ".join(reason.split()) or "no reason")
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+        """Note a test that should have failed."""
+        super().addUnexpectedSuccess(test)
+        self._bad("failure", "it passed, and should have failed")
+
+
+def copy_tests(module: str, target: Path) -> None:
+    """Copy the shared files and the module itself into ``target``, unpacked: the package imports each ``test_*.py``."""
+    target.mkdir()
+    for path in SHIPPED.iterdir():
+        name = path.name.removesuffix(".gz")
+        if name.startswith("test_") and name != f"{module}.py":
+            continue
+        content = path.read_bytes()
+        (target / name).write_bytes(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+
+def flat(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    """Yield the tests of a suite."""
+    for each in suite:
+        if isinstance(each, unittest.TestSuite):
+            yield from flat(each)
+        else:
+            yield each
+
+
+def main(device: str, gid: str, module: str) -> int:
+    """Run the module; return 0 if all tests passed or were skipped."""
+    tests = Path.cwd() / "tests"
+    copy_tests(module, tests)
+    sys.path[:0] = [str(tests.parent), str(tests)]
+    sys.argv[1:] = ["--dev", device, "--gid", gid]
+    importlib.import_module("args_parser").parser.parse_args()
+    suite = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(f"tests.{module}"))
+    cases = [*flat(suite)]
+    print(f"TAP version 13\n1..{len(cases)}", flush=True)
+    report = Report()
+    unittest.TestSuite(cases).run(report)
+    return 0 if report.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    # Without an interpreter's usual end: pyverbs frees what a test has left behind in the wrong order, and crashes.
+    os._exit(code)
