@@ -33,6 +33,7 @@ COMMANDS = (
     "merge",
     "summary",
     "check",
+    "review",
     "history",
     "flakes",
     "prune",

@@ -37,13 +37,12 @@ def mutants_of(source: Path, path: KernelPath, functions: Collection[str] = ()) 
         mutant
         for file, names in path.files.items()
         if (source / file).is_file()
-        for mutant in _of_file(
-            file, (source / file).read_bytes(), [n for n in names if not functions or n in functions]
-        )
+        for mutant in of_file(file, (source / file).read_bytes(), [n for n in names if not functions or n in functions])
     ]
 
 
-def _of_file(file: str, text: bytes, names: Sequence[str]) -> Iterator[AutoMutant]:
+def of_file(file: str, text: bytes, names: Sequence[str]) -> Iterator[AutoMutant]:
+    """Yield every mutant of some functions of a file. ``text``: the file as it is."""
     numbers: dict[str, int] = {}
     for name in names:
         for edit in rules.edits(text, name):
@@ -74,13 +73,20 @@ class Sample:
 
 
 def sample(
-    candidates: Sequence[AutoMutant], source: Path, compiler: ObjectCompiler, *, count: int | None, seed: int, jobs: int
+    candidates: Sequence[AutoMutant],
+    texts: Mapping[str, bytes],
+    compiler: ObjectCompiler,
+    *,
+    count: int | None,
+    seed: int,
+    jobs: int,
 ) -> Sample:
-    """Draw ``count`` usable mutants (None: all) in the random order that ``seed`` gives; the same for the same seed."""
+    """Draw ``count`` usable mutants (None: all) in the random order that ``seed`` gives; the same for the same seed.
+
+    ``texts``: the files that they change, as they are."""
     order = list(candidates)
     random.Random(seed).shuffle(order)
     found = Sample()
-    texts = {file: (source / file).read_bytes() for file in {mutant.file for mutant in order}}
     originals: dict[str, str | None] = {}
 
     def compiled(mutant: AutoMutant) -> str | None:

@@ -68,16 +68,22 @@ def _parser() -> Parser:
 def functions(source: bytes) -> Mapping[str, Node]:
     """Return the function definitions of a C file by name; of several with one name, the first."""
     found: dict[str, Node] = {}
-    _collect(_parser().parse(source).root_node, found)
+    for name, node in definitions(source):
+        found.setdefault(name, node)
     return found
 
 
-def _collect(node: Node, found: dict[str, Node]) -> None:
+def definitions(source: bytes) -> list[tuple[str, Node]]:
+    """Return every function definition of a C file with its name, in the order of the file."""
+    return [*_collect(_parser().parse(source).root_node)]
+
+
+def _collect(node: Node) -> Iterator[tuple[str, Node]]:
     if node.type == "function_definition":
-        found.setdefault(_name(node), node)
+        yield _name(node), node
         return
     for child in node.children:
-        _collect(child, found)
+        yield from _collect(child)
 
 
 def _declarators(definition: Node) -> list[Node]:

@@ -66,6 +66,8 @@ class MutantRuns:
         cases: Sequence[str] = (),
         directory: Path,
         first_runs: bool = True,
+        control: RunRecord | None = None,
+        unstable: Collection[str] = (),
         emit: Emit,
     ) -> None:
         """Raises UsageError for an unknown machine.
@@ -73,6 +75,8 @@ class MutantRuns:
         ``options``: their machine and focus decide which cases run. ``numbers``: each mutant's number in the kernel.
         ``collected``: every case, by its id. ``cases``: the node ids of those that run; empty: what the options select.
         ``first_runs``: whether each mutant runs by itself first, which costs more than it saves where few cases run.
+        ``control``: a run of these cases without a mutant that is at hand; without one, two are made. ``unstable``:
+        cases that say nothing about a mutant.
         """
         self._options = options
         self._mutants = mutants
@@ -90,15 +94,16 @@ class MutantRuns:
         self._ran_alone: dict[str, set[str]] = {}
         """The cases that did not notice a mutant in a run of its own, by its id."""
         self._groups: dict[str, _Group] = {}
-        self._controls: list[RunRecord] = []
-        self.unstable: set[str] = set()
+        self._controls = [control] if control else []
+        self.unstable = {*unstable}
         """The cases on which the controls disagree."""
         self._cases = collected
         self._number = 0
 
     def run(self, jobs: int, step: Phase) -> None:
         """Run the controls, then the mutants. Raises HarnessError if a control ends without a record."""
-        self._run_controls(jobs)
+        if not self._controls:
+            self._run_controls(jobs)
         for tasks, ended in self._stages():
             run_all(tasks, jobs, ended, lambda running: step.progress(self._progress(running)))
 

@@ -221,7 +221,8 @@ def _draw(selection: Selection, base: kernel.Kernel, jobs: int, emit: Emit) -> t
         return Sample(with_ids(found, left), earlier.refused, earlier.same), earlier.candidates
     with phase(emit, "sample", f"seed {selection.seed}") as step:
         compiler = ObjectCompiler(base.build_dir)
-        drawn = sample(found, source, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
+        texts = {file: (source / file).read_bytes() for file in {mutant.file for mutant in found}}
+        drawn = sample(found, texts, compiler, count=selection.count, seed=selection.seed, jobs=jobs)
         step.result = (
             f"{len(drawn.mutants)} of {len(found)} mutants; {drawn.refused} do not compile without a warning, "
             f"{drawn.same} change no code"

@@ -20,7 +20,8 @@ class KernelPath(Model):
 
     kernels: Releases
     files: dict[str, Functions]
-    """Functions by source file, relative to the source tree. A uverbs handler goes by its method's name."""
+    """Functions by source file, relative to the source tree. A uverbs handler goes by its method's name. ``*`` is every
+    function of the file."""
 
 
 class _File(Model):
@@ -40,4 +41,9 @@ def kernel_path(release: str) -> KernelPath:
 def profiled_objects() -> list[str]:
     """Return the object files of every path, as Kbuild's ``GCOV_PROFILE_<object>`` names them."""
     files = {name for each in load(PATH, _File).paths for name in each.files}
-    return sorted(f"{name.rpartition('/')[2].removesuffix('.c')}.o" for name in files)
+    return sorted(map(object_of, files))
+
+
+def object_of(file: str) -> str:
+    """Return the name of a source file's object, as ``GCOV_PROFILE_<object>`` takes it."""
+    return f"{file.rpartition('/')[2].removesuffix('.c')}.o"

@@ -2,17 +2,16 @@
 """Keep the counters that the kernel hands out after each case, and what it takes to read them later.
 
 A run on a kernel of FLAVOUR=coverage has a directory ``coverage/``: ``notes.zip`` with gcov's notes (.gcno) and the
-source of each file on the path, and one archive of counters (.gcda) per case. So a run can be read after its kernel's
-build is gone.
+source of each file that is counted, and one archive of counters (.gcda) per case. So a run can be read after its
+kernel's build is gone.
 """
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError
 
 DIRECTORY = "coverage"
@@ -32,27 +31,30 @@ class Reached(NamedTuple):
     """Whether its allocations failed: a run with ``--fail-nth``."""
 
 
-def save_notes(run: Path, path: KernelPath, build_dir: Path, source_dir: Path) -> None:
-    """Copy notes and source of each file on the path into ``run``. A file that this kernel does not build is left out.
+def counted_files(build_dir: Path, source_dir: Path) -> list[str]:
+    """Return the source files whose objects have counters: those of the kernel's path, and what a change touches.
 
-    Raises HarnessError if the build has no notes at all."""
+    Raises HarnessError if the build has none."""
+    notes = (path.relative_to(build_dir).with_suffix(".c") for path in build_dir.rglob("*.gcno"))
+    found = sorted(str(name) for name in notes if (source_dir / name).is_file())
+    if not found:
+        raise HarnessError(f"{build_dir} has no .gcno file of the kernel's sources: not a coverage build?")
+    return found
+
+
+def save_notes(run: Path, files: Iterable[str], build_dir: Path, source_dir: Path) -> None:
+    """Copy notes and source of each of ``files`` into ``run``."""
     directory = run / DIRECTORY
     directory.mkdir(exist_ok=True)
-    found = 0
     with zipfile.ZipFile(directory / NOTES, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in path.files:
-            notes = build_dir / _sibling(name, ".gcno")
-            if notes.is_file() and (source_dir / name).is_file():
-                archive.write(notes, _sibling(name, ".gcno"))
-                archive.write(source_dir / name, name)
-                found += 1
-    if not found:
-        raise HarnessError(f"{build_dir} has no .gcno file of the kernel's export path: not a coverage build?")
+        for name in files:
+            archive.write(build_dir / _sibling(name, ".gcno"), _sibling(name, ".gcno"))
+            archive.write(source_dir / name, name)
 
 
-def save_case(run: Path, case: Reached, counters: Mapping[str, bytes], path: KernelPath) -> None:
-    """Keep one case's counters. ``counters``: .gcda by path, as the guest's debugfs names them."""
-    wanted = [_sibling(name, ".gcda") for name in path.files]
+def save_case(run: Path, case: Reached, counters: Mapping[str, bytes], files: Iterable[str]) -> None:
+    """Keep one case's counters of ``files``. ``counters``: .gcda by path, as the guest's debugfs names them."""
+    wanted = [_sibling(name, ".gcda") for name in files]
     digest = hashlib.sha256(case.id.encode()).hexdigest()[:16]
     with zipfile.ZipFile(run / DIRECTORY / f"{digest}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CASE_ID, case.id)

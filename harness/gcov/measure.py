@@ -100,7 +100,7 @@ class KernelCoverage:
                 name = str(line.get("function_name", "")).removeprefix(HANDLER_PREFIX)
                 # GCC gives clones names of their own: function.part.0, function.isra.0.
                 name = name.partition(".")[0]
-                if name in names:
+                if name in names or "*" in names:
                     self._count(case, source, name, line)
 
     def _count(self, case: Reached, file: str, name: str, line: Mapping[str, Any]) -> None:
@@ -145,17 +145,21 @@ def _read_run(run: Path, notes: Path, tmp: Path, path: KernelPath, coverage: Ker
             lines = (tmp / name).read_text(errors="replace").splitlines()
             if coverage.sources.setdefault(name, lines) != lines:
                 raise UsageError(f"{run}: {name} differs from that of the runs before it")
+    # The lines of a header are counted in the objects that include it.
+    wanted = None if any(name.endswith(".h") for name in path.files) else {f"{name[:-2]}.gcda" for name in path.files}
     for case, archive_path in cases(run):
-        for found in _gcov(archive_path, tmp):
+        for found in _gcov(archive_path, tmp, wanted):
             coverage.add(case, path, found)
 
 
-def _gcov(archive_path: Path, tmp: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield gcov's JSON, one for each object. ``tmp`` has the notes."""
+def _gcov(archive_path: Path, tmp: Path, wanted: set[str] | None) -> Iterator[Mapping[str, Any]]:
+    """Yield gcov's JSON, one for each object. ``tmp`` has the notes. ``wanted``: the counters' files; None for all."""
     with zipfile.ZipFile(archive_path) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".gcda")]
+        names = [name for name in archive.namelist() if name.endswith(".gcda") and (not wanted or name in wanted)]
         for name in names:
             archive.extract(name, tmp)
+    if not names:
+        return
     command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *names]
     try:
         ended = subprocess.run(command, cwd=tmp, capture_output=True, check=False, timeout=GCOV_TIMEOUT_S)

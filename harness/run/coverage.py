@@ -4,9 +4,8 @@
 import logging
 from pathlib import Path
 
-from harness.config.kernel_path import kernel_path
 from harness.errors import GuestLost, HarnessError
-from harness.gcov.counters import Reached, save_case, save_notes
+from harness.gcov.counters import Reached, counted_files, save_case, save_notes
 from harness.run.setup import Setup
 from harness.session import Session
 from harness.session.gcov import read_counters, reset_counters
@@ -18,17 +17,16 @@ class CaseCoverage:
     """The counters of one run's cases, below ``directory``."""
 
     def __init__(self, setup: Setup, directory: Path) -> None:
-        """Copy the notes of the build. Raises HarnessError for a build without notes, UsageError for a kernel without
-        a path."""
+        """Copy the notes of the build. Raises HarnessError for a build without notes, or without its source."""
         kernel = setup.kernel
-        self._path = kernel_path(kernel.release)
         self._machine = setup.machine.name
         self._fail_nth = setup.options.fail_nth
         self._counting: tuple[str, Session] | None = None
         self._directory = directory
         if kernel.source_dir is None:
             raise HarnessError(f"{kernel.origin}: the source is missing, so coverage cannot be shown")
-        save_notes(directory, self._path, kernel.build_dir, kernel.source_dir)
+        self._files = counted_files(kernel.build_dir, kernel.source_dir)
+        save_notes(directory, self._files, kernel.build_dir, kernel.source_dir)
 
     def start(self, case_id: str, session: Session) -> None:
         """Begin a case. Its later passes on the same session, with other failures, add to its counters."""
@@ -43,4 +41,4 @@ class CaseCoverage:
         except (GuestLost, HarnessError) as error:
             log.debug("no counters of %s: %s", case_id, error)
             return
-        save_case(self._directory, Reached(case_id, self._machine, self._fail_nth), counters, self._path)
+        save_case(self._directory, Reached(case_id, self._machine, self._fail_nth), counters, self._files)

@@ -36,7 +36,7 @@ class Options:
     machine: str = option(
         DEFAULT_MACHINE,
         "The machine to boot: a name in vm-configs/, or a YAML file.",
-        takes(*_BOOT, "build", "bisect", "check", "kvm-test", repro=Use(default_from="the entry's")),
+        takes(*_BOOT, "build", "bisect", "check", "review", "kvm-test", repro=Use(default_from="the entry's")),
         make="MACHINE",
     )
     kernel: str | None = option(
@@ -48,6 +48,10 @@ class Options:
             "build",
             "check",
             "kvm-test",
+            review=Use(
+                "The base of the series, or with --since a git work tree: a source tree, a commit or debian:VERSION.  "
+                "[default: the pinned kernel]"
+            ),
             repro=Use(
                 "The kernel: a source tree, a commit or debian:VERSION.",
                 default_from="the entry's, else the pinned one",
@@ -80,20 +84,20 @@ class Options:
     accel: Literal["auto", "kvm", "tcg"] = option(
         "auto",
         "QEMU's accelerator. auto uses KVM if a kernel boots under it.",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "review"),
         make="ACCEL",
     )
     cpu_features: str | None = option(
         None,
         "Features to add to the machine's CPU model, or to remove from it, e.g. -xsave,-avx for a KVM without XSAVE.",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "kvm-test"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
         metavar="FEATURES",
         make="CPU_FEATURES",
     )
     qemu: str | None = option(
         None,
         "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, the machine's own, or the one in PATH]",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "kvm-test"),
+        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
         make="QEMU",
     )
     series: str | None = option(
@@ -112,7 +116,7 @@ class Options:
     fixed: bool = option(
         False,
         "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
-        takes(*_BOOT, "build", "mutants"),
+        takes(*_BOOT, "build", "mutants", "review"),
         metavar="1",
         make="FIXED",
     )
@@ -134,7 +138,11 @@ class Options:
         None,
         "Run only the cases whose name matches, as with pytest's -k.",
         takes(
-            "run", "check", "kvm-test", bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True)
+            "run",
+            "check",
+            "review",
+            "kvm-test",
+            bisect=Use("The cases that judge a commit, as with pytest's -k.", required=True),
         ),
         flags=["-k"],
         metavar="EXPR",
@@ -210,6 +218,7 @@ class Options:
             "run",
             mutants=Use("The number of mutants that run in parallel.", default=2),
             audit=Use("The number of runs in parallel.", default=2),
+            review=Use("The number of mutants that run in parallel.", default=2),
         ),
         metavar="N",
         make="JOBS",

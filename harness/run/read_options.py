@@ -18,7 +18,7 @@ from harness.run.options import Options, table
 MAKE_ONLY = ("MACHINES", "PYTHON", "SHELL", "VENV", "BIN")
 """Variables that the Makefile itself reads; no option takes them."""
 
-MAKE_ARGUMENTS = {"repro": ("BUG",), "nightly": ("PLAN",)}
+MAKE_ARGUMENTS = {"repro": ("BUG",), "nightly": ("PLAN",), "review": ("SERIES", "SINCE")}
 """Variables that the Makefile passes to a command as an argument."""
 
 

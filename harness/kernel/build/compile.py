@@ -12,6 +12,8 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 COMPILE_TIMEOUT_S = 120.0
+_GCOV = ("-fprofile-arcs", "-ftest-coverage")
+"""Left out: an object with counters names the file that gets them, so no two of them are the same."""
 _SAVED = re.compile(r"^savedcmd_\S+ := (?P<command>.*?)(?:\s*; .*)?$", re.M)
 """What Kbuild ran for an object (scripts/Kbuild.include, ``if_changed_rule``); objtool follows after a semicolon."""
 
@@ -50,4 +52,4 @@ class ObjectCompiler:
             raise HarnessError(f"{self.build_dir} has no record of how {name} was compiled")
         words = shlex.split(saved["command"])
         before_output = words[: words.index("-c")]
-        return [word for word in before_output if not word.startswith("-Wp,-MMD")]
+        return [word for word in before_output if not word.startswith(("-Wp,-MMD", *_GCOV))]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.config import ArchName, arch_of, architecture
-from harness.config.kernel_path import profiled_objects
+from harness.config.kernel_path import object_of, profiled_objects
 from harness.host import process
 from harness.host.files import disk_full_reported, require_free_space, write_atomically
 from harness.host.packages import require_build_tools
@@ -103,15 +103,17 @@ def configure(source: Path, build_dir: Path, options: str, step: Phase, arch: Ar
     make(args, source=source, what=source, log=build_dir / "harness-config.log", step=step)
 
 
-def build(source: Path, build_dir: Path, step: Phase, *, modules_only: bool = False) -> None:
-    """Bring the kernel and its modules up to date."""
+def build(
+    source: Path, build_dir: Path, step: Phase, *, modules_only: bool = False, counted: Sequence[str] = ()
+) -> None:
+    """Bring the kernel and its modules up to date. ``counted``: see ``SourceTree``."""
     config = kconfig.read(build_dir / ".config")
     arch = architecture(arch_of(config))
     targets = ("modules",) if modules_only else (arch.kernel.target, "modules")
     steps = build_dir / _STEPS_FILE
     fresh = not (build_dir / "vmlinux").exists()
     expected = int(steps.read_text()) if steps.exists() else TYPICAL_STEPS
-    args = [f"O={build_dir}", *arch.make_variables, *_profiled(config), *targets]
+    args = [f"O={build_dir}", *arch.make_variables, *_profiled(config, counted), *targets]
     log = build_dir / LOG
     with finished(build_dir):
         done = make(args, source=source, what=source, log=log, step=step, expected=expected if fresh else None)
@@ -119,13 +121,14 @@ def build(source: Path, build_dir: Path, step: Phase, *, modules_only: bool = Fa
         write_atomically(steps, str(done))
 
 
-def _profiled(config: Mapping[str, str]) -> list[str]:
-    """Ask Kbuild for gcov's instrumentation of the objects on the path, where the configuration has gcov.
+def _profiled(config: Mapping[str, str], counted: Sequence[str]) -> list[str]:
+    """Ask Kbuild for gcov's instrumentation of the objects on the path and of ``counted``, if the configuration has it.
 
     A variable on make's command line reaches every directory (scripts/Makefile.lib, ``GCOV_PROFILE_obj.o``)."""
     if not has_gcov(config):
         return []
-    return [f"GCOV_PROFILE_{name}=y" for name in profiled_objects()]
+    objects = {*profiled_objects(), *map(object_of, counted)}
+    return [f"GCOV_PROFILE_{name}=y" for name in sorted(objects)]
 
 
 def build_external(build_dir: Path, source: Path, work: Path, step: Phase) -> None:

@@ -41,7 +41,8 @@ def prepare(
     if not build_dir.exists():
         _start_from_own_build(base, flavour, top, build_dir, step)
     origin = f"{base.origin} + {change.name}"
-    return replace(base, path=top, origin=origin, pristine=False, symlinked=True), build_dir
+    counted = tuple(sorted(name for name, text in files.items() if name.endswith(".c") and text is not None))
+    return replace(base, path=top, origin=origin, pristine=False, symlinked=True, counted=counted), build_dir
 
 
 def _write_changed(base: Path, top: Path, files: Mapping[str, bytes | None], record: Path) -> None:

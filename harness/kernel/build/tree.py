@@ -80,7 +80,7 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         require_export(config, read_export(top), tree.origin)
         kconfig.require(config, tree.origin)
     modules = changed is not None and only_modules(changed, build_dir, kconfig.read(build_dir / ".config"))
-    kbuild.build(top, build_dir, step, modules_only=modules)
+    kbuild.build(top, build_dir, step, modules_only=modules, counted=tree.counted)
     took = BuildTime(started=started.isoformat(timespec="seconds"), duration_s=round(time.monotonic() - began, 3))
     write_atomically(build_dir / provenance.TIME, took.model_dump_json())
     next_stamp.rename(stamp)

@@ -35,6 +35,8 @@ class SourceTree:
     """Whether its files are links to those of another tree."""
     git: GitCommit | None = None
     """Its commit; None if it is not from git."""
+    counted: tuple[str, ...] = ()
+    """Sources of which FLAVOUR=coverage counts the lines, besides those of the kernel's path: what a change touches."""
     lock: object = None
     """Nobody changes the files while it exists, if they are a checkout of the cache."""
 

@@ -52,11 +52,11 @@ def test_mutants_are_found_again_by_their_ids(source: Path) -> None:
 
 def test_a_seed_draws_the_same_mutants_and_counts_those_it_dropped(source: Path) -> None:
     all_of_them = mutants_of(source, PATH)
-    drawn = [sample(all_of_them, source, Compiler(), count=None, seed=7, jobs=2) for _ in range(2)]
+    drawn = [sample(all_of_them, {FILE: TEXT}, Compiler(), count=None, seed=7, jobs=2) for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert (drawn[0].refused, drawn[0].same) == (1, 1)
     assert len(drawn[0].mutants) == len(all_of_them) - 2
-    few = sample(all_of_them, source, Compiler(), count=2, seed=7, jobs=1)
+    few = sample(all_of_them, {FILE: TEXT}, Compiler(), count=2, seed=7, jobs=1)
     assert few.mutants == drawn[0].mutants[:2]
 
 

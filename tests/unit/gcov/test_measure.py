@@ -8,7 +8,7 @@ import pytest
 
 from harness.config.kernel_path import KernelPath
 from harness.errors import HarnessError, UsageError
-from harness.gcov.counters import Reached, cases, save_case, save_notes
+from harness.gcov.counters import Reached, cases, counted_files, save_case, save_notes
 from harness.gcov.measure import FunctionCoverage, KernelCoverage, measure
 from harness.gcov.reasons import Kind, Reason, Stale, find_gaps
 from harness.report.coverage_page import shares
@@ -51,13 +51,13 @@ def run(build: Path, tmp_path: Path) -> Path:
     """A run of two cases: ``one`` calls with 1, ``two`` with 2."""
     directory = tmp_path / "run"
     directory.mkdir()
-    save_notes(directory, PATH, build, build)
+    save_notes(directory, [FILE], build, build)
     counters = build / "drivers" / "x.gcda"
     for case, arguments in (("test_x::one", []), ("test_x::two", ["a"])):
         counters.unlink(missing_ok=True)
         subprocess.run([build / "program", *arguments], check=True)
         save_case(
-            directory, Reached(case, "m"), {str(counters): counters.read_bytes(), "/elsewhere/y.gcda": b"?"}, PATH
+            directory, Reached(case, "m"), {str(counters): counters.read_bytes(), "/elsewhere/y.gcda": b"?"}, [FILE]
         )
     return directory
 
@@ -127,7 +127,7 @@ def test_another_source_is_refused(run: Path, build: Path, tmp_path: Path) -> No
     other = tmp_path / "other"
     other.mkdir()
     (build / FILE).write_text(SOURCE + "\n")
-    save_notes(other, PATH, build, build)
+    save_notes(other, [FILE], build, build)
     with pytest.raises(UsageError, match="differs from that of the runs before it"):
         measure([run, other], PATH)
 
@@ -139,7 +139,7 @@ def test_a_run_without_counters_is_refused(tmp_path: Path) -> None:
 
 def test_a_build_without_notes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="not a coverage build"):
-        save_notes(tmp_path, PATH, tmp_path, tmp_path)
+        counted_files(tmp_path, tmp_path)
 
 
 def test_failing_allocations_are_a_way_of_their_own() -> None:

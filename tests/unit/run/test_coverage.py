@@ -34,6 +34,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaseCoverage:
         (directory / "coverage").mkdir()
 
     monkeypatch.setattr(coverage, "save_notes", save_notes)
+    monkeypatch.setattr(coverage, "counted_files", lambda *arguments: [])
     kernel = SimpleNamespace(release="7.2.12", source_dir=tmp_path, build_dir=tmp_path)
     setup = SimpleNamespace(kernel=kernel, machine=SimpleNamespace(name="m"), options=Options(fail_nth=True))
     return CaseCoverage(cast(Setup, setup), tmp_path)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mutants of a review: faults in the changed lines that a case reaches, each run on the cases that reach it.
+
+One kernel has them all, and a boot parameter turns one on. The run that counted the lines is the control. Each case
+that notices a mutant runs once more without one: what it says there must be what it said in the control.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import kernel, paths
+from harness.bugs.auto import AutoMutant, of_file, sample
+from harness.bugs.switched import SwitchedMutants
+from harness.cases.collect import Collected, collect
+from harness.commands.auto_mutant_runs import MutantRuns
+from harness.commands.auto_mutants import Judging
+from harness.commands.children import Task, run_all
+from harness.commands.review_lines import LineCounters, named
+from harness.config import load_machine
+from harness.kernel.build.compile import ObjectCompiler
+from harness.progress import Emit, Note, Phase, phase
+from harness.report.auto_mutants import AutoMutantRecord
+from harness.report.outcomes import MutantOutcome, changed_cases
+from harness.report.review import LineMutant
+from harness.run.options import Options
+from harness.verdict import RunRecord
+
+SEED = 0
+"""All mutants run, so their order makes no difference."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cases have run on the changed kernel: a machine, with or without failing allocations."""
+
+    options: Options
+    record: RunRecord
+    """The run that counted the lines."""
+
+    @property
+    def machine(self) -> str:
+        """The machine's name."""
+        return load_machine(self.options.machine).name
+
+
+def mutants_of_lines(counters: LineCounters) -> list[AutoMutant]:
+    """Return every mutant that changes a line which the change adds or rewrites, and which a case reaches."""
+    found = []
+    for file, text in counters.reviewed.sources.items():
+        if not file.endswith(".c"):  # a copy of a header's function would be in each file that includes it
+            continue
+        reached = {line for line in counters.reviewed.changed[file] if _cases(counters, file, line)}
+        names = sorted({counters.function(file, line) for line in reached} - {""})
+        found += [mutant for mutant in of_file(file, text, names) if reached & {*_span(mutant, text)}]
+    return found
+
+
+def _cases(counters: LineCounters, file: str, line: int) -> set[str]:
+    at = counters.counter(file, line)
+    return set() if at is None else {named(case) for case in counters.lines[file][at]}
+
+
+def _span(mutant: AutoMutant, text: bytes) -> range:
+    """Return the lines that a mutant changes."""
+    edit = mutant.edit
+    return range(edit.line, edit.line + text.count(b"\n", edit.start, edit.end) + 1)
+
+
+class ReviewMutants:
+    """Makes the mutants, runs them, and keeps what came of them."""
+
+    def __init__(self, counters: LineCounters, directory: Path, jobs: int, emit: Emit) -> None:
+        self._counters = counters
+        self._directory = directory
+        self._jobs = jobs
+        self._emit = emit
+        self._sources = counters.reviewed.sources
+        self._mutants: list[AutoMutant] = []
+        self._judging: Judging | None = None
+
+    def draw(self, build_dir: Path) -> int:
+        """Find the mutants that compile and change the code; return how many. ``build_dir``: a build of the change."""
+        found = mutants_of_lines(self._counters)
+        with phase(self._emit, "mutants", f"{len(found)} of the changed lines") as step:
+            drawn = sample(
+                found,
+                self._sources,
+                ObjectCompiler(build_dir),
+                count=None,
+                seed=SEED,
+                jobs=len(os.sched_getaffinity(0)),
+            )
+            self._mutants = sorted(drawn.mutants, key=lambda each: (each.file, each.edit.start))
+            step.result = (
+                f"{len(self._mutants)} of {len(found)}; {drawn.refused} do not compile without a warning, "
+                f"{drawn.same} change no code"
+            )
+        return len(self._mutants)
+
+    def change(self) -> SwitchedMutants:
+        """Return the change that puts all mutants into the kernel, switched off."""
+        return SwitchedMutants(self._mutants)
+
+    def run(self, built: kernel.Kernel, places: Sequence[Place]) -> None:
+        """Run the mutants on the cases that reach their lines, place by place."""
+        texts = {name: text.decode(errors="replace").split("\n") for name, text in self._sources.items()}
+        self._judging = judging = Judging(self._mutants, texts, places[0].options.machine)
+        judging.skip_equivalents()
+        collected = {case.id: case for case in collect()}
+        with phase(self._emit, "mutants", f"{len(self._mutants)} on {built.release}") as step:
+            for place in places:
+                here = replace(place, options=replace(place.options, kernel=str(built.build_dir), no_counters=True))
+                self._run_at(here, first=place is places[0], collected=collected, judging=judging, step=step)
+            outcomes = [record.outcome for record in judging.records()]
+            step.result = f"{outcomes.count(MutantOutcome.CAUGHT)} of {len(outcomes)} caught"
+
+    def _run_at(
+        self, place: Place, *, first: bool, collected: Mapping[str, Collected], judging: Judging, step: Phase
+    ) -> None:
+        reached = self._counters.as_coverage()
+        waiting = judging.waiting(place.options, reached, everywhere=first)
+        numbers = {mutant.id: number for number, mutant in enumerate(self._mutants)}
+        unstable: set[str] = set()
+        attempt = 0
+        while waiting:
+            ids = self._reaching(place, waiting)
+            nodes = [str(paths.TOP / collected[case].where) for case in sorted(ids)]
+            control = place.record.model_copy(update={"cases": [case for case in place.record.cases if case.id in ids]})
+            attempt += 1
+            name = f"{place.machine}{'-fail-nth' if place.options.fail_nth else ''}-{attempt}"
+            runs = MutantRuns(
+                place.options,
+                waiting,
+                numbers,
+                self._sources,
+                reached,
+                collected=collected,
+                cases=nodes,
+                directory=self._directory / name,
+                control=control,
+                unstable=unstable,
+                emit=self._emit,
+            )
+            judging.run(runs, self._jobs, step)
+            deceptive = self._deceptive(place, runs, collected, self._directory / f"{name}-control")
+            unstable |= deceptive
+            waiting = [each for each in waiting if runs.judged[each.id].case in deceptive]
+
+    def _reaching(self, place: Place, mutants: Sequence[AutoMutant]) -> set[str]:
+        """Return the cases of a place's run that reach one of the mutants."""
+        coverage, ran = self._counters.as_coverage(), {case.id for case in place.record.cases}
+        found = {
+            case.id
+            for mutant in mutants
+            for case in coverage.reaching(
+                mutant.file, mutant.edit.function, mutant.edit.line, fail_nth=place.options.fail_nth
+            )
+            if case.machine == place.machine
+        }
+        return found & ran
+
+    def _deceptive(
+        self, place: Place, runs: MutantRuns, collected: Mapping[str, Collected], directory: Path
+    ) -> set[str]:
+        """Run the cases that noticed a mutant without one; return those that notice something all the same."""
+        noticed = sorted({record.case for record in runs.judged.values() if record.case})
+        if not noticed:
+            return set()
+        found: list[RunRecord] = []
+        task = Task("control", place.options, directory, [str(paths.TOP / collected[case].where) for case in noticed])
+        run_all([task], 1, lambda _, end: found.append(end.require()))
+        again = {case.id for _, case in changed_cases(runs.control, found[0])}
+        for case in sorted(again):
+            self._emit(Note(f"left out on {place.machine}, since it differs without a mutant, too: {case}"))
+        return again
+
+    def judged(self) -> list[LineMutant]:
+        """Return what came of each mutant: ERROR for one that was not judged."""
+        if self._judging is None:
+            return []
+        spans = {mutant.id: _span(mutant, self._sources[mutant.file]) for mutant in self._mutants}
+        changed = self._counters.reviewed.changed
+        return [
+            _line_mutant(record, next(line for line in spans[record.id] if line in changed[record.file]))
+            for record in self._judging.records()
+        ]
+
+
+def _line_mutant(record: AutoMutantRecord, line: int) -> LineMutant:
+    return LineMutant(
+        id=record.id,
+        file=record.file,
+        line=line,
+        what=f"{record.description} ({record.rule})",
+        outcome=record.outcome,
+        case=record.case,
+        machine=record.machine,
+        reason=record.reason,
+        results=record.results,
+    )

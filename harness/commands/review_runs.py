@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The runs of a review on the changed kernel with counters: on the chosen machine, then where a line may be reached."""
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness import kernel
+from harness.bugs import load_bugs
+from harness.bugs.counted import CountedLines
+from harness.bugs.related import about
+from harness.commands.children import Ended, Task, run_all
+from harness.commands.review_lines import LineCounters, judged_lines, place_name
+from harness.commands.review_mutants import Place
+from harness.commands.review_source import Reviewed
+from harness.config import known_machines, load_machine
+from harness.errors import KernelBuildError, KernelLacksFeature
+from harness.gcov.reasons import Kind, Reason
+from harness.kernel.model import SourceChange
+from harness.progress import Emit, Note, phase
+from harness.report.review import LineState, ReviewedLine
+from harness.report.text import tally
+from harness.run.fail_nth import listed_nodes
+from harness.run.options import Options
+
+WORKSPACE = "review"
+FLAVOUR: kernel.Flavour = "coverage"
+
+
+def obtain(options: Options, change: SourceChange | None, emit: Emit) -> kernel.Kernel:
+    """Build in a workspace that no other run changes: every run of a review boots from it."""
+    arch = load_machine(options.machine).arch
+    return kernel.obtain(kernel.KernelSpec(options.kernel, FLAVOUR, change, WORKSPACE, arch), emit)
+
+
+def counted_kernel(options: Options, reviewed: Reviewed, emit: Emit) -> kernel.Kernel:
+    """Build the changed kernel with counters. Raises what a kernel's build raises: KernelError if it does not build."""
+    with suppress(KernelLacksFeature):  # the base of a series that adds the export; its workspace is then built whole
+        arch = load_machine(options.machine).arch
+        kernel.obtain(kernel.KernelSpec(options.kernel, FLAVOUR, arch=arch), emit)
+    lines = {file: lines for file, lines in reviewed.changed.items() if lines}
+    try:
+        return obtain(options, reviewed.with_part(CountedLines(lines)), emit)
+    except KernelBuildError:
+        unmarked: dict[str, set[int]] = {file: set() for file in lines}
+        built = obtain(options, reviewed.with_part(CountedLines(unmarked)), emit)  # raises if the change is at fault
+        emit(Note("review   a mark of the changed lines does not compile: lines without a counter count as no code"))
+        return built
+
+
+class CoverageRuns:
+    """The runs so far, with the lines that they have reached."""
+
+    def __init__(
+        self, options: Options, built: kernel.Kernel, counters: LineCounters, directory: Path, emit: Emit
+    ) -> None:
+        """``options``: the user's. ``directory``: that of the review."""
+        self._options = replace(
+            options, kernel=str(built.build_dir), flavour=FLAVOUR, series=None, fixed=False, expression=None, jobs=None
+        )
+        self._expression = options.expression
+        self._kernel = built
+        self.counters = counters
+        self._directory = directory
+        self._emit = emit
+        self.places: list[Place] = []
+
+    def run(self, cases: Sequence[str] = ()) -> None:
+        """Run the cases on the machine of the options. ``cases``: node ids; empty: the suite, or those of ``-k``."""
+        own = replace(self._options, expression=self._expression)
+        self._run([Task("coverage", own, self._directory / "coverage", cases, jobs=None)])
+
+    def run_elsewhere(self, reasons: Sequence[Reason]) -> None:
+        """Run the other machines on which a line may be reached, then failing allocations, while a line is left."""
+        if machines := self._machines(self._left(reasons), reasons):
+            self._run(
+                [
+                    Task(
+                        f"coverage-{name}",
+                        replace(self._options, machine=name, focus=True),
+                        self._directory / f"coverage-{name}",
+                    )
+                    for name in machines
+                ]
+            )
+        left = [line for line in self._left(reasons) if not line.reason.startswith(Kind.ELSEWHERE)]
+        if left and self._kernel.features["failslab"]:
+            failing = replace(self._options, fail_nth=True)
+            self._run([Task("coverage-fail-nth", failing, self._directory / "coverage-fail-nth", listed_nodes(), None)])
+
+    def _left(self, reasons: Sequence[Reason]) -> list[ReviewedLine]:
+        return [line for line in judged_lines(self.counters, reasons) if line.state is LineState.NOT_REACHED]
+
+    def _machines(self, left: Sequence[ReviewedLine], reasons: Sequence[Reason]) -> list[str]:
+        """Return the machines that the reasons of unreached lines name, and those of known bugs in their functions."""
+        bugs = about({line.function for line in left}, load_bugs())
+        named = {bug.machine for bug in bugs} | {
+            machine for line in left for machine in known_machines() if re.search(rf"\b{machine}\b", line.reason)
+        }
+        own = load_machine(self._options.machine)
+        return [name for name in sorted(named - {own.name}) if load_machine(name).arch == own.arch]
+
+    def _run(self, tasks: Sequence[Task]) -> None:
+        def on_end(task: Task, end: Ended) -> None:
+            record = end.require()
+            place = Place(task.options, record)
+            self.places.append(place)
+            self.counters.add(task.directory / "latest")
+            where = place_name(place.machine, fail_nth=task.options.fail_nth)
+            self._emit(Note(f"{where}: {tally(record.summary)}"))
+
+        with phase(self._emit, "coverage", ", ".join(task.name for task in tasks)) as step:
+            run_all(
+                tasks,
+                1 if len(tasks) == 1 else len(os.sched_getaffinity(0)),
+                on_end,
+                lambda running: step.progress("; ".join(map(str, running))),
+            )
