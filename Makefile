@@ -6,6 +6,8 @@
 #   make audit          tell which known fixes the kernel of KERNEL= has, by its behaviour
 #   make mutants        put every reported bug back, and check that the suite catches it
 #   make reach          check on which machines bugs survive, as their entries say; two minutes for each machine
+#   make review         say which lines of SERIES= (or of KERNEL=tree since SINCE=ref) the cases reach, and what they notice
+#   make review-test    review a series of ten edits, five of them where no case comes: each must be named; minutes
 #   make nightly        run every cell of vm-configs/nightly.yaml, or of PLAN=file: many kernels on many machines
 #   make kernel-coverage  check that each line of the kernel's export path has a case that reaches it, or a reason
 #   make kvm-test       run cases under KVM, inside an emulated machine that has it (docs/kvm.md)
@@ -26,7 +28,7 @@ BIN := $(VENV)/bin
 # make exports the variables of its command line; --from-make has vfio-harness read those of its table of options.
 RUN := $(BIN)/vfio-harness run --from-make
 
-.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro audit mutants reach nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
+.PHONY: help deps test-deps bug-deps vm-test vm-test-all repro audit mutants reach review review-test nightly kernel-coverage kvm-test test unit lint shell bench doctor man clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +76,9 @@ audit: bug-deps
 mutants: bug-deps
 	@$(BIN)/vfio-harness mutants --from-make
 
+review: deps
+	@$(BIN)/vfio-harness review --from-make $(if $(SINCE),--since "$$SINCE") $(if $(SERIES),"$$SERIES")
+
 nightly: deps
 	@$(BIN)/vfio-harness nightly --from-make $(PLAN)
 
@@ -108,10 +113,13 @@ unit: deps
 test: test-deps lint unit
 	@$(BIN)/pytest -q tests/report
 	@K= SUITE= SEED= PROGRAM= $(RUN)
-	@$(BIN)/pytest -q tests/robustness --ignore tests/robustness/test_reach.py
+	@$(BIN)/pytest -q tests/robustness --ignore tests/robustness/test_reach.py --ignore tests/robustness/test_review.py
 
 reach: bug-deps
 	@$(BIN)/pytest -v tests/robustness/test_reach.py
+
+review-test: test-deps
+	@$(BIN)/pytest -v tests/robustness/test_review.py
 
 clean:
 	rm -rf $(VENV) results vfio-harness.1

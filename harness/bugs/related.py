@@ -18,11 +18,9 @@ def in_files(files: Collection[str], bugs: Iterable[Bug]) -> list[Bug]:
 
 
 def _functions(bug: Bug) -> set[str]:
-    """Return the functions that a mutation names, or those that stand behind the ``@@`` of a fix."""
-    named = {*(bug.mutation.functions if bug.mutation else ())}
-    heads = re.findall(r"^@@ .* @@ .*?(\w+)\(?[^()]*$", _fix(bug), re.M)
-    heads += re.findall(r"^@@ .* @@ .*?(\w+)\(", _fix(bug), re.M)
-    return named | {*heads}
+    """Return the functions that a mutation names, and the words behind the ``@@`` of a fix: one is the function."""
+    heads = re.findall(r"^@@ .*? @@ (.*)$", _fix(bug), re.M)
+    return {*(bug.mutation.functions if bug.mutation else ()), *re.findall(r"\w+", " ".join(heads))}
 
 
 def _files(bug: Bug) -> set[str]:

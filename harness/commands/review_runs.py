@@ -75,7 +75,7 @@ class CoverageRuns:
 
     def run_elsewhere(self, reasons: Sequence[Reason]) -> None:
         """Run the other machines on which a line may be reached, then failing allocations, while a line is left."""
-        if machines := self._machines(self._left(reasons), reasons):
+        if machines := self._machines(self._left(reasons)):
             self._run(
                 [
                     Task(
@@ -94,7 +94,7 @@ class CoverageRuns:
     def _left(self, reasons: Sequence[Reason]) -> list[ReviewedLine]:
         return [line for line in judged_lines(self.counters, reasons) if line.state is LineState.NOT_REACHED]
 
-    def _machines(self, left: Sequence[ReviewedLine], reasons: Sequence[Reason]) -> list[str]:
+    def _machines(self, left: Sequence[ReviewedLine]) -> list[str]:
         """Return the machines that the reasons of unreached lines name, and those of known bugs in their functions."""
         bugs = about({line.function for line in left}, load_bugs())
         named = {bug.machine for bug in bugs} | {

@@ -13,9 +13,12 @@ from harness.progress import Event, Note, PhaseDone
 from harness.report.record import RunDirectory
 from harness.run import exit_codes, fixtures
 from harness.run.case import Case, identify, is_vm_case
+from harness.run.changed import changed
 from harness.run.context import CASE, RUN, SHARD, end_run, options_of, reporter_of, terminal_of, uncaptured
 from harness.run.fail_nth import FailNth
 from harness.run.judge import Skipped
+from harness.run.order import order
+from harness.run.reach_map import load_map
 from harness.run.read_options import add_pytest_options
 from harness.run.run_record import Run, save_skipped
 from harness.run.select import Candidate, select
@@ -25,6 +28,9 @@ from harness.session import IMPORTERS
 from harness.verdict import ShardRecord, exit_code
 
 log = logging.getLogger(__name__)
+
+MIN_ORDERED = 3
+"""With fewer cases than this, their order makes no difference: each machine takes one at once."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,11 +103,17 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             Setup.prepare(options, emit), RunDirectory(paths.results_dir(), options.run_directory), phases
         )
         run.shard = config.stash.get(SHARD, None)
+        _changed_first(session.items, run.setup)
+        ended = False
         try:
-            return (yield)
+            done = yield
+            ended = True
+            return done
         finally:
             run.close()
             record = run.save()
+            if ended:
+                run.keep_reach(record, emit)
             with uncaptured(config):
                 terminal_of(config).finish(record, run.directory.path)
     except KernelLacksFeature as error:
@@ -117,6 +129,18 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     except HarnessError as error:
         end_run(config, error)
+
+
+def _changed_first(items: list[pytest.Item], setup: Setup) -> None:
+    """Move the cases that reach the changed functions to the front, and say so."""
+    if len(items) < MIN_ORDERED or not (found := changed(setup.options, setup.kernel.build_dir, setup.emit)):
+        return
+    release = setup.kernel.release
+    ids = [identify(item).id for item in items]
+    positions, why = order(ids, found, load_map(release), setup.machine.name, release)
+    if why:
+        setup.emit(Note(why))
+        items[:] = [items[at] for at in positions]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

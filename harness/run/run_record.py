@@ -16,10 +16,11 @@ from harness.cases.pending import PendingChanges
 from harness.config import load_machine
 from harness.errors import BlindWitness, GuestLost, HarnessError, KernelErrno, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
-from harness.progress import PhaseDone
+from harness.progress import Emit, PhaseDone, phase
 from harness.report.rate import FAILED, merged
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import summarise
+from harness.run import reach_map
 from harness.run.case import Case, Identity
 from harness.run.coverage import CaseCoverage
 from harness.run.judge import Judgement, judge
@@ -258,6 +259,12 @@ class Run:
         """Remove the drives of machines whose worker was killed."""
         for drive in self.directory.path.glob("machine-*/*.img"):
             drive.unlink(missing_ok=True)
+
+    def keep_reach(self, record: RunRecord, emit: Emit) -> None:
+        """Add to the coverage map of the cache what the cases have reached, if they were counted."""
+        if self._coverage and not self.setup.options.fail_nth:
+            with phase(emit, "coverage map", reach_map.series_of(record.kernel.release)) as step:
+                step.result = f"{reach_map.add_run(self.directory.path, record)} cases"
 
     def save(self) -> RunRecord:
         """Write the run's record, in all its forms, into its directory."""

@@ -27,6 +27,8 @@ from harness.progress import Phase
 log = logging.getLogger(__name__)
 
 _BUILT = "harness-built"
+_CHANGED = "harness-changed"
+"""The file of a build directory that lists the sources whose change led to the last build."""
 
 
 def build_dir_of(tree: SourceTree, flavour: Flavour) -> Path:
@@ -72,6 +74,8 @@ def build(tree: SourceTree, flavour: Flavour, build_dir: Path, step: Phase) -> P
         step.result = "nothing changed"
         log.debug("kernel build: cache hit: %s", build_dir)
         return top
+    files = [name.removeprefix("./") for name in changed or () if Path(name).suffix]
+    write_atomically(build_dir / _CHANGED, "\n".join(files))
     started, began = datetime.now(UTC), time.monotonic()
     if changed is None or any(map(_affects_kconfig, changed)):
         stamp.unlink(missing_ok=True)
@@ -101,6 +105,12 @@ def buildable(tree: SourceTree, step: Phase) -> Path:
 def stamp_of(build_dir: Path) -> Path:
     """Return the stamp file of a build: its date is that of the sources in the last good build."""
     return build_dir / _BUILT
+
+
+def last_changed(build_dir: Path) -> list[str]:
+    """Return the sources whose change led to the last build, relative to the tree; none for a first build."""
+    listed = build_dir / _CHANGED
+    return listed.read_text().splitlines() if listed.is_file() else []
 
 
 def _options_of(build_dir: Path) -> str:
