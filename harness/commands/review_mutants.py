@@ -6,15 +6,16 @@ that notices a mutant runs once more without one: what it says there must be wha
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import kernel, paths
 from harness.bugs.auto import AutoMutant, of_file, sample
-from harness.bugs.switched import SwitchedMutants
+from harness.bugs.switched import SwitchedMutants, with_copies
 from harness.cases.collect import Collected, collect
-from harness.commands.auto_mutant_runs import MutantRuns
+from harness.commands.auto_mutant_runs import MutantRuns, record_of
 from harness.commands.auto_mutants import Judging
 from harness.commands.children import Task, run_all
 from harness.commands.review_lines import LineCounters, named
@@ -78,21 +79,19 @@ class ReviewMutants:
         self._emit = emit
         self._sources = counters.reviewed.sources
         self._mutants: list[AutoMutant] = []
+        self._uncopied: list[AutoMutant] = []
+        """Mutants of functions of which no copy compiles."""
         self._judging: Judging | None = None
 
     def draw(self, build_dir: Path) -> int:
         """Find the mutants that compile and change the code; return how many. ``build_dir``: a build of the change."""
         found = mutants_of_lines(self._counters)
         with phase(self._emit, "mutants", f"{len(found)} of the changed lines") as step:
-            drawn = sample(
-                found,
-                self._sources,
-                ObjectCompiler(build_dir),
-                count=None,
-                seed=SEED,
-                jobs=len(os.sched_getaffinity(0)),
-            )
-            self._mutants = sorted(drawn.mutants, key=lambda each: (each.file, each.edit.start))
+            compiler, jobs = ObjectCompiler(build_dir), len(os.sched_getaffinity(0))
+            drawn = sample(found, self._sources, compiler, count=None, seed=SEED, jobs=jobs)
+            self._uncopied = _uncopied(drawn.mutants, self._sources, compiler)
+            left = [mutant for mutant in drawn.mutants if mutant not in self._uncopied]
+            self._mutants = sorted(left, key=lambda each: (each.file, each.edit.start))
             step.result = (
                 f"{len(self._mutants)} of {len(found)}; {drawn.refused} do not compile without a warning, "
                 f"{drawn.same} change no code"
@@ -178,14 +177,30 @@ class ReviewMutants:
 
     def judged(self) -> list[LineMutant]:
         """Return what came of each mutant: ERROR for one that was not judged."""
-        if self._judging is None:
-            return []
-        spans = {mutant.id: _span(mutant, self._sources[mutant.file]) for mutant in self._mutants}
+        why = "a copy of its function does not compile"
+        records = [record_of(each, "", MutantOutcome.ERROR, why) for each in self._uncopied]
+        records += self._judging.records() if self._judging else []
+        spans = {each.id: _span(each, self._sources[each.file]) for each in [*self._mutants, *self._uncopied]}
         changed = self._counters.reviewed.changed
         return [
             _line_mutant(record, next(line for line in spans[record.id] if line in changed[record.file]))
-            for record in self._judging.records()
+            for record in records
         ]
+
+
+def _uncopied(
+    mutants: Sequence[AutoMutant], sources: Mapping[str, bytes], compiler: ObjectCompiler
+) -> list[AutoMutant]:
+    """Return the mutants of functions that do not compile as copies, as ``SwitchedMutants`` makes them."""
+    by_function: dict[tuple[str, str], list[AutoMutant]] = defaultdict(list)
+    for mutant in mutants:
+        by_function[mutant.file, mutant.edit.function].append(mutant)
+    return [
+        mutant
+        for (file, _), group in by_function.items()
+        if compiler.compile(file, with_copies(sources[file], [*enumerate(group)]), warnings=True) is None
+        for mutant in group
+    ]
 
 
 def _line_mutant(record: AutoMutantRecord, line: int) -> LineMutant:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernel.build import patched_tree, tree
+from harness.kernel.build import kbuild, patched_tree, tree
 from harness.kernel.cache import cache_path
 from harness.kernel.source.resolve import SourceTree, resolve_kernel
 from harness.progress import Phase, silent
@@ -123,3 +123,16 @@ def test_a_new_script_is_executable(base: SourceTree) -> None:
     top = _prepare(base, {"scripts/check.sh": b"#!/bin/sh\n", MAIN: b"broken\n"})
     assert os.access(top / "scripts/check.sh", os.X_OK)
     assert (top / MAIN).stat().st_mode == (base.path / MAIN).stat().st_mode
+
+
+def test_the_sources_that_a_change_touches_are_counted(base: SourceTree) -> None:
+    """The coverage flavour counts them, besides the kernel's path."""
+    workspace = patched_tree.workspace_of(base, "coverage", "")
+    change = Rewrite({LOCK: b"a\n", MAIN: None, "include/x.h": b"b\n"})
+    (workspace / "build").mkdir(parents=True)
+    made, _ = patched_tree.prepare(base, "coverage", change, workspace, STEP)
+    assert made.counted == (LOCK,)
+    words = kbuild._profiled({"GCOV_KERNEL": "y"}, made.counted)
+    assert "GCOV_PROFILE_lock.o=y" in words
+    assert "GCOV_PROFILE_vfio_pci_dmabuf.o=y" in words
+    assert kbuild._profiled({}, made.counted) == []
