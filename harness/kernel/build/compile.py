@@ -27,8 +27,8 @@ class ObjectCompiler:
     def compile(self, name: str, text: bytes, *, warnings: bool = False) -> str | None:
         """Compile ``text`` as the source file ``name`` (relative to the source tree).
 
-        Returns a digest of the object, or None if it does not compile. Unless ``warnings`` are allowed, None also if the
-        compiler warns: no developer would send it.
+        Returns a digest of the object, or None if it does not compile. Unless ``warnings`` are allowed, a warning is an
+        error: no developer would send it.
         Raises HarnessError if the build has no record of the file."""
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             source, output = Path(tmp, Path(name).name), Path(tmp, "object.o")
