@@ -74,8 +74,8 @@ class CoverageRuns:
         self._run([Task("coverage", own, self._directory / "coverage", cases, jobs=None)])
 
     def run_elsewhere(self, reasons: Sequence[Reason]) -> None:
-        """Run the other machines on which a line may be reached, then failing allocations, while a line is left."""
-        if machines := self._machines(self._left(reasons)):
+        """Run the other machines that have something to say, then failing allocations, if a line is left."""
+        if machines := self._machines([*judged_lines(self.counters, reasons)]):
             self._run(
                 [
                     Task(
@@ -86,19 +86,18 @@ class CoverageRuns:
                     for name in machines
                 ]
             )
-        left = [line for line in self._left(reasons) if not line.reason.startswith(Kind.ELSEWHERE)]
-        if left and self._kernel.features["failslab"]:
+        lines = judged_lines(self.counters, reasons)
+        left = [line for line in lines if line.state is LineState.NOT_REACHED]
+        if any(not line.reason.startswith(Kind.ELSEWHERE) for line in left) and self._kernel.features["failslab"]:
             failing = replace(self._options, fail_nth=True)
             self._run([Task("coverage-fail-nth", failing, self._directory / "coverage-fail-nth", listed_nodes(), None)])
 
-    def _left(self, reasons: Sequence[Reason]) -> list[ReviewedLine]:
-        return [line for line in judged_lines(self.counters, reasons) if line.state is LineState.NOT_REACHED]
-
-    def _machines(self, left: Sequence[ReviewedLine]) -> list[str]:
-        """Return the machines that the reasons of unreached lines name, and those of known bugs in their functions."""
-        bugs = about({line.function for line in left}, load_bugs())
+    def _machines(self, lines: Sequence[ReviewedLine]) -> list[str]:
+        """Return the machines that the reasons of unreached lines name, and those of known bugs in the functions."""
+        bugs = about({line.function for line in lines} - {""}, load_bugs())
+        reasons = [line.reason for line in lines if line.state is LineState.NOT_REACHED]
         named = {bug.machine for bug in bugs} | {
-            machine for line in left for machine in known_machines() if re.search(rf"\b{machine}\b", line.reason)
+            machine for reason in reasons for machine in known_machines() if re.search(rf"\b{machine}\b", reason)
         }
         own = load_machine(self._options.machine)
         return [name for name in sorted(named - {own.name}) if load_machine(name).arch == own.arch]
