@@ -49,8 +49,18 @@ _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "info": "blue", "di
 @click.option("--since", metavar="REF", help="Review what the git work tree of --kernel has changed since this commit.")
 @click.option("--json", "as_json", is_flag=True, help="Print review.json instead of the diff.")
 @click.option("--no-mutants", is_flag=True, help="Only say which changed lines the cases reach.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="Run at most N mutants, spread over the changed lines.",
+)
 @takes_options("review", from_make=True)
-def review(series: str | None, since: str | None, as_json: bool, no_mutants: bool, jobs: int, **values: Any) -> None:
+def review(
+    series: str | None, since: str | None, *, as_json: bool, no_mutants: bool, sample: int, jobs: int, **values: Any
+) -> None:
     """Say what the cases know of each line that a series changes.
 
     SERIES is an mbox, a directory, a patch, or a message-id for b4, as for `run --series`. Runs the suite on the
@@ -63,7 +73,8 @@ def review(series: str | None, since: str | None, as_json: bool, no_mutants: boo
     """
     options = Options(**{**given(values), **({"series": series} if series else {})})
     with Terminal(options.make_variables(), to_stderr=True) as terminal:
-        record, files, directory = run_review(options, since, jobs, terminal.emit, mutants=not no_mutants)
+        most = 0 if no_mutants else sample
+        record, files, directory = run_review(options, since, jobs, terminal.emit, most=most)
     if as_json:
         click.echo(to_json(record), nl=False)
     else:
@@ -77,9 +88,9 @@ Files = Sequence[tuple[str, Sequence[ShownHunk]]]
 
 
 def run_review(
-    options: Options, since: str | None, jobs: int, emit: Emit, *, mutants: bool = True
+    options: Options, since: str | None, jobs: int, emit: Emit, *, most: int
 ) -> tuple[ReviewRecord, Files, Path]:
-    """Review a change; return the record, the diff as it is shown, and the directory.
+    """Review a change; return the record, the diff as it is shown, and the directory. ``most``: of the mutants.
 
     Raises what ``reviewed`` and a kernel's build raise, and HarnessError if a run ends without a record.
     """
@@ -97,17 +108,16 @@ def run_review(
         runs.run()
         if not options.expression:
             runs.run_elsewhere(reasons)
-        judged: list[LineMutant] = []
-        if mutants:
-            work = ReviewMutants(counters, directory.path, jobs, emit)
-            if work.draw(built.build_dir):
-                mutated = obtain(options, found.with_part(work.change()), emit)
-                work.run(mutated, runs.places)
-                judged = work.judged()
+        work = ReviewMutants(counters, directory.path, jobs, emit)
+        if most and work.draw(built.build_dir, most):
+            work.run(obtain(options, found.with_part(work.change()), emit), runs.places)
+        judged = work.judged()
     lines = [with_mutants(line, judged) for line in judged_lines(counters, reasons)]
     kernel = KernelRecord(release=built.release, origin=built.origin, config_hash=built.config_hash)
     seconds = round(time.monotonic() - began, 1)
-    record = record_of(lines, judged, found, runs, directory=directory, kernel=kernel, seconds=seconds)
+    record = record_of(
+        lines, judged, found, runs, candidates=work.candidates, directory=directory, kernel=kernel, seconds=seconds
+    )
     files = shown_files(found, lines)
     write(record, files, directory)
     return record, files, directory.path
@@ -119,6 +129,7 @@ def record_of(
     found: Reviewed,
     runs: CoverageRuns,
     *,
+    candidates: int,
     directory: RunDirectory,
     kernel: KernelRecord,
     seconds: float,
@@ -136,6 +147,7 @@ def record_of(
         unreached=[line for line in lines if line.state in (LineState.NOT_REACHED, LineState.UNREACHABLE)],
         unreachable=counts.unreachable,
         no_code=counts.no_code,
+        candidates=candidates,
         equivalent=sum(mutant.outcome is MutantOutcome.EQUIVALENT for mutant in judged),
         cover_letter=counts.cover_letter(),
         run_id=directory.run_id,

@@ -6,7 +6,7 @@ that notices a mutant runs once more without one: what it says there must be wha
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,22 +78,28 @@ class ReviewMutants:
         self._jobs = jobs
         self._emit = emit
         self._sources = counters.reviewed.sources
+        self.candidates = 0
+        """How many mutants of the changed lines compile and change the code."""
         self._mutants: list[AutoMutant] = []
         self._uncopied: list[AutoMutant] = []
         """Mutants of functions of which no copy compiles."""
         self._judging: Judging | None = None
 
-    def draw(self, build_dir: Path) -> int:
-        """Find the mutants that compile and change the code; return how many. ``build_dir``: a build of the change."""
+    def draw(self, build_dir: Path, most: int) -> int:
+        """Choose mutants that compile and change the code; return how many.
+
+        ``build_dir``: a build of the change. ``most``: more are not chosen."""
         found = mutants_of_lines(self._counters)
         with phase(self._emit, "mutants", f"{len(found)} of the changed lines") as step:
             compiler, jobs = ObjectCompiler(build_dir), len(os.sched_getaffinity(0))
             drawn = sample(found, self._sources, compiler, count=None, seed=SEED, jobs=jobs)
-            self._uncopied = _uncopied(drawn.mutants, self._sources, compiler)
-            left = [mutant for mutant in drawn.mutants if mutant not in self._uncopied]
+            self.candidates = len(drawn.mutants)
+            chosen = spread_over_lines(drawn.mutants, most)
+            self._uncopied = _uncopied(chosen, self._sources, compiler)
+            left = [mutant for mutant in chosen if mutant not in self._uncopied]
             self._mutants = sorted(left, key=lambda each: (each.file, each.edit.start))
             step.result = (
-                f"{len(self._mutants)} of {len(found)}; {drawn.refused} do not compile without a warning, "
+                f"{len(chosen)} of {len(found)}; {drawn.refused} do not compile without a warning, "
                 f"{drawn.same} change no code"
             )
         return len(self._mutants)
@@ -186,6 +192,22 @@ class ReviewMutants:
             _line_mutant(record, next(line for line in spans[record.id] if line in changed[record.file]))
             for record in records
         ]
+
+
+def spread_over_lines(mutants: Sequence[AutoMutant], most: int) -> list[AutoMutant]:
+    """Choose at most so many mutants: one of each line, then a second one, and so on."""
+    seen: Counter[tuple[str, int]] = Counter()
+    ranked: list[tuple[int, int, AutoMutant]] = []
+    for mutant in sorted(mutants, key=lambda each: (each.file, each.edit.start, each.id)):
+        line = mutant.file, mutant.edit.line
+        ranked.append((seen[line], len(ranked), mutant))
+        seen[line] += 1
+    # Of too many lines, take some of every function, not the first ones.
+    ranked.sort(key=lambda each: each[:2])
+    first = [each for each in ranked if each[0] == 0]
+    if len(first) > most:
+        return [first[at * len(first) // most][2] for at in range(most)]
+    return [mutant for *_, mutant in ranked[:most]]
 
 
 def _uncopied(

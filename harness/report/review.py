@@ -104,6 +104,8 @@ class ReviewRecord(Record):
     """Those of them that no machine can reach."""
     no_code: int
     """Changed lines that have no code."""
+    candidates: int
+    """How many mutants the rules find in the lines that a case reaches; ``--sample`` limits how many of them run."""
     equivalent: int
     """Mutants that behave like the original: vm-configs/equivalent-mutants.yaml."""
     cover_letter: str
@@ -253,6 +255,7 @@ def render(record: ReviewRecord, files: Sequence[tuple[str, Sequence[ShownHunk]]
             "kernel": f"{record.kernel.release} from {record.kernel.origin}",
             "change": ", ".join(record.change),
             "machines": ", ".join(record.machines),
+            "mutants": f"{len(record.judged)} of {record.candidates}",
             "bad cases": ", ".join(record.bad),
         },
         files=files,

@@ -9,7 +9,7 @@ import pytest
 from harness.bugs.counted import CountedLines
 from harness.bugs.statements import function_lines
 from harness.commands.review_lines import NO_STATEMENT, NOT_C, NOT_COMPILED, LineCounters, judged_lines
-from harness.commands.review_mutants import mutants_of_lines
+from harness.commands.review_mutants import mutants_of_lines, spread_over_lines
 from harness.commands.review_source import Reviewed
 from harness.gcov.counters import Reached, save_case, save_notes
 from harness.gcov.reasons import Kind, Reason
@@ -111,3 +111,13 @@ def test_the_cases_of_a_line_are_those_of_its_statement(counters: LineCounters) 
     assert coverage.reaching(FILE, "path", 8) == {CASE}
     assert coverage.reaching(FILE, "path", 12) == set()
     assert {name for name, _ in function_lines(NEW.encode())} == {"path", "main"}
+
+
+def test_a_limit_takes_mutants_of_each_line_first(counters: LineCounters) -> None:
+    found = mutants_of_lines(counters)
+    lines = {mutant.edit.line for mutant in found}
+    assert len(found) > len(lines) > 1
+    chosen = spread_over_lines(found, len(lines) + 1)
+    assert ({mutant.edit.line for mutant in chosen}, len(chosen)) == (lines, len(lines) + 1)
+    assert len(spread_over_lines(found, 1)) == 1
+    assert len(spread_over_lines(found, 1000)) == len(found)

@@ -54,6 +54,7 @@ def record(*more: LineMutant) -> ReviewRecord:
         unreached=lines[2:],
         unreachable=counts.unreachable,
         no_code=counts.no_code,
+        candidates=3,
         equivalent=1,
         cover_letter=counts.cover_letter(),
         run_id="1",
