@@ -32,7 +32,8 @@ def bench(parts: tuple[Part, ...], against: Path | None, **values: Any) -> None:
     """Measure where the time goes.
 
     boot: until the agent's first reply, next to the shortest boot of the same kernel. change: from a changed line of
-    vfio-pci to the verdict of its cases. suite: the default suite. Writes results/bench.json.
+    vfio-pci to the verdict of its cases, and from a bug in one line to its first bad verdict. suite: the default
+    suite. Writes results/bench.json.
     """
     options = Options(**given(values))
     baseline = load(against) if against else None

@@ -12,23 +12,29 @@ from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 
+from harness.bugs.auto import of_file, patch_of
 from harness.commands.bench_figures import Figure
 from harness.commands.children import Ended, Task, run_all
 from harness.errors import HarnessError, UsageError
 from harness.progress import Emit, phase
 from harness.run.options import Options
 from harness.run.setup import Setup
-from harness.verdict import PhaseRecord, RunRecord
+from harness.verdict import KERNEL_AT_FAULT, PhaseRecord, RunRecord
 
 CHANGED_FILE = "drivers/vfio/pci/vfio_pci_core.c"
 CASES = "doorbell"
 """The cases that judge the change, as for -k."""
+BUGGY = "vfio_pci_ioctl_reset"
+"""The function that gets a bug: it no longer revokes."""
+BUG = "vfio_pci_dma_buf_move(vdev, true); -> { }"
+"""The mutant that does so (harness/bugs/rules.py)."""
 _CALLS = 10
 """The number of calls in the table of the suite."""
 
 
 def measure_change(setup: Setup, options: Options, emit: Emit) -> list[Figure]:
-    """Change a line of vfio-pci twice, each time until the verdict of ``CASES``. Returns the steps of the second time.
+    """Change a line of vfio-pci twice, each time until the verdict of ``CASES``. Returns the steps of the second time,
+    and how long a bug in one line takes until its first bad verdict, if every case may run.
 
     The change is a series, so the user's tree stays as it is. Raises UsageError for a kernel without source or with
     another series, and what ends a run.
@@ -42,7 +48,11 @@ def measure_change(setup: Setup, options: Options, emit: Emit) -> list[Figure]:
             series = Path(top, f"{name.replace(' ', '-')}.patch")
             series.write_text(_patch(setup.kernel.source_dir))
             ended, _ = _run(Task(name, replace(options, series=str(series), expression=CASES), Path(top, name)), emit)
-    return _change_figures(ended)
+        buggy = Path(top, "bug.patch")
+        buggy.write_text(_bug(setup.kernel.source_dir))
+        stopping = replace(options, series=str(buggy), fail_fast=True)
+        caught = [_run(Task("a bug in one line", stopping, Path(top, "bug")), emit)[0]] if buggy.stat().st_size else []
+    return [*_change_figures(ended), *map(_bug_figure, caught)]
 
 
 def measure_suite(options: Options, emit: Emit) -> list[Figure]:
@@ -58,6 +68,22 @@ def _patch(source: Path) -> str:
     line = f"static const long __used vfio_harness_bench = {time.time_ns()};\n"
     lines = difflib.unified_diff(before, [*before, line], f"a/{CHANGED_FILE}", f"b/{CHANGED_FILE}")
     return f"Subject: [PATCH] vfio/pci: Add a constant\n\n{''.join(lines)}"
+
+
+def _bug(source: Path) -> str:
+    """Return a patch that puts a bug into one line; empty if this kernel has no such line."""
+    text = (source / CHANGED_FILE).read_bytes()
+    mutants = of_file(CHANGED_FILE, text, [BUGGY])
+    return next((patch_of([each], {CHANGED_FILE: text}) for each in mutants if each.description == BUG), "")
+
+
+def _bug_figure(ended: Ended) -> Figure:
+    """Return how long the run took until it stopped. Raises HarnessError if no case noticed the bug."""
+    bad = [case for case in ended.require().cases if case.verdict in KERNEL_AT_FAULT]
+    if not bad:
+        raise HarnessError(f"no case noticed that {BUGGY}() no longer revokes")
+    what = f"a bug in one line until its first bad verdict ({bad[0].id}), every case selected"
+    return Figure(part="change", what=what, seconds=ended.seconds)
 
 
 def _run(task: Task, emit: Emit) -> tuple[Ended, float]:

@@ -7,9 +7,9 @@ import pytest
 
 from harness.commands.bench_boot import _medians
 from harness.commands.bench_figures import FLOOR, Bench, Figure, load
-from harness.commands.bench_runs import _change_figures, _patch, _suite_figures
+from harness.commands.bench_runs import _bug, _bug_figure, _change_figures, _patch, _suite_figures
 from harness.commands.children import Ended
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, PhaseRecord, RunRecord, Verdict
 
 RUN = RunRecord(
@@ -92,6 +92,25 @@ def test_a_suite_has_the_use_of_the_processors_and_its_longest_calls() -> None:
     assert rows["used of the processors"].share == 0.75
     assert rows["  Device.close"].seconds == 1.0
     assert rows["1 boots, one after the other"].seconds == 3.0
+
+
+def test_the_bug_is_a_patch_of_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "drivers/vfio/pci/vfio_pci_core.c"
+    file.parent.mkdir(parents=True)
+    file.write_text("int vfio_pci_ioctl_reset(int vdev)\n{\n\tvfio_pci_dma_buf_move(vdev, true);\n\treturn 0;\n}\n")
+    assert [line for line in _bug(tmp_path).splitlines() if line.startswith(("-\t", "+\t"))] == [
+        "-\tvfio_pci_dma_buf_move(vdev, true);",
+        "+\t{ }",
+    ]
+    file.write_text("int other;\n")
+    assert _bug(tmp_path) == ""
+
+
+def test_a_bug_that_no_case_notices_is_no_figure() -> None:
+    with pytest.raises(HarnessError, match="no case noticed"):
+        _bug_figure(Ended(0, 10.0, RUN))
+    bad = RUN.model_copy(update={"cases": [RUN.cases[0].model_copy(update={"verdict": Verdict.FAIL})]})
+    assert "a::b" in _bug_figure(Ended(1, 10.0, bad)).what
 
 
 def test_the_patch_adds_one_line_that_no_cache_has_seen(tmp_path: Path) -> None:
