@@ -138,7 +138,16 @@ def test_make_help_lists_the_variables_of_the_table() -> None:
 def test_the_makefile_itself_reads_only_variables_that_no_option_takes() -> None:
     text = (paths.TOP / "Makefile").read_text()
     read = set(re.findall(r"\$[({]([A-Z_]+)[)}]|\$\$\{?([A-Z]+)", text))
-    assert {a or b for a, b in read} <= {*MAKE_ONLY, "BUG", "PLAN", "MUTATION", "RUN", "MAKEFILE_LIST"}
+    assert {a or b for a, b in read} <= {
+        *MAKE_ONLY,
+        "BUG",
+        "PLAN",
+        "SERIES",
+        "SINCE",
+        "MUTATION",
+        "RUN",
+        "MAKEFILE_LIST",
+    }
 
 
 def test_every_command_of_the_table_exists_and_takes_its_options() -> None:
