@@ -2,10 +2,12 @@
 """From counters to lines and branches, by the compiler's own gcov."""
 
 import json
+import os
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,9 @@ class KernelCoverage:
         """Add what gcov says of one case. ``found``: gcov's JSON of one object."""
         for file in found["files"]:
             source = next((name for name in path.files if f"/{file['file']}".endswith(f"/{name}")), "")
-            names = path.files.get(source, [])
+            if not source:  # a header's lines are most of them
+                continue
+            names = path.files[source]
             for line in file["lines"]:
                 name = str(line.get("function_name", "")).removeprefix(HANDLER_PREFIX)
                 # GCC gives clones names of their own: function.part.0, function.isra.0.
@@ -138,28 +142,36 @@ def measure(runs: Iterable[Path], path: KernelPath) -> KernelCoverage:
 
 
 def _read_run(run: Path, notes: Path, tmp: Path, path: KernelPath, coverage: KernelCoverage) -> None:
-    with zipfile.ZipFile(notes) as archive:
-        archive.extractall(tmp)
+    """Read a run's cases, several at a time: each gcov has a directory of its own below ``tmp``, with the notes."""
+    directories = [tmp / str(number) for number in range(len(os.sched_getaffinity(0)))]
+    for directory in directories:
+        with zipfile.ZipFile(notes) as archive:
+            archive.extractall(directory)
     for name in path.files:
-        if (tmp / name).is_file():
-            lines = (tmp / name).read_text(errors="replace").splitlines()
+        if (source := directories[0] / name).is_file():
+            lines = source.read_text(errors="replace").splitlines()
             if coverage.sources.setdefault(name, lines) != lines:
                 raise UsageError(f"{run}: {name} differs from that of the runs before it")
     # The lines of a header are counted in the objects that include it.
     wanted = None if any(name.endswith(".h") for name in path.files) else {f"{name[:-2]}.gcda" for name in path.files}
-    for case, archive_path in cases(run):
-        for found in _gcov(archive_path, tmp, wanted):
-            coverage.add(case, path, found)
+    found = [*cases(run)]
+    with ThreadPoolExecutor(len(directories)) as pool:
+        for at in range(0, len(found), len(directories)):
+            group = found[at : at + len(directories)]
+            outputs = pool.map(_gcov, (archive for _, archive in group), directories, [wanted] * len(group))
+            for (case, _), output in zip(group, outputs, strict=True):
+                for line in output.splitlines():
+                    coverage.add(case, path, json.loads(line))
 
 
-def _gcov(archive_path: Path, tmp: Path, wanted: set[str] | None) -> Iterator[Mapping[str, Any]]:
-    """Yield gcov's JSON, one for each object. ``tmp`` has the notes. ``wanted``: the counters' files; None for all."""
+def _gcov(archive_path: Path, tmp: Path, wanted: set[str] | None) -> bytes:
+    """Return gcov's JSON, a line for each object. ``tmp`` has the notes. ``wanted``: the .gcda files; None for all."""
     with zipfile.ZipFile(archive_path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gcda") and (not wanted or name in wanted)]
         for name in names:
             archive.extract(name, tmp)
     if not names:
-        return
+        return b""
     command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *names]
     try:
         ended = subprocess.run(command, cwd=tmp, capture_output=True, check=False, timeout=GCOV_TIMEOUT_S)
@@ -170,5 +182,4 @@ def _gcov(archive_path: Path, tmp: Path, wanted: set[str] | None) -> Iterator[Ma
             (tmp / name).unlink()
     if ended.returncode:
         raise HarnessError(f"gcov failed: {ended.stderr.decode(errors='replace').strip()[:400]}")
-    for line in ended.stdout.splitlines():
-        yield json.loads(line)
+    return ended.stdout
