@@ -92,6 +92,8 @@ def run_review(
 ) -> tuple[ReviewRecord, Files, Path]:
     """Review a change; return the record, the diff as it is shown, and the directory. ``most``: of the mutants.
 
+    If it is interrupted after the first run, the record has what is known by then, and the other mutants as ERROR.
+
     Raises what ``reviewed`` and a kernel's build raise, and HarnessError if a run ends without a record.
     """
     found = reviewed(options, since, emit)
@@ -105,21 +107,31 @@ def run_review(
         counters = LineCounters(found)
         runs = CoverageRuns(options, built, counters, directory.path, emit)
         reasons = load_reasons(built.release)
-        runs.run()
-        if not options.expression:
-            runs.run_elsewhere(reasons)
         work = ReviewMutants(counters, directory.path, jobs, emit)
-        if most and work.draw(built.build_dir, most):
-            work.run(obtain(options, found.with_part(work.change()), emit), runs.places)
-        judged = work.judged()
-    lines = [with_mutants(line, judged) for line in judged_lines(counters, reasons)]
-    kernel = KernelRecord(release=built.release, origin=built.origin, config_hash=built.config_hash)
-    seconds = round(time.monotonic() - began, 1)
-    record = record_of(
-        lines, judged, found, runs, candidates=work.candidates, directory=directory, kernel=kernel, seconds=seconds
-    )
-    files = shown_files(found, lines)
-    write(record, files, directory)
+        try:
+            if any(found.changed.values()):
+                runs.run()
+                if not options.expression:
+                    runs.run_elsewhere(reasons)
+                if most and work.draw(built.build_dir, most):
+                    work.run(obtain(options, found.with_part(work.change()), emit), runs.places)
+        finally:
+            judged = work.judged()
+            lines = [with_mutants(line, judged) for line in judged_lines(counters, reasons)]
+            files = shown_files(found, lines)
+            kernel = KernelRecord(release=built.release, origin=built.origin, config_hash=built.config_hash)
+            record = record_of(
+                lines,
+                judged,
+                found,
+                runs,
+                candidates=work.candidates,
+                directory=directory,
+                kernel=kernel,
+                seconds=round(time.monotonic() - began, 1),
+            )
+            if runs.places or not any(found.changed.values()):
+                write(record, files, directory)
     return record, files, directory.path
 
 
@@ -157,7 +169,7 @@ def record_of(
         kernel=kernel,
         change=list(found.patches),
         machines=[name for name, _ in places],
-        verdicts=places[0][1].summary,
+        verdicts=places[0][1].summary if places else {},
         bad=[
             f"{case.id} on {name}: {case.verdict}"
             for name, run in places
