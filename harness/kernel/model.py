@@ -143,5 +143,7 @@ class Kernel:
     """How it was built."""
     series: tuple[SentPatch, ...] = ()
     """The patches of the series in ``KernelSpec.change``."""
+    base_dir: Path | None = None
+    """The source without the change in ``KernelSpec.change``; None without a change."""
     source_lock: object = None
     """Keeps other processes from changing ``source_dir`` while this object exists, if it is a checkout of the cache."""

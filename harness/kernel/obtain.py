@@ -86,7 +86,7 @@ def _obtain_changed(
                 remove_unless_held(entry)
         step.result = ", ".join(filter(None, [kernel.release, step.result]))
         patches, series = tuple(change.patches), sent_patches(change)
-        return _in_use(replace(_from(kernel, found), patches=patches, series=series))
+        return _in_use(replace(_from(kernel, found), patches=patches, series=series, base_dir=found.path))
 
 
 def _from(kernel: Kernel, found: SourceTree | BuildDirectory) -> Kernel:

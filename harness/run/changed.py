@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the user has changed in the kernel under test: a series, or a source tree."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 from harness.bugs import Fixes
 from harness.bugs.statements import function_lines
 from harness.errors import HarnessError
+from harness.kernel import Kernel
 from harness.kernel.build.tree import last_changed
 from harness.kernel.source import difference
 from harness.kernel.source.difference import FileDifference
 from harness.kernel.source.git import run_git
-from harness.kernel.source.resolve import BuildDirectory, resolve_kernel
-from harness.progress import Emit
+from harness.progress import silent
 from harness.run.options import Options
+
+log = logging.getLogger(__name__)
 
 MOST_FILES = 50
 """With more changed files than this, an order by them says nothing."""
@@ -36,26 +39,31 @@ class Changed:
         return sorted({each.rpartition(":")[2] or each.rpartition("/")[2].rstrip(":") for each in self.functions})
 
 
-def changed(options: Options, build_dir: Path, emit: Emit) -> Changed | None:
+def changed(options: Options, kernel: Kernel) -> Changed | None:
     """Return what has changed; None if nothing has, or if that cannot be told.
 
     A series, else what a git work tree has not committed, else its last commit, else what has changed in another tree
-    since its last build. Raises HarnessError if git fails, and the errors of a series.
+    since its last build. The cases of a mutation's entry come first anyway. Raises the errors of a series.
     """
-    local = options.kernel and Path(options.kernel).expanduser().is_dir()
-    if options.mutation or not (options.series or local):  # the cases of a mutation's entry come first anyway
+    if options.mutation:
         return None
-    found = resolve_kernel(options.kernel, emit)
-    if isinstance(found, BuildDirectory):
+    if options.series:
+        return _of_series(options, kernel.base_dir) if kernel.base_dir else None
+    tree = Path(options.kernel or "").expanduser()
+    if not options.kernel or not (tree / "Kconfig").is_file():  # a build directory is used as is
         return None
-    return _of_series(options, found.path, emit) if options.series else _of_tree(found.path, build_dir)
+    try:
+        return _of_tree(tree.resolve(), kernel.build_dir)
+    except HarnessError as error:  # a repository without a commit, or no git: the order is all that it is for
+        log.debug("what has changed in %s is not known: %s", tree, error)
+        return None
 
 
-def _of_series(options: Options, source: Path, emit: Emit) -> Changed | None:
-    change = options.change(emit)
+def _of_series(options: Options, base: Path) -> Changed | None:
+    change = options.change(silent)
     assert change is not None, "there is a series"
-    fixed = Fixes(emit).files(source) if options.fixed else {}
-    return _of("the series", difference.of_change(source, change.files(source), fixed))
+    fixed = Fixes(silent).files(base) if options.fixed else {}
+    return _of("the series", difference.of_change(base, change.files(base), fixed))
 
 
 def _of_tree(source: Path, build_dir: Path) -> Changed | None:

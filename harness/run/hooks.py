@@ -133,7 +133,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 def _changed_first(items: list[pytest.Item], setup: Setup) -> None:
     """Move the cases that reach the changed functions to the front, and say so."""
-    if len(items) < MIN_ORDERED or not (found := changed(setup.options, setup.kernel.build_dir, setup.emit)):
+    if len(items) < MIN_ORDERED or not (found := changed(setup.options, setup.kernel)):
         return
     release = setup.kernel.release
     ids = [identify(item).id for item in items]

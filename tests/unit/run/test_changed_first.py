@@ -3,13 +3,15 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.bugs import load_bugs
 from harness.bugs.related import about, in_files
+from harness.kernel import Kernel
 from harness.kernel.build import tree
-from harness.progress import silent
 from harness.run.changed import Changed, changed
 from harness.run.options import Options
 from harness.run.order import order
@@ -114,6 +116,10 @@ def commit(top: Path) -> None:
     git(top, "commit", "-q", "-m", "one")
 
 
+def kernel(build_dir: Path, base_dir: Path | None = None) -> Kernel:
+    return cast(Kernel, SimpleNamespace(build_dir=build_dir, base_dir=base_dir))
+
+
 def edit(top: Path, function: str) -> None:
     text = (top / "x.c").read_text()
     (top / "x.c").write_text(text.replace(f"int {function}(int a)\n{{\n", f"int {function}(int a)\n{{\n\ta++;\n"))
@@ -121,17 +127,17 @@ def edit(top: Path, function: str) -> None:
 
 def test_what_is_not_committed_has_changed_else_the_last_commit(source: Path, tmp_path: Path) -> None:
     options = Options(kernel=str(source))
-    assert changed(options, tmp_path, silent) is None, "the first commit"
+    assert changed(options, kernel(tmp_path)) is None, "the first commit"
     edit(source, "move")
-    found = changed(options, tmp_path, silent)
+    found = changed(options, kernel(tmp_path))
     assert found
     assert (found.what, found.functions) == ("what is not committed", {"x.c:move"})
     commit(source)
-    found = changed(options, tmp_path, silent)
+    found = changed(options, kernel(tmp_path))
     assert found
     assert (found.what, found.functions) == ("the last commit", {"x.c:move"})
     edit(source, "other")
-    found = changed(options, tmp_path, silent)
+    found = changed(options, kernel(tmp_path))
     assert found
     assert found.functions == {"x.c:other"}
 
@@ -141,21 +147,27 @@ def test_a_series_changes_its_functions(source: Path, tmp_path: Path) -> None:
     diff = subprocess.run(["git", "diff"], cwd=source, check=True, capture_output=True).stdout
     git(source, "checkout", "-q", "x.c")
     (tmp_path / "x.patch").write_bytes(b"Subject: one\n\n" + diff)
-    found = changed(Options(kernel=str(source), series=str(tmp_path / "x.patch")), tmp_path, silent)
+    found = changed(Options(kernel="git:x@y", series=str(tmp_path / "x.patch")), kernel(tmp_path, source))
     assert found
     assert (found.what, found.functions) == ("the series", {"x.c:other"})
 
 
 def test_without_git_the_files_of_the_last_build_have_changed(source: Path, tmp_path: Path) -> None:
     (source / ".git").rename(tmp_path / "git")
-    assert changed(Options(kernel=str(source)), tmp_path, silent) is None
+    assert changed(Options(kernel=str(source)), kernel(tmp_path)) is None
     (tmp_path / tree._CHANGED).write_text("x.c\nMakefile")
-    found = changed(Options(kernel=str(source)), tmp_path, silent)
+    found = changed(Options(kernel=str(source)), kernel(tmp_path))
     assert found
     assert (found.what, found.functions) == ("what was edited", {"x.c:"})
 
 
 def test_a_kernel_that_nobody_edits_has_not_changed(tmp_path: Path) -> None:
-    assert changed(Options(), tmp_path, silent) is None
-    assert changed(Options(kernel="debian:7.3"), tmp_path, silent) is None
-    assert changed(Options(mutation="iova-leak"), tmp_path, silent) is None
+    assert changed(Options(), kernel(tmp_path)) is None
+    assert changed(Options(kernel="debian:7.3"), kernel(tmp_path)) is None
+    assert changed(Options(mutation="iova-leak"), kernel(tmp_path, tmp_path)) is None
+
+
+def test_a_tree_that_git_cannot_read_is_no_error(source: Path, tmp_path: Path) -> None:
+    for path in (source / ".git").iterdir():
+        path.rename(tmp_path / path.name)
+    assert changed(Options(kernel=str(source)), kernel(tmp_path)) is None
