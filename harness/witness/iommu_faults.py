@@ -6,10 +6,11 @@ QEMU's trace has every fault. The guest's log is rate limited.
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from harness.witness.iommu_maps import VIRTIO
 from harness.witness.machine import CONSOLE_LIMIT, Machine
 from harness.witness.smmu_tables import SMMU
 from harness.witness.tracelog import TraceLine, TraceLog
@@ -108,6 +109,14 @@ _SMMU = {
 }
 _SMMU_PATTERNS = ("smmuv3_*_event", *_SMMU_LOOKUPS, _SMMU_ABORT)
 """What to switch on: each is the name of one event, or a pattern that fits one."""
+_OF: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    SMMU: (_SMMU, _SMMU_PATTERNS),
+    "intel-iommu": (("vtd_dmar_fault",), ("vtd_dmar_fault",)),
+    VIRTIO: (("virtio_iommu_report_fault",), ("virtio_iommu_report_fault",)),
+    "amd-iommu": (("amdvi_translation_result",), ("amdvi_translation_result",)),
+}
+"""By QEMU's type of the IOMMU: the events of its faults, and what to switch on. A QEMU has only those of its own
+architecture. The self-check finds an IOMMU that is missing here."""
 
 _DEVICE = r"(?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
 # Linux drivers/iommu/intel/dmar.c dmar_fault_do_one, amd/iommu.c amd_iommu_report_page_fault, virtio-iommu.c,
@@ -193,9 +202,8 @@ class IommuFaults:
     def __init__(self, machine: Machine) -> None:
         self._log = TraceLog(machine)
         self._console = machine.console
-        is_smmu = machine.iommu_type == SMMU
-        self._events = _SMMU if is_smmu else _EVENTS
-        self._log.enable(_SMMU_PATTERNS if is_smmu else _EVENTS)
+        self._events, patterns = _OF.get(machine.iommu_type, ((), ()))
+        self._log.enable(patterns)
 
     def mark(self) -> Mark:
         """Return the present end of trace and console."""

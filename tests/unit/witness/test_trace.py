@@ -2,13 +2,16 @@
 """Test doorbells and DMA faults from QEMU's trace and the guest's log, as captured and as the sources print them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.witness.doorbell import Doorbell, parse_doorbells
-from harness.witness.iommu_faults import DmaFault, bdf, parse_console, parse_trace, requester_id
+from harness.witness.iommu_faults import DmaFault, IommuFaults, bdf, parse_console, parse_trace, requester_id
+from harness.witness.machine import Machine
 from harness.witness.selfcheck import RINGS
 from harness.witness.tracelog import MAX_LINE_BYTES, TraceLine, parse_line, read_lines
 
@@ -176,6 +179,38 @@ def test_smmu_fault_has_the_page_of_the_lookup_before_it(event: str) -> None:
 def test_smmu_that_aborts_names_the_access() -> None:
     line = "smmuv3_translate_abort smmuv3-iommu-memory-region-0-1 sid=0x200 abort on iova:0x2000040 is_write=1"
     assert faults(line) == [DmaFault("0000:02:00.0", 0x2000040, True, None, "qemu")]
+
+
+class FakeQmp:
+    """Switches each event on, and records its name."""
+
+    def __init__(self) -> None:
+        self.enabled: list[str] = []
+
+    def execute(self, command: str, arguments: dict[str, Any], *, timeout: float) -> list[dict[str, str]]:
+        if command == "trace-event-set-state":
+            self.enabled.append(arguments["name"])
+        return [{"state": "enabled"}]
+
+
+@pytest.mark.parametrize(
+    ("iommu", "events"),
+    [
+        ("", []),
+        ("intel-iommu", ["vtd_dmar_fault"]),
+        ("virtio-iommu-pci", ["virtio_iommu_report_fault"]),
+        ("amd-iommu", ["amdvi_translation_result"]),
+        (
+            "smmuv3",
+            ["smmuv3_*_event", "smmu_iotlb_lookup_miss", "smmu_iotlb_lookup_hit", "smmuv3_translate_abort"],
+        ),
+    ],
+)
+def test_faults_are_traced_by_the_events_of_the_machines_iommu(iommu: str, events: list[str]) -> None:
+    """QEMU for arm64 has no event of VT-d, and switching one on is an error."""
+    qmp = FakeQmp()
+    IommuFaults(cast(Machine, SimpleNamespace(iommu_type=iommu, qmp=qmp, console=None, trace_path=None)))
+    assert qmp.enabled == events
 
 
 def test_translation_that_succeeds_is_no_fault() -> None:
