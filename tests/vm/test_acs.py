@@ -45,7 +45,7 @@ INNER_PORT, BEHIND_IT = "rp-acs", "edu2"
 """A port below the switch, and the importer below that port only."""
 
 
-@pytest.mark.machine("switch")
+@pytest.mark.machine("switch", "arm64-switch")
 @rows("importers.route-acs", "importers.route-none")
 def test_a_redirect_at_the_importer(session: Session) -> None:
     """Each ACS redirect at the importer's own bridge takes away the route through the switch."""

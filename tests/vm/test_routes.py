@@ -76,7 +76,7 @@ def test_iommufd_asks_for_no_route(nvme: Nvme, buffer: DmaBuf, importer: Importe
     must_arrive(ring(nvme, importer.attach(buffer), watch), "iommufd maps without a P2P route of the DMA API")
 
 
-@pytest.mark.machine("switch")
+@pytest.mark.machine("switch", "arm64-switch")
 @rows("importers.route-bus")
 def test_switch_is_a_route(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """Below one switch without ACS a map needs no host bridge, and reaches the device."""
@@ -84,7 +84,7 @@ def test_switch_is_a_route(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch
     must_arrive(result, "a map below one switch reaches the device by its bus address")
 
 
-@pytest.mark.machine("switch")
+@pytest.mark.machine("switch", "arm64-switch")
 @rows("importers.route-bus", "importers.route-none")
 def test_switch_is_no_route_from_beyond(session: Session, buffer: DmaBuf) -> None:
     """A switch is a route only between devices below it."""
