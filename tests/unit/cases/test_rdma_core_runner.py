@@ -26,6 +26,7 @@ BASE = "from args_parser import parser\n"
 TESTS = """\
 import unittest
 from tests.base import parser
+from tests.test_flow import FLOW
 
 class MrTest(unittest.TestCase):
     def test_device(self):
@@ -38,7 +39,7 @@ class MrTest(unittest.TestCase):
         self.skipTest("rxe has\\nno DM")
 
     def test_wrong(self):
-        self.assertEqual(1, 2)
+        self.assertEqual(FLOW, 2)
 
     def test_part(self):
         for number in range(2):
@@ -52,10 +53,11 @@ def shipped(tmp_path: Path) -> Path:
     """The directory in which Debian ships the tests."""
     directory = tmp_path / "shipped"
     directory.mkdir()
-    (directory / "__init__.py").write_text("")
+    (directory / "__init__.py").write_text("from tests import test_dies\n")  # as theirs imports every module
     (directory / "args_parser.py").write_text(ARGS_PARSER)
     (directory / "base.py.gz").write_bytes(gzip.compress(BASE.encode()))
     (directory / "test_mr.py.gz").write_bytes(gzip.compress(TESTS.encode()))
+    (directory / "test_flow.py").write_text("FLOW = 1\n")
     (directory / "test_dies.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
     return directory
 
