@@ -23,6 +23,7 @@ def test_the_machines_have_the_devices() -> None:
         for name in ("intel-iommu", *tests.on):
             device = tests.device_on(name)
             assert device is None or load_machine(name).device(device)
+    assert kernel_tests.suites()["kselftest-vfio"].device_on("igb") == "igb0"
 
 
 def test_what_a_suite_needs_is_known() -> None:
