@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Does a case show a bug, and does it tell that a kernel lacks it?"""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -78,7 +78,7 @@ def judge_absence(entry: Bug, expected: Collection[str], cases: Sequence[CaseRec
     unsure = f"{silent[0].id} is {silent[0].verdict}: {silent[0].reason}" if silent else ""
     if not good:
         return Finding(FixState.NOT_JUDGED, unsure, _ids(silent))
-    passed = f"{len(good)} of its {len(own)} cases passed"
+    passed = f"{len(good)} of {len(own)} cases passed"
     return Finding(FixState.PRESENT, passed, _ids(good), Proof.CATALOGUE, unsure)
 
 
@@ -101,6 +101,17 @@ def prove(found: Finding, entry: Bug, with_bug: Sequence[CaseRecord] | None, why
         return Finding(FixState.NOT_JUDGED, reason, found.cases)
     reason = f"{found.reason}; with the bug put back, {caught[0].id} is {caught[0].verdict}"
     return Finding(found.state, reason, _ids(caught), Proof.HERE)
+
+
+def hidden(found: Finding, others: Mapping[str, Finding]) -> Finding:
+    """Say which missing fix keeps a bug from being judged: its bug shows in the case that should show this one.
+
+    ``others``: the findings of the same kernel, by bug."""
+    if found.state is FixState.NOT_JUDGED and found.cases:
+        for bug, other in others.items():
+            if other.state is FixState.MISSING and found.cases[0] in other.cases:
+                return replace(found, reason=f"{bug} hides it, in {found.cases[0]}: add its fix, and audit again")
+    return found
 
 
 def settle(found: Finding) -> Finding:

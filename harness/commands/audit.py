@@ -17,7 +17,7 @@ import click
 from harness import __version__, paths
 from harness.bugs import Bug, Mutation, MutationError
 from harness.bugs.known_fixes import KnownFix, known_fixes, unmerged_fixes
-from harness.bugs.shown import Finding, FixState, combine, judge_absence, prove, settle
+from harness.bugs.shown import Finding, FixState, combine, hidden, judge_absence, prove, settle
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
 from harness.commands.bug_cases import node_ids
@@ -150,6 +150,7 @@ class _Work:
             end = self._ended[_name(bug)]
             cases = end.record.cases if end.record else []
             self._findings[bug.id] = judge_absence(bug, expected, cases, str(end.error or ""))
+        self._findings = {name: hidden(found, self._findings) for name, found in self._findings.items()}
 
     def proofs(self, release: str, source: Path) -> Iterator[Task]:
         """Yield a run with the bug put back for each bug whose cases pass; note why one cannot be put back."""

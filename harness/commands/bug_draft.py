@@ -103,10 +103,11 @@ class Draft:
             return
         shown = {case.id for case in self.found.bad.cases if shows(self._entry, case)}
         good = sum(case.id in shown and case.verdict in _GOOD for case in self.found.control.cases)
-        yield from _wrapped(
-            f"On the same kernel with the patch of the next mail ({self.patch}), {good} of the {len(shown)} cases that "
-            "show the bug pass."
+        of = (
+            f"the {len(shown)} cases that show the bug pass" if len(shown) > 1 else "the case that shows the bug passes"
         )
+        counted = of if good == len(shown) else f"only {good} of {of}"
+        yield from _wrapped(f"On the same kernel with the patch of the next mail ({self.patch}), {counted}.")
 
     def _how_to_reproduce(self, case: CaseRecord) -> Iterator[str]:
         yield ""

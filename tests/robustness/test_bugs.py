@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,3 +128,47 @@ def test_mutants_interrupted(harness: CommandLine, untouched: None, way: str, mo
         running.wait_for_program(moment)
         interrupt(running, way)
     assert not list(harness.results.rglob("*.img"))
+
+
+def test_audit_judges_by_behaviour(harness: CommandLine, tmp_path: Path) -> None:
+    """The pinned kernel lacks one fix and has another, whose bug is put back. A blind case judges nothing."""
+    (tmp_path / "bugs").mkdir()
+    harness.env["VFIO_HARNESS_BUGS"] = str(tmp_path / "bugs")
+    for name in ("second-domain-as-memory", "second-domain-as-memory.fix", CHEAP):
+        for path in load_bug(CHEAP).path.parent.glob(f"{name}.*"):
+            (tmp_path / "bugs" / path.name).write_bytes(path.read_bytes())
+    fixed = f'fixed_by:\n  - {{commit: "0123456789ab", subject: "vfio: Check the flags", code: {{{TOUCHED}: flags}}}}\n'
+    (tmp_path / "bugs" / f"{CHEAP}.yaml").open("a").write(fixed)
+    text = ENTRY.format(name="harmless", machine="intel-iommu", touched=TOUCHED, **HARMLESS)
+    blind = 'fixed_by:\n  - {commit: "ba9876543210", subject: "vfio: Do nothing"}\n'
+    (tmp_path / "bugs" / "harmless.yaml").write_text(text + blind)
+
+    outcome = harness("audit")
+    assert outcome.code == 1, outcome.output
+    record = json.loads((harness.results / "latest-audit" / "audit.json").read_text())
+    states = {bug["id"]: (fix["state"], fix["proof"]) for fix in record["fixes"] for bug in fix["bugs"]}
+    assert states == {
+        "second-domain-as-memory": ("missing", None),
+        CHEAP: ("present", "here"),
+        "harmless": ("not judged", None),
+    }
+    assert {fix["state"] for fix in record["fixes"] if not fix["bugs"]} == {"not judged"}
+    assert "pick: " in outcome.output
+
+
+def test_a_live_bug_and_its_fix_become_mails(harness: CommandLine, default_kernel: Kernel, tmp_path: Path) -> None:
+    """git am takes the fix, which the control run has proved."""
+    outcome = harness("bugs", "mail", "revoked-after-wakeup", "--from", "A Tester <tester@example.org>")
+    assert outcome.code == 0, outcome.output
+    report, patch = (next(harness.results.glob(f"*/{name}")) for name in ("report.txt", "0001-*.patch"))
+    text = report.read_text()
+    assert "To: Alex Williamson" in text
+    assert "vfio_pci_core_runtime_resume()" in text
+    assert "the case that shows the bug passes" in " ".join(text.split())
+    assert default_kernel.source_dir
+    for name in ("drivers/vfio/pci/vfio_pci_core.c",):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes((default_kernel.source_dir / name).read_bytes())
+    named = ("git", "-c", "user.name=c", "-c", "user.email=c@example.org")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "base"), ("am", "-q", str(patch))):
+        subprocess.run([*named, *command], cwd=tmp_path, check=True)

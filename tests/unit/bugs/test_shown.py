@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from harness.bugs import Bug
-from harness.bugs.shown import Finding, FixState, Proof, combine, judge_absence, prove, settle
+from harness.bugs.shown import Finding, FixState, Proof, combine, hidden, judge_absence, prove, settle
 from harness.verdict import CaseRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
@@ -32,7 +32,7 @@ JUDGED: Mapping[str, tuple[Sequence[CaseRecord], FixState, str]] = {
         "is KNOWN",
     ),
     "shown although another case was skipped": ([SHOWN, case(Verdict.SKIP, Y)], FixState.MISSING, "is FAIL"),
-    "passed": ([GOOD, case(Verdict.FIXED, Y)], FixState.PRESENT, "2 of its 2 cases passed"),
+    "passed": ([GOOD, case(Verdict.FIXED, Y)], FixState.PRESENT, "2 of 2 cases passed"),
     "failed otherwise": ([GOOD, case(Verdict.FAIL, Y, "broken: that")], FixState.NOT_JUDGED, "for another reason"),
     "another known issue": (
         [GOOD, case(Verdict.KNOWN, Y, "broken: this", known_issue="other")],
@@ -65,7 +65,7 @@ def test_a_bug_without_a_case_on_its_machine_is_not_judged() -> None:
     assert judge_absence(BUG, [], []).state is FixState.NOT_JUDGED
 
 
-PASSED = Finding(FixState.PRESENT, "2 of its 2 cases passed", (X, Y), Proof.CATALOGUE)
+PASSED = Finding(FixState.PRESENT, "2 of 2 cases passed", (X, Y), Proof.CATALOGUE)
 
 
 def test_a_case_that_shows_the_bug_put_back_proves_its_absence() -> None:
@@ -114,3 +114,12 @@ def test_a_fix_of_several_bugs_is_judged_by_the_worst() -> None:
     assert combine([HERE, unknown]) is unknown
     assert combine([HERE, PASSED]) is PASSED, "the weaker proof counts"
     assert combine([HERE]) is HERE
+
+
+def test_a_bug_that_a_missing_fix_hides_is_named_with_it() -> None:
+    masked = Finding(FixState.NOT_JUDGED, "x is SPLAT for another reason", (X,))
+    missing = Finding(FixState.MISSING, "shown", (Y, X))
+    assert hidden(masked, {"other": missing}).reason == f"other hides it, in {X}: add its fix, and audit again"
+    assert hidden(masked, {"other": Finding(FixState.MISSING, "shown", (Y,))}) is masked
+    assert hidden(masked, {"other": HERE}) is masked
+    assert hidden(missing, {"other": missing}) is missing
