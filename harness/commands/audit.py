@@ -56,7 +56,7 @@ def audit(
     if kernel_name and kernel:
         raise click.UsageError(f"two kernels: {kernel_name} and --kernel {kernel}")
     options = Options(**given(values), kernel=kernel_name or kernel)
-    with Terminal({}) as terminal:
+    with Terminal({}, to_stderr=as_json) as terminal:
         record, where = run_audit(options, terminal.emit, unmerged=unmerged, proof=not no_proof)
     click.echo(to_json(record) if as_json else f"{record}\n{record.tally()}; {where / 'audit.json'}", nl=not as_json)
     sys.exit(HarnessError.exit_code if record.failed else int(record.summary[FixState.MISSING] > 0))
