@@ -5,8 +5,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher, unified_diff
 from pathlib import Path
 
 from harness.bugs.catalogue import Bug, MutationData
@@ -67,6 +67,21 @@ class Mutation:
             changed = {name: (copy / name).read_bytes() for name in self.data.files}
         self._check({name: ((source / name).read_bytes(), text) for name, text in changed.items()})
         return changed
+
+    def for_any_release(self) -> "Mutation":
+        """Return the mutation without its range of releases: of other kernels it may fit some."""
+        return replace(self, data=self.data.model_copy(update={"kernels": ""}))
+
+    def as_patch(self, source: Path) -> str:
+        """Return what it changes in a source tree as a unified diff. Raises what ``files`` raises."""
+        diffs = []
+        for name, changed in self.files(source).items():
+            before, after = ((text or b"").decode(errors="replace") for text in ((source / name).read_bytes(), changed))
+            lines = unified_diff(
+                before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+            )
+            diffs.append("".join(lines))
+        return f"{self.bug}, put back\n\n{''.join(diffs)}"
 
     def _apply(self, copy: Path) -> None:
         if self.data.cocci is not None:

@@ -82,19 +82,26 @@ def judge_absence(entry: Bug, expected: Collection[str], cases: Sequence[CaseRec
     return Finding(FixState.PRESENT, passed, _ids(good), Proof.CATALOGUE, unsure)
 
 
+def trust(found: Finding, why: str) -> Finding:
+    """Keep a candidate for PRESENT on the catalogue's word, which ``why`` names."""
+    return replace(found, reason=f"{found.reason}; {why}") if found.state is FixState.PRESENT else found
+
+
 def prove(found: Finding, entry: Bug, with_bug: Sequence[CaseRecord] | None, why_not: str = "") -> Finding:
     """Confirm a candidate for PRESENT by the run with the bug put back into the same kernel.
 
     Args:
         found: What ``judge_absence`` has said.
         entry: The bug.
-        with_bug: The cases on the kernel with the bug. None: it could not be put back.
+        with_bug: The cases on the kernel with the bug. None: it could not be put back, so the cases may be blind to it
+            here, or the kernel may have it already.
         why_not: Why it could not be.
     """
     if found.state is not FixState.PRESENT:
         return found
     if with_bug is None:
-        return replace(found, reason=f"{found.reason}; {why_not}")
+        reason = f"{found.reason}, but the bug cannot be put back to see them fail: {why_not}"
+        return Finding(FixState.NOT_JUDGED, reason, found.cases)
     caught = [case for case in with_bug if case.id in found.cases and shows(entry, case)]
     if not caught:
         reason = "its cases passed, but none shows the bug when it is put back into this kernel"

@@ -17,7 +17,7 @@ import click
 from harness import __version__, paths
 from harness.bugs import Bug, Mutation, MutationError
 from harness.bugs.known_fixes import KnownFix, known_fixes, unmerged_fixes
-from harness.bugs.shown import Finding, FixState, combine, hidden, judge_absence, prove, settle
+from harness.bugs.shown import Finding, FixState, combine, hidden, judge_absence, prove, settle, trust
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
 from harness.commands.bug_cases import node_ids
@@ -30,6 +30,7 @@ from harness.kernel.source.resolve import BuildDirectory, resolve_kernel
 from harness.progress import Emit, phase
 from harness.report import RunDirectory, Terminal
 from harness.report.audit import AuditedBug, AuditRecord, FixRecord, to_json, write
+from harness.report.record import write_report
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
 from harness.verdict import KernelRecord
@@ -153,16 +154,36 @@ class _Work:
         self._findings = {name: hidden(found, self._findings) for name, found in self._findings.items()}
 
     def proofs(self, release: str, source: Path) -> Iterator[Task]:
-        """Yield a run with the bug put back for each bug whose cases pass; note why one cannot be put back."""
+        """Yield a run with the bug put back for each bug whose cases pass; judge those that cannot be put back."""
         for bug in sorted(self._bugs.values(), key=lambda bug: (bug.flavour, bug.machine, bug.id)):
             if self._findings[bug.id].state is not FixState.PRESENT:
                 continue
-            if why_not := _not_put_back(bug, release, source):
-                self._findings[bug.id] = prove(self._findings[bug.id], bug, None, why_not)
+            if bug.mutation is None or bug.is_in(release):
+                why = f"by the catalogue, kernels {bug.kernels} show the bug"
+                self._findings[bug.id] = trust(self._findings[bug.id], why)
                 continue
-            options = replace(self._options, machine=bug.machine, flavour=bug.flavour, mutation=bug.id)
+            options = replace(self._options, machine=bug.machine, flavour=bug.flavour)
+            try:
+                changed = self._put_back(bug, release, source, options)
+            except MutationError as error:
+                self._findings[bug.id] = prove(self._findings[bug.id], bug, None, str(error))
+                continue
             nodes = node_ids(bug, self._cases, load_machine(bug.machine))
-            yield Task(bug.id, options, self._directory / bug.id, nodes)
+            yield Task(bug.id, changed, self._directory / bug.id, nodes)
+
+    def _put_back(self, bug: Bug, release: str, source: Path, options: Options) -> Options:
+        """Return the options of a run with the bug. Raises MutationError if it cannot be put back into the source.
+
+        On a release that the entry does not name, the mutation is tried all the same, as a patch."""
+        mutation = Mutation.of(bug)
+        if includes(mutation.data.kernels, release):
+            mutation.files(source)
+            return replace(options, mutation=bug.id)
+        if options.series:
+            raise MutationError(f"mutation {bug.id} is for kernels {mutation.data.kernels}, and a series is applied")
+        patch = self._directory / f"{bug.id}.patch"
+        write_report(patch, mutation.for_any_release().as_patch(source))
+        return replace(options, series=str(patch))
 
     def proved(self, task: Task, end: Ended) -> None:
         """Confirm or withdraw a finding by the run with the bug put back."""
@@ -170,7 +191,7 @@ class _Work:
             self.failed.append(f"{task.name}: {end.error}")
         cases = end.record.cases if end.record else None
         bug = self._bugs[task.name]
-        self._findings[bug.id] = prove(self._findings[bug.id], bug, cases, f"not put back: {end.error}")
+        self._findings[bug.id] = prove(self._findings[bug.id], bug, cases, str(end.error or ""))
 
     def record(self, fix: KnownFix, lacking: str) -> FixRecord:
         """Return what is known of a fix. ``lacking``: the code that the kernel's source lacks."""
@@ -195,16 +216,3 @@ class _Work:
 def _name(bug: Bug) -> str:
     """Name the run of the cases of a bug: machine and flavour."""
     return f"{Path(bug.machine).stem}-{bug.flavour}"
-
-
-def _not_put_back(bug: Bug, release: str, source: Path) -> str:
-    """Return why a bug cannot be put back into a source; empty if it can."""
-    if bug.mutation is None:
-        return f"the entry has no mutation; kernels {bug.kernels} show the bug" if bug.kernels else "no mutation"
-    if not includes(bug.mutation.kernels, release):
-        return f"its mutation is for {bug.mutation.kernels}"
-    try:
-        Mutation.of(bug).files(source)
-    except MutationError as error:
-        return str(error)
-    return ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from harness.bugs import Bug
-from harness.bugs.shown import Finding, FixState, Proof, combine, hidden, judge_absence, prove, settle
+from harness.bugs.shown import Finding, FixState, Proof, combine, hidden, judge_absence, prove, settle, trust
 from harness.verdict import CaseRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
@@ -76,7 +76,7 @@ def test_a_case_that_shows_the_bug_put_back_proves_its_absence() -> None:
 @pytest.mark.parametrize("silent", [case(Verdict.SKIP, Y), case(Verdict.KNOWN, Y, known_issue="other")])
 def test_a_case_that_says_nothing_is_made_up_for_by_one_that_is_proved_here(silent: CaseRecord) -> None:
     candidate = judge_absence(BUG, [X, Y], [GOOD, silent])
-    assert settle(prove(candidate, BUG, None, "no mutation")).state is FixState.NOT_JUDGED
+    assert settle(trust(candidate, "no mutation")).state is FixState.NOT_JUDGED
     assert settle(prove(candidate, BUG, [SHOWN])).state is FixState.PRESENT
     assert prove(candidate, BUG, [GOOD, case(Verdict.FAIL, Y, "broken: this")]).state is FixState.NOT_JUDGED
 
@@ -94,10 +94,13 @@ def test_a_bug_that_its_cases_miss_when_it_is_put_back_is_not_judged(cases: Sequ
     assert prove(PASSED, BUG, cases).state is FixState.NOT_JUDGED
 
 
-def test_without_a_proof_the_catalogue_is_named() -> None:
-    found = prove(PASSED, BUG, None, "its mutation is for >=7.2")
+def test_a_bug_that_cannot_be_put_back_is_not_judged_unless_the_catalogue_is_trusted() -> None:
+    found = prove(PASSED, BUG, None, "the mutation does not apply")
+    assert (found.state, found.proof) == (FixState.NOT_JUDGED, None)
+    assert "the mutation does not apply" in found.reason
+    found = trust(PASSED, "kernels >=7.2 show it")
     assert (found.state, found.proof) == (FixState.PRESENT, Proof.CATALOGUE)
-    assert "its mutation is for >=7.2" in found.reason
+    assert "kernels >=7.2 show it" in found.reason
 
 
 def test_a_missing_fix_needs_no_proof() -> None:

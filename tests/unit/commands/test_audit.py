@@ -27,6 +27,7 @@ MUTATION = {"files": ["a.c"], "functions": ["f"], "kernels": ">=7.2", "patch": P
 SOURCE = "void f(void)\n{\n\ta();\n}\n"
 ONE = UpstreamFix(commit="0123456789ab", subject="vfio: Fix a")
 TWO = UpstreamFix(subject="as in 7.4", code={"b.c": "g"})
+HUNK = "@@ -1,4 +1,4 @@\n void f(void)\n {"
 DEFAULT, LAZY = "intel-iommu-release", "lazy-release"
 
 
@@ -99,24 +100,39 @@ def test_a_bug_put_back_in_vain_takes_the_finding_back(source: Path) -> None:
     assert found.record(fix, "").state == "not judged"
 
 
-NOT_PUT_BACK = {
-    "of other kernels": ("7.1", SOURCE, "its mutation is for >=7.2"),
-    "does not apply": ("7.2.12", "void f(void)\n{\n\tother();\n}\n", "does not apply"),
-}
-
-
-@pytest.mark.parametrize(("release", "text", "why"), NOT_PUT_BACK.values(), ids=NOT_PUT_BACK)
-def test_a_mutation_that_does_not_fit_leaves_the_catalogues_word(
-    source: Path, release: str, text: str, why: str
-) -> None:
-    (source / "a.c").write_text(text)
-    fix = KnownFix(ONE, (bug("x", mutation=MUTATION),))
-    found = work(source, [fix])
+def judged(tmp_path: Path, bug: Bug) -> tuple[audit._Work, KnownFix]:
+    """An audit in which the case of the bug has passed."""
+    fix = KnownFix(ONE, (bug,))
+    found = work(tmp_path, [fix])
     run(found, {DEFAULT: ended(("x", Verdict.PASS))})
-    assert list(found.proofs(release, source)) == []
+    return found, fix
+
+
+def test_a_mutation_that_does_not_apply_judges_nothing(source: Path) -> None:
+    """The kernel may have the bug already, and the case be blind to it there."""
+    (source / "a.c").write_text("void f(void)\n{\n\tother();\n}\n")
+    found, fix = judged(source, bug("x", mutation=MUTATION))
+    assert list(found.proofs("7.2.12", source)) == []
+    record = found.record(fix, "")
+    assert record.state == "not judged"
+    assert "cannot be put back" in record.reason
+
+
+def test_a_mutation_is_tried_on_other_releases_as_a_patch(source: Path) -> None:
+    found, _ = judged(source, bug("x", mutation=MUTATION))
+    (proof,) = found.proofs("7.1", source)
+    assert proof.options.mutation is None
+    assert proof.options.series
+    expected = PATCH.replace("@@ -3 +3 @@", HUNK) + " }\n"
+    assert Path(proof.options.series).read_text() == f"x, put back\n\n{expected}"
+
+
+def test_a_release_that_has_the_bug_without_the_fix_proves_its_case(source: Path) -> None:
+    """A series on that release fixed it; the mutation is for later ones."""
+    found, fix = judged(source, bug("x", mutation=MUTATION, kernels=">=7.0, <7.2"))
+    assert list(found.proofs("7.1", source)) == []
     record = found.record(fix, "")
     assert (record.state, record.proof) == ("present", "catalogue")
-    assert why in record.reason
 
 
 def test_absent_code_makes_a_fix_not_applicable_unless_a_case_shows_the_bug(tmp_path: Path) -> None:
