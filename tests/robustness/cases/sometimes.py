@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fails with some seeds: of ten in a row, with three."""
 
-import pytest
-
 from harness.cases.must import must
 from harness.session import Session
-
-pytestmark = pytest.mark.contract("rate", "none")
 
 
 def test_sometimes(session: Session, seed: int) -> None:
