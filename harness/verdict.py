@@ -103,6 +103,8 @@ class CaseRecord(_Record):
     """The calls that show the failure, if the case has drawn them."""
     ran_in: str | None = None
     """The directory of its machine, in the directory of the run."""
+    recording: str | None = None
+    """The file with its calls for `vfio-harness reproducer`, in the directory of the run, if it blames the kernel."""
     rate: RateRecord | None = None
     """With ``--repeat``: how often it failed. The rest is of the repetition with the worst verdict. None without."""
     evidence: list[Evidence] = Field(default_factory=list)

@@ -5,17 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.errors import KernelErrno
+from harness.session import recording
 
 
 class ContractBroken(AssertionError):
     """The kernel broke the contract. The message is the broken sentence, and then what was seen instead."""
 
 
-def must(holds: object, sentence: str, seen: object = "") -> None:
+def must(holds: object, sentence: str, seen: object = "", *, rule: recording.Rule = "") -> None:
     """State a sentence of the contract.
 
-    Raises ContractBroken with the sentence and what was ``seen`` if it does not hold.
+    ``rule``: what kind of sentence it is, for a recording of the case. Raises ContractBroken with the sentence and what
+    was ``seen`` if it does not hold.
     """
+    recording.check(sentence, holds, seen, rule)
     if not holds:
         raise ContractBroken(f"broken: {sentence}" + (f"; seen: {seen}" if seen != "" else ""))
 
@@ -27,7 +30,8 @@ def must_fail(errno_name: str, sentence: str) -> Iterator[None]:
     Raises ContractBroken if it gives another errno or accepts the call.
     """
     try:
-        yield
+        with recording.expect(errno_name, sentence):
+            yield
     except KernelErrno as refusal:
         must(refusal.name == errno_name, sentence, f"{refusal.call} gave {refusal.name}, not {errno_name}")
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.cases.must import must
 from harness.errors import ImporterRefused
-from harness.session import Action, Nvme, Pending, QueuedCommand, Window
+from harness.session import Action, Nvme, Pending, QueuedCommand, Window, recording
 from harness.witness import DmaFault, Doorbell, Watch
 
 OVERTAKEN = "revoked during the DMA"
@@ -124,6 +124,7 @@ def ring(
     return replace(result, completed=completion is not None)
 
 
+@recording.ring()
 def ring_once(queued: QueuedCommand, window: Window | None, watch: Watch, *, after: Action | None = None) -> Ring:
     """Ring as ``ring`` does, without asking the device: it may be disabled or closed, and asking takes time.
 
@@ -155,9 +156,9 @@ def ring_during(pending: Pending[None], queued: QueuedCommand, window: Window, w
 
 def must_arrive(ring: Ring, sentence: str) -> None:
     """State that a ring reached the device. Raises ContractBroken with what was seen and what was expected."""
-    must(ring.arrived, sentence, f"{ring}; expected: {ARRIVES}")
+    must(ring.arrived, sentence, f"{ring}; expected: {ARRIVES}", rule="arrives")
 
 
 def must_be_blocked(ring: Ring, sentence: str) -> None:
     """State that a ring was refused on its way to the device. Raises ContractBroken as ``must_arrive`` does."""
-    must(ring.blocked, sentence, f"{ring}; expected: {IS_REFUSED}")
+    must(ring.blocked, sentence, f"{ring}; expected: {IS_REFUSED}", rule="blocked")

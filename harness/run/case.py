@@ -11,6 +11,7 @@ import pytest
 from harness.run.fail_nth import FailNth
 from harness.session import Session
 from harness.session.fail_nth import FailurePass
+from harness.session.recording import Recording
 from harness.verdict import Evidence
 from harness.witness import Watch
 
@@ -76,6 +77,8 @@ class Case:
     """The directory of its machine, as in CaseRecord."""
     calls: list[Evidence] = field(default_factory=list)
     """The latest calls into the guest."""
+    recording: Recording | None = None
+    """All calls and statements since its machine was ready, for a reproducer. None before that."""
     fail_nth: FailNth | None = None
     """The failures of its calls, with ``--fail-nth``."""
     earlier_s: float = 0.0

@@ -29,7 +29,7 @@ from harness.run.known_issues import KnownIssues, catalogue
 from harness.run.options import Options
 from harness.run.session_pool import SessionPool
 from harness.run.setup import Setup
-from harness.session import Session, Stimuli, device_check
+from harness.session import Session, Stimuli, device_check, recording
 from harness.verdict import (
     KERNEL_AT_FAULT,
     NEEDS_FRESH_MACHINE,
@@ -101,7 +101,9 @@ class Run:
         session.references.start()
         case.began = time.monotonic()  # leaves out the boot and the witnesses' self-checks
         case.watch = self._witnesses[1].watch()
-        session.log_calls(case.on_call)
+        case.watch.on_use = lambda witness: recording.add({"witness": witness})
+        case.recording = session.log_calls(case.on_call)
+        recording.record(case.recording)
         return session
 
     def renew_session(self, case: Case) -> Session:
@@ -151,6 +153,7 @@ class Run:
 
         Discards its machine after SPLAT, HANG, CRASH or ERROR, and if the case left something open.
         """
+        recording.record(None)
         observed = case.watch.collect() if case.watch else None
         if observed and observed.invalid:
             case.raised.append(HarnessError(observed.invalid))
@@ -174,6 +177,7 @@ class Run:
             duration_s=round(case.earlier_s + case.elapsed(), 3),
             seed=case.seed,
             program=self._keep_program(case),
+            recording=self._keep_recording(case, ruling.judgement.verdict),
             ran_in=case.ran_in,
             evidence=sorted(evidence, key=lambda item: item.t),
         )
@@ -229,10 +233,23 @@ class Run:
         """Write the calls of a failure to a file in the directory of the run."""
         if case.program is None:
             return None
-        name = re.sub(r"[^a-z0-9]+", "-", case.identity.id.partition("::")[2]).strip("-")
-        path = self.directory.path / f"{name}.program"
+        path = self._file_of(case.identity.id.partition("::")[2], "program")
         write_report(path, case.program)
         return ProgramRecord(file=str(path), calls=case.program.splitlines())
+
+    def _keep_recording(self, case: Case, verdict: Verdict) -> str | None:
+        """Write the calls of a case that fails to a file in the directory of the run. Returns its name there."""
+        if case.recording is None or verdict not in KERNEL_AT_FAULT | {Verdict.KNOWN}:
+            return None
+        path = self._file_of(case.identity.id, "recording.json")
+        try:
+            write_report(path, case.recording.encode())
+        except HarnessError:  # the run's own record has no room either, and reports it
+            return None
+        return path.name
+
+    def _file_of(self, name: str, suffix: str) -> Path:
+        return self.directory.path / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.{suffix}"
 
     def add(self, record: CaseRecord, position: int | None = None) -> None:
         """Keep a record. The run's record is sorted by ``position``; None is the end."""

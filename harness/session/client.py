@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import paramiko
 
 from harness.errors import AgentLost, HarnessError
-from harness.session import calllog, wire
+from harness.session import calllog, recording, wire
 from harness.session.answers import AnswerTimes
 from harness.session.wire import BadLine, Ref
 from harness.vm import Machine
@@ -55,6 +55,9 @@ class Caller(Protocol):
 class Agent:
     """One agent in one guest. Calls may come from several threads."""
 
+    STEP: ClassVar = "call"
+    """The key of its calls in a recording."""
+
     def __init__(self, machine: Machine) -> None:
         """Start the agent and wait for its hello. Raises AgentLost, or the error that ended the VM."""
         self.on_call: Callable[[str], None] | None = None
@@ -63,6 +66,8 @@ class Agent:
         """How long the machine's controllers take to answer."""
         self._machine = machine
         self._names: dict[int, str] = {}
+        self.made: dict[int, recording.Step] = {}
+        """By its number, the step that made each object, for recordings."""
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -89,11 +94,14 @@ class Agent:
         ``timeout``: in seconds, for a slowdown of 1. Raises KernelErrno, ImporterRefused, AgentError, AgentLost, or the
         error that ended the VM; GuestHung at the deadline.
         """
+        ended = recording.call(self.STEP, on, do, args, made=self.made)
         try:
             result = self._call(on, do, timeout, args)
         except Exception as error:
+            ended(None, error)
             self._report(on, do, args, calllog.error_text(error))
             raise
+        ended(result, None)
         self._report(on, do, args, calllog.result_text(result))
         return result
 
@@ -201,6 +209,7 @@ class Pending(Generic[T]):
         self._machine = machine
         self._future: Future[T] = Future()
         self._sent = threading.Event()
+        self._thread = recording.new_thread()
         context = copy_context()
         threading.Thread(target=context.run, args=(self._run, function), daemon=True).start()
         if calls_guest and not self._sent.wait(CALL_SECONDS * machine.slowdown):
@@ -208,6 +217,7 @@ class Pending(Generic[T]):
 
     def _run(self, function: Callable[[], T]) -> None:
         _sent.set(self._sent)
+        recording.in_thread(self._thread)
         try:
             self._future.set_result(function())
         except BaseException as exc:
@@ -221,6 +231,7 @@ class Pending(Generic[T]):
 
     def result(self, timeout: float = CALL_SECONDS) -> T:
         """Return the call's result or raise its error. GuestHung after ``timeout`` seconds (for a slowdown of 1)."""
+        recording.join(self._thread)
         return self._machine.wait_for(self._future, timeout, "a call in the guest")
 
 

@@ -31,6 +31,8 @@ def errors_of_the_peer() -> Iterator[None]:
 class PeerAgent(Agent):
     """The agent of the peer."""
 
+    STEP = "in the peer"
+
     def call(self, on: str | Ref, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
         """Call ``do`` in the peer, as ``Agent.call``. Raises HarnessError if the peer hangs, crashes or oopses."""
         with errors_of_the_peer():

@@ -6,7 +6,7 @@ import itertools
 from typing import Any, TypeVar, cast
 
 from harness.errors import ProcessEnded
-from harness.session import calllog, wire
+from harness.session import calllog, recording, wire
 from harness.session.answers import AnswerTimes
 from harness.session.client import CALL_SECONDS, Agent
 from harness.session.device import DmaBuf
@@ -70,6 +70,7 @@ class ForkedAgent:
 
     def call(self, on: str | Ref, do: str, /, *, timeout: float = CALL_SECONDS, **args: Any) -> Any:
         """Call ``do`` of a service or an object in the process. Raises ProcessEnded, and what ``Agent.call`` raises."""
+        recording.add({"in a forked process": [on, do]})
         try:
             result = self._call(on, do, timeout, args)
         except Exception as error:

@@ -25,6 +25,7 @@ from harness.session.nvme import REGISTERS, Nvme, start_nvme
 from harness.session.page_table import PageTableEntry, smmu_entries
 from harness.session.peer import Peer
 from harness.session.process import Process
+from harness.session.recording import Recording
 from harness.session.references import References
 from harness.session.vfio_user import VfioUserDevice
 from harness.session.wire import Ref
@@ -118,11 +119,15 @@ class Session:
         """
         return bool(self._disconnected) or (self._peer is not None and self._peer.killed)
 
-    def log_calls(self, log: Callable[[str], None]) -> None:
-        """Call ``log`` with one line for each call that ended in the guest, or in the peer."""
+    def log_calls(self, log: Callable[[str], None]) -> Recording:
+        """Call ``log`` with one line for each call that ended in the guest, or in the peer.
+
+        Returns a recording for the same calls, which has not begun.
+        """
         self.agent.on_call = log
         if self._peer:
             self._peer.agent.on_call = lambda line: log(f"in the peer: {line}")
+        return Recording(self.agent.made)
 
     def reset(self) -> list[str]:
         """Close all handles but importers, and plug in the devices that the case left unplugged.

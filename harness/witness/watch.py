@@ -2,7 +2,7 @@
 """Observe one case with all witnesses: set marks at its start, and collect evidence at its end."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 
@@ -90,6 +90,8 @@ class Watch:
         self._stderr = machine.stderr_tail()
         self._began = time.monotonic()
         self._began_unix = time.time()
+        self.on_use: Callable[[str], None] = lambda _: None
+        """Called with its name when the case asks a witness that nothing in the guest can replace."""
 
     @property
     def elapsed(self) -> float:
@@ -106,10 +108,12 @@ class Watch:
 
     def device_events(self, device_id: str, mark: Mark | None = None) -> list[DeviceEvent]:
         """Return what a vfio-user device logged since ``mark``, or since the case began."""
+        self.on_use("device_events")
         return self._witnesses.devices.since((mark or self._mark).time, device_id)
 
     def device_dma(self, device_id: str, mark: Mark | None = None) -> list[DeviceDma]:
         """Return the DMA that a vfio-user device made since ``mark``, or since the case began."""
+        self.on_use("device_dma")
         return self._witnesses.devices.dma((mark or self._mark).time, device_id)
 
     def faults(self, mark: Mark | None = None) -> list[DmaFault]:
@@ -120,6 +124,7 @@ class Watch:
         """Return every map of these physical addresses since ``mark``, or since the case began.
 
         Only virtio-iommu and SMMUv3 show them. Of an SMMU, it returns those that exist now."""
+        self.on_use("maps")
         return self._witnesses.maps_since((mark or self._mark).trace, phys, length)
 
     def iotlb_mark(self) -> int:
@@ -134,6 +139,7 @@ class Watch:
         ``requester`` and ``exporter`` are PCI addresses. Raises BlindWitness if ``requester`` used none of ``iovas``
         since ``mark``, or if the BAR did not go.
         """
+        self.on_use("stale_translations")
         return self._witnesses.iotlb.stale(mark, requester, iovas, exporter)
 
     def unflushed_pages(self, mark: int, requester: str, iovas: range) -> list[int]:
@@ -141,6 +147,7 @@ class Watch:
 
         ``requester``: a PCI address. Raises BlindWitness if it used none of ``iovas`` since ``mark``.
         """
+        self.on_use("unflushed_pages")
         return self._witnesses.iotlb.unflushed(mark, requester, iovas)
 
     def ahci_mark(self) -> int:
@@ -149,6 +156,7 @@ class Watch:
 
     def ahci_writes(self, mark: int) -> list[PortWrite]:
         """Return every write to an AHCI controller's port registers since ``mark``."""
+        self.on_use("ahci_writes")
         return self._witnesses.ahci.since(mark)
 
     def splats(self, mark: Mark | None = None) -> list[Splat]:

@@ -67,7 +67,8 @@ def test_schema_is_the_documented_one() -> None:
     assert " ".join(top["kernel"]) == "release origin config_hash patches features git build series"
     assert " ".join(top["summary"]) == "PASS FAIL SPLAT HANG CRASH KNOWN FIXED SKIP ERROR"
     assert " ".join(top["cases"][0]) == (
-        "id area title importer trigger verdict reason started duration_s known_issue seed program ran_in rate evidence"
+        "id area title importer trigger verdict reason started duration_s known_issue seed program ran_in recording "
+        "rate evidence"
     )
 
 

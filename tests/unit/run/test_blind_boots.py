@@ -13,6 +13,7 @@ from harness.run import run_record
 from harness.run.case import Case, Identity
 from harness.run.options import Options
 from harness.run.run_record import MAX_BLIND_BOOTS, Run
+from harness.session.recording import Recording
 
 
 class FakePool:
@@ -26,7 +27,7 @@ class FakePool:
         trace = Path(f"machine-{self.boots}/trace.log")
         return SimpleNamespace(
             machine=SimpleNamespace(trace_path=trace),
-            log_calls=lambda log: None,
+            log_calls=lambda log: Recording({}),
             references=SimpleNamespace(start=lambda: None),
         )
 
@@ -46,7 +47,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(run_record, "prove", prove)
     monkeypatch.setattr(run_record, "SessionPool", FakePool)
-    monkeypatch.setattr(run_record, "Witnesses", lambda machine: SimpleNamespace(watch=lambda: None))
+    monkeypatch.setattr(run_record, "Witnesses", lambda machine: SimpleNamespace(watch=SimpleNamespace))
     monkeypatch.setattr(run_record, "Stimuli", lambda session: None)
     return answers
 
