@@ -22,6 +22,7 @@ COMMANDS = (
     "doctor",
     "bench",
     "repro",
+    "reproducer",
     "mutants",
     "audit",
     "kvm-test",

@@ -4,6 +4,7 @@
 from harness.bugs.catalogue import Bug, Expectation, as_json, as_text, as_yaml, load_bug, load_bugs
 from harness.bugs.fixes import Fixes, fixable
 from harness.bugs.mutation import Mutation, MutationError
+from harness.bugs.reproducers import reproducer
 
 __all__ = [
     "Bug",
@@ -17,4 +18,5 @@ __all__ = [
     "fixable",
     "load_bug",
     "load_bugs",
+    "reproducer",
 ]

@@ -25,8 +25,10 @@ def new_seed() -> int:
     return SystemRandom().randrange(1 << 32)
 
 
-_BOOT = ("run", "shell", "bench", "doctor", PYTEST)
-_CATALOGUE = ("repro", "mutants", "audit", "bugs mail")
+_ALONE = "reproducer run"
+_CHECK = "reproducer check"
+_BOOT = ("run", "shell", "bench", "doctor", _ALONE, PYTEST)
+_CATALOGUE = ("repro", "mutants", "audit", "bugs mail", _CHECK)
 
 
 @dataclass(frozen=True)

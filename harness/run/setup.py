@@ -63,9 +63,11 @@ class Setup:
 
     def machine_in(self, rundir: Path) -> vm.Machine:
         """Make a machine, not started yet, that writes into ``rundir``."""
-        return vm.Machine(
-            self.machine, self.boot_files(), self.qemu, self.accel, rundir, emit=self.emit, gdb_port=self.options.gdb
-        )
+        return self.machine_of(self.boot_files(), rundir)
+
+    def machine_of(self, files: vm.Boot, rundir: Path) -> vm.Machine:
+        """Make a machine as ``machine_in`` does, that boots these files."""
+        return vm.Machine(self.machine, files, self.qemu, self.accel, rundir, emit=self.emit, gdb_port=self.options.gdb)
 
     def session_on(self, machine: vm.Machine) -> Session:
         """Make a session that uses the kernel's own uAPI: iommufd with cdevs, or the group interface."""

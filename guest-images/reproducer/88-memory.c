@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The kernel's counters of memory, and allocations that fail. */
+
+/* Return the kernel's unreclaimable slab memory in bytes. */
+static long long slab(void)
+{
+	char line[128];
+	long long kib = -ENOENT;
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "SUnreclaim: %lld kB", &kib) == 1)
+			break;
+	}
+	fclose(file);
+	return kib < 0 ? kib : kib << 10;
+}
+
+/* Return the pages that are pinned in the whole kernel, or minus as many as were unpinned twice. */
+static long long pins(void)
+{
+	long long value, acquired = 0, released = 0;
+	char line[128];
+	FILE *file;
+
+	write_file("/proc/sys/vm/stat_refresh", "1");
+	file = fopen("/proc/vmstat", "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "nr_foll_pin_acquired %lld", &value) == 1)
+			acquired = value;
+		if (sscanf(line, "nr_foll_pin_released %lld", &value) == 1)
+			released = value;
+	}
+	fclose(file);
+	return acquired - released;
+}
+
+/* Let every allocation fail that is asked to (Documentation/fault-injection). */
+static int let_allocations_fail(void)
+{
+	int ret = write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+
+	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+	write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	return ret;
+}
+
+/* Fail the calling thread's @n-th allocation from now on; 0 for none. */
+static int fail_nth(unsigned int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	return write_file("/proc/thread-self/fail-nth", text);
+}
+
+/* Return true if the allocation that fail_nth() chose has failed. */
+static bool allocation_failed(void)
+{
+	char text[16] = "";
+
+	read_file("/proc/thread-self/fail-nth", text, sizeof(text));
+	return !strcmp(text, "0");
+}
+
+/* Pages of this process, or of a memfd. Every second page is next to its neighbour's neighbour. */
+struct user_memory {
+	int fd;
+	uint8_t *at;
+};
+
+static int user_memory(struct user_memory *memory, uint64_t pages, bool in_file)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	uint64_t page;
+
+	memory->fd = -1;
+	if (in_file) {
+		flags = MAP_SHARED;
+		memory->fd = memfd_create("reproducer", MFD_CLOEXEC);
+		if (memory->fd < 0 || ftruncate(memory->fd, pages * PAGE))
+			return -errno;
+	}
+	memory->at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, memory->fd, 0);
+	if (memory->at == MAP_FAILED)
+		return -errno;
+	/* The kernel allocates pages in the order of their first use. */
+	for (page = 0; page < pages; page += 2)
+		memset(memory->at + page * PAGE, page, PAGE);
+	for (page = 1; page < pages; page += 2)
+		memset(memory->at + page * PAGE, page, PAGE);
+	return 0;
+}
+
+static int user_memory_map(struct user_memory *memory, struct space *space, uint64_t length,
+			   uint64_t iova)
+{
+	if (memory->fd < 0)
+		return ioas_map(space, memory->at, length, iova);
+	return ioas_map_file(space, memory->fd, 0, length,
+			     IOMMU_READ_WRITE | IOMMU_IOAS_MAP_FIXED_IOVA, &iova);
+}
+
+/* Map with the first allocation failing, then with the second, and so on. Return how many failed. */
+static int map_memory_without_memory(struct user_memory *memory, struct space *space,
+				     uint64_t length, uint64_t iova)
+{
+	unsigned int n, refused = 0;
+	bool failed = true;
+
+	let_allocations_fail();
+	for (n = 1; failed && n < 1000; n++) {
+		int ret;
+
+		fail_nth(n);
+		ret = user_memory_map(memory, space, length, iova);
+		failed = allocation_failed();
+		fail_nth(0);
+		if (ret)
+			refused++;
+		else
+			ioas_unmap(space, iova, length);
+	}
+	return refused;
+}

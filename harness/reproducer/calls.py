@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The calls of the agent that a C program can repeat, each with the C function that does the same.
+
+A row is named like the call: the service or the class of its object, and the function. The class of a result is the
+first word of ``makes``. A call without a row is one that no program can repeat; ``SKIPPED`` are those that it need not.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SKIPPED = frozenset({"references", "rpc", "gcov", "fail_nth", "stimuli", "klog", "page_table", "leaks"})
+"""Services that only observe, or end the case."""
+SKIPPED_CALLS = frozenset(
+    {
+        ("DmaBuf", "size"),
+        ("pci", "translated"),
+        ("UserMemory", "read"),
+        ("Attachment", "log"),
+        ("feature_request", "bars"),
+        ("NvmeEngine", "close"),
+        ("EduEngine", "close"),
+        ("RnicWindow", "unmapped"),
+    }
+)
+"""Calls that only observe, and whose result no program needs; or that end what its end ends."""
+
+FILLED = 16
+"""More equal bytes are a call that fills."""
+
+C_TYPES = {
+    "Iommufd": "struct iommufd iommufd",
+    "Ioas": "struct space space",
+    "Device": "struct device device",
+    "DmaBuf": "struct buffer buffer",
+    "Nvme": "struct nvme nvme",
+    "NvmeEngine": "struct nvme_engine importer",
+    "EduEngine": "struct edu_engine importer",
+    "DmaApiEdu": "struct dma_api_edu importer",
+    "DmaApiNvme": "struct nvme_engine importer",
+    "Rnic": "const char *importer",
+    "IovaWindow": "struct window window",
+    "DmaApiWindow": "struct window window",
+    "RnicWindow": "struct attachment window",
+    "Attachment": "struct attachment attachment",
+    "Domain": "struct domain domain",
+    "UserMemory": "struct user_memory memory",
+}
+"""The C type of each class, and the name of its variables."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A call's arguments as C, for a row."""
+
+    on: str
+    """The object of the call."""
+    out: str
+    """The object that the call makes."""
+    values: Mapping[str, Any]
+    """The arguments; the name of the variable for an object."""
+
+    def at(self, name: str) -> str:
+        """Return a pointer to an object."""
+        return f"&{self.values[name]}"
+
+    def number(self, name: str) -> str:
+        """Return an integer or a bool."""
+        return number(self.values[name])
+
+    def text(self, name: str) -> str:
+        """Return a string literal."""
+        return f'"{self.values[name]}"'
+
+    def data(self, name: str) -> str:
+        """Return a string literal with the bytes of an argument."""
+        return literal(self.values[name])
+
+    def iova(self, name: str) -> str:
+        """Return an lvalue with an IOVA; ANY_IOVA for None."""
+        value = self.values[name]
+        return f"&(uint64_t){{ {'ANY_IOVA' if value is None else number(value)} }}"
+
+
+def number(value: int) -> str:
+    """Format an integer or a bool."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value < 10:
+        return str(value)
+    return f"{value:#x}" + ("ull" if value >= 1 << 31 else "")
+
+
+def literal(data: bytes) -> str:
+    """Format bytes as a string literal."""
+    if data.isascii() and data.decode().isprintable() and b'"' not in data and b"\\" not in data:
+        return f'"{data.decode()}"'
+    return '"' + "".join(f"\\x{byte:02x}" for byte in data) + '"'
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a program repeats a call."""
+
+    code: Callable[[Arguments], str]
+    """Returns the C expression: 0 or more, or a negative errno."""
+    makes: str = ""
+    """The class of the result, if it is an object."""
+    imports: bool = False
+    """Whether the call gives an importer access to a buffer, which a revoked buffer must refuse."""
+    measure: Literal["", "long long"] = ""
+    """The C type of the result, if two of them can be compared by their difference."""
+    value: Callable[[Any], int | None] | None = None
+    """Makes the result of the call as recorded comparable to that of the program."""
+    before: Callable[[Arguments], Sequence[str]] = lambda _: ()
+    """Returns declarations that the expression needs."""
+
+
+def _ranges(arguments: Arguments) -> list[tuple[int, int]]:
+    """Return the ranges of an export in mainline's layout (harness/session/export.py)."""
+    payload = arguments.values["payload"]
+    (count,) = struct.unpack_from("<I", payload, 12)
+    return [struct.unpack_from("<QQ", payload, 16 + 16 * index) for index in range(count)]
+
+
+def _export(arguments: Arguments) -> str:
+    (region,) = struct.unpack_from("<I", arguments.values["payload"])
+    return f"device_export(&{arguments.on}, &{arguments.out}, {region}, {_ranges_name(arguments)}, {_count(arguments)})"
+
+
+def _count(arguments: Arguments) -> str:
+    ranges = _ranges(arguments)
+    return f"{len(ranges)}" if _repeated(ranges) else f"ARRAY_SIZE({_ranges_name(arguments)})"
+
+
+def _repeated(ranges: Sequence[tuple[int, int]]) -> bool:
+    return len(ranges) > 4 and len(set(ranges)) == 1
+
+
+def _ranges_name(arguments: Arguments) -> str:
+    return f"ranges_of_{arguments.out}"
+
+
+def _declare_ranges(arguments: Arguments) -> list[str]:
+    ranges, name = _ranges(arguments), _ranges_name(arguments)
+    rows = [f"{{ {number(offset)}, {number(length)} }}," for offset, length in ranges]
+    if _repeated(ranges):
+        rows = [f"[0 ... {len(ranges) - 1}] = {rows[0]}"]
+    return [f"static const struct vfio_region_dma_range {name}[] = {{", *(f"\t{row}" for row in rows), "};"]
+
+
+def _attach(arguments: Arguments) -> str:
+    chosen = {
+        "IMPORTER_PEER2PEER": arguments.values["peer2peer"],
+        "IMPORTER_CALLBACK": arguments.values["callback"],
+        "IMPORTER_REMAP": arguments.values["remap"],
+        "IMPORTER_UNLOCKED": arguments.values["unlocked"],
+    }
+    flags = " | ".join(name for name, on in chosen.items() if on) or "0"
+    if arguments.values["static"]:
+        flags = "IMPORTER_STATIC"
+    buffer, delay = arguments.values["dmabuf"], arguments.number("delay_ms")
+    return f"attach(&{arguments.out}, {arguments.text('bdf')}, {buffer}.fd, {flags}, {delay})"
+
+
+def _engine(arguments: Arguments) -> str:
+    return f"&{arguments.on}.engine"
+
+
+def _import(function: str) -> Callable[[Arguments], str]:
+    return lambda a: f"{function}(&{a.out}, {_engine(a)}, {a.at('dmabuf')}, {a.number('start')}, {a.number('length')})"
+
+
+def _simple(function: str, *names: str) -> Callable[[Arguments], str]:
+    """Return a call with its object, and with these integers."""
+    return lambda a: f"{function}({', '.join([f'&{a.on}', *(a.number(name) for name in names)])})"
+
+
+def _on_bdf(function: str, *names: str) -> Callable[[Arguments], str]:
+    """Return a call with a device's address, and with these texts."""
+    return lambda a: f"{function}({', '.join([a.text('bdf'), *(a.text(name) for name in names)])})"
+
+
+def _state(state: Any) -> int | None:
+    return {"D0": 0, "D1": 1, "D2": 2, "D3hot": 3}.get(state)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _transfer(function: str) -> Callable[[Arguments], str]:
+    return lambda a: f"{function}(&{a.on}, {a.number('offset')}, {a.data('data')}, {len(a.values['data'])})"
+
+
+def _write(arguments: Arguments) -> str:
+    """Write bytes, or the same byte many times."""
+    data: bytes = arguments.values["data"]
+    where = f"&{arguments.on}, {arguments.number('region')}, {arguments.number('offset')}"
+    if len(data) > FILLED and len(set(data)) == 1:
+        return f"device_fill({where}, {number(data[0])}, {number(len(data))})"
+    return f"device_write({where}, {literal(data)}, {len(data)})"
+
+
+def _token(arguments: Arguments) -> str:
+    token = arguments.values.get("token")
+    return literal(token) if token else "NULL"
+
+
+def _small(data: Any) -> int | None:
+    """Return up to 8 bytes as the little-endian number that a program reads."""
+    return int.from_bytes(data, "little") if isinstance(data, bytes) and len(data) <= 8 else None
+
+
+def _after(arguments: Arguments) -> str:
+    functions = {"reset": "device_reset", "low_power_entry": "low_power_entry", "flr": "device_flr"}
+    act = functions[arguments.values["do"]]
+    offset, value = arguments.number("offset"), arguments.number("value")
+    return f"window_store32_after(&{arguments.on}, {offset}, {value}, {act}, {arguments.at('on')})"
+
+
+def _area(arguments: Arguments) -> str:
+    return (
+        f"window_at(&{arguments.out}, {_engine(arguments)}, {arguments.number('iova')}, {arguments.number('length')})"
+    )
+
+
+CALLS: dict[tuple[str, str], Row] = {
+    ("pci", "bind"): Row(_on_bdf("pci_bind", "name")),
+    ("pci", "unbind"): Row(_on_bdf("pci_unbind")),
+    ("pci", "reset"): Row(_on_bdf("pci_reset")),
+    ("pci", "set_reset_methods"): Row(_on_bdf("pci_set_reset_methods", "methods")),
+    ("pci", "power_state"): Row(_on_bdf("pci_power_state"), value=_state),
+    ("pci", "suspended"): Row(lambda a: f"pci_suspended({a.text('bdf')}, 5000)", value=int),
+    ("pci", "VirtualFunctions"): Row(lambda a: f'pci_enable_vfs({a.text("bdf")}, "{a.values["count"]}")', "Functions"),
+    ("iommufd", "Iommufd"): Row(lambda a: f"iommufd_open(&{a.out})", "Iommufd"),
+    ("iommufd", "Domain"): Row(
+        lambda a: (
+            f"domain_alloc(&{a.out}, {a.at('device')}, "
+            f"{a.at('space') if a.values['space'] else a.values['device'] + '.space'}, {a.number('flags')})"
+        ),
+        "Domain",
+    ),
+    ("Iommufd", "ioas"): Row(lambda a: f"ioas_alloc(&{a.out}, &{a.on})", "Ioas"),
+    ("Ioas", "map_file"): Row(
+        lambda a: (
+            f"ioas_map_file(&{a.on}, {a.values['dmabuf']}.fd, {a.number('start')}, {a.number('length')}, "
+            f"{a.number('flags')}, {a.iova('iova')})"
+        ),
+        imports=True,
+    ),
+    ("Ioas", "copy"): Row(
+        lambda a: (
+            f"ioas_copy(&{a.on}, {a.at('source')}, {a.number('source_iova')}, {a.number('length')}, "
+            f"{a.number('flags')}, {a.iova('iova')})"
+        ),
+        imports=True,
+    ),
+    ("Ioas", "close"): Row(_simple("ioas_destroy")),
+    ("Iommufd", "close"): Row(_simple("iommufd_close")),
+    ("Ioas", "unmap"): Row(_simple("ioas_unmap", "iova", "length")),
+    ("Domain", "enter"): Row(_simple("domain_enter")),
+    ("vfio", "open_cdev"): Row(
+        lambda a: f"device_open(&{a.out}, {a.text('bdf')}, {a.at('space')}, {_token(a)})", "Device"
+    ),
+    ("Device", "close"): Row(_simple("device_close")),
+    ("Device", "reset"): Row(_simple("device_reset")),
+    ("Device", "hot_reset"): Row(_simple("device_hot_reset")),
+    ("Device", "flr"): Row(_simple("device_flr")),
+    ("Device", "set_memory"): Row(_simple("device_set_memory", "on")),
+    ("Device", "set_master"): Row(_simple("device_set_master", "on")),
+    ("Device", "set_power_state"): Row(_simple("device_set_power_state", "state")),
+    ("Device", "command"): Row(_simple("device_command")),
+    ("Device", "low_power_entry"): Row(_simple("low_power_entry")),
+    ("Device", "low_power_exit"): Row(_simple("low_power_exit")),
+    ("Device", "low_power_entry_with_wakeup"): Row(_simple("low_power_entry_with_wakeup")),
+    ("Device", "woken"): Row(_simple("device_woken"), value=int),
+    ("Device", "attach"): Row(lambda a: f"device_enter(&{a.on}, {a.on}.space->id)"),
+    ("Device", "detach"): Row(_simple("device_leave")),
+    ("Device", "export"): Row(_export, "DmaBuf", before=_declare_ranges),
+    ("Device", "read"): Row(_simple("device_load", "region", "offset", "length"), value=_small),
+    ("Device", "write"): Row(_write),
+    ("DmaBuf", "close"): Row(_simple("buffer_close")),
+    ("nvme", "Controller"): Row(lambda a: f"nvme_init(&{a.out}, {a.at('device')})", "Nvme"),
+    ("Nvme", "start"): Row(_simple("nvme_start")),
+    ("Nvme", "cmb"): Row(_simple("nvme_enable_cmb")),
+    ("Nvme", "submit_identify"): Row(_simple("nvme_queue_identify")),
+    ("Nvme", "completed"): Row(
+        lambda a: f"nvme_completed(&{a.on}, {a.number('cid')}, {max(1000, _milliseconds(a.values['seconds']))})",
+        value=lambda completion: int(completion is not None),
+    ),
+    ("nvme", "NvmeEngine"): Row(lambda a: f"nvme_engine_start(&{a.out}, {a.at('device')})", "NvmeEngine"),
+    ("edu", "EduEngine"): Row(lambda a: f"edu_engine_start(&{a.out}, {a.at('device')})", "EduEngine"),
+    ("importer", "open_edu"): Row(lambda a: f"edu_start_by_dma_api(&{a.out}, {a.text('bdf')})", "DmaApiEdu"),
+    ("dma_api_nvme", "open_nvme"): Row(
+        lambda a: f"nvme_engine_start_by_dma_api(&{a.out}, {a.text('bdf')})", "DmaApiNvme"
+    ),
+    ("NvmeEngine", "attach"): Row(_import("import"), "IovaWindow", imports=True),
+    ("EduEngine", "attach"): Row(_import("import"), "IovaWindow", imports=True),
+    ("DmaApiEdu", "attach"): Row(_import("import_by_dma_api"), "DmaApiWindow", imports=True),
+    ("DmaApiNvme", "attach"): Row(_import("import_by_dma_api"), "DmaApiWindow", imports=True),
+    ("NvmeEngine", "copy"): Row(
+        lambda a: f"import_copy(&{a.out}, {_engine(a)}, {a.at('source')}, {a.number('iova')}, {a.number('length')})",
+        "IovaWindow",
+        imports=True,
+    ),
+    ("NvmeEngine", "area"): Row(_area, "IovaWindow"),
+    ("EduEngine", "area"): Row(_area, "IovaWindow"),
+    # rxe imports by the DMA API of the NIC under it, as the test importer does. It is replaced where no DMA follows.
+    ("verbs", "add_link"): Row(lambda a: ""),
+    ("verbs", "open_rxe"): Row(lambda a: f"set_rnic(&{a.out}, {a.text('bdf')})", "Rnic"),
+    ("Rnic", "attach"): Row(
+        lambda a: f"import_as_rnic(&{a.out}, {a.on}, {a.values['dmabuf']}.fd)", "RnicWindow", imports=True
+    ),
+    ("RnicWindow", "close"): Row(_simple("detach")),
+    ("IovaWindow", "close"): Row(_simple("window_close")),
+    ("DmaApiWindow", "close"): Row(_simple("window_detach")),
+    **{
+        (window, do): row
+        for window in ("IovaWindow", "DmaApiWindow")
+        for do, row in {
+            "store32": Row(_simple("window_store32", "offset", "value")),
+            "store32_after": Row(_after),
+            "write": Row(_transfer("window_write")),
+            "read": Row(_simple("window_load", "offset", "length"), value=_small),
+            "iova": Row(lambda a: ""),
+            "unmapped": Row(lambda a: ""),
+        }.items()
+    },
+    ("importer", "Attachment"): Row(_attach, "Attachment"),
+    ("Attachment", "map"): Row(_simple("map"), imports=True),
+    ("Attachment", "unmap"): Row(_simple("unmap")),
+    ("Attachment", "close"): Row(_simple("detach")),
+    ("Attachment", "pin"): Row(_simple("pin")),
+    ("Attachment", "unpin"): Row(_simple("unpin")),
+    ("Attachment", "release"): Row(_simple("release")),
+    ("Attachment", "cycle"): Row(_simple("map_cycle", "count")),
+    ("Attachment", "mapped"): Row(_simple("is_mapped"), value=int),
+    ("Attachment", "wait_notified"): Row(
+        lambda a: f"wait_notified(&{a.on}, {a.number('count')}, {_milliseconds(a.values['seconds'])})", value=int
+    ),
+    ("Attachment", "table"): Row(
+        _simple("first_page"),
+        measure="long long",
+        value=lambda table: table["entries"][0]["address"] // 4096 if table["entries"] else None,
+    ),
+    ("Attachment", "map_without_memory"): Row(_simple("map_without_memory", "times")),
+    ("feature_request", "slab"): Row(lambda a: "slab()", measure="long long", value=int),
+    ("vmstat", "pins"): Row(lambda a: "pins()", measure="long long", value=int),
+    ("user_memory", "UserMemory"): Row(
+        lambda a: f"user_memory(&{a.out}, {a.number('pages')}, {a.number('in_file')})", "UserMemory"
+    ),
+    ("UserMemory", "map"): Row(
+        lambda a: f"user_memory_map(&{a.on}, {a.at('space')}, {a.number('length')}, {a.number('iova')})"
+    ),
+    ("UserMemory", "map_without_memory"): Row(
+        lambda a: f"map_memory_without_memory(&{a.on}, {a.at('space')}, {a.number('length')}, {a.number('iova')})"
+    ),
+}

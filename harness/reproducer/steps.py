@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Read a recording, and find the step that shows the bug and how a program in the guest can judge it."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from harness.errors import UsageError
+from harness.reproducer.calls import CALLS, SKIPPED, SKIPPED_CALLS, Row
+
+Step: TypeAlias = Mapping[str, Any]
+Judgement = Literal["ring", "refusal", "acceptance", "import", "value", "growth", "log", "host"]
+"""How the program judges.
+
+``ring``: by its last doorbell. ``refusal``: its last call must be refused. ``acceptance``: its last call must succeed.
+``import``: a call must be refused that gives an importer access. ``value``: the result of its last call is as recorded
+if the bug is there. ``growth``: so is the difference of two results. ``log``: by the kernel's log alone. ``host``: not
+at all, since only an observer outside the guest sees the bug.
+"""
+
+ELSEWHERE = ("in the peer", "in a forked process")
+REFUSED = re.compile(r"the kernel refused: (?P<call>\S+) gave (?P<errno>[A-Z0-9]+)")
+"""The reason of a case that an errno ended (harness/run/judge.py)."""
+
+
+@dataclass(frozen=True)
+class ObjectRef:
+    """The number of an object in the recording."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """The part of a recording that a program repeats."""
+
+    steps: Sequence[Step]
+    """Up to the step that shows the bug."""
+    judgement: Judgement
+    sentence: str
+    """The rule that the kernel broke."""
+    at: int = -1
+    """The index of the call that is judged, for ``acceptance``, ``import``, ``value`` and ``growth``."""
+    against: int = -1
+    """The index of the earlier call, for ``growth``."""
+    classes: Mapping[int, str] = ()  # type: ignore[assignment]
+    """The class of each object, by its number."""
+
+
+def load(path: Path) -> list[Step]:
+    """Read a recording. Raises UsageError naming the file."""
+    try:
+        steps = json.loads(path.read_text(encoding="utf-8"), object_hook=_decode)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not a recording of a case: {error}") from None
+    if not (isinstance(steps, list) and all(isinstance(step, dict) for step in steps)):
+        raise UsageError(f"{path}: not a recording of a case: it must be a list of steps")
+    return steps
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if value.keys() == {"$bytes"}:
+        return base64.b64decode(value["$bytes"])
+    if value.keys() == {"$object"}:
+        return ObjectRef(value["$object"])
+    return value
+
+
+def tell(steps: Sequence[Step], reason: str) -> Story:
+    """Find the step that shows the bug. ``reason``: that of the case's verdict. UsageError for a call without a row."""
+    if any(step.get("call") == ["fail_nth", "begin"] for step in steps):
+        raise UsageError("no C program can repeat a case whose allocations failed one by one (--fail-nth)")
+    steps = _without_unused(_until_the_end(steps))
+    classes = _classes(steps)
+    broken = next((index for index, step in enumerate(steps) if step.get("check") and not step["holds"]), None)
+    if broken is None:
+        return _without_a_check(steps, reason, classes)
+    step, kept = steps[broken], steps[:broken]
+    sentence = step["check"]
+    if step["rule"] in ("arrives", "blocked"):
+        return Story([*kept, step], "ring", sentence, classes=classes)
+    if kept and "expected" in kept[-1]:
+        return Story(kept, "refusal", sentence, classes=classes)
+    return _generic(kept, sentence, classes)
+
+
+def _until_the_end(steps: Sequence[Step]) -> list[Step]:
+    """Cut off what happens once the case has ended."""
+    for index, step in enumerate(steps):
+        if step.get("call") == ["rpc", "reset_all"]:
+            return list(steps[:index])
+    return list(steps)
+
+
+def _without_unused(steps: Sequence[Step]) -> list[Step]:
+    """Leave out what made objects of earlier cases that this case does not use."""
+    used: set[int] = set()
+    kept: list[Step] = []
+    for step in reversed(steps):
+        made = step.get("ok")
+        if step.get("earlier") and isinstance(made, ObjectRef) and made.number not in used:
+            continue
+        used |= set(_objects([step.get("call"), step.get("args")]))
+        kept.append(step)
+    return kept[::-1]
+
+
+def _objects(value: Any) -> Iterator[int]:
+    if isinstance(value, ObjectRef):
+        yield value.number
+    elif isinstance(value, Mapping):
+        yield from _objects(list(value.values()))
+    elif isinstance(value, list):
+        for each in value:
+            yield from _objects(each)
+
+
+def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, str]) -> Story:
+    if found := REFUSED.match(reason):
+        for index in reversed(range(len(steps))):
+            if (steps[index].get("of"), steps[index].get("errno")) == (found["call"], found["errno"]):
+                return Story(steps[: index + 1], "acceptance", "the kernel accepts the call", index, classes=classes)
+    return Story(steps, "log", "the kernel complains about nothing", classes=classes)
+
+
+def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -> Story:
+    """Judge by the calls since the last check that held."""
+    last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
+    region = [index for index in range(last_check + 1, len(steps)) if row_of(steps[index], classes)]
+    if any("witness" in step for step in steps[last_check + 1 :]):
+        return Story(steps, "host", sentence, classes=classes)
+    if region and "errno" in steps[region[-1]]:
+        return Story(steps, "acceptance", sentence, region[-1], classes=classes)
+    if (last := next(filter(lambda index: _row(steps, index, classes).measure, reversed(region)), None)) is not None:
+        earlier = [index for index in range(last) if _same_call(steps[index], steps[last])]
+        if earlier:
+            return Story(steps, "growth", sentence, last, earlier[-1], classes=classes)
+    imports = [index for index in region if _row(steps, index, classes).imports and "ok" in steps[index]]
+    if imports:
+        return Story(steps, "import", sentence, imports[-1], classes=classes)
+    for index in reversed(region):
+        if value_of(steps[index], classes) is not None:
+            return Story(steps, "value", sentence, index, classes=classes)
+    return Story(steps, "host", sentence, classes=classes)
+
+
+def _same_call(one: Step, other: Step) -> bool:
+    return (one.get("call"), one.get("args")) == (other.get("call"), other.get("args"))
+
+
+def _row(steps: Sequence[Step], index: int, classes: Mapping[int, str]) -> Row:
+    row = row_of(steps[index], classes)
+    assert row is not None
+    return row
+
+
+def value_of(step: Step, classes: Mapping[int, str]) -> int | None:
+    """Return a call's result as its program has it; None if it has none."""
+    row = row_of(step, classes)
+    return row.value(step["ok"]) if row and row.value and "ok" in step else None
+
+
+def row_of(step: Step, classes: Mapping[int, str]) -> Row | None:
+    """Return a call's row; None if the step is no call, or one to leave out. UsageError if it cannot be repeated."""
+    if elsewhere := next((key for key in ELSEWHERE if key in step), None):
+        on, do = step[elsewhere]
+        raise UsageError(f"no C program can repeat {name_of(on, classes)}.{do} {elsewhere}")
+    if "call" not in step:
+        return None
+    on, do = step["call"]
+    name = name_of(on, classes)
+    if name in SKIPPED or (name, do) in SKIPPED_CALLS:
+        return None
+    if (name, do) not in CALLS:
+        raise UsageError(
+            f"no C program can repeat {name}.{do}",
+            hint="harness/reproducer/calls.py lists those that one can",
+        )
+    return CALLS[name, do]
+
+
+def name_of(on: str | ObjectRef, classes: Mapping[int, str]) -> str:
+    """Return the service, or the object's class."""
+    return on if isinstance(on, str) else classes.get(on.number, "an object of an earlier case")
+
+
+def _classes(steps: Sequence[Step]) -> dict[int, str]:
+    """Return the class of each object that the calls with a row make."""
+    classes: dict[int, str] = {}
+    for step in steps:
+        if "call" in step and isinstance(made := step.get("ok"), ObjectRef):
+            on, do = step["call"]
+            row = CALLS.get((name_of(on, classes), do))
+            classes[made.number] = row.makes if row else f"{name_of(on, classes)}.{do}"
+    return classes

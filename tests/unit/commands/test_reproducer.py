@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``vfio-harness reproducer``: from a run's directory to a C file, and how wrong arguments are refused."""
+
+import tarfile
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from recordings import NOT_UNREVOKED, call, exporter, write
+
+from harness import paths
+from harness.commands.reproducer import reproducer
+from harness.errors import UsageError
+from harness.report import summarise
+from harness.report.record import to_json
+from harness.verdict import BuildRecord, CaseRecord, GitRecord, HostRecord, KernelRecord, RunRecord, Verdict
+
+CASE = "test_lifecycle::test_waking_up_unrevokes[iommufd+nvme]"
+OTHER = "test_lifecycle::test_it_passes"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with a case that failed, whose recording is there, and one that passed."""
+    directory = tmp_path / "run"
+    (directory / "machine-1").mkdir(parents=True)
+    write(NOT_UNREVOKED, directory / "case.recording.json")
+    (directory / "machine-1" / "command").write_text("qemu-system-x86_64\n")
+    (directory / "kernel.config").write_text("CONFIG_VFIO=y\n")
+    cases = [
+        CaseRecord(
+            id=CASE,
+            area="lifecycle",
+            title="A wake-up un-revokes.",
+            verdict=Verdict.KNOWN,
+            reason="broken: a buffer can be mapped again",
+            known_issue="revoked-after-wakeup",
+            duration_s=1.0,
+            ran_in="machine-1",
+            recording="case.recording.json",
+        ),
+        CaseRecord(id=OTHER, area="lifecycle", title="It passes.", verdict=Verdict.PASS, duration_s=1.0),
+    ]
+    record = RunRecord(
+        schema="vfio-harness/report/1",
+        run_id="run",
+        started="2026-11-29T00:00:00Z",
+        duration_s=2.0,
+        harness="0",
+        host=HostRecord(qemu="7.2.22", accel="tcg", accel_reason="", cpu=""),
+        kernel=KernelRecord(
+            release="7.2.12",
+            origin="debian:7.2.12",
+            config_hash="",
+            build=BuildRecord(architecture="x86_64", config="kernel.config"),
+            git=GitRecord(url="/linux", commit="c" * 40, describe="v7.2.12"),
+        ),
+        machine="intel-iommu",
+        summary=summarise(cases),
+        cases=cases,
+    )
+    (directory / "report.json").write_text(to_json(record))
+    return directory
+
+
+def invoke(*arguments: str | Path) -> list[str]:
+    """Run the command. Returns what it printed; raises its error."""
+    done = CliRunner().invoke(reproducer, [str(each) for each in arguments], standalone_mode=False)
+    if done.exception:
+        raise done.exception
+    return done.output.split()
+
+
+def test_make_writes_a_c_file(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.c"
+    assert invoke("make", run, CASE, "-o", target) == [str(target)]
+    text = target.read_text()
+    assert '"revoked-after-wakeup"' in text
+    assert "must_succeed(import(" in text
+
+
+def test_a_pattern_chooses_the_case(run: Path, tmp_path: Path) -> None:
+    invoke("make", run / "report.json", "*waking_up*", "-o", tmp_path / "x.c")
+    assert (tmp_path / "x.c").is_file()
+
+
+def test_the_tarball_has_what_repeats_it(run: Path, tmp_path: Path) -> None:
+    _, packed = invoke("make", run, CASE, "-o", tmp_path / "x.c", "--tar")
+    with tarfile.open(packed) as tar:
+        files = {Path(each.name).name: tar.extractfile(each) for each in tar}
+        assert set(files) == {"revoked-after-wakeup.c", "README", "kernel.config", "qemu-command", "commit"}
+        assert (config := files["kernel.config"]) is not None
+        assert config.read() == b"CONFIG_VFIO=y\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((CASE + "x",), "0 cases are"),
+        (("*",), "2 cases are"),
+        ((OTHER,), "it_passes has no recording: it is PASS"),
+        ((CASE, "-o", "/nowhere/x.c"), "/nowhere/x.c: No such file or directory"),
+    ],
+)
+def test_wrong_arguments_are_refused(run: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        invoke("make", run, *arguments)
+
+
+def test_a_case_that_no_program_can_repeat(run: Path, tmp_path: Path) -> None:
+    write([*exporter(), call("races", "run", [])], run / "case.recording.json")
+    with pytest.raises(UsageError, match=r"no C program can repeat races\.run"):
+        invoke("make", run, CASE, "-o", tmp_path / "x.c")
+    assert not (tmp_path / "x.c").exists()
+
+
+def test_run_names_the_bugs_that_have_a_reproducer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_HARNESS_BUGS", str(tmp_path))
+    with pytest.raises(UsageError, match=r"no-such-bug: no such C file, and no bug with a reproducer"):
+        invoke("run", "no-such-bug")
+
+
+def test_run_needs_an_argument() -> None:
+    with pytest.raises(click.MissingParameter):
+        invoke("run")
+
+
+def test_each_reproducer_is_of_a_bug() -> None:
+    for source in paths.bugs_dir().glob("*.c"):
+        assert source.with_suffix(".yaml").is_file(), source

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which step of a recording shows the bug, and how a program can judge it."""
+
+from pathlib import Path
+
+import pytest
+from recordings import (
+    EXPORTER,
+    NOT_UNREVOKED,
+    STALE_MAPPING,
+    Steps,
+    attach,
+    call,
+    check,
+    exporter,
+    importer,
+    refused,
+    write,
+)
+
+from harness.errors import UsageError
+from harness.reproducer.steps import Story, load, tell
+from harness.session.wire import Ref
+
+ATTACHMENT = {
+    "bdf": EXPORTER,
+    "dmabuf": Ref(5),
+    "static": False,
+    "peer2peer": True,
+    "callback": True,
+    "remap": False,
+    "delay_ms": 0,
+    "unlocked": False,
+}
+
+
+def story(steps: Steps, tmp_path: Path, reason: str = "") -> Story:
+    return tell(load(write(steps, tmp_path / "case.recording.json")), reason)
+
+
+def judged_call(found: Story) -> str:
+    return str(found.steps[found.at]["call"][1])
+
+
+def test_a_doorbell_that_arrives_wrongly(tmp_path: Path) -> None:
+    found = story(STALE_MAPPING, tmp_path)
+    assert (found.judgement, found.sentence) == ("ring", "a mapping made before a reset no longer reaches the device")
+
+
+def test_a_call_that_is_refused_wrongly(tmp_path: Path) -> None:
+    found = story(NOT_UNREVOKED, tmp_path)
+    assert (found.judgement, judged_call(found), found.sentence) == (
+        "acceptance",
+        "attach",
+        "a buffer can be mapped again",
+    )
+
+
+def test_a_call_that_is_accepted_wrongly(tmp_path: Path) -> None:
+    """``must_fail`` states it: the block ends, and then the check breaks."""
+    steps = [
+        *importer(),
+        *exporter(),
+        {"expect": "ENODEV", "sentence": "a revoked buffer cannot be mapped"},
+        attach(),
+        {"expected": True},
+        check("a revoked buffer cannot be mapped", holds=False),
+    ]
+    assert story(steps, tmp_path).judgement == "refusal"
+
+
+def test_an_import_that_is_accepted_wrongly(tmp_path: Path) -> None:
+    """The case tells it from later observations, such as a power state."""
+    steps = [
+        *importer(),
+        *exporter(),
+        call(3, "low_power_entry"),
+        attach(),
+        call("pci", "power_state", "D3hot", bdf=EXPORTER),
+        check("in low power a buffer stays revoked", holds=False),
+    ]
+    found = story(steps, tmp_path)
+    assert (found.judgement, judged_call(found)) == ("import", "attach")
+
+
+def test_a_value_that_is_wrong(tmp_path: Path) -> None:
+    steps = [
+        *exporter(),
+        call("importer", "Attachment", Ref(6), **ATTACHMENT),
+        call(6, "map"),
+        check("a buffer can be mapped"),
+        call(3, "set_memory", on=True),
+        call(6, "mapped", False),
+        call(6, "log", {"notified": 2}),
+        check("notified of the un-revoke, an importer can map", holds=False),
+    ]
+    found = story(steps, tmp_path)
+    assert (found.judgement, judged_call(found)) == ("value", "mapped")
+
+
+def test_memory_that_grows(tmp_path: Path) -> None:
+    steps = [
+        *exporter(),
+        call("feature_request", "slab", 1000),
+        call("feature_request", "slab", 5000),
+        check("an unmap frees the scatter list", holds=False),
+    ]
+    found = story(steps, tmp_path)
+    assert found.judgement == "growth"
+    assert [found.steps[index]["ok"] for index in (found.against, found.at)] == [1000, 5000]
+
+
+def test_what_only_the_host_sees(tmp_path: Path) -> None:
+    steps = [*importer(), *exporter(), attach(), {"witness": "maps"}, check("a BAR is mapped as MMIO", holds=False)]
+    assert story(steps, tmp_path).judgement == "host"
+
+
+def test_an_errno_that_the_case_did_not_expect(tmp_path: Path) -> None:
+    """The case ends there, and its verdict's reason names the call. Its cleanup may make calls after it."""
+    steps = [
+        *exporter(),
+        refused(14, "attach", "ENODEV", dmabuf=Ref(5), start=0, length=0x1000),
+        call(3, "low_power_exit"),
+    ]
+    found = story([*importer(), *steps], tmp_path, "the kernel refused: IOMMU_IOAS_MAP_FILE gave ENODEV")
+    assert (found.judgement, judged_call(found)) == ("acceptance", "attach")
+
+
+def test_a_splat(tmp_path: Path) -> None:
+    assert story([*exporter(), check("it holds")], tmp_path, "WARNING in f at a.c:1").judgement == "log"
+
+
+def test_the_end_of_the_case_is_no_part_of_it(tmp_path: Path) -> None:
+    steps = [*exporter(), call("rpc", "reset_all", keep=[]), check("a case leaves no reference", holds=False)]
+    found = story(steps, tmp_path, "WARNING in f at a.c:1")
+    assert found.judgement == "log"
+    assert all(step.get("call") != ["rpc", "reset_all"] for step in found.steps)
+
+
+def test_an_importer_of_an_earlier_case_that_is_not_used(tmp_path: Path) -> None:
+    found = story([*importer(), *exporter(), check("it holds")], tmp_path)
+    assert all(not step.get("earlier") for step in found.steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "complaint"),
+    [
+        (call("races", "run", []), r"races\.run"),
+        (call(4, "pmr", {}), r"Nvme\.pmr"),
+        ({"in a forked process": ["pci", "reset"]}, r"pci\.reset in a forked process"),
+        ({"in the peer": ["verbs", "open_rxe"]}, r"verbs\.open_rxe in the peer"),
+    ],
+)
+def test_a_call_that_no_program_can_repeat(step: Steps, complaint: str, tmp_path: Path) -> None:
+    steps = [*exporter(), step, call(3, "set_memory", on=True), check("it holds", holds=False)]
+    with pytest.raises(UsageError, match=f"no C program can repeat {complaint}"):
+        story(steps, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '["a"]', "[1,"])
+def test_a_file_that_is_no_recording(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.recording.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"x\.recording\.json: not a recording"):
+        load(path)
+
+
+def test_a_missing_recording(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load(tmp_path / "none.json")
