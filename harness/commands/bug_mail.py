@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from harness import paths
 from harness.bugs import Bug, load_bug
+from harness.bugs import reproducer as reproducer_of
 from harness.bugs.fix_mail import Author, fix_mail, text_of
 from harness.bugs.kernel_scripts import Recipients, checkpatch, recipients
 from harness.commands.bug_draft import Draft
@@ -122,8 +122,8 @@ def write_mails(entry: Bug, author: Author, options: Options, emit: Emit) -> Wri
 
 def reproducer(entry: Bug) -> tuple[str, str] | None:
     """Return name and text of the entry's reproducer, a program in C of its id next to its file; None without one."""
-    program = paths.bugs_dir() / f"{entry.id}.c"
-    return (program.name, program.read_text(encoding="utf-8")) if program.is_file() else None
+    program = reproducer_of(entry.id)
+    return (program.name, program.read_text(encoding="utf-8")) if program else None
 
 
 def _recipients(source: Path, issue: KnownIssue | None) -> Recipients:
