@@ -39,6 +39,7 @@ COMMANDS = (
     "flakes",
     "prune",
     "coverage",
+    "counts",
     "machines",
     "new",
     "completion",

@@ -38,7 +38,16 @@ class Options:
     machine: str = option(
         DEFAULT_MACHINE,
         "The machine to boot: a name in vm-configs/, or a YAML file.",
-        takes(*_BOOT, "build", "bisect", "check", "review", "kvm-test", repro=Use(default_from="the entry's")),
+        takes(
+            *_BOOT,
+            "build",
+            "bisect",
+            "check",
+            "review",
+            "kvm-test",
+            repro=Use(default_from="the entry's"),
+            counts=Use(default_from="intel-iommu-pt, whose DMA API maps many ranges"),
+        ),
         make="MACHINE",
     )
     kernel: str | None = option(
@@ -49,6 +58,7 @@ class Options:
             *_BOOT,
             "build",
             "check",
+            "counts",
             "kvm-test",
             review=Use(
                 "The base of the series, or with --since a git work tree: a source tree, a commit or debian:VERSION.  "
@@ -77,6 +87,7 @@ class Options:
             "build",
             "bisect",
             "check",
+            "counts",
             "kvm-test",
             repro=Use(default_from="the entry's"),
             mutants=Use(default_from="the entries'"),
@@ -92,33 +103,33 @@ class Options:
     cpu_features: str | None = option(
         None,
         "Features to add to the machine's CPU model, or to remove from it, e.g. -xsave,-avx for a KVM without XSAVE.",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
+        takes(*_BOOT, "counts", *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
         metavar="FEATURES",
         make="CPU_FEATURES",
     )
     qemu: str | None = option(
         None,
         "QEMU's binary, or debian:VERSION, e.g. debian:11.1.  [default: $QEMU, the machine's own, or the one in PATH]",
-        takes(*_BOOT, *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
+        takes(*_BOOT, "counts", *_CATALOGUE, "bisect", "check", "review", "kvm-test"),
         make="QEMU",
     )
     series: str | None = option(
         None,
         "Patches to apply to the kernel's source first: an mbox, a directory, a patch, or a message-id for b4.",
-        takes(*_BOOT, "build", "audit", bisect=Use("Patches to apply to every commit first.")),
+        takes(*_BOOT, "build", "audit", "counts", bisect=Use("Patches to apply to every commit first.")),
         make="SERIES",
     )
     mutation: str | None = option(
         None,
         "Put this bug of vm-configs/bugs back into the kernel.",
-        takes(*_BOOT, "build"),
+        takes(*_BOOT, "build", "counts"),
         metavar="ID",
         make="MUTATION",
     )
     fixed: bool = option(
         False,
         "Apply the catalogue's fix of each known bug to the kernel's source first, so that none hides another.",
-        takes(*_BOOT, "build", "mutants", "review"),
+        takes(*_BOOT, "counts", "build", "mutants", "review"),
         metavar="1",
         make="FIXED",
     )

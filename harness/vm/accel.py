@@ -65,6 +65,10 @@ class Accel:
             return KVM_OPTION
         return "tcg,thread=multi" if qemu.version >= THREADS_SINCE else "tcg,thread=single"
 
+    def arguments(self) -> list[str]:
+        """Return more arguments of QEMU."""
+        return []
+
     def clock(self, arch: ArchName) -> list[str]:
         """Return the kernel's arguments for its clock.
 
@@ -73,6 +77,29 @@ class Accel:
         """
         khz = tsc_khz() if self.name == "tcg" and arch == DEFAULT_ARCH else None
         return [f"tsc_early_khz={khz}"] if khz else []
+
+
+@dataclass(frozen=True)
+class InstructionCounter(Accel):
+    """TCG whose clocks, the TSC among them, count the instructions of the guest: one nanosecond each.
+
+    QEMU docs/devel/tcg-icount.rst. It runs one vCPU at a time, and does not wait for timers while all are idle.
+    """
+
+    name: Literal["kvm", "tcg"] = "tcg"
+    reason: str = "its clocks count instructions"
+
+    def option(self, qemu: Qemu) -> str:
+        """Return the value of ``-accel``."""
+        return "tcg,thread=single"
+
+    def clock(self, arch: ArchName) -> list[str]:
+        """Return the kernel's argument for a TSC of 1 GHz."""
+        return ["tsc_early_khz=1000000"] if arch == DEFAULT_ARCH else []
+
+    def arguments(self) -> list[str]:
+        """Return more arguments of QEMU."""
+        return ["-icount", "shift=0,sleep=off"]
 
 
 @dataclass(frozen=True)

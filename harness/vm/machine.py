@@ -93,7 +93,7 @@ class Machine:
         options = command.arguments(
             config, settled, accel.option(qemu), boot, self._drives, *accel.clock(config.arch), sockets=sockets
         )
-        self._options = [str(qemu.path), *options]
+        self._options = [str(qemu.path), *options, *accel.arguments()]
         second = config.peer_machine()
         self.peer = Machine(second, boot, qemu, accel, rundir / PEER) if second else None
         self._link: socket.socket | None = None
