@@ -1,0 +1,1201 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sriov-wakes-revoked: buffers of a PF stay revoked when enabling VFs wakes it
+ * from D3hot
+ *
+ * Rule: a buffer of a PF that the kernel has woken to D0 can be mapped.
+ *
+ * Made by vfio-harness of the calls of
+ * test_sriov::test_enabling_vfs_unrevokes[iommufd+nvme] on Linux 7.2.12,
+ * machine sriov, which ended so: broken: a buffer of a PF that the kernel has
+ * woken to D0 can be mapped; seen: [Errno 19] IOMMU_IOAS_MAP_FILE: ENODEV
+ *
+ * The program judges by the error of its last call. The case also has the
+ * trace of the device model.
+ *
+ * Build: cc -static -o reproducer FILE.c. Run it as root, or as the init of a
+ * machine of its own: it then mounts what it needs, loads the modules of
+ * /dev/vdb, prints KTAP to the kernel's log and powers off.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <stdnoreturn.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NAME		"sriov-wakes-revoked"
+#define TIMEOUT_S	300
+
+#define PAGE		4096u
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* Exit statuses of the process that runs the program. */
+enum ending {
+	PASSED = 0,
+	BROKEN = 1,	/* the kernel broke the rule */
+	NOT_RUN = 2,	/* the program could not show it, whatever the kernel does */
+	NOT_JUDGED = 3,	/* only an observer outside the guest could judge */
+};
+
+static bool alone;	/* the program is the guest's init */
+
+/* Print a line. As the guest's only program, write to the kernel's log, whose lines stay whole. */
+static void say(const char *format, ...)
+{
+	char line[512] = "<1>";
+	char *text = line + strlen(line);
+	int fd = alone ? open("/dev/kmsg", O_WRONLY | O_CLOEXEC) : -1;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(line) - 4, format, args);
+	va_end(args);
+	strcat(text, "\n");
+	if (fd < 0) {
+		fputs(text, stdout);
+		fflush(stdout);
+		return;
+	}
+	if (write(fd, line, strlen(line)) < 0)
+		fputs(text, stderr);
+	close(fd);
+}
+
+static const char *error_name(int error)
+{
+	const char *name = strerrorname_np(error);
+
+	return name ? name : "an unknown error";
+}
+
+static noreturn void end(enum ending ending, const char *sentence, const char *format, ...)
+{
+	char seen[400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(seen, sizeof(seen), format, args);
+	va_end(args);
+	say("# rule: %s", sentence);
+	say("# seen: %s", seen);
+	_exit(ending);
+}
+
+/* A call of the program's set-up, which must succeed. */
+static int need_call(int result, const char *call)
+{
+	if (result < 0)
+		end(NOT_RUN, "the set-up of the test succeeds", "%s: %s", call, error_name(-result));
+	say("# %s = %d", call, result);
+	return result;
+}
+
+#define need(call)	need_call(call, #call)
+
+/* A call that the kernel must accept. */
+static int accept_call(int result, const char *call, const char *sentence)
+{
+	if (result < 0)
+		end(BROKEN, sentence, "%s: %s", call, error_name(-result));
+	say("# %s = %d", call, result);
+	return result;
+}
+
+#define must_succeed(call, sentence)	accept_call(call, #call, sentence)
+
+/* A call that the kernel must refuse with this error. */
+static void refuse_call(int result, const char *call, int error, const char *sentence)
+{
+	if (result >= 0)
+		end(BROKEN, sentence, "%s succeeded, and not %s", call, error_name(error));
+	if (result != -error)
+		end(BROKEN, sentence, "%s: %s, not %s", call, error_name(-result),
+		    error_name(error));
+	say("# %s: %s", call, error_name(error));
+}
+
+#define must_fail(call, error, sentence)	refuse_call(call, #call, error, sentence)
+
+static int log_fd = -1;
+
+/* How a complaint of the kernel begins. */
+static const char *const splat_lines[] = {
+	"WARNING: ",
+	"BUG: ",
+	"kernel BUG at ",
+	"UBSAN: ",
+	"Oops: ",
+	"general protection fault",
+	"INFO: task ",
+	"refcount_t: ",
+};
+
+static bool contains_any(const char *text, const char *const *words, size_t count)
+{
+	while (count--) {
+		if (strstr(text, *words++))
+			return true;
+	}
+	return false;
+}
+
+static void sleep_ms(unsigned int ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&time, NULL);
+}
+
+/* Read the log from here on. */
+static int log_open(void)
+{
+	log_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return log_fd < 0 ? -errno : lseek(log_fd, 0, SEEK_END) < 0 ? -errno : 0;
+}
+
+/*
+ * Count the new records that contain any of @words, and copy the first one to
+ * @first. Records that the reader was too slow for are lost (EPIPE).
+ */
+static int log_count(const char *const *words, size_t count, char *first, size_t room)
+{
+	char record[8192];
+	int found = 0;
+	ssize_t n;
+
+	while ((n = read(log_fd, record, sizeof(record) - 1)) > 0 || errno == EPIPE) {
+		const char *text;
+
+		if (n < 0)
+			continue;
+		record[n] = '\0';
+		text = strchr(record, ';');
+		if (!text || text[1] == '#' || !contains_any(text, words, count))
+			continue;
+		if (!found++ && first)
+			snprintf(first, room, "%.*s", (int)strcspn(text + 1, "\n"), text + 1);
+	}
+	return found;
+}
+
+static int splat_fd = -1;
+
+/* The kernel's first complaint since the program began; false without one. */
+static bool splat(char *line, size_t room)
+{
+	log_fd = splat_fd;
+	return log_count(splat_lines, ARRAY_SIZE(splat_lines), line, room) > 0;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Read the start of a file, without the last newline. */
+static int read_file(const char *path, char *text, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, room - 1);
+	ret = n < 0 ? -errno : 0;
+	close(fd);
+	if (ret)
+		return ret;
+	if (n && text[n - 1] == '\n')
+		n--;
+	text[n] = '\0';
+	return 0;
+}
+
+/* Copy the last component of what a symbolic link points to. */
+static int link_target(const char *path, char *name, size_t room)
+{
+	char target[256], *last;
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	last = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
+	if (strlen(last) >= room)
+		return -ENAMETOOLONG;
+	memcpy(name, last, strlen(last) + 1);
+	return 0;
+}
+
+static long long now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000LL + time.tv_nsec / 1000000;
+}
+
+#define MODULES_DIR	"/kernel"
+
+/* Return true if @word is "<module>.<parameter>...". '-' and '_' are equal in a module's name. */
+static bool names_module(const char *word, const char *module, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if ((word[i] == '-' ? '_' : word[i]) != (module[i] == '-' ? '_' : module[i]))
+			return false;
+	}
+	return word[len] == '.';
+}
+
+/* Load the module at @path with its parameters on the kernel's command line. */
+static int load_path(const char *path)
+{
+	char cmdline[4096], params[1024] = "", *word, *save;
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	size_t used = 0;
+	int fd, ret;
+
+	if (read_file("/proc/cmdline", cmdline, sizeof(cmdline)))
+		return -errno;
+	for (word = strtok_r(cmdline, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		size_t len = strcspn(name, ".");
+
+		if (names_module(word, name, len) && used < sizeof(params))
+			used += snprintf(params + used, sizeof(params) - used, "%s ",
+					 word + len + 1);
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, params, 0) && errno != EEXIST ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static const char *pci_file(const char *bdf, const char *name)
+{
+	static char path[256];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.31s/%.63s", bdf, name);
+	return path;
+}
+
+static int pci_unbind(const char *bdf)
+{
+	if (access(pci_file(bdf, "driver"), F_OK))
+		return 0;
+	return write_file(pci_file(bdf, "driver/unbind"), bdf);
+}
+
+/* Bind a device to a driver, which it may have already. */
+static int pci_bind(const char *bdf, const char *driver)
+{
+	char found[64] = "";
+	int ret;
+
+	if (!link_target(pci_file(bdf, "driver"), found, sizeof(found)) && !strcmp(found, driver))
+		return 0;
+	ret = pci_unbind(bdf);
+	if (!ret)
+		ret = write_file(pci_file(bdf, "driver_override"), driver);
+	if (!ret)
+		ret = write_file("/sys/bus/pci/drivers_probe", bdf);
+	if (!ret)
+		ret = link_target(pci_file(bdf, "driver"), found, sizeof(found));
+	return ret ? ret : strcmp(found, driver) ? -ENODEV : 0;
+}
+
+static int pci_enable_vfs(const char *bdf, const char *count)
+{
+	return write_file(pci_file(bdf, "sriov_numvfs"), count);
+}
+
+/* Return the number of the power state: 0 for D0 to 3 for D3hot. */
+static int pci_power_state(const char *bdf)
+{
+	char state[32];
+	int ret = read_file(pci_file(bdf, "power_state"), state, sizeof(state));
+
+	return ret ? ret : state[1] - '0';
+}
+
+#define IOMMU_IOAS_MAP_FIXED_IOVA	1
+#define IOMMU_IOAS_MAP_WRITEABLE	2
+#define IOMMU_IOAS_MAP_READABLE		4
+#define IOMMU_IOAS_ALLOC		_IO(';', 0x81)
+#define IOMMU_IOAS_MAP			_IO(';', 0x85)
+#define IOMMU_IOAS_MAP_FILE		_IO(';', 0x8f)
+
+struct iommu_ioas_alloc {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t out_ioas_id;
+};
+
+struct iommu_ioas_map {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t ioas_id;
+	uint32_t reserved;
+	uint64_t user_va;
+	uint64_t length;
+	uint64_t iova;
+};
+
+struct iommu_ioas_map_file {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t ioas_id;
+	int32_t fd;
+	uint64_t start;
+	uint64_t length;
+	uint64_t iova;
+};
+
+/* Above all BARs and guest memory, and below 512 GiB, the limit of a 39-bit IOMMU. */
+#define FIRST_IOVA	(256ull << 30)
+#define IOVA_ALIGNMENT	(2ull << 20)
+
+struct iommufd {
+	int fd;
+};
+
+/*
+ * Where the DMA addresses of a device's memory come from: an IO address space of
+ * iommufd, or, if @iommufd is NULL, the DMA API through @share().
+ */
+struct space {
+	struct iommufd *iommufd;
+	uint32_t id;
+	uint64_t next_iova;
+	int (*share)(struct space *space, int fd, uint64_t length, uint64_t *iova);
+	const char *bdf;
+};
+
+static int iommufd_open(struct iommufd *iommufd)
+{
+	iommufd->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	return iommufd->fd < 0 ? -errno : 0;
+}
+
+static int ioas_alloc(struct space *space, struct iommufd *iommufd)
+{
+	struct iommu_ioas_alloc request = { .size = sizeof(request) };
+
+	*space = (struct space){ .iommufd = iommufd, .next_iova = FIRST_IOVA };
+	if (ioctl(iommufd->fd, IOMMU_IOAS_ALLOC, &request))
+		return -errno;
+	space->id = request.out_ioas_id;
+	return 0;
+}
+
+/* Return an IOVA that was never used, so that a stale one faults. */
+static uint64_t new_iova(struct space *space, uint64_t length)
+{
+	uint64_t iova = space->next_iova;
+
+	space->next_iova += (length + IOVA_ALIGNMENT - 1) & ~(IOVA_ALIGNMENT - 1);
+	return iova;
+}
+
+#define IOMMU_READ_WRITE	(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
+#define ANY_IOVA		UINT64_MAX
+
+static int ioas_map(struct space *space, void *memory, uint64_t length, uint64_t iova)
+{
+	struct iommu_ioas_map request = {
+		.size = sizeof(request),
+		.flags = IOMMU_READ_WRITE | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.ioas_id = space->id,
+		.user_va = (uintptr_t)memory,
+		.length = length,
+		.iova = iova,
+	};
+
+	return ioctl(space->iommufd->fd, IOMMU_IOAS_MAP, &request) ? -errno : 0;
+}
+
+/* Map part of a file at *@iova, or at an IOVA that was never used. */
+static int ioas_map_file(struct space *space, int fd, uint64_t start, uint64_t length,
+			 uint32_t flags, uint64_t *iova)
+{
+	struct iommu_ioas_map_file request = {
+		.size = sizeof(request),
+		.flags = flags,
+		.ioas_id = space->id,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = *iova == ANY_IOVA ? new_iova(space, length) : *iova,
+	};
+
+	if (ioctl(space->iommufd->fd, IOMMU_IOAS_MAP_FILE, &request))
+		return -errno;
+	*iova = request.iova;
+	return 0;
+}
+
+/* Whole pages of this process that devices in a space access at @iova. */
+struct memory {
+	uint8_t *at;
+	uint64_t iova;
+};
+
+static int memory_share(struct memory *memory, struct space *space, uint64_t length)
+{
+	int fd = memfd_create("reproducer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	length = (length + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	if (fd < 0 || ftruncate(fd, length))
+		return -errno;
+	memory->at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory->at == MAP_FAILED)
+		return -errno;
+	if (space->share)
+		return space->share(space, fd, length, &memory->iova);
+	close(fd);
+	memory->iova = new_iova(space, length);
+	return ioas_map(space, memory->at, length, memory->iova);
+}
+
+#define VFIO_DEVICE_GET_REGION_INFO	_IO(';', 108)
+#define VFIO_DEVICE_FEATURE		_IO(';', 117)
+#define VFIO_DEVICE_BIND_IOMMUFD	_IO(';', 118)
+#define VFIO_DEVICE_ATTACH_IOMMUFD_PT	_IO(';', 119)
+#define VFIO_DEVICE_BIND_FLAG_TOKEN	1
+#define VFIO_PCI_CONFIG_REGION_INDEX	7
+#define VFIO_DEVICE_FEATURE_GET		(1 << 16)
+#define VFIO_DEVICE_FEATURE_DMA_BUF				11
+#define PCI_COMMAND			0x04
+#define PCI_COMMAND_MASTER		0x4
+#define PCI_CAPABILITY_LIST		0x34
+#define PCI_CAP_ID_PM			0x01
+#define PCI_PM_CTRL			4
+#define PCI_PM_CTRL_STATE_MASK		0x3
+
+struct vfio_region_info {
+	uint32_t argsz;
+	uint32_t flags;
+	uint32_t index;
+	uint32_t cap_offset;
+	uint64_t size;
+	uint64_t offset;
+};
+
+struct vfio_device_feature {
+	uint32_t argsz;
+	uint32_t flags;
+};
+
+struct vfio_device_bind_iommufd {
+	uint32_t argsz;
+	uint32_t flags;
+	int32_t iommufd;
+	uint32_t out_devid;
+	uint64_t token_uuid_ptr;
+};
+
+struct vfio_device_attach_iommufd_pt {
+	uint32_t argsz;
+	uint32_t flags;
+	uint32_t pt_id;
+};
+
+struct vfio_region_dma_range {
+	uint64_t offset;
+	uint64_t length;
+};
+
+struct device {
+	int fd;
+	uint32_t id;
+	int wakeup;
+	struct space *space;
+	uint64_t offsets[VFIO_PCI_CONFIG_REGION_INDEX + 1];
+};
+
+struct buffer {
+	int fd;
+};
+
+static int region_offsets(struct device *device)
+{
+	uint32_t index;
+
+	for (index = 0; index <= VFIO_PCI_CONFIG_REGION_INDEX; index++) {
+		struct vfio_region_info info = { .argsz = sizeof(info), .index = index };
+
+		if (ioctl(device->fd, VFIO_DEVICE_GET_REGION_INFO, &info))
+			return -errno;
+		device->offsets[index] = info.offset;
+	}
+	return 0;
+}
+
+static int device_read(struct device *device, int region, uint64_t offset, void *data,
+		       size_t length)
+{
+	ssize_t n = pread(device->fd, data, length, device->offsets[region] + offset);
+
+	return n < 0 ? -errno : 0;
+}
+
+static int device_write(struct device *device, int region, uint64_t offset, const void *data,
+			size_t length)
+{
+	ssize_t n = pwrite(device->fd, data, length, device->offsets[region] + offset);
+
+	return n < 0 ? -errno : 0;
+}
+
+/* Change bits of a 16-bit register of config space by one write. */
+static int change_config(struct device *device, uint64_t offset, uint16_t clear, uint16_t set)
+{
+	uint16_t word;
+	int ret = device_read(device, VFIO_PCI_CONFIG_REGION_INDEX, offset, &word, 2);
+
+	word = (word & ~clear) | set;
+	return ret ? ret : device_write(device, VFIO_PCI_CONFIG_REGION_INDEX, offset, &word, 2);
+}
+
+/* Return the offset of a capability. */
+static int capability(struct device *device, uint8_t id)
+{
+	uint8_t at = 0, head[2];
+	int budget = 48;	/* a broken device's list may loop */
+	int ret;
+
+	ret = device_read(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_CAPABILITY_LIST, &at, 1);
+	while (!ret && at && budget--) {
+		ret = device_read(device, VFIO_PCI_CONFIG_REGION_INDEX, at, head, 2);
+		if (!ret && head[0] == id)
+			return at;
+		at = head[1];
+	}
+	return ret ? ret : -ENOENT;
+}
+
+static int device_set_master(struct device *device, bool on)
+{
+	return change_config(device, PCI_COMMAND, PCI_COMMAND_MASTER, on ? PCI_COMMAND_MASTER : 0);
+}
+
+/* Write PMCSR: 0 for D0 to 3 for D3hot. */
+static int device_set_power_state(struct device *device, uint16_t state)
+{
+	int at = capability(device, PCI_CAP_ID_PM);
+
+	return at < 0 ? at : change_config(device, at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK, state);
+}
+
+static int open_cdev(const char *bdf)
+{
+	char path[128];
+	struct dirent *entry;
+	DIR *dir;
+	int fd = -ENOENT;
+
+	dir = opendir(pci_file(bdf, "vfio-dev"));
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir)) && fd == -ENOENT) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/dev/vfio/devices/%.64s", entry->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			fd = -errno;
+	}
+	closedir(dir);
+	return fd;
+}
+
+static int device_enter(struct device *device, uint32_t id)
+{
+	struct vfio_device_attach_iommufd_pt request = { .argsz = sizeof(request), .pt_id = id };
+
+	return ioctl(device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &request) ? -errno : 0;
+}
+
+/* @token: the PCI VF token's 16 bytes, or NULL. */
+static int bind_iommufd(struct device *device, const char *token)
+{
+	struct vfio_device_bind_iommufd request = {
+		.argsz = token ? sizeof(request) : 16,
+		.flags = token ? VFIO_DEVICE_BIND_FLAG_TOKEN : 0,
+		.iommufd = device->space->iommufd->fd,
+		.token_uuid_ptr = (uintptr_t)token,
+	};
+
+	if (ioctl(device->fd, VFIO_DEVICE_BIND_IOMMUFD, &request))
+		return -errno;
+	device->id = request.out_devid;
+	return 0;
+}
+
+/* Open a device by its character device, and let it enter @space. */
+static int device_open(struct device *device, const char *bdf, struct space *space,
+		       const char *token)
+{
+	int ret = pci_bind(bdf, "vfio-pci");
+
+	*device = (struct device){ .space = space, .wakeup = -1 };
+	if (ret)
+		return ret;
+	device->fd = open_cdev(bdf);
+	if (device->fd < 0)
+		return device->fd;
+	ret = bind_iommufd(device, token);
+	if (!ret)
+		ret = device_enter(device, space->id);
+	if (!ret)
+		ret = region_offsets(device);
+	return ret ? ret : device_set_master(device, true);
+}
+
+/* Export ranges of a BAR as a dma-buf. */
+static int device_export(struct device *device, struct buffer *buffer, uint32_t region,
+			 const struct vfio_region_dma_range *ranges, uint32_t count)
+{
+	struct vfio_device_feature *header;
+	size_t size = sizeof(*header) + 16 + count * sizeof(*ranges);
+	uint32_t *data;
+	int fd;
+
+	header = calloc(1, size);
+	if (!header)
+		return -ENOMEM;
+	header->argsz = size;
+	header->flags = VFIO_DEVICE_FEATURE_DMA_BUF | VFIO_DEVICE_FEATURE_GET;
+	data = (uint32_t *)(header + 1);
+	data[0] = region;
+	data[1] = O_RDWR | O_CLOEXEC;
+	data[3] = count;
+	memcpy(data + 4, ranges, count * sizeof(*ranges));
+	fd = ioctl(device->fd, VFIO_DEVICE_FEATURE, header);
+	buffer->fd = fd < 0 ? -errno : fd;
+	free(header);
+	return buffer->fd;
+}
+
+struct attachment {
+	int fd;
+};
+
+#define NVME_CC			0x14
+#define NVME_CSTS		0x1c
+#define NVME_AQA		0x24
+#define NVME_ASQ		0x28
+#define NVME_ACQ		0x30
+#define NVME_DOORBELLS		0x1000
+#define NVME_REGISTERS		0x2000
+#define NVME_CC_ENTRY_SIZES	(6u << 16 | 4u << 20)
+#define NVME_CC_ENABLE		1u
+#define NVME_CSTS_READY		1u
+#define NVME_QUEUES		3
+#define NVME_DEPTH		64
+#define NVME_CREATE_SQ		0x01
+#define NVME_CREATE_CQ		0x05
+#define NVME_WRITE		0x01
+#define NVME_READ		0x02
+#define NVME_USES_SGL		0x40
+#define NVME_SGL_LAST_SEGMENT	0x30
+
+struct nvme_sqe {
+	uint8_t opcode;
+	uint8_t flags;
+	uint16_t cid;
+	uint32_t nsid;
+	uint64_t reserved;
+	uint64_t metadata;
+	uint64_t dptr[2];
+	uint32_t cdw[6];
+};
+
+struct nvme_cqe {
+	uint32_t result;
+	uint32_t reserved;
+	uint16_t sq_head;
+	uint16_t sq_id;
+	uint16_t cid;
+	uint16_t status;
+};
+
+struct nvme_queue {
+	uint16_t id;
+	uint16_t tail;
+	uint16_t head;
+	uint16_t phase;
+	uint64_t sq;	/* offsets in the controller's memory */
+	uint64_t cq;
+};
+
+struct nvme {
+	struct device *device;
+	uint32_t *registers;	/* BAR0, if it is mapped */
+	struct memory memory;	/* a page of data, then two pages for each queue pair */
+	struct nvme_queue queues[NVME_QUEUES];
+	int queue_count;
+	uint16_t cid;
+};
+
+static uint32_t nvme_load(struct nvme *nvme, uint32_t offset)
+{
+	uint32_t value = ~0u;
+
+	if (nvme->registers)
+		return __atomic_load_n(&nvme->registers[offset / 4], __ATOMIC_ACQUIRE);
+	device_read(nvme->device, 0, offset, &value, sizeof(value));
+	return value;
+}
+
+static int nvme_store(struct nvme *nvme, uint32_t offset, uint32_t value)
+{
+	if (!nvme->registers)
+		return device_write(nvme->device, 0, offset, &value, sizeof(value));
+	__atomic_store_n(&nvme->registers[offset / 4], value, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Give a controller its memory. It is not started yet. */
+static int nvme_init(struct nvme *nvme, struct device *device)
+{
+	*nvme = (struct nvme){ .device = device };
+	return memory_share(&nvme->memory, device->space, (1 + 2 * NVME_QUEUES) * PAGE);
+}
+
+static struct nvme_queue *nvme_new_queue(struct nvme *nvme, uint16_t id)
+{
+	struct nvme_queue *queue = &nvme->queues[nvme->queue_count];
+
+	*queue = (struct nvme_queue){
+		.id = id,
+		.phase = 1,
+		.sq = (1 + 2 * nvme->queue_count) * PAGE,
+		.cq = (2 + 2 * nvme->queue_count) * PAGE,
+	};
+	memset(nvme->memory.at + queue->sq, 0, 2 * PAGE);
+	nvme->queue_count++;
+	return queue;
+}
+
+static int nvme_wait_ready(struct nvme *nvme, uint32_t ready)
+{
+	long long end_ms = now_ms() + 20000;
+
+	while ((nvme_load(nvme, NVME_CSTS) & NVME_CSTS_READY) != ready) {
+		if (now_ms() > end_ms)
+			return -ETIMEDOUT;
+		sleep_ms(1);
+	}
+	return 0;
+}
+
+/* Enable the controller with an empty admin queue and no other queues. */
+static int nvme_start(struct nvme *nvme)
+{
+	struct nvme_queue *admin;
+	int ret = nvme_store(nvme, NVME_CC, 0);
+
+	if (!ret)
+		ret = nvme_wait_ready(nvme, 0);
+	if (ret)
+		return ret;
+	nvme->queue_count = 0;
+	admin = nvme_new_queue(nvme, 0);
+	nvme_store(nvme, NVME_AQA, (NVME_DEPTH - 1) << 16 | (NVME_DEPTH - 1));
+	nvme_store(nvme, NVME_ASQ, nvme->memory.iova + admin->sq);
+	nvme_store(nvme, NVME_ASQ + 4, (nvme->memory.iova + admin->sq) >> 32);
+	nvme_store(nvme, NVME_ACQ, nvme->memory.iova + admin->cq);
+	nvme_store(nvme, NVME_ACQ + 4, (nvme->memory.iova + admin->cq) >> 32);
+	nvme_store(nvme, NVME_CC, NVME_CC_ENTRY_SIZES | NVME_CC_ENABLE);
+	return nvme_wait_ready(nvme, NVME_CSTS_READY);
+}
+
+/* Put a command into a queue, without ringing. Return its identifier. */
+static int nvme_submit(struct nvme *nvme, struct nvme_queue *queue, struct nvme_sqe sqe)
+{
+	nvme->cid = (nvme->cid + 1) & 0x7fff;
+	sqe.cid = nvme->cid;
+	memcpy(nvme->memory.at + queue->sq + queue->tail * sizeof(sqe), &sqe, sizeof(sqe));
+	queue->tail = (queue->tail + 1) % NVME_DEPTH;
+	return sqe.cid;
+}
+
+/* Write a submission queue's doorbell with the CPU. */
+static int nvme_ring(struct nvme *nvme, struct nvme_queue *queue)
+{
+	return nvme_store(nvme, NVME_DOORBELLS + 8 * queue->id, queue->tail);
+}
+
+/* Return true if the command completed within @ms. */
+static bool nvme_completes(struct nvme *nvme, struct nvme_queue *queue, uint16_t cid,
+			   unsigned int ms, uint16_t *status)
+{
+	long long end_ms = now_ms() + ms;
+
+	do {
+		struct nvme_cqe *cqe = (struct nvme_cqe *)(nvme->memory.at + queue->cq) +
+				       queue->head;
+
+		if ((__atomic_load_n(&cqe->status, __ATOMIC_ACQUIRE) & 1) != queue->phase) {
+			sleep_ms(1);
+			continue;
+		}
+		queue->head = (queue->head + 1) % NVME_DEPTH;
+		queue->phase ^= !queue->head;
+		nvme_store(nvme, NVME_DOORBELLS + 8 * queue->id + 4, queue->head);
+		if (cqe->cid != cid)
+			continue;
+		if (status)
+			*status = cqe->status >> 1;
+		return true;
+	} while (now_ms() < end_ms);
+	return false;
+}
+
+static int nvme_run(struct nvme *nvme, struct nvme_queue *queue, struct nvme_sqe sqe)
+{
+	int cid = nvme_submit(nvme, queue, sqe);
+	uint16_t status = 0;
+
+	nvme_ring(nvme, queue);
+	if (!nvme_completes(nvme, queue, cid, 20000, &status))
+		return -ETIMEDOUT;
+	return status ? -EIO : 0;
+}
+
+struct engine {
+	struct space *space;
+	const char *bdf;	/* behind the DMA API; otherwise NULL */
+	int (*write)(struct engine *engine, uint64_t iova, const void *data, uint32_t length);
+	int (*read)(struct engine *engine, uint64_t iova, void *data, uint32_t length);
+};
+
+#define MAX_AREAS	256
+
+struct window {
+	struct engine *engine;
+	uint64_t start;
+	uint64_t length;
+	int area_count;
+	struct {
+		uint64_t address;
+		uint64_t length;
+	} areas[MAX_AREAS];
+	struct attachment attachment;
+};
+
+static void one_area(struct window *window, struct engine *engine, uint64_t iova, uint64_t length)
+{
+	*window = (struct window){ .engine = engine, .length = length, .area_count = 1 };
+	window->areas[0].address = iova;
+	window->areas[0].length = length;
+}
+
+/* Map part of a buffer into the address space of an importer behind iommufd. */
+static int import(struct window *window, struct engine *engine, struct buffer *buffer,
+		  uint64_t start, uint64_t length)
+{
+	uint64_t iova = ANY_IOVA;
+	int ret = ioas_map_file(engine->space, buffer->fd, start, length,
+				IOMMU_READ_WRITE | IOMMU_IOAS_MAP_FIXED_IOVA, &iova);
+
+	if (!ret)
+		one_area(window, engine, iova, length);
+	return ret;
+}
+
+/* A controller as importer. Bytes go through the first block of its namespace. */
+struct nvme_engine {
+	struct engine engine;
+	struct nvme nvme;
+	struct memory memory;	/* data, padding, and an SGL: a page each */
+	struct nvme_queue *queue;
+};
+
+#define NVME_BLOCK	512
+#define ENGINE_QUEUE	33
+
+struct nvme_sgl_descriptor {
+	uint64_t address;
+	uint32_t length;
+	uint8_t reserved[3];
+	uint8_t kind;
+};
+
+/* Make the command that moves up to a block. SGLs are byte granular. */
+static struct nvme_sqe nvme_transfer(struct nvme_engine *nvme, uint8_t opcode, uint64_t iova,
+				     uint32_t length)
+{
+	struct nvme_sgl_descriptor *sgl = (void *)(nvme->memory.at + 2 * PAGE);
+	struct nvme_sqe sqe = {
+		.opcode = opcode,
+		.flags = NVME_USES_SGL,
+		.nsid = 1,
+		.dptr = { nvme->memory.iova + 2 * PAGE },
+	};
+	struct nvme_sgl_descriptor segment = { .kind = NVME_SGL_LAST_SEGMENT };
+
+	sgl[0] = (struct nvme_sgl_descriptor){ .address = iova, .length = length };
+	sgl[1] = (struct nvme_sgl_descriptor){
+		.address = nvme->memory.iova + PAGE,
+		.length = NVME_BLOCK - length,
+	};
+	segment.address = sqe.dptr[0];
+	segment.length = (length < NVME_BLOCK ? 2 : 1) * sizeof(*sgl);
+	memcpy(sqe.dptr, &segment, sizeof(segment));
+	return sqe;
+}
+
+static int nvme_engine_load(struct nvme_engine *nvme, const void *data, uint32_t length)
+{
+	if (length > NVME_BLOCK)
+		return -E2BIG;
+	memcpy(nvme->memory.at, data, length);
+	return nvme_run(&nvme->nvme, nvme->queue,
+			nvme_transfer(nvme, NVME_WRITE, nvme->memory.iova, length));
+}
+
+static int nvme_engine_write(struct engine *engine, uint64_t iova, const void *data,
+			     uint32_t length)
+{
+	struct nvme_engine *nvme = (struct nvme_engine *)engine;
+	int ret = nvme_engine_load(nvme, data, length);
+
+	if (ret)
+		return ret;
+	/* A DMA that the IOMMU refuses ends the command with an error, which says nothing more. */
+	ret = nvme_run(&nvme->nvme, nvme->queue, nvme_transfer(nvme, NVME_READ, iova, length));
+	return ret == -EIO ? 0 : ret;
+}
+
+static int nvme_engine_read(struct engine *engine, uint64_t iova, void *data, uint32_t length)
+{
+	struct nvme_engine *nvme = (struct nvme_engine *)engine;
+	int ret;
+
+	if (length > NVME_BLOCK)
+		return -E2BIG;
+	ret = nvme_run(&nvme->nvme, nvme->queue, nvme_transfer(nvme, NVME_WRITE, iova, length));
+	if (!ret)
+		ret = nvme_run(&nvme->nvme, nvme->queue,
+			       nvme_transfer(nvme, NVME_READ, nvme->memory.iova, length));
+	memcpy(data, nvme->memory.at, length);
+	return ret == -EIO ? 0 : ret;
+}
+
+/* Start the controller, with an I/O queue of its own. */
+static int nvme_engine_start(struct nvme_engine *nvme, struct device *device)
+{
+	uint32_t size = (NVME_DEPTH - 1) << 16 | ENGINE_QUEUE;
+	struct nvme *controller = &nvme->nvme;
+	struct nvme_queue *queue;
+	int ret;
+
+	nvme->engine = (struct engine){
+		.space = device->space,
+		.write = nvme_engine_write,
+		.read = nvme_engine_read,
+	};
+	ret = memory_share(&nvme->memory, device->space, 3 * PAGE);
+	if (!ret)
+		ret = nvme_init(controller, device);
+	if (!ret && device->offsets[VFIO_PCI_CONFIG_REGION_INDEX] == 0)
+		controller->registers = mmap(NULL, NVME_REGISTERS, PROT_READ | PROT_WRITE,
+					     MAP_SHARED, device->fd, 0);
+	if (!ret)
+		ret = nvme_start(controller);
+	if (ret)
+		return ret;
+	queue = nvme_new_queue(controller, ENGINE_QUEUE);
+	nvme->queue = queue;
+	ret = nvme_run(controller, &controller->queues[0], (struct nvme_sqe){
+		.opcode = NVME_CREATE_CQ,
+		.dptr = { controller->memory.iova + queue->cq },
+		.cdw = { size, 1 },
+	});
+	if (!ret)
+		ret = nvme_run(controller, &controller->queues[0], (struct nvme_sqe){
+			.opcode = NVME_CREATE_SQ,
+			.dptr = { controller->memory.iova + queue->sq },
+			.cdw = { size, ENGINE_QUEUE << 16 | 1 },
+		});
+	return ret;
+}
+
+struct call {
+	pthread_t thread;
+	int (*act)(void);
+	int result;
+};
+
+static struct iommufd iommufd1;
+static struct space space1;
+static struct device device1;
+static struct nvme_engine importer1;
+static struct iommufd iommufd2;
+static struct space space2;
+static struct device device2;
+static struct nvme nvme1;
+static struct buffer buffer1;
+static const struct vfio_region_dma_range ranges_of_buffer1[] = {
+	{ 0x1000, 0x1000 },
+};
+static struct window window1;
+static struct window window2;
+
+static void program(void)
+{
+	need(pci_bind("0000:02:00.0", "vfio-pci"));
+	need(iommufd_open(&iommufd1));
+	need(ioas_alloc(&space1, &iommufd1));
+	need(device_open(&device1, "0000:02:00.0", &space1, NULL));
+	need(nvme_engine_start(&importer1, &device1));
+	need(pci_bind("0000:01:00.0", "vfio-pci"));
+	need(iommufd_open(&iommufd2));
+	need(ioas_alloc(&space2, &iommufd2));
+	need(device_open(&device2, "0000:01:00.0", &space2, "vfio-harness-vf!"));
+	need(nvme_init(&nvme1, &device2));
+	need(nvme_start(&nvme1));
+	need(device_export(&device2, &buffer1, 0, ranges_of_buffer1,
+		ARRAY_SIZE(ranges_of_buffer1)));
+	need(device_set_power_state(&device2, 3));
+	must_fail(import(&window1, &importer1.engine, &buffer1, 0, 0x1000), ENODEV,
+		"a buffer of a PF in D3hot cannot be mapped");
+	need(pci_enable_vfs("0000:01:00.0", "1"));
+	need(pci_power_state("0000:01:00.0"));
+	/* the kernel wakes a PF to enable its VFs */
+	must_succeed(import(&window2, &importer1.engine, &buffer1, 0, 0x1000),
+		"a buffer of a PF that the kernel has woken to D0 can be mapped");
+}
+
+static const char *const console_lines[] = { "KTAP version 1", "1..1" };
+
+static void load_modules(void)
+{
+	char *path, *save;
+	static char order[8192];
+
+	if (access("/dev/vdb", F_OK) || mount("/dev/vdb", MODULES_DIR, "erofs", MS_RDONLY, NULL))
+		return;
+	if (chdir(MODULES_DIR) || read_file("load-order", order, sizeof(order)))
+		return;
+	for (path = strtok_r(order, "\n", &save); path; path = strtok_r(NULL, "\n", &save)) {
+		int ret = load_path(path);
+
+		if (ret)
+			say("# module %s: %s", path, error_name(-ret));
+	}
+}
+
+static void start_machine(void)
+{
+	mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	mount("tmpfs", "/tmp", "tmpfs", 0, NULL);
+	write_file("/proc/sys/kernel/printk_devkmsg", "on");
+	load_modules();
+}
+
+/* Run the program in a process of its own, which a stuck call cannot leave. Return its status. */
+static int run(void)
+{
+	long long end_ms = now_ms() + 1000LL * TIMEOUT_S;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		program();
+		_exit(PASSED);
+	}
+	while (waitpid(pid, &status, WNOHANG) != pid) {
+		if (now_ms() > end_ms)
+			return -ETIMEDOUT;
+		sleep_ms(20);
+	}
+	if (!WIFEXITED(status))
+		return -EINTR;
+	return WEXITSTATUS(status);
+}
+
+static int verdict(int status)
+{
+	char line[256];
+
+	if (status == -ETIMEDOUT) {
+		say("# seen: the call after the last one above has not returned for %d s",
+		    TIMEOUT_S);
+		say("not ok 1 %s: %s", NAME, "a call does not return");
+		return 1;
+	}
+	if (splat(line, sizeof(line))) {
+		say("# seen in the kernel's log: %s", line);
+		say("not ok 1 %s: %s", NAME, "the kernel complained");
+		return 1;
+	}
+	if (status == PASSED || status == BROKEN) {
+		say("%sok 1 %s", status == BROKEN ? "not " : "", NAME);
+		return status;
+	}
+	if (status == NOT_JUDGED) {
+		say("ok 1 %s # SKIP no one in the guest can see it", NAME);
+		return 4;
+	}
+	say("Bail out! %s: the program did not get as far as the bug", NAME);
+	return 3;
+}
+
+int main(void)
+{
+	size_t i;
+	int ret;
+
+	alone = getpid() == 1;
+	if (alone)
+		start_machine();
+	for (i = 0; i < ARRAY_SIZE(console_lines); i++)
+		say("%s", console_lines[i]);
+	if (log_open())
+		say("# /dev/kmsg: %s", error_name(errno));
+	splat_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	lseek(splat_fd, 0, SEEK_END);
+	ret = verdict(run());
+	if (alone)
+		reboot(RB_POWER_OFF);
+	return ret;
+}
