@@ -19,7 +19,7 @@ enum ending {
 	PASSED = 0,
 	BROKEN = 1,	/* the kernel broke the rule */
 	NOT_RUN = 2,	/* the program could not show it, whatever the kernel does */
-	NOT_JUDGED = 3,	/* only an observer outside the guest could judge */
+	NOT_JUDGED = 3,	/* only an observer outside the program could judge */
 };
 
 static bool alone;	/* the program is the guest's init */

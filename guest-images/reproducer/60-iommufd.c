@@ -12,7 +12,9 @@
 #define IOMMU_IOAS_COPY			_IO(';', 0x83)
 #define IOMMU_IOAS_MAP			_IO(';', 0x85)
 #define IOMMU_IOAS_UNMAP		_IO(';', 0x86)
+#define IOMMU_OPTION			_IO(';', 0x87)
 #define IOMMU_HWPT_ALLOC		_IO(';', 0x89)
+#define IOMMU_OPTION_HUGE_PAGES		1
 #define IOMMU_IOAS_MAP_FILE		_IO(';', 0x8f)
 
 struct iommu_destroy {
@@ -61,6 +63,15 @@ struct iommu_ioas_unmap {
 	uint32_t ioas_id;
 	uint64_t iova;
 	uint64_t length;
+};
+
+struct iommu_option {
+	uint32_t size;
+	uint32_t option_id;
+	uint16_t op;
+	uint16_t reserved;
+	uint32_t object_id;
+	uint64_t val64;
 };
 
 struct iommu_hwpt_alloc {
@@ -206,6 +217,18 @@ static int ioas_unmap(struct space *space, uint64_t iova, uint64_t length)
 	};
 
 	return ioctl(space->iommufd->fd, IOMMU_IOAS_UNMAP, &request) ? -errno : 0;
+}
+
+static int ioas_set_huge_pages(struct space *space, bool on)
+{
+	struct iommu_option request = {
+		.size = sizeof(request),
+		.option_id = IOMMU_OPTION_HUGE_PAGES,
+		.object_id = space->id,
+		.val64 = on,
+	};
+
+	return ioctl(space->iommufd->fd, IOMMU_OPTION, &request) ? -errno : 0;
 }
 
 /* Whole pages of this process that devices in a space access at @iova. */

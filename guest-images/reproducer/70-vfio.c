@@ -207,6 +207,48 @@ static int device_flr(struct device *device)
 	return at < 0 ? at : change_config(device, at + PCI_EXP_DEVCTL, 0, PCI_EXP_DEVCTL_BCR_FLR);
 }
 
+/* Return the offset of a register by its name. */
+static int config_register(struct device *device, const char *name)
+{
+	int at;
+
+	if (!strcmp(name, "COMMAND"))
+		return PCI_COMMAND;
+	if (!strcmp(name, "PMCSR")) {
+		at = capability(device, PCI_CAP_ID_PM);
+		return at < 0 ? at : at + PCI_PM_CTRL;
+	}
+	at = capability(device, PCI_CAP_ID_EXP);
+	return at < 0 ? at : at + PCI_EXP_DEVCTL;
+}
+
+/*
+ * Change bits of a 16-bit register by one write of @length bytes, up to 8, that
+ * begins @before bytes before the register. Its other bytes keep their value.
+ */
+static int modify_config(struct device *device, const char *name, int before, size_t length,
+			 uint16_t clear, uint16_t set)
+{
+	int at = config_register(device, name), i, ret;
+	uint8_t data[8], word[2];
+	uint16_t value;
+
+	if (at < 0)
+		return at;
+	ret = device_read(device, VFIO_PCI_CONFIG_REGION_INDEX, at - before, data, length);
+	if (!ret)
+		ret = device_read(device, VFIO_PCI_CONFIG_REGION_INDEX, at, &value, 2);
+	if (ret)
+		return ret;
+	value = (value & ~clear) | set;
+	memcpy(word, &value, 2);
+	for (i = 0; i < 2; i++) {
+		if (before + i >= 0 && before + i < (int)length)
+			data[before + i] = word[i];
+	}
+	return device_write(device, VFIO_PCI_CONFIG_REGION_INDEX, at - before, data, length);
+}
+
 static int open_cdev(const char *bdf)
 {
 	char path[128];
@@ -363,6 +405,36 @@ static int device_export(struct device *device, struct buffer *buffer, uint32_t 
 	buffer->fd = fd < 0 ? -errno : fd;
 	free(header);
 	return buffer->fd;
+}
+
+/*
+ * Call VFIO_DEVICE_FEATURE with raw bytes. Return the size of the buffer that it
+ * exports, which is closed at once, or 0 for another success.
+ */
+static int raw_feature(struct device *device, const char *bytes, size_t length)
+{
+	void *request = malloc(length);
+	off_t size;
+	int fd;
+
+	if (!request)
+		return -ENOMEM;
+	memcpy(request, bytes, length);
+	fd = ioctl(device->fd, VFIO_DEVICE_FEATURE, request);
+	if (fd < 0)
+		fd = -errno;
+	free(request);
+	if (fd <= 0)
+		return fd;
+	size = lseek(fd, 0, SEEK_END);
+	close(fd);
+	return size < 0 ? -errno : (int)size;
+}
+
+static int buffer_dup(struct buffer *copy, struct buffer *buffer)
+{
+	copy->fd = dup(buffer->fd);
+	return copy->fd < 0 ? -errno : copy->fd;
 }
 
 static int buffer_close(struct buffer *buffer)

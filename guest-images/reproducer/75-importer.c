@@ -14,6 +14,13 @@
 #define IMPORTER_EVENTS		256
 #define DMA_BIDIRECTIONAL	0
 
+enum dma_resv_usage {
+	DMA_RESV_USAGE_KERNEL = 0,
+	DMA_RESV_USAGE_WRITE = 1,
+	DMA_RESV_USAGE_READ = 2,
+	DMA_RESV_USAGE_BOOKKEEP = 3,
+};
+
 struct importer_attach {
 	int32_t fd;
 	uint32_t device;
@@ -68,6 +75,8 @@ struct importer_wait {
 #define IMPORTER_RELEASE	_IO('V', 6)
 #define IMPORTER_TABLE		_IOWR('V', 7, struct importer_sg_table)
 #define IMPORTER_LOG		_IOWR('V', 8, struct importer_log)
+#define IMPORTER_FENCE		_IO('V', 9)
+#define IMPORTER_SIGNAL		_IO('V', 10)
 #define IMPORTER_WAIT		_IOW('V', 22, struct importer_wait)
 
 struct attachment {
@@ -138,6 +147,17 @@ static int unpin(struct attachment *attachment)
 static int release(struct attachment *attachment)
 {
 	return ioctl(attachment->fd, IMPORTER_RELEASE) < 0 ? -errno : 0;
+}
+
+/* Put an unsignalled fence on the buffer. */
+static int fence(struct attachment *attachment, enum dma_resv_usage usage)
+{
+	return ioctl(attachment->fd, IMPORTER_FENCE, usage) < 0 ? -errno : 0;
+}
+
+static int signal_fence(struct attachment *attachment)
+{
+	return ioctl(attachment->fd, IMPORTER_SIGNAL) < 0 ? -errno : 0;
 }
 
 static int detach(struct attachment *attachment)

@@ -75,7 +75,7 @@ static int verdict(int status)
 		return status;
 	}
 	if (status == NOT_JUDGED) {
-		say("ok 1 %s # SKIP no one in the guest can see it", NAME);
+		say("ok 1 %s # SKIP only an observer outside the program sees it", NAME);
 		return 4;
 	}
 	say("Bail out! %s: the program did not get as far as the bug", NAME);

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.errors import UsageError
+
 SKIPPED = frozenset({"references", "rpc", "gcov", "fail_nth", "stimuli", "klog", "page_table", "leaks"})
 """Services that only observe, or end the case."""
 SKIPPED_CALLS = frozenset(
@@ -19,12 +21,22 @@ SKIPPED_CALLS = frozenset(
         ("UserMemory", "read"),
         ("Attachment", "log"),
         ("feature_request", "bars"),
+        ("dmabuf", "bufinfo"),
+        ("DmaBuf", "fdinfo"),
+        ("DmaBuf", "inode"),
         ("NvmeEngine", "close"),
+        ("DmaApiEdu", "close"),
+        ("DmaApiNvme", "close"),
         ("EduEngine", "close"),
         ("RnicWindow", "unmapped"),
     }
 )
 """Calls that only observe, and whose result no program needs; or that end what its end ends."""
+
+OBSERVING = frozenset(
+    {("page_table", "entries"), ("dmabuf", "bufinfo"), ("DmaBuf", "fdinfo"), ("DmaBuf", "inode"), ("leaks", "scan")}
+)
+"""Those of them whose result may be what is wrong. A program does not judge by it."""
 
 FILLED = 16
 """More equal bytes are a call that fills."""
@@ -226,6 +238,24 @@ def _area(arguments: Arguments) -> str:
     )
 
 
+def _window(arguments: Arguments) -> str:
+    place = f"{arguments.number('start')}, {arguments.number('length')}"
+    return f"window_of(&{arguments.out}, {_engine(arguments)}, {arguments.at('attachment')}, {place})"
+
+
+def _modify_config(arguments: Arguments) -> str:
+    numbers = ", ".join(arguments.number(name) for name in ("before", "length", "clear", "value"))
+    return f"modify_config(&{arguments.on}, {arguments.text('register')}, {numbers})"
+
+
+def _raw_feature(arguments: Arguments) -> str:
+    """Return the call of one request, all of whose bytes can be read."""
+    requests = arguments.values["requests"]
+    if len(requests) != 1 or arguments.values.get("times", 1) != 1 or requests[0][1] is not None:
+        raise UsageError("no C program can repeat feature_request.request of several requests, or of half a request")
+    return f"raw_feature({arguments.at('device')}, {literal(requests[0][0])}, {len(requests[0][0])})"
+
+
 CALLS: dict[tuple[str, str], Row] = {
     ("pci", "bind"): Row(_on_bdf("pci_bind", "name")),
     ("pci", "unbind"): Row(_on_bdf("pci_unbind")),
@@ -259,6 +289,7 @@ CALLS: dict[tuple[str, str], Row] = {
     ),
     ("Ioas", "close"): Row(_simple("ioas_destroy")),
     ("Iommufd", "close"): Row(_simple("iommufd_close")),
+    ("Ioas", "set_huge_pages"): Row(_simple("ioas_set_huge_pages", "on")),
     ("Ioas", "unmap"): Row(_simple("ioas_unmap", "iova", "length")),
     ("Domain", "enter"): Row(_simple("domain_enter")),
     ("vfio", "open_cdev"): Row(
@@ -281,6 +312,9 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Device", "export"): Row(_export, "DmaBuf", before=_declare_ranges),
     ("Device", "read"): Row(_simple("device_load", "region", "offset", "length"), value=_small),
     ("Device", "write"): Row(_write),
+    ("Device", "modify_config"): Row(_modify_config),
+    ("feature_request", "request"): Row(_raw_feature, value=lambda outcomes: outcomes[-1]),
+    ("DmaBuf", "dup"): Row(lambda a: f"buffer_dup(&{a.out}, &{a.on})", "DmaBuf"),
     ("DmaBuf", "close"): Row(_simple("buffer_close")),
     ("nvme", "Controller"): Row(lambda a: f"nvme_init(&{a.out}, {a.at('device')})", "Nvme"),
     ("Nvme", "start"): Row(_simple("nvme_start")),
@@ -305,6 +339,8 @@ CALLS: dict[tuple[str, str], Row] = {
         "IovaWindow",
         imports=True,
     ),
+    ("DmaApiEdu", "window"): Row(_window, "DmaApiWindow"),
+    ("DmaApiNvme", "window"): Row(_window, "DmaApiWindow"),
     ("NvmeEngine", "area"): Row(_area, "IovaWindow"),
     ("EduEngine", "area"): Row(_area, "IovaWindow"),
     # rxe imports by the DMA API of the NIC under it, as the test importer does. It is replaced where no DMA follows.
@@ -335,6 +371,8 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Attachment", "pin"): Row(_simple("pin")),
     ("Attachment", "unpin"): Row(_simple("unpin")),
     ("Attachment", "release"): Row(_simple("release")),
+    ("Attachment", "fence"): Row(lambda a: f"fence(&{a.on}, DMA_RESV_USAGE_{a.values['usage'].upper()})"),
+    ("Attachment", "signal"): Row(_simple("signal_fence")),
     ("Attachment", "cycle"): Row(_simple("map_cycle", "count")),
     ("Attachment", "mapped"): Row(_simple("is_mapped"), value=int),
     ("Attachment", "wait_notified"): Row(

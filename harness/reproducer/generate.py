@@ -25,7 +25,7 @@ JUDGED = {
     "value": "the result of its last call",
     "growth": "the difference of two measurements",
     "log": "the kernel's log",
-    "host": "nothing: only an observer outside the guest sees the bug",
+    "host": "nothing: only an observer outside the program sees the bug",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from harness.errors import UsageError
-from harness.reproducer.calls import CALLS, SKIPPED, SKIPPED_CALLS, Row
+from harness.reproducer.calls import CALLS, OBSERVING, SKIPPED, SKIPPED_CALLS, Row
 
 Step: TypeAlias = Mapping[str, Any]
 Judgement = Literal["ring", "refusal", "acceptance", "import", "value", "growth", "log", "host"]
@@ -19,7 +19,7 @@ Judgement = Literal["ring", "refusal", "acceptance", "import", "value", "growth"
 ``ring``: by its last doorbell. ``refusal``: its last call must be refused. ``acceptance``: its last call must succeed.
 ``import``: a call must be refused that gives an importer access. ``value``: the result of its last call is as recorded
 if the bug is there. ``growth``: so is the difference of two results. ``log``: by the kernel's log alone. ``host``: not
-at all, since only an observer outside the guest sees the bug.
+at all, since only an observer outside the program sees the bug.
 """
 
 ELSEWHERE = ("in the peer", "in a forked process")
@@ -133,7 +133,7 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
     """Judge by the calls since the last check that held."""
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
     region = [index for index in range(last_check + 1, len(steps)) if row_of(steps[index], classes)]
-    if any("witness" in step for step in steps[last_check + 1 :]):
+    if any("witness" in step or _observes(step, classes) for step in steps[last_check + 1 :]):
         return Story(steps, "host", sentence, classes=classes)
     if region and "errno" in steps[region[-1]]:
         return Story(steps, "acceptance", sentence, region[-1], classes=classes)
@@ -148,6 +148,11 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
         if value_of(steps[index], classes) is not None:
             return Story(steps, "value", sentence, index, classes=classes)
     return Story(steps, "host", sentence, classes=classes)
+
+
+def _observes(step: Step, classes: Mapping[int, str]) -> bool:
+    on, do = step.get("call", ("", ""))
+    return (name_of(on, classes), do) in OBSERVING
 
 
 def _same_call(one: Step, other: Step) -> bool:

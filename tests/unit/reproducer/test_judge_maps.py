@@ -6,7 +6,7 @@ from harness.reproducer.outcome import Outcome
 from harness.verdict import Verdict
 from harness.witness.iommu_maps import IommuMap
 
-SKIPPED = Outcome(Verdict.SKIP, "no one in the guest can see it", ("ok 1 b # SKIP",))
+SKIPPED = Outcome(Verdict.SKIP, "only an observer outside the program sees it", ("ok 1 b # SKIP",))
 MEMORY = 1 << 30
 
 

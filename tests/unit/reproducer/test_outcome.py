@@ -21,7 +21,7 @@ HEAD = "[    1.1] KTAP version 1\n[    1.1] 1..1\n[    1.2] # device_reset(&devi
             "WARNING: a",
         ),
         ("[  300.0] not ok 1 the-bug: a call does not return\n", Verdict.HANG, "not ok 1"),
-        ("[    2.0] ok 1 the-bug # SKIP no one in the guest can see it\n", Verdict.SKIP, "SKIP"),
+        ("[    2.0] ok 1 the-bug # SKIP only an observer outside the program sees it\n", Verdict.SKIP, "SKIP"),
         ("[    2.0] # seen: ENOENT\n[    2.0] Bail out! the-bug\n", Verdict.ERROR, "ENOENT"),
         ("[    2.0] Kernel panic - not syncing: Oops\n", Verdict.CRASH, "the guest panicked"),
     ],

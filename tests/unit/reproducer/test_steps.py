@@ -115,6 +115,18 @@ def test_what_only_the_host_sees(tmp_path: Path) -> None:
     assert story(steps, tmp_path).judgement == "host"
 
 
+def test_what_the_program_does_not_observe(tmp_path: Path) -> None:
+    """The page table, for example. Without this rule the import before it would be judged."""
+    steps = [
+        *importer(),
+        *exporter(),
+        attach(),
+        call("page_table", "entries", [], bdf=EXPORTER),
+        check("the page table has an entry for each page", holds=False),
+    ]
+    assert story(steps, tmp_path).judgement == "host"
+
+
 def test_an_errno_that_the_case_did_not_expect(tmp_path: Path) -> None:
     """The case ends there, and its verdict's reason names the call. Its cleanup may make calls after it."""
     steps = [
