@@ -36,6 +36,18 @@ def test_ranges_follow_each_other(nvme: Nvme, cmb: Cmb, importer: Importer) -> N
     must(b"".join(ends) == bytes(range(1, 9)), "a write over a range's end goes on in the next range", ends)
 
 
+@rows("importers.large")
+@importers("dma-api+edu")
+def test_each_range_is_reached(nvme: Nvme, cmb: Cmb, importer: Importer) -> None:
+    """A DMA to each range of a buffer reaches that range."""
+    for page in range(16):
+        nvme.device.write(cmb.region, cmb.offset + page * PAGE, bytes([page]))
+    buffer = nvme.device.export(cmb.region, [(cmb.offset + offset, length) for offset, length in SCATTERED])
+    window = importer.attach(buffer)
+    found = [window.read(page * PAGE, 1)[0] for page in range(5)]
+    must(found == [5, 2, 9, 10, 2], "an importer's DMA reaches the ranges in the order of the export", found)
+
+
 def pages(data: bytes) -> list[bytes]:
     """Split data into pages, each of which must hold one value."""
     found = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
