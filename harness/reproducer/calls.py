@@ -125,6 +125,8 @@ class Row:
     """The C type of the result, if two of them can be compared by their difference."""
     value: Callable[[Any], int | None] | None = None
     """Makes the result of the call as recorded comparable to that of the program."""
+    reads: bool = False
+    """Whether the result is data of a buffer, which is then more telling than that an importer has access."""
     before: Callable[[Arguments], Sequence[str]] = lambda _: ()
     """Returns declarations that the expression needs."""
 
@@ -310,7 +312,7 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Device", "attach"): Row(lambda a: f"device_enter(&{a.on}, {a.on}.space->id)"),
     ("Device", "detach"): Row(_simple("device_leave")),
     ("Device", "export"): Row(_export, "DmaBuf", before=_declare_ranges),
-    ("Device", "read"): Row(_simple("device_load", "region", "offset", "length"), value=_small),
+    ("Device", "read"): Row(_simple("device_load", "region", "offset", "length"), value=_small, reads=True),
     ("Device", "write"): Row(_write),
     ("Device", "modify_config"): Row(_modify_config),
     ("feature_request", "request"): Row(_raw_feature, value=lambda outcomes: outcomes[-1]),
@@ -359,7 +361,7 @@ CALLS: dict[tuple[str, str], Row] = {
             "store32": Row(_simple("window_store32", "offset", "value")),
             "store32_after": Row(_after),
             "write": Row(_transfer("window_write")),
-            "read": Row(_simple("window_load", "offset", "length"), value=_small),
+            "read": Row(_simple("window_load", "offset", "length"), value=_small, reads=True),
             "iova": Row(lambda a: ""),
             "unmapped": Row(lambda a: ""),
         }.items()

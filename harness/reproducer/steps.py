@@ -4,7 +4,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -133,21 +133,37 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
     """Judge by the calls since the last check that held."""
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
     region = [index for index in range(last_check + 1, len(steps)) if row_of(steps[index], classes)]
-    if any("witness" in step or _observes(step, classes) for step in steps[last_check + 1 :]):
-        return Story(steps, "host", sentence, classes=classes)
+    judgement, at, against = _judged_by(steps, region, last_check + 1, classes)
+    return Story(steps, judgement, sentence, at, against, classes)
+
+
+def _judged_by(
+    steps: Sequence[Step], region: Sequence[int], start: int, classes: Mapping[int, str]
+) -> tuple[Judgement, int, int]:
+    """Return how the calls of ``region``, all from ``start`` that have a row, are judged, and by which of them."""
+
+    def last(wanted: Callable[[int], object]) -> int | None:
+        return next(filter(wanted, reversed(region)), None)
+
+    def has_value(index: int) -> bool:
+        return value_of(steps[index], classes) is not None
+
+    if any("witness" in step or _observes(step, classes) for step in steps[start:]):
+        return "host", -1, -1
     if region and "errno" in steps[region[-1]]:
-        return Story(steps, "acceptance", sentence, region[-1], classes=classes)
-    if (last := next(filter(lambda index: _row(steps, index, classes).measure, reversed(region)), None)) is not None:
-        earlier = [index for index in range(last) if _same_call(steps[index], steps[last])]
-        if earlier:
-            return Story(steps, "growth", sentence, last, earlier[-1], classes=classes)
-    imports = [index for index in region if _row(steps, index, classes).imports and "ok" in steps[index]]
-    if imports:
-        return Story(steps, "import", sentence, imports[-1], classes=classes)
-    for index in reversed(region):
-        if value_of(steps[index], classes) is not None:
-            return Story(steps, "value", sentence, index, classes=classes)
-    return Story(steps, "host", sentence, classes=classes)
+        return "acceptance", region[-1], -1
+    measured = last(lambda index: _row(steps, index, classes).measure)
+    earlier = [index for index in range(measured or 0) if measured and _same_call(steps[index], steps[measured])]
+    candidates: tuple[tuple[Judgement, int | None], ...] = (
+        ("growth", measured if earlier else None),
+        ("value", last(lambda index: _row(steps, index, classes).reads and has_value(index))),
+        ("import", last(lambda index: _row(steps, index, classes).imports and "ok" in steps[index])),
+        ("value", last(has_value)),
+    )
+    for judgement, at in candidates:
+        if at is not None:
+            return judgement, at, earlier[-1] if judgement == "growth" else -1
+    return "host", -1, -1
 
 
 def _observes(step: Step, classes: Mapping[int, str]) -> bool:

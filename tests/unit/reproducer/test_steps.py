@@ -83,6 +83,20 @@ def test_an_import_that_is_accepted_wrongly(tmp_path: Path) -> None:
     assert (found.judgement, judged_call(found)) == ("import", "attach")
 
 
+def test_data_that_is_wrong(tmp_path: Path) -> None:
+    """The import before it is as it must be."""
+    steps = [
+        *importer(),
+        *exporter(),
+        attach(),
+        call(20, "read", b"\x05", offset=0, length=1),
+        call(20, "read", b"\x00", offset=0x1000, length=1),
+        check("a DMA reaches each range", holds=False),
+    ]
+    found = story(steps, tmp_path)
+    assert (found.judgement, judged_call(found), found.steps[found.at]["args"]["offset"]) == ("value", "read", 0x1000)
+
+
 def test_a_value_that_is_wrong(tmp_path: Path) -> None:
     steps = [
         *exporter(),
