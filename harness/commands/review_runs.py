@@ -12,6 +12,8 @@ from harness import kernel
 from harness.bugs import load_bugs
 from harness.bugs.counted import CountedLines
 from harness.bugs.related import about
+from harness.cases.collect import collect
+from harness.commands.bug_cases import node_ids
 from harness.commands.children import Ended, Task, run_all
 from harness.commands.review_lines import LineCounters, judged_lines, place_name
 from harness.commands.review_mutants import Place
@@ -68,39 +70,42 @@ class CoverageRuns:
         self._emit = emit
         self.places: list[Place] = []
 
-    def run(self, cases: Sequence[str] = ()) -> None:
-        """Run the cases on the machine of the options. ``cases``: node ids; empty: the suite, or those of ``-k``."""
+    def run(self) -> None:
+        """Run the suite on the machine of the options, or the cases of ``-k``."""
         own = replace(self._options, expression=self._expression)
-        self._run([Task("coverage", own, self._directory / "coverage", cases, jobs=None)])
+        self._run([Task("coverage", own, self._directory / "coverage", jobs=None)])
 
     def run_elsewhere(self, reasons: Sequence[Reason]) -> None:
         """Run the other machines that have something to say, then failing allocations, if a line is left."""
         if machines := self._machines([*judged_lines(self.counters, reasons)]):
-            self._run(
-                [
-                    Task(
-                        f"coverage-{name}",
-                        replace(self._options, machine=name, focus=True),
-                        self._directory / f"coverage-{name}",
-                    )
-                    for name in machines
-                ]
-            )
+            self._run([self._elsewhere(name, cases) for name, cases in machines.items()])
         lines = judged_lines(self.counters, reasons)
         left = [line for line in lines if line.state is LineState.NOT_REACHED]
         if any(not line.reason.startswith(Kind.ELSEWHERE) for line in left) and self._kernel.features["failslab"]:
             failing = replace(self._options, fail_nth=True)
             self._run([Task("coverage-fail-nth", failing, self._directory / "coverage-fail-nth", listed_nodes(), None)])
 
-    def _machines(self, lines: Sequence[ReviewedLine]) -> list[str]:
-        """Return the machines that the reasons of unreached lines name, and those of known bugs in the functions."""
-        bugs = about({line.function for line in lines} - {""}, load_bugs())
-        reasons = [line.reason for line in lines if line.state is LineState.NOT_REACHED]
-        named = {bug.machine for bug in bugs} | {
-            machine for reason in reasons for machine in known_machines() if re.search(rf"\b{machine}\b", reason)
-        }
+    def _elsewhere(self, machine: str, cases: Sequence[str]) -> Task:
+        options = replace(self._options, machine=machine, focus=not cases)
+        return Task(f"coverage-{machine}", options, self._directory / f"coverage-{machine}", cases)
+
+    def _machines(self, lines: Sequence[ReviewedLine]) -> dict[str, Sequence[str]]:
+        """Return other machines, with the node ids of their cases; none for those of the machine's focus.
+
+        Those of known bugs in the changed functions, for the cases that show them, and those that the reasons of
+        unreached lines name."""
         own = load_machine(self._options.machine)
-        return [name for name in sorted(named - {own.name}) if load_machine(name).arch == own.arch]
+        found: dict[str, Sequence[str]] = {}
+        for bug in about({line.function for line in lines} - {""}, load_bugs()):
+            if bug.machine != own.name and load_machine(bug.machine).arch == own.arch:
+                nodes = node_ids(bug, collect(), load_machine(bug.machine))
+                found[bug.machine] = sorted({*found.get(bug.machine, ()), *nodes})
+        reasons = [line.reason for line in lines if line.state is LineState.NOT_REACHED]
+        for name in known_machines():
+            named = any(re.search(rf"\b{name}\b", reason) for reason in reasons)
+            if named and name != own.name and load_machine(name).arch == own.arch:
+                found[name] = ()
+        return found
 
     def _run(self, tasks: Sequence[Task]) -> None:
         def on_end(task: Task, end: Ended) -> None:

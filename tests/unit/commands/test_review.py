@@ -2,6 +2,7 @@
 """Wrong usage of ``vfio-harness review``, and the machines on which a line gets another chance."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -76,14 +77,17 @@ def unreached(function: str, reason: str = "") -> ReviewedLine:
     return ReviewedLine(file="x.c", line=1, text="", function=function, state=LineState.NOT_REACHED, reason=reason)
 
 
-def machines(*lines: ReviewedLine) -> list[str]:
+def machines(*lines: ReviewedLine) -> dict[str, Sequence[str]]:
     kernel = cast(Kernel, type("Built", (), {"build_dir": Path("/nowhere")}))
     runs = CoverageRuns(Options(), kernel, LineCounters(Reviewed(None, (), [])), Path("/nowhere"), silent)
     return runs._machines(lines)
 
 
 def test_another_machine_runs_if_a_reason_or_a_bug_names_it() -> None:
-    assert machines(unreached("f", "elsewhere: multifunction: one function is not bound")) == ["multifunction"]
-    assert machines(unreached("vfio_pci_core_sriov_configure")) == ["sriov"]
-    assert machines(unreached("f")) == []
-    assert machines() == []
+    assert machines(unreached("f", "elsewhere: multifunction: one function is not bound")) == {"multifunction": ()}
+    (sriov,) = machines(unreached("vfio_pci_core_sriov_configure")).items()
+    assert sriov[0] == "sriov"
+    assert sriov[1]
+    assert all("test_sriov.py::test_enabling_vfs_unrevokes" in node for node in sriov[1])
+    assert machines(unreached("f")) == {}
+    assert machines() == {}
