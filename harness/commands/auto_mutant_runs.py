@@ -68,6 +68,7 @@ class MutantRuns:
         first_runs: bool = True,
         control: RunRecord | None = None,
         unstable: Collection[str] = (),
+        likely: Mapping[str, Collection[str]] | None = None,
         emit: Emit,
     ) -> None:
         """Raises UsageError for an unknown machine.
@@ -76,7 +77,8 @@ class MutantRuns:
         ``collected``: every case, by its id. ``cases``: the node ids of those that run; empty: what the options select.
         ``first_runs``: whether each mutant runs by itself first, which costs more than it saves where few cases run.
         ``control``: a run of these cases without a mutant that is at hand; without one, two are made. ``unstable``:
-        cases that say nothing about a mutant.
+        cases that say nothing about a mutant. ``likely``: for a function, cases that should notice a fault in it; a
+        mutant meets them first.
         """
         self._options = options
         self._mutants = mutants
@@ -96,6 +98,7 @@ class MutantRuns:
         self._groups: dict[str, _Group] = {}
         self._controls = [control] if control else []
         self.unstable = {*unstable}
+        self._likely = likely or {}
         """The cases on which the controls disagree."""
         self._cases = collected
         self._number = 0
@@ -162,7 +165,9 @@ class MutantRuns:
     def _first_runs(self) -> Iterator[Task]:
         """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
         for mutant in sorted(self._mutants, key=lambda each: (each.file, each.edit.start)):
-            chosen = spread(self._reaching(mutant), self._seconds, ALONE_S)
+            reaching = self._reaching(mutant)
+            likely = reaching & {*self._likely.get(mutant.edit.function, ())}
+            chosen = spread(likely, self._seconds, ALONE_S) + spread(reaching - likely, self._seconds, ALONE_S)
             if chosen:
                 yield self._by_itself(mutant, chosen)
 
@@ -217,7 +222,7 @@ class MutantRuns:
         machine = write_machine(
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )
-        stops: dict[str, Any] = {"fail_fast": True} if cases else {"fail_after": GROUP_STOPS}
+        stops: dict[str, Any] = {"fail_fast": True} if cases or len(mutants) == 1 else {"fail_after": GROUP_STOPS}
         return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases or self._all)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:

@@ -7,12 +7,14 @@ that notices a mutant runs once more without one: what it says there must be wha
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import kernel, paths
+from harness.bugs import load_bugs
 from harness.bugs.auto import AutoMutant, of_file, sample
+from harness.bugs.related import about
 from harness.bugs.switched import SwitchedMutants, with_copies
 from harness.cases.collect import Collected, collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
@@ -131,7 +133,8 @@ class ReviewMutants:
         attempt = 0
         while waiting:
             ids = self._reaching(place, waiting)
-            nodes = [str(paths.TOP / collected[case].where) for case in sorted(ids)]
+            seconds = {case.id: case.duration_s for case in place.record.cases}
+            nodes = [str(paths.TOP / collected[case].where) for case in sorted(ids, key=lambda case: seconds[case])]
             control = place.record.model_copy(update={"cases": [case for case in place.record.cases if case.id in ids]})
             attempt += 1
             name = f"{place.machine}{'-fail-nth' if place.options.fail_nth else ''}-{attempt}"
@@ -146,6 +149,7 @@ class ReviewMutants:
                 directory=self._directory / name,
                 control=control,
                 unstable=unstable,
+                likely=_likely({mutant.edit.function for mutant in waiting}, ids),
                 emit=self._emit,
             )
             judging.run(runs, self._jobs, step)
@@ -192,6 +196,15 @@ class ReviewMutants:
             _line_mutant(record, next(line for line in spans[record.id] if line in changed[record.file]))
             for record in records
         ]
+
+
+def _likely(functions: Collection[str], cases: Collection[str]) -> dict[str, list[str]]:
+    """Return for each function the cases that show a bug of the catalogue in it."""
+    bugs = load_bugs()
+    return {
+        name: [case for case in cases if any(bug.expects.concerns(case) for bug in about([name], bugs))]
+        for name in functions
+    }
 
 
 def spread_over_lines(mutants: Sequence[AutoMutant], most: int) -> list[AutoMutant]:
