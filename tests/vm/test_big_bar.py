@@ -110,6 +110,18 @@ def test_entries_are_whole_pages(big_buffer: DmaBuf, attach: Attach) -> None:
     must(sum(entry.length for entry in table.entries) == SIZE, "SG entries cover a large buffer", table)
 
 
+def test_entries_of_a_whole_big_bar(nvme: Nvme, memory: Cmb, attach: Attach) -> None:
+    """The SG entries of a buffer of 8 GiB, the third one too, follow each other."""
+    attachment = attach(nvme.device.export(memory.region, [(0, 8 * GIB)]))
+    attachment.map()
+    table = attachment.table()
+    ends = [entry.address + entry.length for entry in table.entries]
+    must([entry.address for entry in table.entries[1:]] == ends[:-1], "SG entries follow each other", table)
+    must(
+        len(ends) == 3 and sum(entry.length for entry in table.entries) == 8 * GIB, "three SG entries hold 8 GiB", table
+    )
+
+
 @pytest.mark.contract("big-bar", "importers.iommufd-huge-pages", "importers.iommufd-domain")
 @importers("iommufd+nvme")
 def test_huge_pages_of_a_big_buffer(
