@@ -75,7 +75,7 @@ class Draft:
             yield ""
             yield f"Fixes: {entry.introduced_by}"
         yield ""
-        yield from _wrapped(f"{_kernel(self.found.bad)}, says of the rule that is broken:")
+        yield from _wrapped(f"Seen on {_kernel(self.found.bad)}:")
         yield ""
         yield from _wrapped(printable(case.reason, MAX_REASON), "  ")
         yield from self._observed(case)

@@ -113,8 +113,8 @@ def test_the_report_says_all_that_a_maintainer_needs() -> None:
         "\n"
         'Fixes: 3aa31a8bb11e ("dma-buf: provide phys_vec")\n'
         "\n"
-        "Linux 7.2.12 (debian:7.2.12), on the machine intel-iommu (QEMU 7.2.22,\n"
-        "tcg), says of the rule that is broken:\n"
+        "Seen on Linux 7.2.12 (debian:7.2.12), on the machine intel-iommu (QEMU\n"
+        "7.2.22, tcg):\n"
         "\n"
         "  broken: an unmap frees the list; seen: 512 bytes more\n"
         "\n"
