@@ -36,8 +36,9 @@ class KnownFix:
     @property
     def pick(self) -> str:
         """What gives the fix to a kernel: the commit, else the catalogue's patch; empty if neither is known."""
-        patches = [paths.name_in_checkout(bug.path.parent / bug.fix) for bug in self.bugs if bug.fix]
-        return self.fix.commit or ", ".join(map(str, patches))
+        patches = (bug.path.parent / bug.fix for bug in self.bugs if bug.fix)
+        named = (path.relative_to(paths.TOP) if path.is_relative_to(paths.TOP) else path for path in patches)
+        return self.fix.commit or ", ".join(map(str, named))
 
 
 def known_fixes(bugs: Iterable[Bug] | None = None) -> list[KnownFix]:

@@ -82,3 +82,10 @@ def test_code_that_a_source_lacks_is_named(tmp_path: Path) -> None:
     assert fix.lacking(tmp_path) == "a.c has no int f"
     (tmp_path / "a.c").write_text("int f(void);\n")
     assert not fix.lacking(tmp_path)
+
+
+def test_a_patch_of_a_private_catalogue_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = load_bug("second-domain-as-memory")
+    monkeypatch.setenv("VFIO_HARNESS_BUGS", str(tmp_path))
+    (fix,) = (fix for fix in known_fixes([bug]) if fix.bugs)
+    assert fix.pick == f"{tmp_path}/second-domain-as-memory.fix.patch"
