@@ -6,7 +6,7 @@ from pathlib import Path
 from commandline import CommandLine, Finished
 
 QUADRATIC = Path(__file__).with_name("counts") / "quadratic-revoke.patch"
-NOISE = 0.02
+NOISE = 0.05
 """By how much a count may differ: interrupts come at other moments."""
 
 
