@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import architectures, known_machines, load_machine
 from harness.errors import UsageError
 from harness.nightly.plan import DEFAULT_PLAN, expand, load_plan, seconds_of
 from harness.nightly.record import Cell
@@ -67,6 +68,17 @@ def test_each_line_gives_every_combination_of_its_lists(tmp_path: Path) -> None:
 def test_the_shipped_plan_can_be_read() -> None:
     cells = expand(load_plan(), DEFAULT_PLAN, cases_of, {})
     assert len({cell.id for cell in cells}) == len(cells) == 31
+
+
+def test_each_platform_is_a_line_of_the_shipped_plan() -> None:
+    plan = load_plan()
+    _, _, combinations = zip(*plan.combinations(), strict=True)
+    _, _, names, planned_suites, qemus = map(set, zip(*combinations, strict=True))
+    machines = [load_machine(name) for name in names]
+    assert {machine.arch for machine in machines} == {*architectures()}
+    assert {"debian:10.0", "debian:11.1"} <= {plan.qemus.get(name) for name in qemus}
+    assert {each.name for each in map(load_machine, known_machines()) if each.min_qemu or each.peer} <= names
+    assert {"kselftest-vfio", "kselftest-iommu", "rdma-core"} <= planned_suites
 
 
 @pytest.mark.parametrize(
