@@ -141,7 +141,7 @@ def test_program_without_a_version_is_not_qemu(tmp_path: Path) -> None:
         Qemu.probe(silent)
 
 
-@pytest.mark.parametrize(("version", "threads"), [("8.1.5", "single"), ("8.2.0", "multi"), ("11.0.0", "multi")])
+@pytest.mark.parametrize(("version", "threads"), [("8.1.5", "single"), ("10.0.13", "single"), ("11.1.3", "multi")])
 def test_tcg_has_threads_where_they_are_safe(tmp_path: Path, version: str, threads: str) -> None:
     qemu = Qemu.probe(script(tmp_path, version=version))
     assert choose_accel("tcg", trial(qemu), lambda event: None).option(qemu) == f"tcg,thread={threads}"
