@@ -220,7 +220,9 @@ def text(record: ReviewRecord, files: Files) -> Iterator[str]:
             for line in hunk.lines:
                 yield from _shown(line)
     for bad in record.bad:
-        yield click.style(f"the changed kernel: {printable(bad)}", fg="red")
+        yield click.style(f"on the changed kernel: {printable(bad)}", fg="red")
+    if record.bad:
+        yield "`vfio-harness run --base-vs-series` tells which of these the base has, too"
     yield record.cover_letter
 
 

@@ -168,9 +168,8 @@ class Counts:
 
     def cover_letter(self) -> str:
         """Return the line for the cover letter, and what the figures leave out."""
-        said = [
-            f"{_lines(self.changed)} changed, {self.reached} reached, {self.caught} of {self.mutants} mutants caught."
-        ]
+        mutants = f", {self.caught} of {self.mutants} mutants caught" if self.mutants else ""
+        said = [f"{_lines(self.changed)} changed, {self.reached} reached{mutants}."]
         if self.unreachable:
             said.append(f"No machine can reach {_lines(self.unreachable)}.")
         if self.no_code:

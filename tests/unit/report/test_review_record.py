@@ -92,6 +92,7 @@ def test_the_line_for_the_cover_letter() -> None:
     assert record().cover_letter == (
         "3 lines changed, 1 reached, 1 of 2 mutants caught. No machine can reach 1 line. 1 line without code."
     )
+    assert Counts(1, 1, 0, 0, 0, 0).cover_letter() == "1 line changed, 1 reached."
     assert Counts(41, 38, 0, 0, 29, 27).cover_letter() == "41 lines changed, 38 reached, 27 of 29 mutants caught."
 
 
@@ -105,7 +106,8 @@ def test_the_diff_says_what_is_not_tested() -> None:
     assert lines[lines.index("not reached +\tk(a);") + 1].strip() == "not tested: no case reaches it"
     assert "unreachable +\tl(a);" in lines
     assert "            -\tg(a);" in lines
-    assert lines[-2:] == ["the changed kernel: test_c::z on m: FAIL", found.cover_letter]
+    assert lines[-3] == "on the changed kernel: test_c::z on m: FAIL"
+    assert lines[-1] == found.cover_letter
 
 
 def test_the_page_is_the_diff_and_loads_nothing() -> None:
