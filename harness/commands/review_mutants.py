@@ -134,7 +134,9 @@ class ReviewMutants:
         while waiting:
             ids = self._reaching(place, waiting)
             seconds = {case.id: case.duration_s for case in place.record.cases}
-            nodes = [str(paths.TOP / collected[case].where) for case in sorted(ids, key=lambda case: seconds[case])]
+            nodes = [
+                str(paths.TOP / collected[case].where) for case in sorted(ids, key=lambda case: (seconds[case], case))
+            ]
             control = place.record.model_copy(update={"cases": [case for case in place.record.cases if case.id in ids]})
             attempt += 1
             name = f"{place.machine}{'-fail-nth' if place.options.fail_nth else ''}-{attempt}"
