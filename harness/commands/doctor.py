@@ -25,8 +25,9 @@ from harness.run.read_options import given, takes_options
 def doctor(**values: Any) -> None:
     """Show every prerequisite, with the fix for the missing ones.
 
-    A machine (--machine) of another architecture than the host's also needs a cross compiler. With --kernel, also show
-    which features that kernel has. The exit code is 3 if the host lacks a required prerequisite.
+    Each platform is listed with what it needs: KVM, other QEMUs, other architectures. None is required. A machine
+    (--machine) of another architecture than the host's also needs a cross compiler. With --kernel, also show which
+    features that kernel has. The exit code is 3 if the host lacks a required prerequisite.
     """
     options = Options(**given(values))
     config.load_machine(options.machine)  # a mistake in it is an error here, too
