@@ -13,6 +13,9 @@ MOST = 24
 WIDTH = 96
 """Characters of a line."""
 
+_HOUSEKEEPING = ("rpc.", "references.")
+"""The modules of the agent whose calls clean up after a case: they say nothing about the kernel."""
+
 
 @dataclass(frozen=True)
 class _Line:
@@ -28,8 +31,8 @@ class _Line:
 def timeline_text(evidence: Iterable[Evidence], most: int = MOST) -> list[str]:
     """Return a line for each observation of a case, in order of time: seconds, observer, meaning and text.
 
-    Splats are left out: a mail has them as the kernel wrote them. At most ``most`` lines; the first one then says how
-    many observations are not shown."""
+    Splats are left out, which a mail has as the kernel wrote them, and so is what cleans up after the case. At most
+    ``most`` lines; the first one then says how many observations are not shown."""
     seen = _lines(sorted(evidence, key=lambda item: item.t))
     shown = seen if len(seen) <= most else [line for line in seen if line.telling] or seen
     shown = shown[-most:]
@@ -49,5 +52,5 @@ def _lines(items: Sequence[Evidence]) -> list[_Line]:
             look.kind is not Kind.CALL,
         )
         for item, look in zip(items, looks(items), strict=True)
-        if look.kind is not Kind.SPLAT
+        if look.kind is not Kind.SPLAT and not item.text.startswith(_HOUSEKEEPING)
     ]

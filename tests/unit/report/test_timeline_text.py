@@ -10,6 +10,7 @@ CALLS = [
     Evidence(t=0.2, source="guest", text="Device.export(feature=0xb, payload=<32 bytes>) = #5"),
     Evidence(t=0.4, source="trace", text="doorbell: sq 0 = 1"),
     Evidence(t=0.5, source="trace", text="DMA fault: 0x2000000\nmore"),
+    Evidence(t=0.7, source="guest", text="rpc.reset_all(keep=[]) = []"),
     Evidence(t=0.6, source="console", text="WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2"),
 ]
 
