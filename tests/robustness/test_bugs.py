@@ -11,7 +11,9 @@ import pytest
 from commandline import CommandLine
 from test_interrupted import interrupt
 
-from harness.bugs import load_bug
+from harness.bugs import fixable, load_bug
+from harness.bugs.fix_mail import Author, fix_mail
+from harness.bugs.kernel_scripts import checkpatch, recipients
 from harness.kernel import Kernel
 
 CHEAP = "flags-unchecked"
@@ -172,3 +174,15 @@ def test_a_live_bug_and_its_fix_become_mails(harness: CommandLine, default_kerne
     named = ("git", "-c", "user.name=c", "-c", "user.email=c@example.org")
     for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "base"), ("am", "-q", str(patch))):
         subprocess.run([*named, *command], cwd=tmp_path, check=True)
+
+
+def test_each_fix_of_the_pinned_kernel_passes_checkpatch(default_kernel: Kernel, tmp_path: Path) -> None:
+    source = default_kernel.source_dir
+    assert source
+    complaints = {}
+    for bug in fixable(default_kernel.release):
+        (patch := tmp_path / f"{bug.id}.patch").write_text(fix_mail(bug, source, Author("A", "a@example.org")))
+        assert recipients(source, patch=patch).to, bug.id
+        complaints[bug.id] = checkpatch(source, patch)
+    assert len(complaints) > 10
+    assert {name: found for name, found in complaints.items() if found} == {}
