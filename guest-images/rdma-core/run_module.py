@@ -39,9 +39,9 @@ class Report(unittest.TestResult):
         name = test.id().partition(".")[2].partition(".")[2]  # without package and module
         print(f"{word} {self._count} {name}{f' # SKIP {skipped}' if skipped else ''}", flush=True)
 
-    def _bad(self, kind: str, told: str) -> None:
+    def _bad(self, kind: str, detail: str) -> None:
         self._outcome = ("not ok", "")
-        print(*(f"# {line}" for line in [kind, *told.splitlines()]), sep="\n", flush=True)
+        print(*(f"# {line}" for line in [kind, *detail.splitlines()]), sep="\n", flush=True)
 
     def addError(self, test, err) -> None:  # type: ignore[no-untyped-def]
         """Note an exception: mostly a call that the kernel refused."""

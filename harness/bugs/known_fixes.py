@@ -48,15 +48,16 @@ def known_fixes(bugs: Iterable[Bug] | None = None) -> list[KnownFix]:
     found: dict[str, KnownFix] = {}
     for bug in load_bugs() if bugs is None else bugs:
         for fix in bug.fixed_by:
-            known = found.setdefault(str(fix.commit or fix.subject), KnownFix(fix))
+            key = fix.commit or fix.subject
+            known = found.setdefault(key, KnownFix(fix))
             if known.fix != fix:
                 raise UsageError(f"{bug.path}: fixed_by: {known.bugs[0].path.name} describes {fix.commit} differently")
-            found[str(fix.commit or fix.subject)] = KnownFix(fix, (*known.bugs, bug))
-    for fix in load(PATH, _File).fixes:
+            found[key] = KnownFix(fix, (*known.bugs, bug))
+    unjudged = load(PATH, _File).fixes
+    for fix in unjudged:
         if fix.commit in found:
             raise UsageError(f"{PATH}: {fix.commit} is also fixed_by of {found[fix.commit].bugs[0].path.name}")
-    unjudged = [KnownFix(fix, why=fix.why) for fix in load(PATH, _File).fixes]
-    return [*found.values(), *unjudged]
+    return [*found.values(), *(KnownFix(fix, why=fix.why) for fix in unjudged)]
 
 
 def unmerged_fixes(bugs: Iterable[Bug] | None = None) -> list[KnownFix]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What each platform needs, and whether this host has it: KVM, other QEMUs, other architectures, some machines."""
 
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -44,7 +45,7 @@ def kvm_finding(options: Options) -> Finding:
         return Finding(f"{name} ({useless})")
     if closed := kvm_state():
         load = "modprobe kvm_amd or kvm_intel, which needs virtualisation to be on in the firmware or the hypervisor"
-        allow = f"log in again after: usermod -aG kvm {Path.home().name}"
+        allow = f"log in again after: usermod -aG kvm {getpass.getuser()}"
         return Finding(name, f"{closed} ({NO_KVM})", allow if "ermission" in closed else load, optional=True)
     reason = None
     with suppress(HarnessError):  # QEMU has a finding of its own

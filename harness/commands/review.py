@@ -222,7 +222,7 @@ def text(record: ReviewRecord, files: Files) -> Iterator[str]:
     for bad in record.bad:
         yield click.style(f"on the changed kernel: {printable(bad)}", fg="red")
     if record.bad:
-        yield "`vfio-harness run --base-vs-series` tells which of these the base has, too"
+        yield "`vfio-harness run --base-vs-series` shows which of these the base has, too"
     yield record.cover_letter
 
 

@@ -28,7 +28,7 @@ _RANK = (
     Verdict.ERROR,
     Verdict.SKIP,
 )
-"""Of several repetitions, the first of these decides. ERROR hides no verdict; the exit code of the run tells of it."""
+"""Of several repetitions, the first of these decides. ERROR hides no verdict; the exit code of the run shows it."""
 _STEPS = 60
 """Each step of the bisection halves the error of a bound."""
 

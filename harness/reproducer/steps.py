@@ -5,7 +5,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -47,7 +47,7 @@ class Story:
     """The index of the call that is judged, for ``acceptance``, ``import``, ``value`` and ``growth``."""
     against: int = -1
     """The index of the earlier call, for ``growth``."""
-    classes: Mapping[int, str] = ()  # type: ignore[assignment]
+    classes: Mapping[int, str] = field(default_factory=dict)
     """The class of each object, by its number."""
 
 
