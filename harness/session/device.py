@@ -18,6 +18,7 @@ RESET_SECONDS = 20.0
 RELEASE_SECONDS = 10.0
 """A slot with native hot-plug asks for its device 5 s after the request to unplug it (pciehp_handle_button_press())."""
 PAGE_SIZE = 0x1000
+"""Bytes of a page: of x86-64, and of the kernels of guest-images/kernel/arm64.config."""
 OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
 """``open_flags`` of an export unless a case chooses others."""
 

@@ -15,7 +15,7 @@ from harness.errors import UsageError, errno_name
 from harness.session.access import Access, UserMemory
 from harness.session.attachment import Attachment, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
-from harness.session.device import Device, DmaBuf, Timeline
+from harness.session.device import PAGE_SIZE, Device, DmaBuf, Timeline
 from harness.session.export import MAINLINE, ExportUapi, Range
 from harness.session.handle import Handle
 from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
@@ -36,8 +36,6 @@ T = TypeVar("T")
 
 IB_ACCESS_LOCAL_WRITE = 1
 """IB_ACCESS_LOCAL_WRITE (include/rdma/ib_verbs.h)."""
-PAGE_SIZE = 0x1000
-"""Bytes of a page: of x86-64, and of the kernels of guest-images/kernel/arm64.config."""
 
 # Deadlines, for a slowdown of 1.
 PLUG_SECONDS = 15.0
