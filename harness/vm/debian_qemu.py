@@ -28,10 +28,14 @@ INDEX_ROOM = 256 << 20
 WRAPPER = """#!/bin/sh
 # QEMU {version} of Debian {suite}, with the loader and the libraries of that release.
 top=${{0%/*}}/root
-lib=usr/lib/{gnu}
-export QEMU_MODULE_DIR="$top/$lib/qemu"
-exec "$top"/usr/lib*/ld-linux*.so.* --library-path "$top/$lib" "$top/usr/bin/{program}" \\
-    -L "$top/usr/share/qemu" -L "$top/usr/share/seabios" "$@"
+gnu={gnu}
+export QEMU_MODULE_DIR="$top/usr/lib/$gnu/qemu"
+# Before trixie, Debian has the loader and some libraries outside /usr, and the ROMs of network cards in /usr/lib/ipxe.
+for loader in "$top"/usr/lib*/ld-linux*.so.* "$top/lib/$gnu"/ld-linux*.so.*; do
+    [ -x "$loader" ] && break
+done
+exec "$loader" --library-path "$top/usr/lib/$gnu:$top/lib/$gnu" "$top/usr/bin/{program}" \\
+    -L "$top/usr/share/qemu" -L "$top/usr/share/seabios" -L "$top/usr/lib/ipxe/qemu" "$@"
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import load
+from harness.config import architecture, load, native
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.host import unpack as unpack_module
 from harness.host.apt import parse_madison
@@ -131,14 +131,15 @@ def test_missing_mmdebstrap_is_named_with_its_package(tmp_path: Path, monkeypatc
     assert caught.value.hint == "apt-get install mmdebstrap"
 
 
+@pytest.mark.parametrize("place", ["usr/lib64", f"lib/{architecture(native()).gnu}"], ids=["trixie", "bookworm"])
 def test_the_wrapper_starts_qemu_with_its_own_loader_wherever_the_cache_is(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:
     """A stand-in for the loader prints its arguments."""
 
     def unpack(archive: Archive, packages: list[str], target: Path, subject: str, step: Phase) -> None:
         assert (archive.release, packages) == ("trixie", [f"qemu-system-x86={TRIXIE.version}"])
-        loader = target / "usr/lib64/ld-linux-x86-64.so.2"
+        loader = target / place / "ld-linux-x86-64.so.2"
         loader.parent.mkdir(parents=True)
         loader.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         loader.chmod(0o755)
