@@ -177,6 +177,14 @@ static int device_set_memory(struct device *device, bool on)
 	return change_config(device, PCI_COMMAND, PCI_COMMAND_MEMORY, on ? PCI_COMMAND_MEMORY : 0);
 }
 
+/* Revoke the device's buffers, and make it usable at once. */
+static int device_revoke(struct device *device)
+{
+	int ret = device_set_memory(device, false);
+
+	return ret ? ret : device_set_memory(device, true);
+}
+
 static int device_set_master(struct device *device, bool on)
 {
 	return change_config(device, PCI_COMMAND, PCI_COMMAND_MASTER, on ? PCI_COMMAND_MASTER : 0);

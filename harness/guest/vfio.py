@@ -214,6 +214,11 @@ class Device(Node):
         """Write COMMAND.MEM."""
         self.config.set_memory(on)
 
+    def revoke(self) -> None:
+        """Revoke the device's buffers, and make it usable at once: clear COMMAND.MEM and set it again."""
+        self.set_memory(False)
+        self.set_memory(True)
+
     def set_master(self, on: bool) -> None:
         """Write COMMAND.MASTER."""
         self.config.set_master(on)

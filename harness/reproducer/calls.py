@@ -228,7 +228,7 @@ def _small(data: Any) -> int | None:
 
 
 def _after(arguments: Arguments) -> str:
-    functions = {"reset": "device_reset", "low_power_entry": "low_power_entry", "flr": "device_flr"}
+    functions = {"reset": "device_reset", "revoke": "device_revoke", "flr": "device_flr"}
     act = functions[arguments.values["do"]]
     offset, value = arguments.number("offset"), arguments.number("value")
     return f"window_store32_after(&{arguments.on}, {offset}, {value}, {act}, {arguments.at('on')})"

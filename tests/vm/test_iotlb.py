@@ -45,19 +45,20 @@ def test_flush_before_the_reset(session: Session, importer: Importer, watch: Wat
             nvme.start()
 
 
-@rows("importers.iotlb", "lifecycle.low-power")
+@rows("importers.iotlb", "lifecycle.command-mem")
 @importers("dma-api+nvme")
 def test_a_stale_address_faults_at_once(nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch) -> None:
     """As soon as a revoke has returned, a DMA to the address of a mapping before it faults."""
     for _ in range(TRIES):
         window = importer.attach(buffer)
-        must_arrive(ring_once(nvme.queue_identify(), window, watch), "before LOW_POWER_ENTRY the mapping is live")
+        must_arrive(
+            ring_once(nvme.queue_identify(), window, watch), "before COMMAND.MEM is cleared the mapping is live"
+        )
         queued = nvme.queue_identify()
-        result = ring_once(queued, window, watch, after=Action(nvme.device, "low_power_entry"))
-        nvme.device.low_power_exit()
+        result = ring_once(queued, window, watch, after=Action(nvme.device, "revoke"))
         if not result.blocked:
             result = replace(result, completed=nvme.completed(queued) is not None)
-        must_be_blocked(result, "a DMA that starts after LOW_POWER_ENTRY has returned faults")
+        must_be_blocked(result, "a DMA that starts after COMMAND.MEM was cleared and set faults")
         nvme.start()
 
 
@@ -85,7 +86,7 @@ def test_flush_of_areas_before_the_reset(
 ) -> None:
     """The IOTLB has forgotten each range that has an IOVA area of its own before the exporter is reset."""
     mark = watch.iotlb_mark()
-    iova = scattered("reset").iova()
+    iova = scattered("a reset").iova()
     assert iova is not None
     nvme.device.reset()
     stale = watch.stale_translations(mark, importer.bdf, range(iova, iova + len(LIVE)), session.bdf(UNDER_TEST))
@@ -94,7 +95,7 @@ def test_flush_of_areas_before_the_reset(
 
 
 @pytest.mark.needs("many_ranges")
-@rows("importers.iotlb", "importers.areas", "lifecycle.low-power")
+@rows("importers.iotlb", "importers.areas", "lifecycle.command-mem")
 @importers("dma-api+nvme")
 def test_a_stale_area_faults_at_once(
     session: Session, nvme: Nvme, cmb: Cmb, scattered: Callable[[str], Window], watch: Watch
@@ -103,12 +104,13 @@ def test_a_stale_area_faults_at_once(
     device = nvme.device
     # There is room for one mapping, and a lazy flush keeps the IOVAs of the old one.
     for _ in range(1 if session.lazy() else TRIES):
-        window, mark = scattered("LOW_POWER_ENTRY"), watch.mark()
-        window.store32_after(0, STALE, Action(device, "low_power_entry"))
-        device.low_power_exit()
+        window, mark = scattered("COMMAND.MEM is cleared"), watch.mark()
+        window.store32_after(0, STALE, Action(device, "revoke"))
         found, faults = device.read(cmb.region, cmb.offset, len(LIVE)), watch.faults(mark)
         seen = f"{found!r} in the CMB, and {len(faults)} DMA faults"
-        must(found == LIVE and faults, "a DMA to the area of a range faults after LOW_POWER_ENTRY has returned", seen)
+        must(
+            found == LIVE and faults, "a DMA to the area of a range faults after COMMAND.MEM was cleared and set", seen
+        )
 
 
 @pytest.mark.machine("caching-mode")

@@ -299,9 +299,9 @@ DEAD = "the command did not complete; the host saw no doorbell and"
 LIVE = "; expected: the doorbell and no refusal"
 STALE = "broken: the IOTLB is flushed before command-mem takes the exporter's BAR away; seen:"
 STALE_AREA = "broken: the IOTLB is flushed of the area of a range before reset takes the exporter's BAR away; seen:"
-AREA_AT_ONCE = "broken: a DMA to the area of a range faults after LOW_POWER_ENTRY has returned; seen:"
+AREA_AT_ONCE = "broken: a DMA to the area of a range faults after COMMAND.MEM was cleared and set; seen:"
 AT_ONCE = (
-    "broken: a DMA that starts after LOW_POWER_ENTRY has returned faults; seen: the command completed; "
+    "broken: a DMA that starts after COMMAND.MEM was cleared and set faults; seen: the command completed; "
     "the host saw sq 0 doorbell"
 )
 SILENT = "; the importer gave no bad status"
