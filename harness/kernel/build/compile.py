@@ -14,8 +14,8 @@ from harness.errors import HarnessError
 COMPILE_TIMEOUT_S = 120.0
 _GCOV = ("-fprofile-arcs", "-ftest-coverage")
 """Left out: an object with counters names the file that gets them, so no two of them are the same."""
-_SAVED = re.compile(r"^savedcmd_\S+ := (?P<command>.*?)(?:\s*; .*)?$", re.M)
-"""What Kbuild ran for an object (scripts/Kbuild.include, ``if_changed_rule``); objtool follows after a semicolon."""
+_SAVED = re.compile(r"^(?:saved)?cmd_\S+ := (?P<command>.*?)(?:\s*; .*)?$", re.M)
+"""What Kbuild ran for an object (scripts/Kbuild.include, ``if_changed_rule``; ``cmd_`` before 6.3). objtool follows."""
 
 
 @dataclass(frozen=True)
