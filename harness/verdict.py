@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Define the verdicts and the run record (``report.json``). docs/design.md explains each verdict."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
@@ -28,6 +29,22 @@ KERNEL_AT_FAULT = frozenset({Verdict.FAIL, Verdict.SPLAT, Verdict.HANG, Verdict.
 """The verdicts that blame the kernel."""
 NEEDS_FRESH_MACHINE = frozenset({Verdict.SPLAT, Verdict.HANG, Verdict.CRASH, Verdict.ERROR})
 """The verdicts after which the next case gets a freshly booted machine."""
+WORST_FIRST = (
+    Verdict.CRASH,
+    Verdict.HANG,
+    Verdict.SPLAT,
+    Verdict.FAIL,
+    Verdict.ERROR,
+    Verdict.KNOWN,
+    Verdict.FIXED,
+    Verdict.PASS,
+    Verdict.SKIP,
+)
+"""The order of the verdicts in lists, and of what one case raises: the first of these is its verdict.
+
+A splat comes before a broken rule, because it names the cause. A lost or stuck guest comes before both, because nothing
+can follow it. The harness's own failure comes last of the bad ones, so that a broken rule before it stays visible.
+"""
 
 Source = Literal["host", "qmp", "trace", "console", "guest"]
 """Where an observation comes from."""
@@ -254,6 +271,14 @@ class RunRecord(_Record):
     """With ``--shard``: which part of the cases this run has."""
     cases: list[CaseRecord]
     """The cases, in the order of collection."""
+
+
+def worst_of(cases: Iterable[CaseRecord]) -> CaseRecord:
+    """Return the record with the worst verdict, of several judgements of one case; the earliest of these.
+
+    ERROR comes last here, after SKIP: it says nothing about the kernel, so any other judgement of the case replaces it.
+    """
+    return min(cases, key=lambda case: (case.verdict is Verdict.ERROR, WORST_FIRST.index(case.verdict)))
 
 
 def exit_code(verdicts: list[Verdict]) -> int:

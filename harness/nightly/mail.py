@@ -21,7 +21,7 @@ from harness.nightly.record import CaseChange, Cell
 from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import one_line
-from harness.verdict import Verdict
+from harness.verdict import KERNEL_AT_FAULT, WORST_FIRST, Verdict
 
 FILE = "mail.txt"
 WIDTH = 72
@@ -43,8 +43,6 @@ REGRESSIONS = "regressions@lists.linux.dev"
 """regzbot reads its commands only on this list."""
 
 _COMMIT = re.compile(r"([0-9a-f]{40})(?: (.*))?", re.DOTALL)
-_SEVERITY = [str(verdict) for verdict in (Verdict.CRASH, Verdict.SPLAT, Verdict.HANG, Verdict.FAIL)]
-"""The verdicts that blame the kernel, the worst first."""
 _GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
 
 
@@ -115,7 +113,7 @@ class Changes:
         groups: dict[tuple[str, ...], list[CaseChange]] = {}
         unjudged, missing, fixed, other = [], [], [], []
         for change in verdicts.night.changes:
-            if change.after in _SEVERITY:
+            if change.after in KERNEL_AT_FAULT:
                 groups.setdefault(_cause(change), []).append(change)
             elif change.after == Verdict.ERROR:
                 unjudged.append(change)
@@ -139,9 +137,9 @@ def _cause(change: CaseChange) -> tuple[str, ...]:
 
 
 def _most_telling_first(changes: Sequence[CaseChange]) -> list[CaseChange]:
-    """Sort the changes of one cause: a crash before a case that failed, then the symptom that most of them have."""
+    """Sort the changes of one cause: the worst verdict first, then the symptom that most of them have."""
     symptoms = Counter(change.reason for change in changes)
-    return sorted(changes, key=lambda change: (_SEVERITY.index(change.after), -symptoms[change.reason]))
+    return sorted(changes, key=lambda change: (WORST_FIRST.index(Verdict(change.after)), -symptoms[change.reason]))
 
 
 def _lost(change: CaseChange) -> CellVerdicts:

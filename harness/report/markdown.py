@@ -8,14 +8,10 @@ from collections.abc import Iterator
 from html import escape
 
 from harness.report.text import changes, one_line, tally
-from harness.verdict import CaseRecord, RunRecord, Verdict
+from harness.verdict import WORST_FIRST, CaseRecord, RunRecord, Verdict
 
 MAX_ROWS = 200
 """GitHub refuses a summary of more than 1 MiB; a row has 1.3 kB at most."""
-_ORDER = (
-    Verdict.CRASH, Verdict.HANG, Verdict.SPLAT, Verdict.FAIL, Verdict.ERROR, Verdict.FIXED, Verdict.KNOWN, Verdict.SKIP
-)  # fmt: skip
-"""What blames the kernel comes first."""
 
 
 def render(record: RunRecord) -> str:
@@ -30,7 +26,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield f"<p>{_text(f'kernel {kernel.release} ({kernel.origin}), machine {record.machine}, {record.host.qemu}')}</p>"
     yield from (f"<p>{_text(patch)}</p>" for patch in kernel.patches)
     yield from (f"<p>{_text(line)}</p>" for line in changes(record))
-    rows = sorted((case for case in record.cases if case.verdict in _ORDER), key=_rank)
+    listed = (case for case in record.cases if case.verdict is not Verdict.PASS)
+    rows = sorted(listed, key=lambda case: WORST_FIRST.index(case.verdict))
     if rows:
         yield "<table>"
         yield "<tr><th>verdict</th><th>case</th><th>rule</th><th>reason</th></tr>"
@@ -38,10 +35,6 @@ def _lines(record: RunRecord) -> Iterator[str]:
         yield "</table>"
     if len(rows) > MAX_ROWS:
         yield f"<p>and {len(rows) - MAX_ROWS} more: see report.html</p>"
-
-
-def _rank(case: CaseRecord) -> int:
-    return _ORDER.index(case.verdict)
 
 
 def _row(case: CaseRecord) -> str:

@@ -9,17 +9,14 @@ from harness import __version__
 from harness.errors import UsageError
 from harness.report.parts import NOT_JUDGED
 from harness.report.text import summarise
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
-
-_ORDER = (Verdict.ERROR, Verdict.SKIP, Verdict.PASS, Verdict.FIXED, Verdict.KNOWN)
-"""Of two verdicts of one case the later of this order counts, and one that blames the kernel before all."""
+from harness.verdict import CaseRecord, RunRecord, Verdict, worst_of
 
 
 def merge(runs: Sequence[tuple[Path, RunRecord]], into: Path, run_id: str) -> RunRecord:
     """Return one record for all these runs, with the id ``run_id``. ``into``: the directory that will hold it.
 
     A case that a shard should have judged, and did not, is ERROR: its reason says MISS and names the shard. If several
-    runs have judged a case, the worst verdict counts, but any verdict before ERROR.
+    runs have judged a case, the worst verdict counts, but any verdict before ERROR: see ``worst_of``.
 
     Raises UsageError if the runs differ in kernel, machine or shards, or if two are the same run.
     """
@@ -30,8 +27,7 @@ def merge(runs: Sequence[tuple[Path, RunRecord]], into: Path, run_id: str) -> Ru
     for directory, record in runs:
         for case in record.cases:
             moved = _moved(case, directory, into)
-            if case.id not in found or _rank(moved) > _rank(found[case.id]):
-                found[case.id] = moved
+            found[case.id] = worst_of([found[case.id], moved]) if case.id in found else moved
     wanted = first.shard.cases if first.shard else []
     cases = [found.get(name) or _missing(name, [record for _, record in runs]) for name in wanted]
     cases += [case for name, case in found.items() if name not in set(wanted)]
@@ -84,10 +80,6 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple) and len(value) > 4:
         return f"one of {len(value)}"
     return ", ".join(map(str, value)) or "empty" if isinstance(value, tuple) else str(value)
-
-
-def _rank(case: CaseRecord) -> int:
-    return len(_ORDER) if case.verdict in KERNEL_AT_FAULT else _ORDER.index(case.verdict)
 
 
 def _moved(case: CaseRecord, directory: Path, into: Path) -> CaseRecord:

@@ -9,7 +9,7 @@ confidence near 0, where the rates of races lie. SciPy has them too, but weighs 
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RateRecord, Verdict
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RateRecord, Verdict, worst_of
 
 CONFIDENCE = 0.95
 """The chance that the bounds include the true rate is at least this."""
@@ -17,18 +17,6 @@ FAILED = KERNEL_AT_FAULT | {Verdict.KNOWN}
 """The verdicts that count as failures."""
 UNCOUNTED = frozenset({Verdict.ERROR, Verdict.SKIP})
 """A repetition with one of these says nothing about how often a case fails."""
-_RANK = (
-    Verdict.CRASH,
-    Verdict.HANG,
-    Verdict.SPLAT,
-    Verdict.FAIL,
-    Verdict.KNOWN,
-    Verdict.FIXED,
-    Verdict.PASS,
-    Verdict.ERROR,
-    Verdict.SKIP,
-)
-"""Of several repetitions, the first of these decides. ERROR hides no verdict; the exit code of the run shows it."""
 _STEPS = 60
 """Each step of the bisection halves the error of a bound."""
 
@@ -112,12 +100,12 @@ def _percent(fraction: float) -> str:
 
 
 def merged(records: Sequence[CaseRecord], *, until_fail: bool = False) -> list[CaseRecord]:
-    """Make one record of the repetitions of each case: that with the worst verdict, the earliest of these."""
+    """Make one record of the repetitions of each case: the worst, see ``worst_of``."""
     cases: dict[str, list[CaseRecord]] = {}
     for record in records:
         cases.setdefault(record.id, []).append(record)
     return [
-        min(found, key=lambda record: _RANK.index(record.verdict)).model_copy(
+        worst_of(found).model_copy(
             update={"rate": rate_of((record.verdict for record in found), until_fail=until_fail)}
         )
         for found in cases.values()

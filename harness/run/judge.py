@@ -15,12 +15,7 @@ from harness.errors import (
     KernelComplained,
     KernelErrno,
 )
-from harness.verdict import Verdict
-
-# Worst first: the first of these that a case earned is its verdict. A splat outranks the sentence that the kernel
-# broke, because it names the cause. A lost guest outranks both, because nothing can follow it. The harness's own
-# failure comes last of the bad ones, so that a broken contract before it stays visible.
-SEVERITY = (Verdict.CRASH, Verdict.HANG, Verdict.SPLAT, Verdict.FAIL, Verdict.ERROR, Verdict.SKIP, Verdict.PASS)
+from harness.verdict import WORST_FIRST, Verdict
 
 
 class Skipped(Exception):
@@ -62,7 +57,7 @@ def judge(raised: Sequence[BaseException], splats: Sequence[str]) -> Judgement:
     earned = [Judgement(Verdict.SPLAT, (title,)) for title in splats] + [blame(exc) for exc in raised]
     if not earned:
         return Judgement(Verdict.PASS)
-    earned.sort(key=lambda judgement: SEVERITY.index(judgement.verdict))
+    earned.sort(key=lambda judgement: WORST_FIRST.index(judgement.verdict))
     reasons = dict.fromkeys(reason for judgement in earned for reason in judgement.reasons)
     return Judgement(earned[0].verdict, tuple(reasons))
 

@@ -72,7 +72,15 @@ def test_a_case_that_its_shard_did_not_reach_is_visible() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "counts"),
-    [("PASS", "FAIL", "FAIL"), ("ERROR", "PASS", "PASS"), ("KNOWN", "PASS", "KNOWN"), ("HANG", "ERROR", "HANG")],
+    [
+        ("PASS", "FAIL", "FAIL"),
+        ("FAIL", "CRASH", "CRASH"),
+        ("ERROR", "PASS", "PASS"),
+        ("ERROR", "SKIP", "SKIP"),
+        ("SKIP", "PASS", "PASS"),
+        ("KNOWN", "PASS", "KNOWN"),
+        ("HANG", "ERROR", "HANG"),
+    ],
 )
 def test_the_worst_verdict_of_a_case_counts_but_not_error(one: str, other: str, counts: str) -> None:
     for verdicts in ((one, other), (other, one)):

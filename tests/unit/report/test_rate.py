@@ -82,9 +82,11 @@ def test_the_first_of_the_worst_repetitions_stands_for_all() -> None:
     assert (second.verdict, second.rate and second.rate.bad) == (Verdict.PASS, 0)
 
 
-def test_an_error_decides_only_if_nothing_counts() -> None:
-    (found,) = merged([case(Verdict.ERROR), case(Verdict.SKIP)])
+def test_an_error_decides_only_if_all_are_errors() -> None:
+    (found,) = merged([case(Verdict.ERROR), case(Verdict.ERROR)])
     assert found.verdict is Verdict.ERROR
+    (found,) = merged([case(Verdict.ERROR), case(Verdict.SKIP)])
+    assert found.verdict is Verdict.SKIP
     assert found.rate
     assert as_text(found.rate) == "no repetition counts: 2 were ERROR or SKIP"
 

@@ -17,7 +17,7 @@ from harness.errors import (
     QemuDied,
 )
 from harness.run.judge import Skipped, judge
-from harness.verdict import Verdict, exit_code
+from harness.verdict import WORST_FIRST, Verdict, exit_code
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,10 @@ def test_the_worst_reason_gives_the_verdict_and_comes_first() -> None:
     judged = judge([AgentLost("cut"), ContractBroken("broken: x"), GuestCrashed("panic")], [])
     assert judged.verdict is Verdict.CRASH
     assert judged.reasons == ("panic", "broken: x", "cut")
+
+
+def test_each_verdict_has_one_place_in_the_order() -> None:
+    assert sorted(WORST_FIRST) == sorted(Verdict)
 
 
 def test_must_names_the_rule_and_the_observation() -> None:
