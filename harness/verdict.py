@@ -27,6 +27,10 @@ class Verdict(StrEnum):
 
 KERNEL_AT_FAULT = frozenset({Verdict.FAIL, Verdict.SPLAT, Verdict.HANG, Verdict.CRASH})
 """The verdicts that blame the kernel."""
+BAD = KERNEL_AT_FAULT | {Verdict.ERROR}
+"""The verdicts that a user must look at: reports show them first, with their evidence."""
+GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
+"""The verdicts of a case whose rule held."""
 NEEDS_FRESH_MACHINE = frozenset({Verdict.SPLAT, Verdict.HANG, Verdict.CRASH, Verdict.ERROR})
 """The verdicts after which the next case gets a freshly booted machine."""
 WORST_FIRST = (

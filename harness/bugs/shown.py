@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.bugs.catalogue import Bug
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Verdict
-
-_GOOD = (Verdict.PASS, Verdict.FIXED)
+from harness.verdict import BAD, GOOD, CaseRecord, Verdict
 
 
 def shows(entry: Bug, case: CaseRecord) -> bool:
@@ -66,15 +64,15 @@ def judge_absence(entry: Bug, expected: Collection[str], cases: Sequence[CaseRec
     own = [case for case in cases if case.id in expected]
     if shown := [case for case in own if shows(entry, case)]:
         return Finding(FixState.MISSING, f"{shown[0].id} is {shown[0].verdict}: {shown[0].reason}", _ids(shown))
-    if other := [case for case in own if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}]:
+    if other := [case for case in own if case.verdict in BAD]:
         reason = f"{other[0].id} is {other[0].verdict} for another reason: {other[0].reason}"
         return Finding(FixState.NOT_JUDGED, reason, _ids(other))
     if missing := sorted(set(expected) - {case.id for case in own}):
         return Finding(FixState.NOT_JUDGED, f"{missing[0]} did not run{f': {error}' if error else ''}", tuple(missing))
     if not own:
         return Finding(FixState.NOT_JUDGED, error or "none of its cases is for its machine")
-    good = [case for case in own if case.verdict in _GOOD]
-    silent = [case for case in own if case.verdict not in _GOOD]  # skipped, or kept from its point by another bug
+    good = [case for case in own if case.verdict in GOOD]
+    silent = [case for case in own if case.verdict not in GOOD]  # skipped, or kept from its point by another bug
     unsure = f"{silent[0].id} is {silent[0].verdict}: {silent[0].reason}" if silent else ""
     if not good:
         return Finding(FixState.NOT_JUDGED, unsure, _ids(silent))

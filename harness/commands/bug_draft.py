@@ -15,14 +15,13 @@ from harness.report.text import one_line, repeat_command
 from harness.report.timeline_text import WIDTH as LOG_WIDTH
 from harness.report.timeline_text import timeline_text
 from harness.run.known_issues import KnownIssue
-from harness.verdict import CaseRecord, RunRecord, Verdict
+from harness.verdict import GOOD, CaseRecord, RunRecord
 
 WIDTH = 72
 """Columns of prose. The kernel's log and commands are not wrapped."""
 MAX_REASON = 1200
 """Characters of a reason."""
 MAX_SPLAT_LINES = 40
-_GOOD = (Verdict.PASS, Verdict.FIXED)
 OURS = "vfio-harness"
 """The reporter of what the harness itself has found."""
 
@@ -102,7 +101,7 @@ class Draft:
             yield from _wrapped("I have no patch for it.")
             return
         shown = {case.id for case in self.found.bad.cases if shows(self._entry, case)}
-        good = sum(case.id in shown and case.verdict in _GOOD for case in self.found.control.cases)
+        good = sum(case.id in shown and case.verdict in GOOD for case in self.found.control.cases)
         of = (
             f"the {len(shown)} cases that show the bug pass" if len(shown) > 1 else "the case that shows the bug passes"
         )

@@ -15,15 +15,12 @@ from harness.nightly.cells import NightVerdicts
 from harness.nightly.history import History
 from harness.nightly.record import CaseChange, Cell
 from harness.progress import Emit, Event, Note
-from harness.verdict import KERNEL_AT_FAULT, Verdict
+from harness.verdict import GOOD, KERNEL_AT_FAULT, Verdict
 
 MOST_SEARCHES = 3
 """Searches of a night. Each builds and runs several kernels; more new failures at once have few causes in common."""
 MOST_CASES = 8
 """Cases that judge the commits of one search. The others then run on the commit that it finds, and before it."""
-
-
-_GOOD = frozenset({Verdict.PASS, Verdict.FIXED, Verdict.KNOWN})
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,8 @@ def _search(cell: Cell, where: _Range, cases: Sequence[str], emit: Emit) -> dict
         emit(Note(f"{where.cell}: {found}"))
         return {}
     commit = f"{found.suspects[0].sha} {found.suspects[0].subject}"
-    bad_before = {case.id for case in found.before.cases if case.verdict not in _GOOD} if found.before else set()
+    before = found.before.cases if found.before else ()
+    bad_before = {case.id for case in before if case.verdict not in GOOD | {Verdict.KNOWN}}
     bad = {case.id for case in found.verdicts.cases if case.verdict in KERNEL_AT_FAULT}
     return {case: commit for case in cases if case in bad - bad_before}
 

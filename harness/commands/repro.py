@@ -24,7 +24,7 @@ from harness.report import RunDirectory, Terminal
 from harness.report.text import one_line, repeat_command
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+from harness.verdict import BAD, KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 MAX_EVIDENCE = 25
 """Lines of evidence that are printed; the report has all."""
@@ -110,7 +110,7 @@ class Reproduction:
         for case in self.control.cases if self.control else ():
             skipped = case.verdict is Verdict.SKIP and case.id == shown
             own = case.verdict is Verdict.KNOWN and case.known_issue == self.entry.id
-            if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR} or own or skipped:
+            if case.verdict in BAD or own or skipped:
                 yield case
 
     @property

@@ -22,7 +22,7 @@ from harness.progress import Emit
 from harness.report.parts import MISS
 from harness.report.rate import UNCOUNTED
 from harness.report.renamed import renamed_cases
-from harness.verdict import KERNEL_AT_FAULT, Verdict
+from harness.verdict import GOOD, KERNEL_AT_FAULT
 
 NIGHTS = 30
 """Nights that a question looks at, unless it names another number."""
@@ -30,7 +30,6 @@ MEDIAN_OF = 5
 """Runs from which the usual duration of a case is computed."""
 _BAD = frozenset(map(str, KERNEL_AT_FAULT))
 _UNCOUNTED = frozenset(map(str, UNCOUNTED))
-_GOOD = (str(Verdict.PASS), str(Verdict.FIXED))
 
 
 @dataclass(frozen=True)
@@ -286,11 +285,11 @@ class History:
             FROM nights n CROSS JOIN runs r ON r.night = n.id CROSS JOIN cases c ON c.run = r.id
                  JOIN kernels k ON k.id = r.kernel
             WHERE r.cell = (SELECT id FROM cells WHERE name = ?)
-                  AND c.name IN ({_marks(ids)}) AND c.decides AND c.verdict IN ({_marks(_GOOD)})
+                  AND c.name IN ({_marks(ids)}) AND c.decides AND c.verdict IN ({_marks(GOOD)})
                   AND (? IS NULL OR n.started < (SELECT started FROM nights WHERE name = ?))
             ORDER BY n.started DESC LIMIT 1
             """,
-            (cell, *ids, *_GOOD, before, before),
+            (cell, *ids, *GOOD, before, before),
         )
         return next((self._good_night(row) for row in rows), None)
 

@@ -21,7 +21,7 @@ from harness.nightly.record import CaseChange, Cell
 from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import one_line
-from harness.verdict import KERNEL_AT_FAULT, WORST_FIRST, Verdict
+from harness.verdict import GOOD, KERNEL_AT_FAULT, WORST_FIRST, Verdict
 
 FILE = "mail.txt"
 WIDTH = 72
@@ -43,7 +43,6 @@ REGRESSIONS = "regressions@lists.linux.dev"
 """regzbot reads its commands only on this list."""
 
 _COMMIT = re.compile(r"([0-9a-f]{40})(?: (.*))?", re.DOTALL)
-_GOOD = frozenset({Verdict.PASS, Verdict.FIXED})
 
 
 def write_mail(verdicts: NightVerdicts) -> Path | None:
@@ -327,7 +326,7 @@ def _good_elsewhere(problem: Problem, verdicts: NightVerdicts) -> list[str]:
         for cell in verdicts.cells
         if cell.cell.tree == problem.cells[0].cell.tree
         and (judged := cell.verdict(problem.first.case))
-        and judged.case.verdict in _GOOD
+        and judged.case.verdict in GOOD
     ]
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from harness.nightly.cells import NightVerdicts
 from harness.nightly.mail import FILE as MAIL
 from harness.nightly.outcomes import Key
-from harness.nightly.page_data import BAD, NightPage, first
+from harness.nightly.page_data import NightPage, first
 from harness.report import pages
 from harness.report.parts import MISS
 from harness.report.record import write_report
 from harness.report.text import cut, one_line
-from harness.verdict import KERNEL_AT_FAULT
+from harness.verdict import BAD, KERNEL_AT_FAULT
 
 FILE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"

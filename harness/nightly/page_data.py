@@ -20,10 +20,8 @@ from harness.report.parts import MISS
 from harness.report.splat_outline import outlines
 from harness.report.text import one_line, without_numbers
 from harness.report.timeline import Picture, picture
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
+from harness.verdict import BAD, GOOD, KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
 
-BAD = frozenset({*map(str, KERNEL_AT_FAULT), str(Verdict.ERROR)})
-"""The verdicts that the page lists as problems."""
 KINDS: dict[ChangeKind, str] = {
     "broken": "broken",
     "missing": "missing: judged before, not this night",
@@ -281,7 +279,7 @@ class NightPage:
         for column in self.columns:
             for name, place in column.places.items():
                 case = place.case
-                if str(case.verdict) not in BAD or (column.cell.id, name) in changed:
+                if case.verdict not in BAD or (column.cell.id, name) in changed:
                     continue
                 splat, commit = fingerprint(case), self._blamed.get((column.cell.id, name), "")
                 key: Hashable = (case.verdict, name, _without_numbers(case.reason))
@@ -299,7 +297,7 @@ class NightPage:
         The first answers which kernels have a bug, the second which do not. A tree that has not judged them is in none,
         nor is one that has judged them only where no tree shows the bug: a release kernel does not see what KASAN sees.
         """
-        shows, good = {str(verdict) for verdict in present}, {str(Verdict.PASS), str(Verdict.FIXED)}
+        shows = {str(verdict) for verdict in present}
         names = list(cases)
         judged = [(column.cell, {column.verdict(name) for name in names}) for column in self.columns]
         seen = {(cell.flavour, cell.machine, cell.qemu) for cell, verdicts in judged if verdicts & shows}
@@ -308,7 +306,7 @@ class NightPage:
             if (cell.flavour, cell.machine, cell.qemu) in seen:
                 found.setdefault(cell.tree, set()).update(verdicts)
         having = [tree for tree, verdicts in found.items() if verdicts & shows]
-        return having, [tree for tree, verdicts in found.items() if verdicts & good and not verdicts - good - _SILENT]
+        return having, [tree for tree, verdicts in found.items() if verdicts & GOOD and not verdicts - GOOD - _SILENT]
 
     def trees_of(self, group: Group) -> list[str]:
         """Return the trees of the members of a group."""

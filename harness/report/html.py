@@ -13,12 +13,11 @@ from harness.report import pages
 from harness.report.splat_outline import outlines
 from harness.report.text import by_area, changes, cut
 from harness.report.timeline import Picture, picture
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, Evidence, RunRecord, Verdict
+from harness.verdict import BAD, CaseRecord, Evidence, RunRecord, Verdict
 
 LIMIT = 1_900_000
 """Bytes of the page, if its cases and their reasons alone do not take more."""
 
-_PROBLEMS = KERNEL_AT_FAULT | {Verdict.ERROR}
 _KNOWN = {Verdict.KNOWN, Verdict.FIXED}
 _MACHINE_FILES = ("command", "console.log", "trace.log", "qemu.stderr")
 _OTHER_FILES = ("*.device.jsonl", "peer/console.log")
@@ -46,7 +45,7 @@ class Detail:
 
     def evidence(self, case: CaseRecord) -> list[Evidence]:
         """Return the evidence of a case that the page shows."""
-        if not self.good and case.verdict not in _PROBLEMS:
+        if not self.good and case.verdict not in BAD:
             return []
         shown = case.evidence if self.items is None else case.evidence[-self.items :]
         if self.characters is None:
@@ -116,7 +115,7 @@ def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail, file
         title=f"vfio-harness: {record.kernel.release}",
         record=record,
         known=_facts(record),
-        problems=[each for each in shown if each.case.verdict in _PROBLEMS],
+        problems=[each for each in shown if each.case.verdict in BAD],
         known_issues=[*by_verdict[Verdict.KNOWN], *by_verdict[Verdict.FIXED]],
         areas=list(_areas(shown)),
         changes=changes(record),
@@ -128,7 +127,7 @@ def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail, file
 
 def _show(number: int, case: CaseRecord, detail: Detail) -> Shown:
     evidence = detail.evidence(case)
-    problem = case.verdict in _PROBLEMS
+    problem = case.verdict in BAD
     return Shown(
         number,
         case,
@@ -142,7 +141,7 @@ def _show(number: int, case: CaseRecord, detail: Detail) -> Shown:
 def _areas(shown: Sequence[Shown]) -> Iterator[tuple[str, list[CaseRecord], list[Shown]]]:
     """Yield each area, its cases, and those of them that are not shown above: PASS and SKIP."""
     for area, cases in by_area(each.case for each in shown).items():
-        rest = [each for each in shown if each.case.area == area and each.case.verdict not in _PROBLEMS | _KNOWN]
+        rest = [each for each in shown if each.case.area == area and each.case.verdict not in BAD | _KNOWN]
         yield area, cases, rest
 
 

@@ -11,15 +11,12 @@ from harness.report import pages
 from harness.report.outcomes import COLOURS, MutantOutcome, Record, changed_cases
 from harness.report.record import RunDirectory, write_report
 from harness.report.text import one_line
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import BAD, KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
 SCHEMA = "vfio-harness/mutants/4"
 """2: ``bad`` of a control has an object per case. It was a string. 3: the outcome CHANGED, and ``was``. 4: the outcome
 missed."""
 LATEST = "latest-mutants"
-
-
-_BAD = KERNEL_AT_FAULT | {Verdict.ERROR}
 
 
 class MutantRecord(Record):
@@ -180,7 +177,7 @@ def bad_cases(run: RunRecord) -> list[BadCase]:
     return [
         BadCase(verdict=case.verdict, case=case.id, reason=one_line(case.reason))
         for case in run.cases
-        if case.verdict in _BAD
+        if case.verdict in BAD
     ]
 
 

@@ -21,7 +21,7 @@ from harness.escape import printable
 from harness.progress import Event, Note, PhaseDone, PhaseProgress, PhaseStarted
 from harness.report.rate import as_text
 from harness.report.text import changes, key_evidence, one_line, repeat_command, tally, without_numbers
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+from harness.verdict import BAD, GOOD, KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Terminal:
             self._print(f"        {line}")
         if case.known_issue:
             self._print(f"        known issue: {one_line(case.known_issue)}")
-        if case.verdict in KERNEL_AT_FAULT | {Verdict.ERROR}:
+        if case.verdict in BAD:
             for item in key_evidence(case):
                 self._print("", f"        {item.t:8.3f} s  {item.source:<8}{one_line(item.text)}")
             for call in case.program.calls if case.program else ():
@@ -135,7 +135,7 @@ class Terminal:
     def repetition_done(self, case: CaseRecord, slot: int = 1) -> None:
         """Print one repetition of a case if it did not pass, once for each verdict and reason."""
         key = case.id, case.verdict, without_numbers(case.reason)
-        if case.verdict in (Verdict.PASS, Verdict.FIXED) or key in self._seen:
+        if case.verdict in GOOD or key in self._seen:
             self._end(_case(slot))
             return
         self._seen.add(key)
