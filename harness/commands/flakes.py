@@ -19,8 +19,8 @@ from harness.report.text import one_line
 def flakes(nights: int, as_json: bool) -> None:
     """List the cases with different verdicts on the same kernel.
 
-    Each cell counts for itself. All runs of the latest nights count, also those that measure the rate. ERROR and SKIP
-    are listed, but the rate does not count them.
+    Each cell counts for itself. All runs of the latest nights count, also those that measure the rate. KNOWN
+    counts as a failure. ERROR and SKIP are listed, but the rate does not count them.
     """
     with Terminal({}, to_stderr=True) as terminal, open_history(nightly_directory(), terminal.emit) as history:
         found = history.flakes(nights=nights)

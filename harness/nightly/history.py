@@ -15,21 +15,19 @@ from pathlib import Path
 from harness.nightly import tallies
 from harness.nightly.database import FILE, Database
 from harness.nightly.fill import Records, add_new_nights, add_night
-from harness.nightly.outcomes import Key, Outcome, night_directories, order_of, rate
+from harness.nightly.outcomes import Key, Outcome, night_directories, order_of, rates
 from harness.nightly.past import PastNight
 from harness.nightly.record import COMPLETED, Night, Why
 from harness.progress import Emit
 from harness.report.parts import MISS
-from harness.report.rate import UNCOUNTED
+from harness.report.rate import count, short_text
 from harness.report.renamed import renamed_cases
-from harness.verdict import GOOD, KERNEL_AT_FAULT
+from harness.verdict import GOOD
 
 NIGHTS = 30
 """Nights that a question looks at, unless it names another number."""
 MEDIAN_OF = 5
 """Runs from which the usual duration of a case is computed."""
-_BAD = frozenset(map(str, KERNEL_AT_FAULT))
-_UNCOUNTED = frozenset(map(str, UNCOUNTED))
 
 
 @dataclass(frozen=True)
@@ -82,19 +80,9 @@ class Flake:
     """How many runs ended with each, the most frequent first."""
 
     @property
-    def bad(self) -> int:
-        """Return how many runs blame the kernel."""
-        return sum(count for verdict, count in self.verdicts.items() if verdict in _BAD)
-
-    @property
-    def judged(self) -> int:
-        """Return how many runs judged the case: those that are neither ERROR nor SKIP."""
-        return sum(count for verdict, count in self.verdicts.items() if verdict not in _UNCOUNTED)
-
-    @property
     def rate(self) -> str:
         """Return how often it failed: ``3 of 10``."""
-        return rate(self.bad, self.judged)
+        return short_text(self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -156,7 +144,7 @@ class History:
             """,
             (nights, *ids, cell, cell),
         )
-        rates = _rates(rows)
+        repeated = _rates(rows)
         return [
             CaseNight(
                 case=names[row["id"]],
@@ -164,7 +152,7 @@ class History:
                 cell=row["cell"],
                 kernel=_kernel_name(row),
                 verdict=row["verdict"],
-                rate=rates.get((row["night_id"], row["cell_id"], row["id"]), ""),
+                rate=repeated.get((row["night_id"], row["cell_id"], row["id"]), ""),
                 reason=row["reason"],
                 seconds=row["seconds"],
                 seed=row["seed"],
@@ -191,7 +179,7 @@ class History:
             for (cell, kernel, case), verdicts in found.items()
             if len(verdicts) > 1
         ]
-        return sorted(flakes, key=lambda flake: (-flake.bad / max(flake.judged, 1), flake.case, flake.cell))
+        return sorted(flakes, key=_most_often_bad)
 
     def nights_before(self, night: Night) -> Iterator[PastNight]:
         """Yield the earlier nights of the same plan, newest first. Each is read when it is asked for."""
@@ -212,14 +200,14 @@ class History:
             """,
             (night,),
         )
-        rates = _rates(rows)
+        repeated = _rates(rows)
         return {
             (cells[row["cell_id"]], names[row["id"]]): Outcome(
                 verdict=row["verdict"],
                 reason=row["reason"],
                 known_issue=row["known_issue"],
                 fingerprint=row["fingerprint"],
-                rate=rates.get((row["night_id"], row["cell_id"], row["id"]), ""),
+                rate=repeated.get((row["night_id"], row["cell_id"], row["id"]), ""),
             )
             for row in rows
             if row["decides"]
@@ -347,6 +335,11 @@ def open_history(nightly: Path, emit: Emit, besides: str = "") -> Iterator[Histo
         history.close()
 
 
+def _most_often_bad(flake: Flake) -> tuple[float, str, str]:
+    bad, judged = count(flake.verdicts)
+    return -bad / max(judged, 1), flake.case, flake.cell
+
+
 def _most_frequent(count: tuple[str, int]) -> tuple[int, str]:
     verdict, times = count
     return -times, verdict
@@ -362,11 +355,5 @@ def _kernel_name(row: sqlite3.Row) -> KernelName:
 
 def _rates(rows: Iterable[sqlite3.Row]) -> dict[tuple[int, int, int], str]:
     """Return how often each case failed in the repetitions of a cell of a night."""
-    bad: Counter[tuple[int, int, int]] = Counter()
-    counted: Counter[tuple[int, int, int]] = Counter()
-    for row in rows:
-        if row["why"] == Why.RATE and row["verdict"] not in _UNCOUNTED:
-            key = row["night_id"], row["cell_id"], row["id"]
-            counted[key] += 1
-            bad[key] += row["verdict"] in _BAD
-    return {key: rate(bad[key], count) for key, count in counted.items()}
+    repetitions = (row for row in rows if row["why"] == Why.RATE)
+    return rates(((row["night_id"], row["cell_id"], row["id"]), row["verdict"]) for row in repetitions)

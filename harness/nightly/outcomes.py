@@ -2,18 +2,21 @@
 """The verdict of each case of a night. A cell may have several runs; this module says which of them counts."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import UsageError
 from harness.nightly.fingerprint import fingerprint
 from harness.nightly.record import FILE, SCHEMA, CellResult, CellRun, Night, Why
 from harness.report import load
-from harness.report.rate import UNCOUNTED
+from harness.report.rate import UNCOUNTED, short_text
 from harness.report.record import read_record
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
+
+T = TypeVar("T")
 
 Key = tuple[str, str]
 """The id of a cell, and the id that a case has today."""
@@ -71,8 +74,8 @@ def earlier_nights(directory: Path) -> list[Path]:
 
 def outcomes_of(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, Outcome]:
     """Return the outcome of each case that one of these runs of a cell has judged."""
-    rates = _rates(runs)
-    return {case.id: outcome_of(case, rates.get(case.id, "")) for case in deciding(runs).values()}
+    repeated = _rates(runs)
+    return {case.id: outcome_of(case, repeated.get(case.id, "")) for case in deciding(runs).values()}
 
 
 def outcome_of(case: CaseRecord, rate: str = "") -> Outcome:
@@ -107,20 +110,16 @@ def deciding(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, CaseRecord]:
 
 
 def _rates(runs: list[tuple[CellRun, RunRecord]]) -> dict[str, str]:
-    bad: Counter[str] = Counter()
-    all_: Counter[str] = Counter()
-    for case in _repetitions(runs):
-        all_[case.id] += 1
-        bad[case.id] += case.verdict in KERNEL_AT_FAULT
-    return {case: rate(bad[case], count) for case, count in all_.items()}
+    repetitions = (record for run, record in runs if run.why is Why.RATE)
+    return rates((case.id, case.verdict) for record in repetitions for case in record.cases)
 
 
-def rate(bad: int, of: int) -> str:
-    """Format how often a case failed: ``3 of 10``."""
-    return f"{bad} of {of}"
+def rates(repetitions: Iterable[tuple[T, str]]) -> dict[T, str]:
+    """Return how often each case failed when it was repeated, e.g. ``3 of 10``; without those that no run judged.
 
-
-def _repetitions(runs: list[tuple[CellRun, RunRecord]]) -> Iterator[CaseRecord]:
-    for run, record in runs:
-        if run.why is Why.RATE:
-            yield from (case for case in record.cases if case.verdict not in UNCOUNTED)
+    ``repetitions``: a key of the case, and the verdict of a run.
+    """
+    found: dict[T, Counter[str]] = defaultdict(Counter)
+    for case, verdict in repetitions:
+        found[case][verdict] += 1
+    return {case: short_text(verdicts) for case, verdicts in found.items() if verdicts.keys() - UNCOUNTED}

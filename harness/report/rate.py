@@ -7,7 +7,8 @@ confidence near 0, where the rates of races lie. SciPy has them too, but weighs 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.verdict import KERNEL_AT_FAULT, CaseRecord, RateRecord, Verdict, worst_of
 
@@ -68,16 +69,27 @@ def _solve(below: Callable[[float], bool]) -> float:
     return low
 
 
+def count(verdicts: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many judgements failed, and how many count. ``verdicts``: how often each was given."""
+    runs = {verdict: times for verdict, times in verdicts.items() if verdict not in UNCOUNTED}
+    return sum(times for verdict, times in runs.items() if verdict in FAILED), sum(runs.values())
+
+
+def short_text(verdicts: Mapping[str, int]) -> str:
+    """Format how often a case failed: ``3 of 10``. ``verdicts``: how often each was given."""
+    bad, runs = count(verdicts)
+    return _of(bad, runs)
+
+
 def rate_of(verdicts: Iterable[Verdict], *, until_fail: bool = False) -> RateRecord:
     """Return the rate of a case. ``until_fail``: its first failure ended the runs."""
-    found = list(verdicts)
-    counted = [verdict for verdict in found if verdict not in UNCOUNTED]
-    bad = sum(verdict in FAILED for verdict in counted)
-    low, high = bounds(bad, len(counted), stopped=until_fail and bad > 0)
+    found = Counter(map(str, verdicts))
+    bad, runs = count(found)
+    low, high = bounds(bad, runs, stopped=until_fail and bad > 0)
     return RateRecord(
         bad=bad,
-        runs=len(counted),
-        not_counted=len(found) - len(counted),
+        runs=runs,
+        not_counted=found.total() - runs,
         low=low,
         high=high,
         confidence=CONFIDENCE,
@@ -90,9 +102,13 @@ def as_text(rate: RateRecord) -> str:
         return f"no repetition counts: {rate.not_counted} were ERROR or SKIP"
     left_out = f"; {rate.not_counted} more were ERROR or SKIP" if rate.not_counted else ""
     return (
-        f"{rate.bad} of {rate.runs} failed: {_percent(rate.bad / rate.runs)}, between {_percent(rate.low)} and "
+        f"{_of(rate.bad, rate.runs)} failed: {_percent(rate.bad / rate.runs)}, between {_percent(rate.low)} and "
         f"{_percent(rate.high)} at {_percent(rate.confidence)} confidence{left_out}"
     )
+
+
+def _of(bad: int, runs: int) -> str:
+    return f"{bad} of {runs}"
 
 
 def _percent(fraction: float) -> str:
