@@ -35,6 +35,11 @@ class Collected:
     needs: Capability | None = None
     """What its importer needs of a machine."""
 
+    @property
+    def node(self) -> str:
+        """Its node id for ``vfio-harness run``, which works in any directory."""
+        return str(paths.TOP / self.where)
+
 
 class _Collector:
     """Pytest plugin: keeps each collected case and each file that could not be collected."""

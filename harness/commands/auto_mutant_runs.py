@@ -6,8 +6,7 @@ noticed are then turned on several at a time, for all cases: so a survivor costs
 noticed something, each of those mutants runs by itself on the cases that noticed and reach its line.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from harness import paths
 from harness.bugs.auto import AutoMutant, groups, patch_of
 from harness.bugs.switched import kernel_argument
 from harness.cases.collect import Collected
 from harness.commands.children import Ended, Task, run_all
+from harness.commands.mutant_cases import cheapest_first, reaching, spread
 from harness.config import load_machine
 from harness.gcov.measure import KernelCoverage
 from harness.progress import Emit, Note, Phase
@@ -76,9 +75,9 @@ class MutantRuns:
         ``options``: their machine and focus decide which cases run. ``numbers``: each mutant's number in the kernel.
         ``collected``: every case, by its id. ``cases``: the node ids of those that run; empty: what the options select.
         ``first_runs``: whether each mutant runs by itself first, which costs more than it saves where few cases run.
-        ``control``: a run of these cases without a mutant that is at hand; without one, two are made. ``unstable``:
-        cases that say nothing about a mutant. ``likely``: for a function, cases that should notice a fault in it; a
-        mutant meets them first.
+        ``control``: a run without a mutant that is at hand; those of its cases run that reach a mutant. Without one,
+        two are made. ``unstable``: cases that say nothing about a mutant. ``likely``: for a function, cases that should
+        notice a fault in it; a mutant meets them first.
         """
         self._options = options
         self._mutants = mutants
@@ -96,12 +95,24 @@ class MutantRuns:
         self._ran_alone: dict[str, set[str]] = {}
         """The cases that did not notice a mutant in a run of its own, by its id."""
         self._groups: dict[str, _Group] = {}
-        self._controls = [control] if control else []
+        self._controls: list[RunRecord] = []
         self.unstable = {*unstable}
-        self._likely = likely or {}
         """The cases on which the controls disagree."""
+        self._likely = likely or {}
         self._cases = collected
         self._number = 0
+        if control:
+            self._take(control)
+
+    def _take(self, control: RunRecord) -> None:
+        """Take a run that is at hand for the control, and those of its cases that reach a mutant."""
+        can_notice = set().union(*(reaching(each, self._reached, self._options) for each in self._mutants))
+        cases = [case for case in control.cases if case.id in can_notice]
+        self._controls = [control.model_copy(update={"cases": cases})]
+        self._all = self._nodes(cheapest_first(self._seconds, self._seconds))
+
+    def _nodes(self, cases: Iterable[str]) -> list[str]:
+        return [self._cases[case].node for case in cases]
 
     def run(self, jobs: int, step: Phase) -> None:
         """Run the controls, then the mutants. Raises HarnessError if a control ends without a record."""
@@ -189,9 +200,7 @@ class MutantRuns:
 
     def _reaching(self, mutant: AutoMutant) -> set[str]:
         """Return the cases that reach a mutant's line and that the control ran."""
-        edit, fail_nth = mutant.edit, self._options.fail_nth
-        found = self._reached.reaching(mutant.file, edit.function, edit.line, fail_nth=fail_nth)
-        return {case.id for case in found if case.machine == self._machine and case.id in self._seconds}
+        return reaching(mutant, self._reached, self._options) & self._seconds.keys()
 
     @cached_property
     def _seconds(self) -> dict[str, float]:
@@ -199,10 +208,10 @@ class MutantRuns:
 
     def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
         ran = self._ran_alone.get(mutant.id, set())
-        return sorted((case for case in cases if case not in ran), key=self._seconds.__getitem__)
+        return cheapest_first({*cases} - ran, self._seconds)
 
     def _by_itself(self, mutant: AutoMutant, cases: Sequence[str]) -> Task:
-        task = self._task([mutant], [str(paths.TOP / self._cases[case].where) for case in cases])
+        task = self._task([mutant], self._nodes(cases))
         self._alone[task.name] = mutant
         return task
 
@@ -310,25 +319,6 @@ def record_of(
         reason=reason,
         results=results,
     )
-
-
-def spread(cases: Collection[str], seconds: Mapping[str, float], budget: float) -> list[str]:
-    """Choose cases that take ``budget`` seconds together, at least one: the cheapest of each test function first.
-
-    ``seconds``: what each case takes."""
-    ranked: list[tuple[int, float, str]] = []
-    seen: Counter[str] = Counter()
-    for case in sorted(cases, key=lambda case: (seconds[case], case)):
-        function = case.partition("[")[0]
-        ranked.append((seen[function], seconds[case], case))
-        seen[function] += 1
-    chosen: list[str] = []
-    for _, takes, case in sorted(ranked):
-        budget -= takes
-        if chosen and budget < 0:
-            break
-        chosen.append(case)
-    return chosen
 
 
 def write_machine(directory: Path, machine: str, argument: str) -> Path:

@@ -18,6 +18,7 @@ from harness.bugs.equivalent import Key, equivalents, reason_for
 from harness.bugs.switched import SwitchedMutants
 from harness.cases.collect import collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
+from harness.commands.mutant_cases import reaching
 from harness.config import load_machine
 from harness.config.kernel_path import KernelPath, kernel_path
 from harness.errors import UsageError
@@ -174,15 +175,8 @@ class Judging:
         options, or only by failures."""
         if everywhere:
             return [mutant for mutant in self._mutants if mutant.id not in self._judged]
-        machine = load_machine(options.machine).name
-
-        def reaches(mutant: AutoMutant) -> bool:
-            edit = mutant.edit
-            found = reached.reaching(mutant.file, edit.function, edit.line, fail_nth=options.fail_nth)
-            return any(case.machine == machine for case in found)
-
         survived = (each for each in self._mutants if self._judged[each.id].outcome is MutantOutcome.SURVIVED)
-        return [mutant for mutant in survived if reaches(mutant)]
+        return [mutant for mutant in survived if reaching(mutant, reached, options)]
 
     def run(self, runs: MutantRuns, jobs: int, step: Phase) -> None:
         """Run them on one machine, and keep what was judged, also if they are interrupted."""

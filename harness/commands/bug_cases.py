@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable
 
-from harness import paths
 from harness.bugs import Bug
 from harness.cases.collect import Collected
 from harness.cases.contract import runs_on
@@ -26,7 +25,7 @@ def node_ids(entry: Bug, collected: Iterable[Collected], machine: MachineConfig)
     """
     cases = list(collected)
     require_cases(entry, cases)
-    chosen = [case.where for case in cases if entry.expects.concerns(case.id) and runs_on(case, machine)]
+    chosen = [case.node for case in cases if entry.expects.concerns(case.id) and runs_on(case, machine)]
     if not chosen:
         raise UsageError(f"{entry.path}: none of its cases is for the machine {machine.name}")
-    return [str(paths.TOP / where) for where in chosen]
+    return chosen

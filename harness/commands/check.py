@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import click
 
-from harness import paths
 from harness.cases.collect import collect
 from harness.cases.touched import ALL, concerned
 from harness.commands.base_vs_series import base_vs_series
@@ -184,7 +183,7 @@ def _message_id(data: bytes) -> str:
 
 
 def _node_ids(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(paths.TOP / case.where) for case in collect() if matches(patterns, case.id))
+    return tuple(case.node for case in collect() if matches(patterns, case.id))
 
 
 def _must_apply(series: Series, options: Options, emit: Emit) -> None:

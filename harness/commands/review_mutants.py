@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import kernel, paths
+from harness import kernel
 from harness.bugs import load_bugs
 from harness.bugs.auto import AutoMutant, of_file, sample
 from harness.bugs.related import about
@@ -132,12 +132,6 @@ class ReviewMutants:
         unstable: set[str] = set()
         attempt = 0
         while waiting:
-            ids = self._reaching(place, waiting)
-            seconds = {case.id: case.duration_s for case in place.record.cases}
-            nodes = [
-                str(paths.TOP / collected[case].where) for case in sorted(ids, key=lambda case: (seconds[case], case))
-            ]
-            control = place.record.model_copy(update={"cases": [case for case in place.record.cases if case.id in ids]})
             attempt += 1
             name = f"{place.machine}{'-fail-nth' if place.options.fail_nth else ''}-{attempt}"
             runs = MutantRuns(
@@ -147,30 +141,16 @@ class ReviewMutants:
                 self._sources,
                 reached,
                 collected=collected,
-                cases=nodes,
                 directory=self._directory / name,
-                control=control,
+                control=place.record,
                 unstable=unstable,
-                likely=_likely({mutant.edit.function for mutant in waiting}, ids),
+                likely=_likely({mutant.edit.function for mutant in waiting}, [case.id for case in place.record.cases]),
                 emit=self._emit,
             )
             judging.run(runs, self._jobs, step)
             deceptive = self._deceptive(place, runs, collected, self._directory / f"{name}-control")
             unstable |= deceptive
             waiting = [each for each in waiting if runs.judged[each.id].case in deceptive]
-
-    def _reaching(self, place: Place, mutants: Sequence[AutoMutant]) -> set[str]:
-        """Return the cases of a place's run that reach one of the mutants."""
-        coverage, ran = self._counters.as_coverage(), {case.id for case in place.record.cases}
-        found = {
-            case.id
-            for mutant in mutants
-            for case in coverage.reaching(
-                mutant.file, mutant.edit.function, mutant.edit.line, fail_nth=place.options.fail_nth
-            )
-            if case.machine == place.machine
-        }
-        return found & ran
 
     def _deceptive(
         self, place: Place, runs: MutantRuns, collected: Mapping[str, Collected], directory: Path
@@ -180,7 +160,7 @@ class ReviewMutants:
         if not noticed:
             return set()
         found: list[RunRecord] = []
-        task = Task("control", place.options, directory, [str(paths.TOP / collected[case].where) for case in noticed])
+        task = Task("control", place.options, directory, [collected[case].node for case in noticed])
         run_all([task], 1, lambda _, end: found.append(end.require()))
         again = {case.id for _, case in changed_cases(runs.control, found[0])}
         for case in sorted(again):
@@ -202,10 +182,10 @@ class ReviewMutants:
 
 def _likely(functions: Collection[str], cases: Collection[str]) -> dict[str, list[str]]:
     """Return for each function the cases that show a bug of the catalogue in it."""
-    bugs = load_bugs()
+    shown_by = {name: about([name], load_bugs()) for name in functions}
     return {
-        name: [case for case in cases if any(bug.expects.concerns(case) for bug in about([name], bugs))]
-        for name in functions
+        name: [case for case in cases if any(bug.expects.concerns(case) for bug in bugs)]
+        for name, bugs in shown_by.items()
     }
 
 

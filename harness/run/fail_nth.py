@@ -36,7 +36,7 @@ class FailNthFile(Model):
 
 def listed_nodes() -> list[str]:
     """Return the node ids of the cases that vm-configs/fail-nth.yaml lists. Raises UsageError for one that is none."""
-    nodes = {case.id: str(paths.TOP / case.where) for case in collect()}
+    nodes = {case.id: case.node for case in collect()}
     listed = load(PATH, FailNthFile).cases
     if unknown := [name for name in listed if name not in nodes]:
         raise UsageError(f"{PATH}: cases: {unknown[0]!r} is no case{nearest(unknown[0], nodes)}")

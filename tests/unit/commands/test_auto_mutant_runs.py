@@ -1,25 +1,76 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Automatic mutants: which cases a mutant meets by itself."""
+"""The runs of automatic mutants on one machine."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
-from harness.commands.auto_mutant_runs import spread, write_machine
+import pytest
+
+from harness.bugs.auto import of_file
+from harness.cases.collect import Collected
+from harness.commands import auto_mutant_runs
+from harness.commands.auto_mutant_runs import MutantRuns, write_machine
+from harness.commands.children import Ended, Task
 from harness.config import load_machine
+from harness.gcov.counters import Reached
+from harness.gcov.measure import FunctionCoverage, KernelCoverage
+from harness.progress import Phase, silent
+from harness.report.outcomes import MutantOutcome
+from harness.run.options import Options
+from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
-SECONDS = {"a::x[1]": 0.1, "a::x[2]": 0.2, "a::y": 3.0, "b::z": 0.5, "b::slow": 30.0}
-
-
-def test_the_cheapest_of_each_function_comes_first() -> None:
-    assert spread(SECONDS, SECONDS, 4.0) == ["a::x[1]", "b::z", "a::y"]
-
-
-def test_a_second_variant_comes_when_there_is_time() -> None:
-    assert spread(["a::x[1]", "a::x[2]", "b::z"], SECONDS, 4.0) == ["a::x[1]", "b::z", "a::x[2]"]
+MACHINE = Options().machine
 
 
-def test_one_case_runs_however_long_it_takes() -> None:
-    assert spread(["b::slow"], SECONDS, 4.0) == ["b::slow"]
-    assert spread([], SECONDS, 4.0) == []
+def case(name: str, seconds: float) -> CaseRecord:
+    return CaseRecord(id=name, area="a", title="t", verdict=Verdict.PASS, duration_s=seconds)
+
+
+def control(*cases: CaseRecord) -> RunRecord:
+    return RunRecord(
+        run_id="1",
+        started="2026-11-29T00:00:00+00:00",
+        duration_s=1.0,
+        harness="0",
+        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
+        kernel=KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0"),
+        machine=MACHINE,
+        summary={},
+        cases=list(cases),
+    )
+
+
+def test_with_a_control_at_hand_only_its_cases_that_reach_a_mutant_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"int f(void)\n{\n\tg();\n\treturn 0;\n}\n"
+    mutants = [each for each in of_file("x.c", text, ["f"]) if each.edit.line == 3]
+    cases = [case("t::slow", 2.0), case("t::quick", 1.0), case("t::other", 0.1)]
+    reached = {Reached(name, MACHINE) for name in ("t::slow", "t::quick", "t::not_run")}
+    ran: list[Sequence[str]] = []
+
+    def run_all(tasks: Iterator[Task], jobs: int, on_end: Callable[[Task, Ended], None], show: object) -> None:
+        for task in tasks:
+            ran.append([Path(node).name for node in task.cases])
+            on_end(task, Ended(0, 1.0, control(*(each for each in cases if each.id != "t::other"))))
+
+    monkeypatch.setattr(auto_mutant_runs, "run_all", run_all)
+    runs = MutantRuns(
+        Options(),
+        mutants,
+        {each.id: number for number, each in enumerate(mutants)},
+        {"x.c": text},
+        KernelCoverage({("x.c", "f"): FunctionCoverage("x.c", "f", {3: reached})}),
+        collected={each.id: Collected(each.id, f"tests/vm/{each.id}", ()) for each in cases},
+        directory=tmp_path,
+        first_runs=False,
+        control=control(*cases),
+        emit=silent,
+    )
+    runs.run(1, cast(Phase, None))
+    assert ran == [["t::quick", "t::slow"]]
+    assert {record.outcome for record in runs.judged.values()} == {MutantOutcome.SURVIVED}
 
 
 def test_a_machine_with_one_more_kernel_argument_keeps_its_name_and_focus(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.cases.collect import Collected
 from harness.cli import cli
 from harness.commands import check
 from harness.errors import HarnessError, KernelBuildError, KernelError, UsageError
@@ -184,16 +185,9 @@ def test_a_series_runs_the_cases_that_its_files_concern(harness: Harness, monkey
     (harness.tree / "drivers/infiniband").mkdir()
     (harness.tree / "drivers/infiniband/a.c").write_text("one\n")
     ids = ["test_cmb::test_cmb_write[rxe]", "test_cmb::test_cmb_write[iommufd+nvme]"]
-    monkeypatch.setattr(check, "collect", lambda: [Case(name) for name in ids])
+    monkeypatch.setattr(check, "collect", lambda: [Collected(name, name, ()) for name in ids])
     results(harness(PATCH.replace("drivers/vfio/pci", "drivers/infiniband")))
     assert [Path(name).name for name in harness.cases] == [ids[0]]
-
-
-class Case:
-    """A collected case."""
-
-    def __init__(self, name: str) -> None:
-        self.id = self.where = name
 
 
 def test_the_context_is_a_slug(harness: Harness) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The runs of a review's mutants: on the cases that reach them, place by place; and cases that differ without one."""
+"""The runs of a review's mutants, place by place, and cases that differ without one."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from harness.bugs.auto import AutoMutant, of_file
+from harness.cases.collect import Collected
 from harness.commands import review_mutants
 from harness.commands.auto_mutant_runs import record_of
 from harness.commands.children import Ended, Task
@@ -65,7 +66,7 @@ class Runs:
 
     def __init__(self, options: Options, mutants: Sequence[AutoMutant], *arguments: Any, **more: Any) -> None:
         self.machine, self.mutants = options.machine, mutants
-        self.cases, self.unstable, self.control = more["cases"], {*more["unstable"]}, more["control"]
+        self.unstable, self.control = {*more["unstable"]}, more["control"]
         self.judged: dict[str, AutoMutantRecord] = {}
         self.made.append(self)
 
@@ -82,7 +83,7 @@ def work(counters: LineCounters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = ReviewMutants(counters, tmp_path, 1, silent)
     found._mutants = [each for each in of_file(FILE, TEXT, ["f"]) if each.edit.line in (3, 5)]
     Runs.made = []
-    collected = [SimpleNamespace(id=name, where=f"tests/vm/{name}") for name in (GOOD, FLAKY, ELSEWHERE)]
+    collected = [Collected(name, f"tests/vm/{name}", ()) for name in (GOOD, FLAKY, ELSEWHERE)]
     monkeypatch.setattr(review_mutants, "MutantRuns", Runs)
     monkeypatch.setattr(review_mutants, "collect", lambda: collected)
 
@@ -105,9 +106,7 @@ def run(work: ReviewMutants) -> None:
     work.run(cast(Kernel, SimpleNamespace(build_dir=Path("/nowhere"), release="7.2.12")), places())
 
 
-def test_survivors_run_at_the_next_place_on_the_cases_that_reach_them(
-    work: ReviewMutants, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_survivors_run_at_the_next_place(work: ReviewMutants, monkeypatch: pytest.MonkeyPatch) -> None:
     def outcome(runs: Runs, mutant: AutoMutant) -> tuple[MutantOutcome, str]:
         if mutant.edit.rule == "drop-call" and runs.machine == MACHINE:
             return MutantOutcome.SURVIVED, ""
@@ -116,8 +115,8 @@ def test_survivors_run_at_the_next_place_on_the_cases_that_reach_them(
     monkeypatch.setattr(Runs, "outcome", staticmethod(outcome), raising=False)
     run(work)
     first, second = Runs.made
-    assert [Path(case).name for case in first.cases] == ["test_a::flaky", "test_a::good"]
-    assert [Path(case).name for case in second.cases] == ["test_b::elsewhere"]
+    assert [case.id for case in first.control.cases] == [GOOD, FLAKY]
+    assert [case.id for case in second.control.cases] == [ELSEWHERE]
     assert [mutant.edit.rule for mutant in second.mutants] == ["drop-call"]
     assert {each.outcome for each in work.judged()} == {MutantOutcome.CAUGHT}
 
