@@ -32,7 +32,7 @@ def mutants_of(source: Path, path: KernelPath, functions: Collection[str] = ()) 
     Raises UsageError for a function that is not on the path, or not in this source."""
     known = {name for names in path.files.values() for name in names}
     if unknown := sorted(set(functions) - known):
-        raise UsageError(f"not on the kernel's export path: {', '.join(unknown)}", hint="vm-configs/kernel-path.yaml")
+        raise UsageError(f"not on this kernel's export path: {', '.join(unknown)}", hint="vm-configs/kernel-path.yaml")
     return [
         mutant
         for file, names in path.files.items()

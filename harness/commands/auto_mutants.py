@@ -20,9 +20,9 @@ from harness.cases.collect import collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
 from harness.commands.mutant_cases import reaching
 from harness.config import load_machine
-from harness.config.kernel_path import KernelPath, kernel_path
+from harness.config.kernel_path import KernelPath, kernel_path, require_functions
 from harness.errors import UsageError
-from harness.gcov.measure import KernelCoverage, measure
+from harness.gcov.measure import KernelCoverage, measure, require_counters
 from harness.kernel import SourceChange, SourceChanges
 from harness.kernel.build.compile import ObjectCompiler
 from harness.kernel.cache import cache_path, locked
@@ -61,6 +61,9 @@ def run_auto_mutants(
     Raises UsageError for an unknown function, a kernel without source, coverage or a record of another source, and what
     a kernel's build raises.
     """
+    require_functions(selection.functions)  # now, because the kernel's build takes minutes
+    for run in coverage_runs:
+        require_counters(run)
     lock = cache_path("changed", WORKSPACE)
     with phase(emit, "mutants", "workspace") as step:
         held = ExitStack()

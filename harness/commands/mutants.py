@@ -107,6 +107,8 @@ def mutants(
     earlier = values.pop("survivors_of")
     if earlier and (functions or count or seed):
         raise click.UsageError("--survivors-of excludes --functions, --sample and --seed")
+    if auto and only:
+        raise click.UsageError("--auto and --only exclude each other; --functions chooses automatic mutants")
     if not auto and (functions or count or earlier or values["coverage"]):
         raise click.UsageError("--functions, --sample, --coverage and --survivors-of need --auto")
     selection = Selection(functions, count, seed, read_auto_mutants(earlier) if earlier else None)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read vm-configs/kernel-path.yaml: the kernel functions that export, attach, map, revoke, un-revoke and release."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
 
 from harness import paths
-from harness.config.loader import Model, load
+from harness.config.loader import Model, load, nearest
 from harness.config.releases import Releases, includes
 from harness.errors import UsageError
 
@@ -36,6 +37,14 @@ def kernel_path(release: str) -> KernelPath:
         if includes(each.kernels, release):
             return each
     raise UsageError(f"{PATH}: no path for Linux {release}")
+
+
+def require_functions(names: Iterable[str]) -> None:
+    """Raise UsageError for a function that is on the path of no kernel."""
+    known = {name for each in load(PATH, _File).paths for names in each.files.values() for name in names}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--functions: {PATH} has no function {name!r}{nearest(name, known)}")
 
 
 def profiled_objects() -> list[str]:

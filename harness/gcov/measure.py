@@ -131,14 +131,18 @@ def measure(runs: Iterable[Path], path: KernelPath) -> KernelCoverage:
     gcov; HarnessError where gcov fails."""
     coverage = KernelCoverage()
     for run in runs:
-        notes = run / DIRECTORY / NOTES
-        if not notes.is_file():
-            raise UsageError(
-                f"{run} has no kernel coverage", hint="run it with FLAVOUR=coverage, or --flavour coverage"
-            )
+        notes = require_counters(run)
         with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
             _read_run(run, notes, Path(tmp), path, coverage)
     return coverage
+
+
+def require_counters(run: Path) -> Path:
+    """Return the notes of a run with counters. Raises UsageError for a run without."""
+    notes = run / DIRECTORY / NOTES
+    if not notes.is_file():
+        raise UsageError(f"{run} has no kernel coverage", hint="run it with FLAVOUR=coverage, or --flavour coverage")
+    return notes
 
 
 def _read_run(run: Path, notes: Path, tmp: Path, path: KernelPath, coverage: KernelCoverage) -> None:

@@ -39,7 +39,7 @@ def test_mutants_have_names_of_their_own(source: Path) -> None:
 
 def test_functions_can_be_chosen_and_unknown_ones_are_refused(source: Path) -> None:
     assert {mutant.edit.function for mutant in mutants_of(source, PATH, ["g"])} == {"g"}
-    with pytest.raises(UsageError, match="not on the kernel's export path: k"):
+    with pytest.raises(UsageError, match="not on this kernel's export path: k"):
         mutants_of(source, PATH, ["k"])
 
 

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytest
+from click.testing import CliRunner
 
+from harness import kernel
 from harness.bugs.auto import AutoMutant
 from harness.bugs.equivalent import equivalents
 from harness.bugs.rules import Edit
+from harness.cli import cli
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
 from harness.commands.auto_mutants import Judging
+from harness.errors import UsageError
 from harness.gcov.counters import Reached
 from harness.gcov.measure import FunctionCoverage, KernelCoverage
 from harness.progress import Phase
@@ -86,3 +90,27 @@ def test_an_interrupted_run_keeps_what_it_judged() -> None:
         (MutantOutcome.CAUGHT, ""),
         (MutantOutcome.ERROR, "interrupted"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--functions", "vfio_pci_dma_buf_mvoe"], "did you mean 'vfio_pci_dma_buf_move'"),
+        (["--coverage", "."], "has no kernel coverage"),
+    ],
+)
+def test_arguments_are_checked_before_the_kernel_is_built(
+    arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def obtain(*_: object) -> None:
+        pytest.fail("a kernel was built")
+
+    monkeypatch.setattr(kernel, "obtain", obtain)
+    with pytest.raises(UsageError, match=complaint):
+        CliRunner().invoke(cli, ["mutants", "--auto", *arguments], catch_exceptions=False)
+
+
+def test_automatic_mutants_have_no_entries_of_the_catalogue() -> None:
+    done = CliRunner().invoke(cli, ["mutants", "--auto", "--only", "cmb-release"])
+    assert done.exit_code == 2
+    assert "--auto and --only exclude each other" in done.output
