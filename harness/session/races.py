@@ -10,8 +10,8 @@ from harness.session.client import CALL_SECONDS
 from harness.session.device import OPEN_FLAGS, Device, DmaBuf
 from harness.session.export import Range
 from harness.session.handle import Handle
-from harness.session.importers import Importer, Window
-from harness.session.session import IB_ACCESS_LOCAL_WRITE, Session
+from harness.session.importers import IB_ACCESS_LOCAL_WRITE, Importer, Window
+from harness.session.session import Session
 from harness.session.wire import Ref
 
 H = TypeVar("H", bound=Handle)

@@ -1,58 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A session: one booted machine and its guest agent."""
 
-import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from harness.config import Interface
-from harness.errors import UsageError, errno_name
+from harness.errors import UsageError
 from harness.session.access import Access, UserMemory
 from harness.session.attachment import Attachment, Umem, UmemKind
 from harness.session.client import Agent, Caller, Pending
 from harness.session.device import PAGE_SIZE, Device, DmaBuf, Timeline
-from harness.session.export import MAINLINE, ExportUapi, Range
+from harness.session.export import MAINLINE, ExportUapi
 from harness.session.handle import Handle
-from harness.session.importers import IMPORTERS, Domain, Importer, ImporterKind
+from harness.session.hotplug import Hotplug
+from harness.session.importer_pool import ImporterPool
+from harness.session.importers import IB_ACCESS_LOCAL_WRITE, Domain, Importer
 from harness.session.ioas import Ioas
 from harness.session.klog import KernelLog
-from harness.session.nvme import REGISTERS, Nvme, start_nvme
+from harness.session.nvme import Nvme, start_nvme
+from harness.session.opening import DeviceOpener
 from harness.session.page_table import PageTableEntry, smmu_entries
 from harness.session.peer import Peer
 from harness.session.process import Process
 from harness.session.recording import Recording
 from harness.session.references import References
 from harness.session.vfio_user import VfioUserDevice
-from harness.session.wire import Ref
 from harness.vm import Machine
 from harness.witness.smmu_tables import SMMU
 
 T = TypeVar("T")
 
-IB_ACCESS_LOCAL_WRITE = 1
-"""IB_ACCESS_LOCAL_WRITE (include/rdma/ib_verbs.h)."""
-
-# Deadlines, for a slowdown of 1.
-PLUG_SECONDS = 15.0
 REBOOT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class _ReadyImporter:
-    """An importer, its device, and its objects in the agent in the order of their creation."""
-
-    importer: Importer
-    device_id: str
-    refs: list[Ref]
-    held: Counter[str]
-    """The references that it holds while it is ready. Empty for one that the case ends."""
-    kept: bool = True
-    """Whether it stays ready from case to case."""
+"""Deadline, for a slowdown of 1."""
 
 
 class Session:
@@ -75,12 +57,7 @@ class Session:
         self.export_uapi = export_uapi
         self.interface = interface or machine.config.interface
         self._test_importer = test_importer
-        self._importers: dict[str, _ReadyImporter] = {}
-        self._spaces: dict[Ref, tuple[Ref, Ref]] = {}
-        self._unplugged: dict[str, int] = {}
-        self._rxe_link: tuple[str, int] | None = None
         self._vfio_user: dict[str, VfioUserDevice] = {}
-        self._disconnected: set[str] = set()
         self._peer = Peer(machine) if machine.peer else None
         self.unusable = False
         """Whether a case has made the machine unusable on purpose, so that the next case needs a fresh one."""
@@ -94,6 +71,9 @@ class Session:
     def _start_agent(self) -> None:
         self.agent = Agent(self.machine)
         self.references = References(self.agent, test_importer=self._test_importer)
+        self.hotplug = Hotplug(self.machine, self.agent, self.vfio_user)
+        self._opener = DeviceOpener(self.machine, self.agent, self.export_uapi)
+        self._importers = ImporterPool(self.machine, self.agent, self.references, self._opener)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -115,7 +95,7 @@ class Session:
 
         Its peer was killed, or a device has no connection to QEMU.
         """
-        return bool(self._disconnected) or (self._peer is not None and self._peer.killed)
+        return bool(self.hotplug.disconnected) or (self._peer is not None and self._peer.killed)
 
     def log_calls(self, log: Callable[[str], None]) -> Recording:
         """Call ``log`` with one line for each call that ended in the guest, or in the peer.
@@ -135,28 +115,15 @@ class Session:
         for misbehaving in self._vfio_user.values():
             misbehaving.behave()
         self._vfio_user.clear()
-        self._importers = {name: ready for name, ready in self._importers.items() if ready.kept}
-        keep = [ref for ready in self._importers.values() for ref in ready.refs]
+        keep = self._importers.end_case()
         refused = [f"in the peer: {each}" for each in self._peer.reset()] if self._peer else []
         refused += cast(list[str], self.agent.call("rpc", "reset_all", keep=keep))
-        for device_id, mark in list(self._unplugged.items()):
-            self.release_device(device_id)
-            self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
-            self.plug(device_id)
+        self.hotplug.restore(self.release_device)
         return refused
 
     def start(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Pending[T]:
         """Start a call of a handle's method: ``session.start(device.reset)``."""
         return Pending(self.machine, lambda: function(*args, **kwargs))
-
-    def start_unplug(self, device_id: str) -> Pending[None]:
-        """Start ``unplug``, which asks QEMU, not the guest's agent."""
-        return Pending(self.machine, lambda: self.unplug(device_id), calls_guest=False)
-
-    def disconnect(self, device_id: str) -> None:
-        """End the connection of a vfio-user device to QEMU, as if its process had ended. ``plug`` makes a new one."""
-        self._disconnected.add(device_id)
-        self.vfio_user(device_id).disconnect()
 
     def bdf(self, device_id: str) -> str:
         """Return the guest's PCI address of a device in the machine's description."""
@@ -176,7 +143,8 @@ class Session:
         ``process``: open it in that process.
         """
         self.release_device(device_id)
-        device, _ = self._open(device_id, via or self.interface, self._caller(process), same_ioas_as=same_ioas_as)
+        caller = self._caller(process)
+        device, _ = self._opener.open(device_id, via or self.interface, caller, same_ioas_as=same_ioas_as)
         return device
 
     def vfio_user(self, device_id: str) -> VfioUserDevice:
@@ -203,21 +171,19 @@ class Session:
 
         UsageError if the machine has no such device; KernelErrno if the kernel refuses.
         """
-        if name not in self._importers:
-            self._importers[name] = self._make_importer(IMPORTERS[name])
-        return self._importers[name].importer
+        return self._importers.get(name)
 
     def importer_in(self, ioas: Ioas, name: str) -> Importer:
         """Make an iommufd importer whose device enters ``ioas``, an address space of this case. The case ends it."""
-        return self._importer_of_the_case(name, ioas=ioas)
+        return self._importers.for_the_case(name, ioas=ioas)
 
     def importer_in_a_group(self, name: str) -> Importer:
         """Make an iommufd importer whose device is opened by its group, in an iommufd. The case ends it."""
-        return self._importer_of_the_case(name, via="iommufd-group")
+        return self._importers.for_the_case(name, via="iommufd-group")
 
     def forked_importer(self, process: Process, name: str) -> Importer:
         """Return the importer of that name, like ``importer``, but in a forked process and for this case only."""
-        return self._open_importer(IMPORTERS[name], process.inside)[0]
+        return self._importers.in_process(name, process.inside)
 
     def fork(self) -> Process:
         """Fork a process with a copy of each fd that is open. ``reset`` kills it."""
@@ -323,7 +289,7 @@ class Session:
         ``ioas``: another address space of its context. The importer's device stays in its own. ``flags``: enum
         iommufd_hwpt_alloc_flags.
         """
-        device = self._importers[importer.kind.name].refs[-2]
+        device = self._importers.objects(importer)[-2]
         return Domain(self.agent, self.agent.call("iommufd", "Domain", device=device, space=ioas, flags=flags))
 
     def ioas(self, of: Importer | Device | None = None, *, rlimit_mode: int = 0) -> Ioas:
@@ -334,9 +300,8 @@ class Session:
         if of is None:
             return Ioas(self.agent, self.agent.call("iommufd", "Iommufd", rlimit_mode=rlimit_mode))
         if isinstance(of, Device):
-            iommufd, space = self._spaces[of.ref]
-        else:
-            iommufd, space, *_ = self._importers[of.kind.name].refs
+            return self._opener.ioas_of(of)
+        iommufd, space, *_ = self._importers.objects(of)
         return Ioas(self.agent, iommufd, space)
 
     def udmabuf(self, length: int) -> DmaBuf:
@@ -362,21 +327,6 @@ class Session:
         """Open the character device of a device once more, without binding it to an iommufd."""
         return Handle(self.agent, self.agent.call("vfio", "open_node", bdf=self.bdf(device_id)))
 
-    def attach_repeatedly(
-        self, buffer: DmaBuf, *, device_id: str, times: int, static: bool = False, peer2peer: bool = True
-    ) -> list[str]:
-        """Attach to a buffer and detach, like ``attach``, many times. Returns the different errnos; "" for success."""
-        outcomes = self.agent.call(
-            "importer",
-            "attach_repeatedly",
-            bdf=self.bdf(device_id),
-            dmabuf=buffer,
-            times=times,
-            static=static,
-            peer2peer=peer2peer,
-        )
-        return [errno_name(outcome) if outcome else "" for outcome in outcomes]
-
     @contextmanager
     def without_files(self) -> Iterator[None]:
         """Let processes without CAP_SYS_ADMIN open no file in the block (fs.file-max)."""
@@ -385,28 +335,6 @@ class Session:
             yield
         finally:
             self.agent.call("processes", "set_file_limit", limit=before)
-
-    def kill_with_open(self, device_id: str, ranges: Sequence[Range], closes: Sequence[str]) -> None:
-        """Kill a process that has a device, an export of it, and a mapping of that export open.
-
-        A new process opens the device, exports ``ranges`` of BAR 0, and maps the buffer into the device's address
-        space. It closes ``closes`` (of ``buffer``, ``device``, ``iommufd``) in that order and is killed with the rest
-        open.
-        """
-        self.release_device(device_id)
-        self.bind(device_id)
-        bdf, payload = self.bdf(device_id), self.export_uapi.payload(REGISTERS, ranges, os.O_RDWR | os.O_CLOEXEC, 0)
-        number = self.export_uapi.feature
-        self.agent.call("teardown", "kill_after", bdf=bdf, feature=number, payload=payload, closes=list(closes))
-
-    def import_in_process(self, importer: Importer, buffer: DmaBuf) -> Handle:
-        """Map a buffer for the device of an iommufd importer in a process of its own. ``close`` kills the process.
-
-        The process opens the device and makes an address space for it. The importer itself is closed.
-        """
-        self.release_device(importer.device_id)
-        self.bind(importer.device_id)
-        return Handle(self.agent, self.agent.call("teardown", "ImporterProcess", bdf=importer.bdf, dmabuf=buffer))
 
     def hold(self, of: Device | DmaBuf) -> Handle:
         """Start a process that has a duplicate of the fd of ``of`` open. ``close`` kills it."""
@@ -446,36 +374,19 @@ class Session:
 
     def bind(self, device_id: str, driver: str = "vfio-pci") -> None:
         """Bind a device to a driver in the guest."""
-        self.agent.call("pci", "bind", bdf=self.bdf(device_id), name=driver)
+        self._opener.bind(device_id, driver)
 
     def unbind(self, device_id: str) -> None:
         """Unbind a device from its driver."""
         self.agent.call("pci", "unbind", bdf=self.bdf(device_id))
 
-    def unplug(self, device_id: str) -> None:
-        """Hot-unplug a device by QMP, and wait until the guest has released it.
-
-        GuestHung after ``PLUG_SECONDS``. ``reset`` plugs the device in again.
-        """
-        self._unplugged[device_id] = mark = self.machine.unplug(device_id)
-        self.machine.wait_unplugged(device_id, mark, PLUG_SECONDS)
-
-    def plug(self, device_id: str) -> None:
-        """Plug a device in again, and wait until the kernel has added it."""
-        self.machine.plug(device_id)
-        seconds = PLUG_SECONDS * self.machine.slowdown
-        self.agent.call("pci", "wait_present", bdf=self.bdf(device_id), seconds=seconds)
-        del self._unplugged[device_id]
-        self._disconnected.discard(device_id)
-
     def release_device(self, device_id: str) -> None:
         """Close the importers that use a device."""
-        for name, ready in list(self._importers.items()):
-            if ready.device_id == device_id:
-                del self._importers[name]
-                self.references.release(ready.held)
-                for ref in reversed(ready.refs):
-                    self.agent.call(ref, "close")
+        self._importers.release(device_id)
+
+    def add_rxe_link(self) -> tuple[str, int]:
+        """Create rxe's device if needed. Returns its name, and the index of its GID that is an IPv4 address."""
+        return self._importers.add_rxe_link()
 
     def reboot(self) -> None:
         """Call reboot(2) with everything still open, and wait until the machine resets.
@@ -487,88 +398,4 @@ class Session:
         # The guest may be gone before it answers the request, and paramiko waits for that answer without a deadline.
         self.machine.wait_reset(
             lambda: Pending(self.machine, lambda: ssh.exec_command("reboot -f"), calls_guest=False), REBOOT_SECONDS
-        )
-
-    def _open(
-        self,
-        device_id: str,
-        via: Interface,
-        caller: Caller,
-        *,
-        same_ioas_as: Device | None = None,
-        ioas: Ioas | None = None,
-    ) -> tuple[Device, list[Ref]]:
-        """Open a device. Returns it and its objects behind ``caller`` in the order of their creation."""
-        bdf = self.bdf(device_id)
-        for each in (device_id, *(other.id for other in self.machine.config.with_role("companion"))):
-            self.bind(each)
-        if via == "group":
-            if self.machine.config.iommu_type:
-                container = caller.call("container", "Container", bdf=bdf)
-            else:
-                container = caller.call("noiommu", "NoIommu", bdf=bdf)
-            ref = caller.call("vfio", "open_group", bdf=bdf, container=container)
-            return Device(caller, ref, bdf, self.export_uapi), [container, ref]
-        if same_ioas_as:
-            iommufd, space = self._spaces[same_ioas_as.ref]
-        elif ioas:
-            iommufd, space = ioas.iommufd, ioas.ref
-        else:
-            iommufd = caller.call("iommufd", "Iommufd")
-            if via == "iommufd-group":
-                space = caller.call("container", "GroupIoas", iommufd=iommufd, bdf=bdf)
-            else:
-                space = caller.call(iommufd, "ioas")
-        if via == "iommufd-group":
-            ref = caller.call("vfio", "open_group", bdf=bdf, container=space)
-        else:
-            ref = caller.call("vfio", "open_cdev", bdf=bdf, iommufd=iommufd, space=space)
-        if caller is self.agent:
-            self._spaces[ref] = iommufd, space
-        return Device(caller, ref, bdf, self.export_uapi), [iommufd, space, ref]
-
-    def add_rxe_link(self) -> tuple[str, int]:
-        """Create rxe's device if needed. Returns its name, and the index of its GID that is an IPv4 address.
-
-        What it holds is expected to stay: with lockdep, its sockets hold the module."""
-        if self._rxe_link is None:
-            with self.references.kept():
-                link, gid = self.agent.call("verbs", "add_link", bdf=self.bdf(self._device_for(IMPORTERS["rxe"])))
-            self._rxe_link = str(link), int(gid)
-        return self._rxe_link
-
-    def _make_importer(self, kind: ImporterKind) -> _ReadyImporter:
-        self.release_device(self._device_for(kind))
-        if kind is IMPORTERS["rxe"]:
-            self.add_rxe_link()
-        with self.references.kept() as held:
-            importer, refs = self._open_importer(kind, self.agent)
-            return _ReadyImporter(importer, importer.device_id, refs, held)
-
-    def _importer_of_the_case(self, name: str, *, via: Interface = "cdev", ioas: Ioas | None = None) -> Importer:
-        importer, refs = self._open_importer(IMPORTERS[name], self.agent, via=via, ioas=ioas)
-        self._importers[name] = _ReadyImporter(importer, importer.device_id, refs, Counter(), kept=False)
-        return importer
-
-    def _open_importer(
-        self, kind: ImporterKind, caller: Caller, *, via: Interface = "cdev", ioas: Ioas | None = None
-    ) -> tuple[Importer, list[Ref]]:
-        """Make an importer. Returns it and its objects behind ``caller`` in the order of their creation."""
-        device_id = self._device_for(kind)
-        self.release_device(device_id)
-        if kind.driver == "its own":
-            bdf = self.bdf(device_id)
-            ref = caller.call(*kind.engine, bdf=bdf)
-            return Importer(caller, ref, kind, bdf, device_id=device_id), [ref]
-        device, refs = self._open(device_id, via, caller, ioas=ioas)
-        ref = caller.call(*kind.engine, device=device)
-        return Importer(caller, ref, kind, device.bdf, device_id=device_id, device=device), [*refs, ref]
-
-    def _device_for(self, kind: ImporterKind) -> str:
-        for device in self.machine.config.with_role(kind.role):
-            if device.kind == kind.device_kind:
-                return device.id
-        path = self.machine.config.path
-        raise UsageError(
-            f"{path}: importer {kind.name} needs a device of kind {kind.device_kind} with role {kind.role}"
         )

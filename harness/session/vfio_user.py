@@ -91,7 +91,7 @@ class VfioUserDevice:
             self.behave()
 
     def disconnect(self) -> None:
-        """End the device's connection to QEMU, as if its process had ended. Only ``Session.disconnect`` calls this."""
+        """End the device's connection to QEMU, as if its process had ended. Only ``Hotplug.disconnect`` calls this."""
         self._command("disconnect")
 
     def dma_write(self, address: int, data: bytes) -> str:

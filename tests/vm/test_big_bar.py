@@ -156,8 +156,8 @@ WIDE = "edu0"
 def test_addresses_below_4_gib_come_first(session: Session, nvme: Nvme, big_buffer: DmaBuf) -> None:
     """A device of 64 bits gets IOVAs below 4 GiB, until one does not fit there: the kernel tries that only once."""
     session.release_device(WIDE)
-    session.unplug(WIDE)  # the kernel remembers for each device that there was no room
-    session.plug(WIDE)
+    session.hotplug.unplug(WIDE)  # the kernel remembers for each device that there was no room
+    session.hotplug.plug(WIDE)
     session.importer("dma-api+edu")
     if not session.translated(WIDE):
         pytest.skip(f"no IOMMU translates for {WIDE}: its addresses are not IOVAs")

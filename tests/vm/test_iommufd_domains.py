@@ -9,6 +9,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
 from harness.session import Cmb, DmaBuf, Importer, Nvme, Session
+from harness.session.teardown import import_in_process
 from harness.witness import Watch
 
 rows = rows_in("iommufd")
@@ -156,7 +157,7 @@ def test_an_importing_process_is_killed(
     session: Session, nvme: Nvme, buffer: DmaBuf, importer: Importer, watch: Watch
 ) -> None:
     """A revoke reaches a mapping of another process, and the kill of that process ends its mapping and no other."""
-    process = session.import_in_process(importer, buffer)
+    process = import_in_process(session, importer, buffer)
     if not (entries := session.page_table_entries(importer, nvme.device, buffer)):
         must(entries is None, "another process has the buffer mapped", entries)
         pytest.skip("the kernel dumps no page table: no Intel IOMMU")
@@ -165,7 +166,7 @@ def test_an_importing_process_is_killed(
     must(entries == [], "a revoke reaches the mapping of another process", entries)
     process.close()
 
-    process = session.import_in_process(importer, buffer)
+    process = import_in_process(session, importer, buffer)
     entries = session.page_table_entries(importer, nvme.device, buffer)
     must(entries, "another process has the same fd mapped after a revoke", entries)
     process.close()

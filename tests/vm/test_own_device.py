@@ -268,9 +268,9 @@ def test_a_device_that_is_gone_is_unplugged(
     if gone == "silent":
         session.vfio_user(UNDER_TEST).behave(gone=True)
     else:
-        session.disconnect(UNDER_TEST)
+        session.hotplug.disconnect(UNDER_TEST)
     must(nvme.device.read(REGISTERS, 0, 4) == b"\xff" * 4, "a device that is gone reads as ones")
-    unplug = session.start_unplug(UNDER_TEST)
+    unplug = session.hotplug.start_unplug(UNDER_TEST)
     must(nvme.device.release_requested(), "an unplug requests a device that is gone from its user")
     must(not unplug.done(), "an unplug of a device that is gone waits for the close")
     nvme.device.close()
@@ -279,7 +279,7 @@ def test_a_device_that_is_gone_is_unplugged(
     with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
         importer.attach(buffer)
     session.vfio_user(UNDER_TEST).behave()
-    session.plug(UNDER_TEST)
+    session.hotplug.plug(UNDER_TEST)
     replugged = session.open_nvme()
     must_be_blocked(ring(replugged, old, watch), "a mapping made before the unplug is dead for good")
     result = ring(replugged, importer.attach(replugged.export_doorbells()), watch)

@@ -11,7 +11,7 @@ from harness.errors import KernelErrno
 from harness.session import Attachment, DmaBuf, Importer, Nvme, Session
 from harness.session.leaks import leaks, summarize
 from harness.session.races import Operation
-from harness.session.repeat import repeat
+from harness.session.repeat import attach_repeatedly, repeat
 
 rows = rows_in("around")
 
@@ -79,8 +79,8 @@ class Refusals:
         return False
 
     def _attach(self, times: int, errno: str, *, static: bool = False, peer2peer: bool = True) -> None:
-        found = self.session.attach_repeatedly(
-            self.buffer, device_id=self.device_id, times=times, static=static, peer2peer=peer2peer
+        found = attach_repeatedly(
+            self.session, self.buffer, device_id=self.device_id, times=times, static=static, peer2peer=peer2peer
         )
         must(found == [errno], f"an attach with {static=} and {peer2peer=} gives {errno}", found)
 

@@ -12,6 +12,7 @@ from harness.cases.probe import must_arrive, must_be_blocked, ring, ring_once
 from harness.session import DmaBuf, Importer, Nvme, Session
 from harness.session.handle import Handle
 from harness.session.nvme import DOORBELL_PAGE, REGISTERS
+from harness.session.teardown import kill_with_open
 from harness.witness import Watch
 
 rows = rows_in("teardown")
@@ -46,7 +47,7 @@ def test_every_order_of_closing(session: Session, importer: Importer, watch: Wat
 def test_a_killed_process_leaves_nothing(session: Session, importer: Importer, watch: Watch) -> None:
     """A process killed with device, dma-buf or iommufd open leaves no dma-buf, and the device opens again."""
     for closed in ([], ["buffer"], ["device"], ["iommufd"]):
-        session.kill_with_open(UNDER_TEST, [DOORBELL_PAGE], closed)
+        kill_with_open(session, UNDER_TEST, [DOORBELL_PAGE], closed)
         must(not session.bufinfo(), "no dma-buf outlives its process", f"{closed} {session.bufinfo()}")
     nvme = session.open_nvme()
     must_arrive(ring(nvme, importer.attach(nvme.export_doorbells()), watch), "after each kill an export is live")
@@ -61,7 +62,7 @@ def test_unplug_revokes_by_the_close(
     """An unplug requests the device and waits until its user closes it; that close revokes."""
     old = importer.attach(buffer)
     nvme.device.enable_request_irq()
-    unplug = session.start_unplug(UNDER_TEST)
+    unplug = session.hotplug.start_unplug(UNDER_TEST)
     must(nvme.device.release_requested(), "an unplug requests the device from its user")
     queued = nvme.queue_identify()
     must_arrive(ring(nvme, old, watch, queued=queued), "an unplug revokes nothing before the close")
@@ -73,7 +74,7 @@ def test_unplug_revokes_by_the_close(
     with must_fail("ENODEV", "a buffer of a device that was unplugged cannot be mapped"):
         importer.attach(buffer)
 
-    session.plug(UNDER_TEST)
+    session.hotplug.plug(UNDER_TEST)
     replugged = session.open_nvme()
     result = ring(replugged, importer.attach(replugged.export_doorbells()), watch)
     must_arrive(result, "an export of a replugged device is live")
@@ -94,7 +95,7 @@ def test_an_importing_device_is_unplugged(
 
     if device := importer.device:
         device.enable_request_irq()
-    unplug = session.start_unplug(importer.device_id)
+    unplug = session.hotplug.start_unplug(importer.device_id)
     if device:
         must(device.release_requested(), "an unplug requests the importing device from its user")
         window.detach()
@@ -108,7 +109,7 @@ def test_an_importing_device_is_unplugged(
     must_be_blocked(result, "after the unplug of an importing device a reset revokes")
 
     session.release_device(importer.device_id)
-    session.plug(importer.device_id)
+    session.hotplug.plug(importer.device_id)
     replugged = session.importer(importer.kind.name)
     must_arrive(ring(nvme, replugged.attach(buffer), watch), "a replugged importing device reaches the same buffer")
 

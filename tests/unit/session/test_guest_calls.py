@@ -256,9 +256,9 @@ def test_the_guest_makes_each_importer(kind: ImporterKind) -> None:
         ("guest", "races", "def run(threads:", "def run(lanes:", "races.run takes no threads"),
         ("host", "harness/session/device.py", '"hot_reset"', '"bus_reset"', "Device.bus_reset does not exist"),
         ("host", "harness/session/device.py", ", data=data)", ")", "Device.write needs data"),
-        ("host", "harness/session/session.py", ', name=driver)', ', driver=driver)', "pci.bind takes no driver"),
+        ("host", "harness/session/opening.py", ', name=driver)', ', driver=driver)', "pci.bind takes no driver"),
         ("host", "harness/session/nvme.py", '"nvme", "Controller"', '"nvme", "Ctrl"', "nvme.Ctrl does not exist"),
-        ("host", "harness/session/session.py", '(iommufd, "ioas")', '(iommufd, "space")', "Iommufd.space does not"),
+        ("host", "harness/session/opening.py", '(iommufd, "ioas")', '(iommufd, "space")', "Iommufd.space does not"),
         ("host", "tests/vm/test_stress.py", '{"on": True}', '{"enable": True}', "Device.set_memory takes no enable"),
     ],
 )  # fmt: skip
