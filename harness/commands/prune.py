@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``vfio-harness prune``: remove old results, and what no run needs from the caches of kernels and QEMUs."""
+"""``vfio-harness prune``: remove old results, and what no run needs from the cache."""
 
 import re
 from collections.abc import Iterator
@@ -7,11 +7,12 @@ from itertools import chain
 
 import click
 
-from harness import paths
-from harness.host.held import Removed
+from harness import image, paths
+from harness.host.held import Removed, prune_unused
 from harness.kernel.prune import prune_cache
+from harness.nested import image as nested
 from harness.nightly.prune import prune_results
-from harness.vm.prune import prune_qemus
+from harness.vm import debian_qemu
 
 SECONDS = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 
@@ -38,7 +39,7 @@ def prune(keep_s: float, keep_failures: bool, dry_run: bool) -> None:
     found = chain(
         prune_results(paths.results_dir(), keep_s, keep_failures=keep_failures, dry_run=dry_run),
         prune_cache(keep_s, dry_run=dry_run),
-        prune_qemus(keep_s, dry_run=dry_run),
+        prune_unused([*debian_qemu.fetched(), *image.cached(), *nested.cached()], keep_s, dry_run=dry_run),
     )
     for line in lines(found, "would remove" if dry_run else "removed"):
         click.echo(line)

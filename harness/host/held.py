@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,23 @@ def prune_held(directory: Path, *, dry_run: bool) -> Removed:
     size = size_of(directory)
     held = is_held(directory) if dry_run else not remove_unless_held(directory)
     return Removed(directory, size, IN_USE if held else "")
+
+
+def mark_used(directory: Path, user: object) -> None:
+    """Note that a run uses an entry of the cache now, and hold it while ``user`` exists."""
+    os.utime(directory)
+    hold(directory, user)
+
+
+def prune_unused(entries: Iterable[Path], keep_s: float, *, dry_run: bool) -> Iterator[Removed]:
+    """Remove each directory whose latest use, its modification time, is ``keep_s`` seconds ago, and yield it.
+
+    ``dry_run``: remove nothing.
+    """
+    before = time.time() - max(keep_s, LEAST_S)
+    for directory in entries:
+        if last_change(directory) < before:
+            yield prune_held(directory, dry_run=dry_run)
 
 
 def last_change(path: Path) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.config import DEFAULT_ARCH, Architecture, ArchName, architecture, native
 from harness.errors import HarnessError
 from harness.host.files import FULL_DISK, disk_full, fresh_dir, locked
+from harness.host.held import hold, mark_used
 from harness.image import agent, build, recipe
 from harness.image.keys import Key, Keys, write_secret
 from harness.paths import cache_dir
@@ -16,7 +17,7 @@ from harness.progress import Emit, phase
 
 log = logging.getLogger(__name__)
 
-__all__ = ["GuestImage", "obtain"]
+__all__ = ["GuestImage", "cached", "obtain"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,16 @@ def obtain(emit: Emit, arch: ArchName = DEFAULT_ARCH) -> GuestImage:
                 if not entry.exists():  # another run may have built it meanwhile
                     _build(entry, found, tools)
             step.result = f"{(entry / 'root.erofs').stat().st_size >> 20} MiB"
-    return _at(entry, tools)
+    image = _at(entry, tools)
+    mark_used(entry, image)
+    if tools:
+        hold(tools.parent, image)
+    return image
+
+
+def cached() -> list[Path]:
+    """Return the directory of each image in the cache. Its modification time is that of its latest use."""
+    return sorted(path.parent for path in (cache_dir() / "image").glob("[!.]*/root.erofs"))
 
 
 def _build(entry: Path, arch: Architecture, tools: Path | None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.host import process
 from harness.host.files import disk_full_reported, fresh_dir, locked, require_free_space
+from harness.host.held import mark_used
 from harness.host.packages import require
 from harness.host.unpack import Archive, unpack
 from harness.nested import initramfs
@@ -58,7 +59,14 @@ def obtain(outer: Packages, emit: Emit) -> OuterImage:
                     step.progress("packing")
                     step.result = f"kernel {_make(outer, scratch / 'root', partial)}"
                     shutil.rmtree(scratch)
-    return OuterImage(entry / "vmlinuz", entry / "initrd")
+    found = OuterImage(entry / "vmlinuz", entry / "initrd")
+    mark_used(entry, found)
+    return found
+
+
+def cached() -> list[Path]:
+    """Return the directory of each image in the cache. Its modification time is that of its latest use."""
+    return sorted(path.parent for path in (cache_dir() / "nested").glob("[!.]*/initrd"))
 
 
 def _key(outer: Packages) -> str:

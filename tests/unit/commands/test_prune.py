@@ -146,17 +146,24 @@ def held_elsewhere(path: Path) -> Iterator[None]:
         holder.communicate(timeout=30)
 
 
-def qemu_of(results: Path, days: int, version: str) -> Path:
-    """Make a fetched QEMU that a run used last so many days ago."""
-    directory = results.parent / "cache" / "qemu" / "debian" / f"{version}_{version}+ds-1_trixie"
-    directory.mkdir(parents=True)
-    (directory / "qemu-system-x86_64").write_bytes(b"x" * 10_000)
-    os.utime(directory, (time.time() - days * DAYS,) * 2)
-    return directory
+def cached(results: Path, file: str, name: str, days: int) -> Path:
+    """Make an entry of the cache, with a file, that a run used last so many days ago."""
+    path = results.parent / "cache" / file.format(name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 10_000)
+    os.utime(path.parent, (time.time() - days * DAYS,) * 2)
+    return path.parent
 
 
-def test_fetched_qemus_that_no_run_has_used_go(results: Path) -> None:
-    old, held, young = qemu_of(results, 31, "10.0.2"), qemu_of(results, 31, "10.0.13"), qemu_of(results, 1, "11.1.3")
+@pytest.mark.parametrize(
+    "file",
+    ["qemu/debian/{0}_{0}+ds-1_trixie/qemu-system-x86_64", "image/{}/root.erofs", "nested/{}/initrd"],
+    ids=["QEMU", "image of the guest", "image of the outer machine"],
+)
+def test_what_no_run_has_used_goes(results: Path, file: str) -> None:
+    versions = {"10.0.2": 31, "10.0.13": 31, "11.1.3": 1}
+    old, held, young = (cached(results, file, name, days) for name, days in versions.items())
+    (results.parent / "cache" / file.partition("/")[0] / "lock").touch()
     with held_elsewhere(held):
         dry = prune("--dry-run").stdout.splitlines()
         said = prune().stdout.splitlines()

@@ -2,6 +2,8 @@
 """The cache of images: atomic, keyed by content, clean after a failure."""
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from harness import image
 from harness.config import DEFAULT_ARCH, Architecture, architecture
 from harness.errors import HarnessError
+from harness.host.held import is_held, last_change
 from harness.image import build, recipe
 from harness.image.keys import Keys
 from harness.image.recipe import Recipe
@@ -47,6 +50,16 @@ def test_second_time_comes_from_the_cache(builds: Builds) -> None:
     assert builds.count == 1
     assert first.root.read_text() == first.host_key
     assert first.ssh_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_image_in_use_is_not_pruned(builds: Builds) -> None:
+    first = image.obtain(silent)
+    os.utime(first.root.parent, (0, 0))
+    again = image.obtain(silent)
+    assert time.time() - last_change(first.root.parent) < 60
+    assert is_held(first.root.parent)
+    del first, again
+    assert not is_held(image.cached()[0])
 
 
 def test_another_architecture_is_built_with_the_programs_of_this_one(builds: Builds) -> None:

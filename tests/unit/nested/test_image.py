@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The outer machine's modules are loaded in order, and its archive is what the kernel reads."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
+from harness.host.held import is_held, last_change
 from harness.nested import image, initramfs
+from harness.nested.recipe import Packages
+from harness.progress import silent
 
 RELEASE = "6.1.0"
 
@@ -35,6 +40,21 @@ def test_a_module_that_the_kernel_lacks_is_named(root: Path) -> None:
 def test_a_compressed_module_is_refused(root: Path) -> None:
     with pytest.raises(HarnessError, match=r"compressed modules: k/x\.ko\.xz"):
         image.modules(root, RELEASE, ["x"])
+
+
+def test_an_image_in_use_is_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path))
+    outer = Packages(suite="s", mirror="m", keyring="k", packages=["p"], modules=["m"])
+    entry = tmp_path / "nested" / image._key(outer)
+    entry.mkdir(parents=True)
+    (entry / "initrd").touch()
+    os.utime(entry, (0, 0))
+    found = image.obtain(outer, silent)
+    assert time.time() - last_change(entry) < 60
+    assert is_held(entry)
+    del found
+    assert not is_held(entry)
+    assert image.cached() == [entry]
 
 
 def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
