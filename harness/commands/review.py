@@ -161,6 +161,7 @@ def record_of(
         no_code=counts.no_code,
         candidates=candidates,
         equivalent=sum(mutant.outcome is MutantOutcome.EQUIVALENT for mutant in judged),
+        masked=counts.masked,
         cover_letter=counts.cover_letter(),
         run_id=directory.run_id,
         started=directory.started,
@@ -186,7 +187,8 @@ def with_mutants(line: ReviewedLine, judged: Sequence[LineMutant]) -> ReviewedLi
     own = [mutant for mutant in judged if (mutant.file, mutant.line) == (line.file, line.line)]
     caught = [f"{each.what} by {each.case}" for each in own if each.outcome is MutantOutcome.CAUGHT]
     survived = [each.what for each in own if each.outcome is MutantOutcome.SURVIVED]
-    return line.model_copy(update={"caught": caught, "survived": survived})
+    masked = [each.what for each in own if each.outcome is MutantOutcome.MASKED]
+    return line.model_copy(update={"caught": caught, "survived": survived, "masked": masked})
 
 
 def shown_files(found: Reviewed, lines: Sequence[ReviewedLine]) -> Files:

@@ -28,7 +28,7 @@ from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome, changed_cases
 from harness.report.review import LineMutant
 from harness.run.options import Options
-from harness.verdict import RunRecord
+from harness.verdict import KERNEL_AT_FAULT, RunRecord
 
 SEED = 0
 """All mutants run, so their order makes no difference."""
@@ -86,6 +86,7 @@ class ReviewMutants:
         self._uncopied: list[AutoMutant] = []
         """Mutants of functions of which no copy compiles."""
         self._judging: Judging | None = None
+        self._places: Sequence[Place] = ()
 
     def draw(self, build_dir: Path, most: int) -> int:
         """Choose mutants that compile and change the code; return how many.
@@ -112,6 +113,7 @@ class ReviewMutants:
 
     def run(self, built: kernel.Kernel, places: Sequence[Place]) -> None:
         """Run the mutants on the cases that reach their lines, place by place."""
+        self._places = places
         texts = {name: text.decode(errors="replace").split("\n") for name, text in self._sources.items()}
         self._judging = judging = Judging(self._mutants, texts, places[0].options.machine)
         judging.skip_equivalents()
@@ -171,13 +173,27 @@ class ReviewMutants:
         """Return what came of each mutant: ERROR for one that was not judged."""
         why = "a copy of its function does not compile"
         records = [record_of(each, "", MutantOutcome.ERROR, why) for each in self._uncopied]
-        records += self._judging.records() if self._judging else []
+        records += map(self._with_mask, self._judging.records()) if self._judging else []
         spans = {each.id: _span(each, self._sources[each.file]) for each in [*self._mutants, *self._uncopied]}
         changed = self._counters.reviewed.changed
         return [
             _line_mutant(record, next(line for line in spans[record.id] if line in changed[record.file]))
             for record in records
         ]
+
+    def _with_mask(self, record: AutoMutantRecord) -> AutoMutantRecord:
+        """Return the record; that of a survivor which no case could notice as masked."""
+        if record.outcome is not MutantOutcome.SURVIVED:
+            return record
+        mutant = next(each for each in self._mutants if each.id == record.id)
+        verdicts = []
+        for place in self._places:
+            reaching = self._reaching(place, [mutant])
+            verdicts += [case.verdict for case in place.record.cases if case.id in reaching]
+        if not verdicts or any(verdict not in KERNEL_AT_FAULT for verdict in verdicts):
+            return record
+        reason = f"each case that reaches it blames the kernel without it, too: {len(verdicts)}"
+        return record.model_copy(update={"outcome": MutantOutcome.MASKED, "reason": reason})
 
 
 def _likely(functions: Collection[str], cases: Collection[str]) -> dict[str, list[str]]:

@@ -21,6 +21,8 @@ class MutantOutcome(StrEnum):
     """It survived on a machine where its entry says so: another machine catches it."""
     EQUIVALENT = "equivalent"
     """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
+    MASKED = "masked"
+    """It survived, but each case that reaches it blames the kernel without it, too: these have to be mended first."""
     ERROR = "ERROR"
     """Not tested: the kernel does not build or boot for a reason of ours, or the harness or the host failed."""
 
@@ -32,6 +34,7 @@ COLOURS: dict[MutantOutcome, Verdict] = {
     MutantOutcome.SURVIVED: Verdict.FAIL,
     MutantOutcome.MISSED: Verdict.PASS,
     MutantOutcome.EQUIVALENT: Verdict.SKIP,
+    MutantOutcome.MASKED: Verdict.SKIP,
     MutantOutcome.ERROR: Verdict.ERROR,
 }
 """The pages show an outcome in the colour of this verdict."""

@@ -73,6 +73,8 @@ class ReviewedLine(Record):
     """Its mutants that a case caught: what it is, and the case."""
     survived: list[str] = Field(default_factory=list)
     """Its mutants that no case noticed: what is not tested."""
+    masked: list[str] = Field(default_factory=list)
+    """Its mutants that no case could notice: what is not known."""
 
 
 class Survivor(Record):
@@ -108,6 +110,8 @@ class ReviewRecord(Record):
     """How many mutants the rules find in the lines that a case reaches; ``--sample`` limits how many of them run."""
     equivalent: int
     """Mutants that behave like the original: vm-configs/equivalent-mutants.yaml."""
+    masked: int
+    """Mutants that no case could notice, because each that reaches them blames the kernel without them, too."""
     cover_letter: str
     """The result in one paragraph, for the series' cover letter."""
     run_id: str
@@ -150,6 +154,7 @@ class Counts:
     no_code: int
     mutants: int
     caught: int
+    masked: int
 
     @classmethod
     def of(cls, lines: Sequence[ReviewedLine], mutants: Sequence[LineMutant]) -> "Counts":
@@ -164,12 +169,18 @@ class Counts:
             no_code=states.count(LineState.NO_CODE),
             mutants=caught + outcomes.count(MutantOutcome.SURVIVED),
             caught=caught,
+            masked=outcomes.count(MutantOutcome.MASKED),
         )
 
     def cover_letter(self) -> str:
         """Return the line for the cover letter, and what the figures leave out."""
         mutants = f", {self.caught} of {self.mutants} mutants caught" if self.mutants else ""
         said = [f"{_lines(self.changed)} changed, {self.reached} reached{mutants}."]
+        if self.masked:
+            which = "it" if self.masked == 1 else "them"
+            said.append(
+                f"{self.masked} more could not be judged: each case that reaches {which} fails without {which}, too."
+            )
         if self.unreachable:
             said.append(f"No machine can reach {_lines(self.unreachable)}.")
         if self.no_code:
@@ -212,7 +223,10 @@ def shown(sign: str, text: str, line: ReviewedLine | None) -> ShownLine:
     """Return a line of the diff with its colour and its notes. ``line``: what is known of it, if the change adds it."""
     if line is None:
         return ShownLine(sign, text, "dim" if sign == "-" else "")
-    remarks = tuple(f"not tested: {what}" for what in line.survived)
+    remarks = (
+        *(f"not tested: {what}" for what in line.survived),
+        *(f"not known: {what}: each case that reaches it fails without it, too" for what in line.masked),
+    )
     match line.state:
         case LineState.NO_CODE:
             return ShownLine(sign, text, "dim", "no code", line.reason)

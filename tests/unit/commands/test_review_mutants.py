@@ -133,6 +133,22 @@ def test_a_case_that_fails_without_a_mutant_says_nothing(work: ReviewMutants, mo
     assert {each.outcome for each in work.judged()} == {MutantOutcome.SURVIVED}
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "outcome"), [(Verdict.SPLAT, MutantOutcome.MASKED), (Verdict.KNOWN, MutantOutcome.SURVIVED)]
+)
+def test_a_survivor_whose_cases_all_fail_anyway_is_masked(
+    work: ReviewMutants, monkeypatch: pytest.MonkeyPatch, elsewhere: Verdict, outcome: MutantOutcome
+) -> None:
+    survived = staticmethod(lambda runs, mutant: (MutantOutcome.SURVIVED, ""))
+    monkeypatch.setattr(Runs, "outcome", survived, raising=False)
+    bad = [
+        Place(Options(), run_of(MACHINE, good=Verdict.FAIL, flaky=Verdict.HANG)),
+        Place(Options(machine="sriov"), run_of("sriov", elsewhere=elsewhere)),
+    ]
+    work.run(cast(Kernel, SimpleNamespace(build_dir=Path("/nowhere"), release="7.2.12")), bad)
+    assert {each.outcome for each in work.judged()} == {outcome}
+
+
 def test_a_mutant_that_was_not_run_is_an_error(work: ReviewMutants) -> None:
     work._uncopied = [next(each for each in of_file(FILE, TEXT, ["f"]) if each.edit.line == 6)]
     (left,) = work.judged()

@@ -38,6 +38,7 @@ MUTANTS = [
     mutant("h(a); -> { } (drop-call)", MutantOutcome.CAUGHT, "test_a::x"),
     mutant("a -> a + 1 (off-by-one)", MutantOutcome.SURVIVED),
     mutant("a -> (a)", MutantOutcome.EQUIVALENT),
+    mutant("a -> !a", MutantOutcome.MASKED),
 ]
 
 
@@ -56,6 +57,7 @@ def record(*more: LineMutant) -> ReviewRecord:
         no_code=counts.no_code,
         candidates=3,
         equivalent=1,
+        masked=counts.masked,
         cover_letter=counts.cover_letter(),
         run_id="1",
         started="2026-11-29T00:00:00+00:00",
@@ -90,10 +92,11 @@ def test_the_json_has_the_figures() -> None:
 
 def test_the_line_for_the_cover_letter() -> None:
     assert record().cover_letter == (
-        "3 lines changed, 1 reached, 1 of 2 mutants caught. No machine can reach 1 line. 1 line without code."
+        "3 lines changed, 1 reached, 1 of 2 mutants caught. 1 more could not be judged: each case that reaches it "
+        "fails without it, too. No machine can reach 1 line. 1 line without code."
     )
-    assert Counts(1, 1, 0, 0, 0, 0).cover_letter() == "1 line changed, 1 reached."
-    assert Counts(41, 38, 0, 0, 29, 27).cover_letter() == "41 lines changed, 38 reached, 27 of 29 mutants caught."
+    assert Counts(1, 1, 0, 0, 0, 0, 0).cover_letter() == "1 line changed, 1 reached."
+    assert Counts(41, 38, 0, 0, 29, 27, 0).cover_letter() == "41 lines changed, 38 reached, 27 of 29 mutants caught."
 
 
 def test_the_diff_says_what_is_not_tested() -> None:
@@ -103,6 +106,7 @@ def test_the_diff_says_what_is_not_tested() -> None:
     assert "no code     +\t/* <b> */" in lines
     assert "2 cases     +\th(a);" in lines
     assert lines[lines.index("2 cases     +\th(a);") + 1].strip() == "not tested: a -> a + 1 (off-by-one)"
+    assert "              not known: a -> !a: each case that reaches it fails without it, too" in lines
     assert lines[lines.index("not reached +\tk(a);") + 1].strip() == "not tested: no case reaches it"
     assert "unreachable +\tl(a);" in lines
     assert "            -\tg(a);" in lines
