@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -26,7 +25,7 @@ from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
 from harness.report.text import summarise, tally
 from harness.run.options import Options
-from harness.verdict import CaseRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict, exit_code
 
 CONTROLS = ("control-1", "control-2")
 """Runs of all cases without a mutant. A case on which they disagree says nothing about a mutant."""
@@ -176,7 +175,8 @@ class MutantRuns:
     def _first_runs(self) -> Iterator[Task]:
         """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
         for mutant in sorted(self._mutants, key=lambda each: (each.file, each.edit.start)):
-            reaching = self._reaching(mutant)
+            reached = self._reaching(mutant)
+            reaching = reached - self._bad or reached
             likely = reaching & {*self._likely.get(mutant.edit.function, ())}
             chosen = spread(likely, self._seconds, ALONE_S) + spread(reaching - likely, self._seconds, ALONE_S)
             if chosen:
@@ -206,21 +206,28 @@ class MutantRuns:
     def _seconds(self) -> dict[str, float]:
         return {case.id: case.duration_s for case in self.control.cases}
 
+    @cached_property
+    def _bad(self) -> set[str]:
+        """The cases that are bad without a mutant, too: a run goes on after as many of them."""
+        return {case.id for case in self.control.cases if exit_code([case.verdict])}
+
     def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
         ran = self._ran_alone.get(mutant.id, set())
         return cheapest_first({*cases} - ran, self._seconds)
 
     def _by_itself(self, mutant: AutoMutant, cases: Sequence[str]) -> Task:
-        task = self._task([mutant], self._nodes(cases))
+        stop_after = len(self._bad.intersection(cases)) + 1
+        task = self._task([mutant], self._nodes(cases), stop_after=stop_after)
         self._alone[task.name] = mutant
         return task
 
     def _in_group(self, mutants: list[AutoMutant]) -> Task:
-        task = self._task(mutants)
+        stop_after = len(self._bad) + (GROUP_STOPS if len(mutants) > 1 else 1)
+        task = self._task(mutants, self._all, stop_after=stop_after)
         self._groups[task.name] = _Group(mutants, task)
         return task
 
-    def _task(self, mutants: Sequence[AutoMutant], cases: Sequence[str] = ()) -> Task:
+    def _task(self, mutants: Sequence[AutoMutant], nodes: Sequence[str], *, stop_after: int) -> Task:
         self._number += 1
         name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
         directory = self._directory / name
@@ -231,8 +238,8 @@ class MutantRuns:
         machine = write_machine(
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )
-        stops: dict[str, Any] = {"fail_fast": True} if cases or len(mutants) == 1 else {"fail_after": GROUP_STOPS}
-        return Task(name, replace(self._options, machine=str(machine), **stops), directory, cases or self._all)
+        options = replace(self._options, machine=str(machine), fail_after=stop_after)
+        return Task(name, options, directory, nodes)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:
         """Judge a mutant that ran by itself on some cases: it is caught, or stays."""

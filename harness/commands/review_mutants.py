@@ -20,6 +20,7 @@ from harness.cases.collect import Collected, collect
 from harness.commands.auto_mutant_runs import MutantRuns, record_of
 from harness.commands.auto_mutants import Judging
 from harness.commands.children import Task, run_all
+from harness.commands.mutant_cases import reaching
 from harness.commands.review_lines import LineCounters, named
 from harness.config import load_machine
 from harness.kernel.build.compile import ObjectCompiler
@@ -188,8 +189,8 @@ class ReviewMutants:
         mutant = next(each for each in self._mutants if each.id == record.id)
         verdicts = []
         for place in self._places:
-            reaching = self._reaching(place, [mutant])
-            verdicts += [case.verdict for case in place.record.cases if case.id in reaching]
+            cases = reaching(mutant, self._counters.as_coverage(), place.options)
+            verdicts += [case.verdict for case in place.record.cases if case.id in cases]
         if not verdicts or any(verdict not in KERNEL_AT_FAULT for verdict in verdicts):
             return record
         reason = f"each case that reaches it blames the kernel without it, too: {len(verdicts)}"

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The outcomes of mutants, of the catalogue's and of those made by rule, and the case whose verdict decides one."""
 
+import re
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.verdict import CaseRecord, RunRecord, Verdict
+
+_NUMBERS = re.compile(r"\b(0x[0-9a-f]+|\d+)\b")
 
 
 class MutantOutcome(StrEnum):
@@ -47,18 +50,24 @@ class Record(BaseModel):
 
 
 def changed_cases(control: RunRecord, mutated: RunRecord) -> list[tuple[CaseRecord, CaseRecord]]:
-    """Return each case whose verdict is another one than in the control, as it was and as it is.
+    """Return each case that says another thing than in the control, as it was and as it is.
 
     Good news counts: a KNOWN that becomes FIXED shows that the kernel behaves differently. So does a KNOWN of another
-    issue. ERROR does not count, nor does a case that only one of the runs has."""
+    issue, or a FAIL with another broken sentence. ERROR does not count, nor does a case that only one of the runs has.
+    """
     before = {case.id: case for case in control.cases}
     pairs = [(before[case.id], case) for case in mutated.cases if case.id in before]
     return [
         (was, case)
         for was, case in pairs
-        if Verdict.ERROR not in (was.verdict, case.verdict)
-        and (was.verdict, was.known_issue) != (case.verdict, case.known_issue)
+        if Verdict.ERROR not in (was.verdict, case.verdict) and _said(was) != _said(case)
     ]
+
+
+def _said(case: CaseRecord) -> tuple[object, ...]:
+    """Return what a case says of the kernel, without what differs from run to run: numbers, and what was seen."""
+    sentence = _NUMBERS.sub("", case.reason.partition("; seen:")[0]) if case.verdict is Verdict.FAIL else ""
+    return case.verdict, case.known_issue, sentence
 
 
 def untested_cases(control: RunRecord, mutated: RunRecord) -> list[CaseRecord]:

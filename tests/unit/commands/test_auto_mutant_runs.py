@@ -23,8 +23,10 @@ from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Ver
 MACHINE = Options().machine
 
 
-def case(name: str, seconds: float) -> CaseRecord:
-    return CaseRecord(id=name, area="a", title="t", verdict=Verdict.PASS, duration_s=seconds)
+def case(name: str, seconds: float, reason: str = "") -> CaseRecord:
+    """A case that passes, or fails for a reason."""
+    verdict = Verdict.FAIL if reason else Verdict.PASS
+    return CaseRecord(id=name, area="a", title="t", verdict=verdict, reason=reason, duration_s=seconds)
 
 
 def control(*cases: CaseRecord) -> RunRecord:
@@ -71,6 +73,62 @@ def test_with_a_control_at_hand_only_its_cases_that_reach_a_mutant_run(
     runs.run(1, cast(Phase, None))
     assert ran == [["t::quick", "t::slow"]]
     assert {record.outcome for record in runs.judged.values()} == {MutantOutcome.SURVIVED}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "outcome"),
+    [
+        (["broken: x; seen: 1", "broken: y 1", "broken: z"], MutantOutcome.CAUGHT),
+        (["broken: x; seen: 2", "broken: y 2", ""], MutantOutcome.SURVIVED),
+        (["broken: x; seen: 1", "broken: w", ""], MutantOutcome.CAUGHT),
+    ],
+    ids=["a good case fails", "only numbers differ", "a bad case fails earlier"],
+)
+@pytest.mark.parametrize("first_runs", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_goes_on_after_cases_that_are_bad_without_a_mutant(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reasons: Sequence[str],
+    outcome: MutantOutcome,
+    *,
+    first_runs: bool,
+    count: int,
+) -> None:
+    """Each run stops where ``vfio-harness run`` does."""
+    text = b"int f(int a)\n{\n\tg(a);\n\treturn 0;\n}\n"
+    mutants = [*of_file("x.c", text, ["f"])][:count]
+    names = ["t::bad", "t::worse", "t::good"]
+    reached = {Reached(name, MACHINE) for name in names}
+    mutated = {name: case(name, 1.0, reason) for name, reason in zip(names, reasons, strict=True)}
+
+    def run_all(tasks: Iterator[Task], jobs: int, on_end: Callable[[Task, Ended], None], show: object) -> None:
+        for task in tasks:
+            limit = 1 if task.options.fail_fast else task.options.fail_after
+            found: list[CaseRecord] = []
+            for name in (Path(node).name for node in task.cases):
+                found.append(mutated[name])
+                if sum(each.verdict is Verdict.FAIL for each in found) == limit:
+                    break
+            on_end(task, Ended(1, 1.0, control(*found)))
+
+    monkeypatch.setattr(auto_mutant_runs, "run_all", run_all)
+    runs = MutantRuns(
+        Options(),
+        mutants,
+        {each.id: number for number, each in enumerate(mutants)},
+        {"x.c": text},
+        KernelCoverage({("x.c", "f"): FunctionCoverage("x.c", "f", dict.fromkeys((3, 4), reached))}),
+        collected={name: Collected(name, f"tests/vm/{name}", ()) for name in names},
+        directory=tmp_path,
+        first_runs=first_runs,
+        control=control(
+            case("t::bad", 0.1, "broken: x; seen: 1"), case("t::worse", 0.2, "broken: y 1"), case("t::good", 1.0)
+        ),
+        emit=silent,
+    )
+    runs.run(1, cast(Phase, None))
+    assert [each.outcome for each in runs.judged.values()] == [outcome] * count
 
 
 def test_a_machine_with_one_more_kernel_argument_keeps_its_name_and_focus(tmp_path: Path) -> None:
