@@ -425,22 +425,3 @@ static int edu_start_by_dma_api(struct dma_api_edu *edu, const char *bdf)
 	edu->fd = importer_open();
 	return edu->fd < 0 ? edu->fd : pci_bind(bdf, "vfio-harness-importer");
 }
-
-/* The NIC under rxe, which imports by the DMA API as rxe does. Here it does no DMA. */
-static int set_rnic(const char **rnic, const char *bdf)
-{
-	*rnic = bdf;
-	return 0;
-}
-
-static int import_as_rnic(struct attachment *attachment, const char *rnic, int fd)
-{
-	int ret = attach(attachment, rnic, fd, IMPORTER_PEER2PEER | IMPORTER_CALLBACK, 0);
-
-	if (ret)
-		return ret;
-	ret = map(attachment);
-	if (ret)
-		detach(attachment);
-	return ret;
-}

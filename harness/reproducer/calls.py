@@ -6,11 +6,12 @@ first word of ``makes``. A call without a row is one that no program can repeat;
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from harness.errors import UsageError
+from harness.reproducer.rdma_calls import RDMA_CALLS
+from harness.reproducer.row import LINE, Arguments, Row, data, declare_data, literal, load, number, simple
 
 SKIPPED = frozenset({"references", "rpc", "gcov", "fail_nth", "stimuli", "klog", "page_table", "leaks"})
 """Services that only observe, or end the case."""
@@ -28,13 +29,26 @@ SKIPPED_CALLS = frozenset(
         ("DmaApiEdu", "close"),
         ("DmaApiNvme", "close"),
         ("EduEngine", "close"),
-        ("RnicWindow", "unmapped"),
+        ("Rxe", "memory"),
+        ("Rxe", "listed"),
+        ("MrWindow", "unmapped"),
+        ("MrWindow", "iova"),
+        ("MrWindow", "key"),
+        ("LocalWindow", "close"),
     }
 )
 """Calls that only observe, and whose result no program needs; or that end what its end ends."""
 
 OBSERVING = frozenset(
-    {("page_table", "entries"), ("dmabuf", "bufinfo"), ("DmaBuf", "fdinfo"), ("DmaBuf", "inode"), ("leaks", "scan")}
+    {
+        ("page_table", "entries"),
+        ("dmabuf", "bufinfo"),
+        ("DmaBuf", "fdinfo"),
+        ("DmaBuf", "inode"),
+        ("leaks", "scan"),
+        ("MrWindow", "key"),
+        ("Rxe", "listed"),
+    }
 )
 """Those of them whose result may be what is wrong. A program does not judge by it."""
 
@@ -51,84 +65,17 @@ C_TYPES = {
     "EduEngine": "struct edu_engine importer",
     "DmaApiEdu": "struct dma_api_edu importer",
     "DmaApiNvme": "struct nvme_engine importer",
-    "Rnic": "const char *importer",
+    "Rxe": "struct rxe importer",
     "IovaWindow": "struct window window",
     "DmaApiWindow": "struct window window",
-    "RnicWindow": "struct attachment window",
+    "MrWindow": "struct rdma_region window",
+    "LocalWindow": "struct rdma_region window",
+    "ProtectionDomain": "struct rdma_domain protection",
     "Attachment": "struct attachment attachment",
     "Domain": "struct domain domain",
     "UserMemory": "struct user_memory memory",
 }
 """The C type of each class, and the name of its variables."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """A call's arguments as C, for a row."""
-
-    on: str
-    """The object of the call."""
-    out: str
-    """The object that the call makes."""
-    values: Mapping[str, Any]
-    """The arguments; the name of the variable for an object."""
-
-    def at(self, name: str) -> str:
-        """Return a pointer to an object."""
-        return f"&{self.values[name]}"
-
-    def number(self, name: str) -> str:
-        """Return an integer or a bool."""
-        return number(self.values[name])
-
-    def text(self, name: str) -> str:
-        """Return a string literal."""
-        return f'"{self.values[name]}"'
-
-    def data(self, name: str) -> str:
-        """Return a string literal with the bytes of an argument."""
-        return literal(self.values[name])
-
-    def iova(self, name: str) -> str:
-        """Return an lvalue with an IOVA; ANY_IOVA for None."""
-        value = self.values[name]
-        return f"&(uint64_t){{ {'ANY_IOVA' if value is None else number(value)} }}"
-
-
-def number(value: int) -> str:
-    """Format an integer or a bool."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value < 10:
-        return str(value)
-    return f"{value:#x}" + ("ull" if value >= 1 << 31 else "")
-
-
-def literal(data: bytes) -> str:
-    """Format bytes as a string literal."""
-    if data.isascii() and data.decode().isprintable() and b'"' not in data and b"\\" not in data:
-        return f'"{data.decode()}"'
-    return '"' + "".join(f"\\x{byte:02x}" for byte in data) + '"'
-
-
-@dataclass(frozen=True)
-class Row:
-    """How a program repeats a call."""
-
-    code: Callable[[Arguments], str]
-    """Returns the C expression: 0 or more, or a negative errno."""
-    makes: str = ""
-    """The class of the result, if it is an object."""
-    imports: bool = False
-    """Whether the call gives an importer access to a buffer, which a revoked buffer must refuse."""
-    measure: Literal["", "long long"] = ""
-    """The C type of the result, if two of them can be compared by their difference."""
-    value: Callable[[Any], int | None] | None = None
-    """Makes the result of the call as recorded comparable to that of the program."""
-    reads: bool = False
-    """Whether the result is data of a buffer, which is then more telling than that an importer has access."""
-    before: Callable[[Arguments], Sequence[str]] = lambda _: ()
-    """Returns declarations that the expression needs."""
 
 
 def _ranges(arguments: Arguments) -> list[tuple[int, int]]:
@@ -186,11 +133,6 @@ def _import(function: str) -> Callable[[Arguments], str]:
     return lambda a: f"{function}(&{a.out}, {_engine(a)}, {a.at('dmabuf')}, {a.number('start')}, {a.number('length')})"
 
 
-def _simple(function: str, *names: str) -> Callable[[Arguments], str]:
-    """Return a call with its object, and with these integers."""
-    return lambda a: f"{function}({', '.join([f'&{a.on}', *(a.number(name) for name in names)])})"
-
-
 def _on_bdf(function: str, *names: str) -> Callable[[Arguments], str]:
     """Return a call with a device's address, and with these texts."""
     return lambda a: f"{function}({', '.join([a.text('bdf'), *(a.text(name) for name in names)])})"
@@ -204,27 +146,33 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _transfer(function: str) -> Callable[[Arguments], str]:
-    return lambda a: f"{function}(&{a.on}, {a.number('offset')}, {a.data('data')}, {len(a.values['data'])})"
+def _window_write(arguments: Arguments) -> str:
+    """Write bytes by commands of the importer, which moves up to a page at once."""
+    length = len(arguments.values["data"])
+    function = "window_write" if length <= LINE else "window_write_long"
+    return f"{function}(&{arguments.on}, {arguments.number('offset')}, {data(arguments, 'data')}, {length})"
 
 
 def _write(arguments: Arguments) -> str:
     """Write bytes, or the same byte many times."""
-    data: bytes = arguments.values["data"]
+    value: bytes = arguments.values["data"]
     where = f"&{arguments.on}, {arguments.number('region')}, {arguments.number('offset')}"
-    if len(data) > FILLED and len(set(data)) == 1:
-        return f"device_fill({where}, {number(data[0])}, {number(len(data))})"
-    return f"device_write({where}, {literal(data)}, {len(data)})"
+    if _fills(value):
+        return f"device_fill({where}, {number(value[0])}, {number(len(value))})"
+    return f"device_write({where}, {data(arguments, 'data')}, {len(value)})"
+
+
+def _fills(value: bytes) -> bool:
+    return len(value) > FILLED and len(set(value)) == 1
+
+
+def _declare_written(arguments: Arguments) -> list[str]:
+    return [] if _fills(arguments.values["data"]) else declare_data("data")(arguments)
 
 
 def _token(arguments: Arguments) -> str:
     token = arguments.values.get("token")
     return literal(token) if token else "NULL"
-
-
-def _small(data: Any) -> int | None:
-    """Return up to 8 bytes as the little-endian number that a program reads."""
-    return int.from_bytes(data, "little") if isinstance(data, bytes) and len(data) <= 8 else None
 
 
 def _after(arguments: Arguments) -> str:
@@ -259,6 +207,7 @@ def _raw_feature(arguments: Arguments) -> str:
 
 
 CALLS: dict[tuple[str, str], Row] = {
+    **RDMA_CALLS,
     ("pci", "bind"): Row(_on_bdf("pci_bind", "name")),
     ("pci", "unbind"): Row(_on_bdf("pci_unbind")),
     ("pci", "reset"): Row(_on_bdf("pci_reset")),
@@ -289,39 +238,39 @@ CALLS: dict[tuple[str, str], Row] = {
         ),
         imports=True,
     ),
-    ("Ioas", "close"): Row(_simple("ioas_destroy")),
-    ("Iommufd", "close"): Row(_simple("iommufd_close")),
-    ("Ioas", "set_huge_pages"): Row(_simple("ioas_set_huge_pages", "on")),
-    ("Ioas", "unmap"): Row(_simple("ioas_unmap", "iova", "length")),
-    ("Domain", "enter"): Row(_simple("domain_enter")),
+    ("Ioas", "close"): Row(simple("ioas_destroy")),
+    ("Iommufd", "close"): Row(simple("iommufd_close")),
+    ("Ioas", "set_huge_pages"): Row(simple("ioas_set_huge_pages", "on")),
+    ("Ioas", "unmap"): Row(simple("ioas_unmap", "iova", "length")),
+    ("Domain", "enter"): Row(simple("domain_enter")),
     ("vfio", "open_cdev"): Row(
         lambda a: f"device_open(&{a.out}, {a.text('bdf')}, {a.at('space')}, {_token(a)})", "Device"
     ),
-    ("Device", "close"): Row(_simple("device_close")),
-    ("Device", "reset"): Row(_simple("device_reset")),
-    ("Device", "hot_reset"): Row(_simple("device_hot_reset")),
-    ("Device", "flr"): Row(_simple("device_flr")),
-    ("Device", "set_memory"): Row(_simple("device_set_memory", "on")),
-    ("Device", "set_master"): Row(_simple("device_set_master", "on")),
-    ("Device", "set_power_state"): Row(_simple("device_set_power_state", "state")),
-    ("Device", "command"): Row(_simple("device_command")),
-    ("Device", "low_power_entry"): Row(_simple("low_power_entry")),
-    ("Device", "low_power_exit"): Row(_simple("low_power_exit")),
-    ("Device", "low_power_entry_with_wakeup"): Row(_simple("low_power_entry_with_wakeup")),
-    ("Device", "woken"): Row(_simple("device_woken"), value=int),
+    ("Device", "close"): Row(simple("device_close")),
+    ("Device", "reset"): Row(simple("device_reset")),
+    ("Device", "hot_reset"): Row(simple("device_hot_reset")),
+    ("Device", "flr"): Row(simple("device_flr")),
+    ("Device", "set_memory"): Row(simple("device_set_memory", "on")),
+    ("Device", "set_master"): Row(simple("device_set_master", "on")),
+    ("Device", "set_power_state"): Row(simple("device_set_power_state", "state")),
+    ("Device", "command"): Row(simple("device_command")),
+    ("Device", "low_power_entry"): Row(simple("low_power_entry")),
+    ("Device", "low_power_exit"): Row(simple("low_power_exit")),
+    ("Device", "low_power_entry_with_wakeup"): Row(simple("low_power_entry_with_wakeup")),
+    ("Device", "woken"): Row(simple("device_woken"), value=int),
     ("Device", "attach"): Row(lambda a: f"device_enter(&{a.on}, {a.on}.space->id)"),
-    ("Device", "detach"): Row(_simple("device_leave")),
+    ("Device", "detach"): Row(simple("device_leave")),
     ("Device", "export"): Row(_export, "DmaBuf", before=_declare_ranges),
-    ("Device", "read"): Row(_simple("device_load", "region", "offset", "length"), value=_small, reads=True),
-    ("Device", "write"): Row(_write),
+    ("Device", "read"): load("device_load", "device_digest", "region"),
+    ("Device", "write"): Row(_write, before=_declare_written),
     ("Device", "modify_config"): Row(_modify_config),
     ("feature_request", "request"): Row(_raw_feature, value=lambda outcomes: outcomes[-1]),
     ("DmaBuf", "dup"): Row(lambda a: f"buffer_dup(&{a.out}, &{a.on})", "DmaBuf"),
-    ("DmaBuf", "close"): Row(_simple("buffer_close")),
+    ("DmaBuf", "close"): Row(simple("buffer_close")),
     ("nvme", "Controller"): Row(lambda a: f"nvme_init(&{a.out}, {a.at('device')})", "Nvme"),
-    ("Nvme", "start"): Row(_simple("nvme_start")),
-    ("Nvme", "cmb"): Row(_simple("nvme_enable_cmb")),
-    ("Nvme", "submit_identify"): Row(_simple("nvme_queue_identify")),
+    ("Nvme", "start"): Row(simple("nvme_start")),
+    ("Nvme", "cmb"): Row(simple("nvme_enable_cmb")),
+    ("Nvme", "submit_identify"): Row(simple("nvme_queue_identify")),
     ("Nvme", "completed"): Row(
         lambda a: f"nvme_completed(&{a.on}, {a.number('cid')}, {max(1000, _milliseconds(a.values['seconds']))})",
         value=lambda completion: int(completion is not None),
@@ -345,47 +294,40 @@ CALLS: dict[tuple[str, str], Row] = {
     ("DmaApiNvme", "window"): Row(_window, "DmaApiWindow"),
     ("NvmeEngine", "area"): Row(_area, "IovaWindow"),
     ("EduEngine", "area"): Row(_area, "IovaWindow"),
-    # rxe imports by the DMA API of the NIC under it, as the test importer does. It is replaced where no DMA follows.
-    ("verbs", "add_link"): Row(lambda a: ""),
-    ("verbs", "open_rxe"): Row(lambda a: f"set_rnic(&{a.out}, {a.text('bdf')})", "Rnic"),
-    ("Rnic", "attach"): Row(
-        lambda a: f"import_as_rnic(&{a.out}, {a.on}, {a.values['dmabuf']}.fd)", "RnicWindow", imports=True
-    ),
-    ("RnicWindow", "close"): Row(_simple("detach")),
-    ("IovaWindow", "close"): Row(_simple("window_close")),
-    ("DmaApiWindow", "close"): Row(_simple("window_detach")),
+    ("IovaWindow", "close"): Row(simple("window_close")),
+    ("DmaApiWindow", "close"): Row(simple("window_detach")),
     **{
         (window, do): row
         for window in ("IovaWindow", "DmaApiWindow")
         for do, row in {
-            "store32": Row(_simple("window_store32", "offset", "value")),
+            "store32": Row(simple("window_store32", "offset", "value")),
             "store32_after": Row(_after),
-            "write": Row(_transfer("window_write")),
-            "read": Row(_simple("window_load", "offset", "length"), value=_small, reads=True),
+            "write": Row(_window_write, before=declare_data("data")),
+            "read": load("window_load", "window_digest"),
             "iova": Row(lambda a: ""),
             "unmapped": Row(lambda a: ""),
         }.items()
     },
     ("importer", "Attachment"): Row(_attach, "Attachment"),
-    ("Attachment", "map"): Row(_simple("map"), imports=True),
-    ("Attachment", "unmap"): Row(_simple("unmap")),
-    ("Attachment", "close"): Row(_simple("detach")),
-    ("Attachment", "pin"): Row(_simple("pin")),
-    ("Attachment", "unpin"): Row(_simple("unpin")),
-    ("Attachment", "release"): Row(_simple("release")),
+    ("Attachment", "map"): Row(simple("map"), imports=True),
+    ("Attachment", "unmap"): Row(simple("unmap")),
+    ("Attachment", "close"): Row(simple("detach")),
+    ("Attachment", "pin"): Row(simple("pin")),
+    ("Attachment", "unpin"): Row(simple("unpin")),
+    ("Attachment", "release"): Row(simple("release")),
     ("Attachment", "fence"): Row(lambda a: f"fence(&{a.on}, DMA_RESV_USAGE_{a.values['usage'].upper()})"),
-    ("Attachment", "signal"): Row(_simple("signal_fence")),
-    ("Attachment", "cycle"): Row(_simple("map_cycle", "count")),
-    ("Attachment", "mapped"): Row(_simple("is_mapped"), value=int),
+    ("Attachment", "signal"): Row(simple("signal_fence")),
+    ("Attachment", "cycle"): Row(simple("map_cycle", "count")),
+    ("Attachment", "mapped"): Row(simple("is_mapped"), value=int),
     ("Attachment", "wait_notified"): Row(
         lambda a: f"wait_notified(&{a.on}, {a.number('count')}, {_milliseconds(a.values['seconds'])})", value=int
     ),
     ("Attachment", "table"): Row(
-        _simple("first_page"),
+        simple("first_page"),
         measure="long long",
         value=lambda table: table["entries"][0]["address"] // 4096 if table["entries"] else None,
     ),
-    ("Attachment", "map_without_memory"): Row(_simple("map_without_memory", "times")),
+    ("Attachment", "map_without_memory"): Row(simple("map_without_memory", "times")),
     ("feature_request", "slab"): Row(lambda a: "slab()", measure="long long", value=int),
     ("vmstat", "pins"): Row(lambda a: "pins()", measure="long long", value=int),
     ("user_memory", "UserMemory"): Row(

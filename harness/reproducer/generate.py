@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Make one C file of a recording: the runtime that it uses, and the case's calls as a program that judges."""
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,8 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.reproducer import runtime
-from harness.reproducer.calls import C_TYPES, Arguments, Row, number
+from harness.reproducer.calls import C_TYPES
+from harness.reproducer.row import Arguments, Row, number
 from harness.reproducer.steps import ObjectRef, Step, Story, name_of, row_of, value_of
 
 WIDTH = 100
@@ -17,6 +19,7 @@ WIDTH = 100
 TIMEOUT_S = 300
 """After this many seconds the program reports a call that does not return."""
 
+SUCCESS = "IBV_WC_SUCCESS"
 JUDGED = {
     "ring": "whether the exporter ran the command, and the DMA faults in the kernel's log",
     "refusal": "the error of its last call",
@@ -24,6 +27,7 @@ JUDGED = {
     "import": "whether the kernel lets the importer in",
     "value": "the result of its last call",
     "growth": "the difference of two measurements",
+    "statuses": "the statuses of its last transfers",
     "log": "the kernel's log",
     "host": "nothing: only an observer outside the program sees the bug",
 }
@@ -127,6 +131,10 @@ class _Writer:
     """The errno and the sentence of the block that is open."""
     _completed: str = "NOT_ASKED"
     """Whether the command of the last ring completed."""
+    _rings: bool = False
+    """Whether the steps ring a doorbell."""
+    _status: str = ""
+    """The result of the transfer that rang it, if its importer gives a status."""
 
     def write(self) -> None:
         """Write each step, and then the judgement."""
@@ -140,32 +148,53 @@ class _Writer:
                 self._expected = None
             elif "join" in step:
                 self._join(step["join"])
-            elif step.get("ring") == "begin":
-                self._completed = "NOT_ASKED"
-                self._say("forget_faults();")
+            elif "ring" in step:
+                self._ring(begins=step["ring"] == "begin")
             elif row := row_of(step, self.story.classes):
                 self._call(index, step, row)
         if self.story.judgement == "import":
             self._say(f'end(BROKEN, "{self.story.sentence}", "the importer has access to the buffer");')
+        elif self.story.judgement == "statuses":
+            self._say(f"judge_statuses(others, {_text(self.story.sentence)});")
         elif self.story.judgement == "host":
             self._say(f'end(NOT_JUDGED, "{self.story.sentence}", "all calls went as with the bug");')
+        for kind, declared in self.locals:
+            name = declared.partition(" ")[0]
+            if kind == "int" and not any(re.search(rf"[(, ]{name}[,)]", line) for line in self.body):
+                self._say(f"(void){name};")
+
+    def _ring(self, *, begins: bool) -> None:
+        self._rings = begins
+        if begins:
+            self._completed, self._status = "NOT_ASKED", ""
+            self._say("forget_faults();")
 
     def _check(self, step: Step, *, follows_a_block: bool) -> None:
-        if step["rule"] in ("arrives", "blocked"):
+        if step["rule"] in ("arrives", "blocked") and self._status:
+            function = "must_arrive_by_rdma" if step["rule"] == "arrives" else "must_be_refused_by_rdma"
+            self._say(f"{function}({self._completed}, {self._status}, {_text(step['check'])});")
+        elif step["rule"] in ("arrives", "blocked"):
             function = "must_arrive" if step["rule"] == "arrives" else "must_be_blocked"
             self._say(f"{function}({self._completed}, {_text(step['check'])});")
         elif not follows_a_block:
             self.body.append(f"\t/* {step['check'].replace('*/', '* /')} */")
 
     def _call(self, index: int, step: Step, row: Row) -> None:
-        if "refused" in step or "lost" in step:
-            what = step.get("refused") or step["lost"]
+        what = step.get("lost") or ("" if row.status else step.get("refused"))
+        if what:
             raise UsageError(f"no C program can repeat {self._name(step)}: it ended with {what}")
         code = self._code(step, row)
         if code and "thread" in step:
             self._start(step, code)
+        elif code and row.status and self.story.judgement == "statuses" and index >= self.story.at:
+            self._declare("int", "others = 0")
+            self._say(f"others += other_status({code}, {_text(step.get('refused', SUCCESS))});")
+        elif code and row.status and self._rings:
+            self._declare("int", "status")
+            self._status = "status"
+            self._say(f"status = {code};")
         elif code and index in (self.story.at, self.story.against):
-            self._judged_call(index, step, code)
+            self._judged_call(index, step, row, code)
         elif code:
             self._plain_call(index, step, row, code)
 
@@ -187,7 +216,7 @@ class _Writer:
         elif name:
             self._say(f"need(finish_call(&{name}));")
 
-    def _judged_call(self, index: int, step: Step, code: str) -> None:
+    def _judged_call(self, index: int, step: Step, row: Row, code: str) -> None:
         sentence = _text(self.story.sentence)
         if index == self.story.against:
             self._declare("long long", "before")
@@ -195,7 +224,8 @@ class _Writer:
         elif self.story.judgement == "growth":
             self._say(f"judge_growth({code} - before, {self._grown()}, {sentence});")
         elif self.story.judgement == "acceptance":
-            self._say(f"must_succeed({code}, {sentence});")
+            function = "must_be_read" if row.reads else "must_succeed"
+            self._say(f"{function}({code}, {sentence});")
         elif self.story.judgement == "import":
             self._say(f"wrongly_succeeds({code}, {sentence});")
         else:
@@ -207,6 +237,9 @@ class _Writer:
         if "errno" in step:
             sentence = self._sentence_after(index) or f"{self._name(step)} is refused"
             self._say(f"must_fail({code}, {step['errno']}, {_text(sentence)});")
+        elif "refused" in step:
+            sentence = self._sentence_after(index) or f"{self._name(step)} is refused"
+            self._say(f"must_end_with({code}, {_text(step['refused'])}, {_text(sentence)});")
         elif self._expected and self._is_last_of_block(index):
             errno, sentence = self._expected
             self._say(f"must_fail({code}, {errno}, {_text(sentence)});")
@@ -214,6 +247,8 @@ class _Writer:
             self._declare("int", "completed")
             self._completed = "completed"
             self._say(f"completed = {code};")
+        elif row.reads:
+            self._say(f"need_read({code});")
         elif not row.measure:
             self._say(f"need({code});")
 
@@ -251,7 +286,9 @@ class _Writer:
         values = {name: self._value(value) for name, value in step["args"].items()}
         out = self._make(step, row) if row.makes else ""
         arguments = Arguments("" if isinstance(on, str) else self._object(on), out, values)
-        self.globals += row.before(arguments)
+        declared = row.before(arguments)
+        if declared and declared[0] not in self.globals:  # several calls may have the same data
+            self.globals += declared
         return row.code(arguments)
 
     def _make(self, step: Step, row: Row) -> str:

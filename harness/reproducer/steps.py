@@ -6,25 +6,30 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from harness.errors import UsageError
-from harness.reproducer.calls import CALLS, OBSERVING, SKIPPED, SKIPPED_CALLS, Row
+from harness.reproducer.calls import CALLS, OBSERVING, SKIPPED, SKIPPED_CALLS
+from harness.reproducer.row import Row
 
 Step: TypeAlias = Mapping[str, Any]
-Judgement = Literal["ring", "refusal", "acceptance", "import", "value", "growth", "log", "host"]
+Judgement = Literal["ring", "refusal", "acceptance", "import", "value", "growth", "statuses", "log", "host"]
 """How the program judges.
 
 ``ring``: by its last doorbell. ``refusal``: its last call must be refused. ``acceptance``: its last call must succeed.
 ``import``: a call must be refused that gives an importer access. ``value``: the result of its last call is as recorded
-if the bug is there. ``growth``: so is the difference of two results. ``log``: by the kernel's log alone. ``host``: not
+if the bug is there. ``growth``: so is the difference of two results. ``statuses``: so are those of its last transfers,
+some of which the importer's device refused. ``log``: by the kernel's log alone. ``host``: not
 at all, since only an observer outside the program sees the bug.
 """
 
 ELSEWHERE = ("in the peer", "in a forked process")
 REFUSED = re.compile(r"the kernel refused: (?P<call>\S+) gave (?P<errno>[A-Z0-9]+)")
 """The reason of a case that an errno ended (harness/run/judge.py)."""
+STATUS = re.compile(r"IBV_WC_\w+")
+"""That of a case that a transfer's status ended."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Story:
     sentence: str
     """The rule that the kernel broke."""
     at: int = -1
-    """The index of the call that is judged, for ``acceptance``, ``import``, ``value`` and ``growth``."""
+    """The index of the call that is judged, for ``acceptance``, ``import``, ``value`` and ``growth``; of the first of
+    those for ``statuses``."""
     against: int = -1
     """The index of the earlier call, for ``growth``."""
     classes: Mapping[int, str] = field(default_factory=dict)
@@ -126,6 +132,11 @@ def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, s
         for index in reversed(range(len(steps))):
             if (steps[index].get("of"), steps[index].get("errno")) == (found["call"], found["errno"]):
                 return Story(steps[: index + 1], "acceptance", "the kernel accepts the call", index, classes=classes)
+    if refusal := STATUS.match(reason):
+        for index in reversed(range(len(steps))):
+            if steps[index].get("refused") == refusal[0]:
+                sentence = "the importer's device accepts the transfer"
+                return Story(steps[: index + 1], "acceptance", sentence, index, classes=classes)
     return Story(steps, "log", "the kernel complains about nothing", classes=classes)
 
 
@@ -152,6 +163,9 @@ def _judged_by(
         return "host", -1, -1
     if region and "errno" in steps[region[-1]]:
         return "acceptance", region[-1], -1
+    transfers = list(takewhile(lambda index: _row(steps, index, classes).status, reversed(region)))
+    if any("refused" in steps[index] for index in transfers):
+        return "statuses", transfers[-1], -1
     measured = last(lambda index: _row(steps, index, classes).measure)
     earlier = [index for index in range(measured or 0) if measured and _same_call(steps[index], steps[measured])]
     candidates: tuple[tuple[Judgement, int | None], ...] = (
