@@ -2,7 +2,8 @@
 """The SQLite file of the history: its tables, its locks, and what happens to a file that cannot be used.
 
 The records in ``results/nightly`` are the truth, and this file is an index of them. So a file that is corrupt or of
-another version is kept under another name, and a new one is filled from the records.
+another version is kept under another name, and a new one is filled from the records. The latest ``KEPT`` such files
+stay.
 """
 
 import re
@@ -23,6 +24,8 @@ APPLICATION = 0x76666E68
 """SQLite's application_id of such a file: "vfnh"."""
 VERSION = 3
 """SQLite's user_version. It changes with the tables; a file of another version is built anew."""
+KEPT = 3
+"""Files that could not be used and are kept. A user may want one for the nights whose records were pruned."""
 BUSY_S = 30.0
 """The longest wait for another process that writes. Adding a night takes well under a second."""
 
@@ -72,6 +75,9 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's primary result codes for a damaged file."""
 _LACKS = re.compile(r"no such (table|column)|.* has no column")
 """What SQLite says of a file that lacks a table or a column."""
+
+_PARTS = ("-wal", "-shm", "")
+"""What SQLite appends to the name of a file for its write-ahead log and its index, and the file itself."""
 
 T = TypeVar("T")
 Fill = Callable[["Database"], None]
@@ -177,19 +183,22 @@ class Database:
 
     def _set_aside(self, why: str) -> None:
         """Rename the file, with its write-ahead log, and tell the user."""
-        kept = self._free_name()
-        for suffix in ("-wal", "-shm", ""):
+        kept = self.file.with_name(f"{self.file.name}.bad-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+        for suffix in _PARTS:
             part = self.file.with_name(self.file.name + suffix)
             if part.exists():
                 part.rename(kept.with_name(kept.name + suffix))
         self._emit(Note(f"the history cannot be used: {why}"))
         self._emit(Note(f"it is kept as {kept}"))
         self._emit(Note("a new one is made from the records; the old one has the nights whose records were pruned"))
+        for old in self._bad_files()[KEPT:]:
+            for suffix in _PARTS:
+                old.with_name(old.name + suffix).unlink(missing_ok=True)
+            self._emit(Note(f"removed {old}: the latest {KEPT} such files are kept"))
 
-    def _free_name(self) -> Path:
-        stem = f"{self.file.name}.bad-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-        return next(path for path in map(self.file.with_name, names) if not path.exists())
+    def _bad_files(self) -> list[Path]:
+        """Return the files that could not be used, the latest first."""
+        return sorted(self.file.parent.glob(f"{self.file.name}.bad-[0-9]*[0-9]"), reverse=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

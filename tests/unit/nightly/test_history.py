@@ -14,7 +14,7 @@ import pytest
 from made_nights import Nights, Runs, case_record, cell, run_record
 
 from harness.errors import HarnessError
-from harness.nightly.database import FILE, VERSION, Database
+from harness.nightly.database import FILE, KEPT, VERSION, Database
 from harness.nightly.history import open_history
 from harness.nightly.outcomes import night_directories
 from harness.nightly.record import Night, Why
@@ -296,13 +296,16 @@ def test_a_file_that_another_process_has_replaced_is_not_set_aside(nights: Night
     assert len(kept(nights)) == 1
 
 
-def test_backups_do_not_overwrite_each_other(nights: Nights) -> None:
+def test_the_latest_backups_are_kept(nights: Nights) -> None:
     two_nights(nights)
-    for _ in range(3):
+    for number in range(KEPT + 2):
         asked(nights)
-        (nights.directory / FILE).write_text("bad")
-    asked(nights)
-    assert len(kept(nights)) == 3
+        (nights.directory / FILE).write_text(f"bad {number}")
+        (nights.directory / f"{FILE}-wal").write_text("log")
+    *_, removed = notes(nights)
+    assert removed.endswith(f": the latest {KEPT} such files are kept")
+    assert {path.read_text() for path in kept(nights)} == {f"bad {number}" for number in range(2, KEPT + 2)}
+    assert len(list(nights.directory.glob(f"{FILE}.bad-*-wal"))) <= KEPT
 
 
 def test_an_interrupted_rebuild_is_finished_by_the_next(nights: Nights) -> None:
