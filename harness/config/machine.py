@@ -113,7 +113,7 @@ class VfioUser(Model):
     """A device model of harness/device, behind vfio-user-pci."""
 
     model: Text
-    """``nvme``, ``edu``, ``memory``, ``random-SEED`` (an NVMe controller that lies, to test the harness), or a Python
+    """``nvme``, ``edu``, ``memory``, ``random-SEED`` (a faulty NVMe controller, to test the harness), or a Python
     file with a class ``Device``, relative to the machine's file."""
     express: bool = True
     """Whether it has a PCI Express capability. Without one it is conventional PCI."""

@@ -160,11 +160,11 @@ class Run:
         splats = [splat.title for splat in observed.splats] if observed else []
         judgement = judge(case.raised, splats)
         defects = observed.defects if observed else ()
-        if judgement.verdict in KERNEL_AT_FAULT and (lie := self._lie(case, judgement, defects)):
-            case.raised[:] = [lie]
+        if judgement.verdict in KERNEL_AT_FAULT and (fault := self._device_fault(case, judgement, defects)):
+            case.raised[:] = [fault]
             judgement = judge(case.raised, [])
-        elif judgement.verdict is Verdict.PASS and (lie := self._lie_behind_a_pass()):
-            case.raised.append(lie)
+        elif judgement.verdict is Verdict.PASS and (fault := self._fault_behind_a_pass()):
+            case.raised.append(fault)
             judgement = judge(case.raised, [])
         ruling = self._known.rule(case.identity.id, judgement)
         evidence = [*case.calls, *(observed.evidence if observed else ()), *case.notes()]
@@ -187,7 +187,7 @@ class Run:
             self._pool.discard()
         return record
 
-    def _lie(self, case: Case, judgement: Judgement, defects: Sequence[str]) -> BlindWitness | None:
+    def _device_fault(self, case: Case, judgement: Judgement, defects: Sequence[str]) -> BlindWitness | None:
         """Check the vfio-user devices before the kernel is blamed. Returns the error that explains it, or None.
 
         ``defects``: failures of the models during the case. QEMU's own devices are trusted once they have passed the
@@ -201,12 +201,12 @@ class Run:
         if judgement.verdict is Verdict.FAIL:
             blind = self._checked_by_the_guest(session, self._witnesses[1])
         else:  # the guest may be of no use, and the machine is discarded
-            lie = device_check.lie(session.machine, case.began)
-            blind = BlindWitness(lie) if lie else None
+            fault = device_check.fault(session.machine, case.began)
+            blind = BlindWitness(fault) if fault else None
         return BlindWitness(f"{blind}; {found}", hint=blind.hint) if blind else None
 
-    def _lie_behind_a_pass(self) -> BlindWitness | None:
-        """Look for a vfio-user device that lies in config space, which few cases would notice."""
+    def _fault_behind_a_pass(self) -> BlindWitness | None:
+        """Look for a vfio-user device that is faulty in config space, which few cases would notice."""
         session = self._pool.current
         if session is None or not session.machine.device_logs:
             return None

@@ -31,7 +31,7 @@ class SessionPool:
     def get(self) -> Session:
         """Return the running session, or boot one. Raises the errors of a boot.
 
-        If a vfio-user device lies, that is the error: it says nothing about the kernel that does not boot.
+        If a vfio-user device is faulty, that is the error: it says nothing about the kernel that does not boot.
         """
         if self._boot_error:
             error, self._boot_error = self._boot_error, None
@@ -48,7 +48,7 @@ class SessionPool:
                 try:
                     self.current = stack.enter_context(self._setup.session_on(machine))
                 except GuestLost as error:
-                    if found := device_check.lie(machine, began):
+                    if found := device_check.fault(machine, began):
                         raise BlindWitness(f"{found}; the boot had found: {error}") from None
                     raise
                 self._stack = stack.pop_all()

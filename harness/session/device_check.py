@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check from the host that a machine's vfio-user devices tell the truth, past QEMU and the guest.
+"""Check a machine's vfio-user devices for faults from the host, past QEMU and the guest.
 
 For a machine on which the guest can no longer be asked: it hangs, has crashed, or does not boot. The check takes the
 controllers from their users, so the machine is of no further use.
@@ -27,14 +27,14 @@ SET_UP = ((0x14, 4, 0), (0x24, 4, 0x10001), (0x28, 8, QUEUES), (0x30, 8, QUEUES 
 CSTS, READY = 0x1C, "01000000"
 
 
-def lie(machine: Machine, since: float) -> str:
-    """Return how a vfio-user device of the machine lies, or has done so since the time ``since``; "" if none does.
+def fault(machine: Machine, since: float) -> str:
+    """Return the fault of a vfio-user device of the machine, now or since the time ``since``; "" if there is none.
 
-    ``since``: time.monotonic(). A lie is an answer that changes, a doorbell that the controller does not log, or an
+    ``since``: time.monotonic(). A fault is an answer that changes, a doorbell that the controller does not log, or an
     answer that came too late or not at all.
     """
     logs = DeviceLogs(machine.device_logs)
-    return _first(machine, lambda device: _lies(machine, logs, device, since))
+    return _first(machine, lambda device: _faults(machine, logs, device, since))
 
 
 def changing_config(machine: Machine) -> str:
@@ -45,18 +45,18 @@ def changing_config(machine: Machine) -> str:
     return _first(machine, lambda device: _changing_config(machine, device))
 
 
-def _first(machine: Machine, lies: Callable[[Device], Iterator[str]]) -> str:
+def _first(machine: Machine, faults: Callable[[Device], Iterator[str]]) -> str:
     for device, _ in machine.config.walk():
         if device.vfio_user:
             try:
-                if found := next(lies(device), ""):
-                    return f"device {device.id} is not to be believed: {found}"
+                if found := next(faults(device), ""):
+                    return f"device {device.id} is faulty: {found}"
             except HarnessError as error:
                 return str(error)
     return ""
 
 
-def _lies(machine: Machine, logs: DeviceLogs, device: Device, since: float) -> Iterator[str]:
+def _faults(machine: Machine, logs: DeviceLogs, device: Device, since: float) -> Iterator[str]:
     for event in logs.since(since, device.id):
         if event.event == "late":
             yield f"it answered an access after {event.fields['took']} s"

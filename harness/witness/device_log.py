@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from harness.witness.doorbell import Doorbell
 
-NOT_EVIDENCE = {"read", "write", "map", "unmap", "doorbell", "lie"}
+NOT_EVIDENCE = {"read", "write", "map", "unmap", "doorbell", "wrong"}
 """Events of each access: too many for the evidence, or in it already (doorbells)."""
 
 

@@ -27,7 +27,7 @@ CONSOLE_S = 10.0
 """Deadline for a record of the guest's log to reach the console file: milliseconds on an idle host."""
 POLL_S = 0.002
 AGAIN = 3
-"""How often a device is checked after a case: one that lies now and then does so in one of them."""
+"""How often a device is checked after a case: one that goes wrong now and then does so in one of them."""
 QUOTED = 160
 """Bytes of the trace in a message."""
 
@@ -98,7 +98,7 @@ def prove(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> None:
 def prove_devices(witnesses: Witnesses, machine: Machine, stimuli: Stimuli) -> None:
     """Check again, ``AGAIN`` times, that the controllers do and log what is written to them. Nothing may be open.
 
-    A vfio-user device is a program, which may begin to lie at any time. Raises as ``prove`` does.
+    A vfio-user device is a program, which may go wrong at any time. Raises as ``prove`` does.
     """
     for _ in range(AGAIN):
         _prove([check for check in CHECKS if check.missed is _doorbells], witnesses, machine, stimuli)

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.device.model import Model
 from harness.device.models.edu import Edu
 from harness.device.models.nvme import Nvme
-from harness.device.models.random import liar
+from harness.device.models.random import faulty_nvme
 
 MODELS: dict[str, type[Model]] = {"nvme": Nvme, "edu": Edu, "memory": Model}
 
@@ -19,7 +19,7 @@ def find(name: str) -> type[Model]:
     Raises LookupError for an unknown name and for a file without that class.
     """
     if seeded := re.fullmatch(r"random-(\d{1,9})", name):
-        return liar(int(seeded[1]))
+        return faulty_nvme(int(seeded[1]))
     if not name.endswith(".py"):
         if name not in MODELS:
             known = ", ".join(MODELS)

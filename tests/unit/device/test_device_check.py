@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The check from the host that the devices tell the truth, against a real device server."""
+"""The check of the devices from the host, against a real device server."""
 
 import asyncio
 import os
@@ -32,31 +32,29 @@ def machine_of(config: MachineConfig, server: DeviceServer) -> Machine:
     return cast(Machine, SimpleNamespace(config=config, devices=server, device_logs=server.logs))
 
 
-def test_devices_that_tell_the_truth_are_believed(machine: MachineConfig, server: DeviceServer) -> None:
-    assert device_check.lie(machine_of(machine, server), 0.0) == ""
+def test_a_sound_device_has_no_fault(machine: MachineConfig, server: DeviceServer) -> None:
+    assert device_check.fault(machine_of(machine, server), 0.0) == ""
 
 
-def test_misbehaviour_that_a_case_has_asked_for_is_no_lie(machine: MachineConfig, server: DeviceServer) -> None:
+def test_misbehaviour_of_a_case_is_no_fault(machine: MachineConfig, server: DeviceServer) -> None:
     server.call("nvme0", "behave", gone=True)
-    assert device_check.lie(machine_of(machine, server), 0.0) == ""
+    assert device_check.fault(machine_of(machine, server), 0.0) == ""
 
 
 def test_an_exception_of_a_model_is_found(machine: MachineConfig, server: DeviceServer, connect: Connect) -> None:
     connect("mine").request(Command.REGION_WRITE, REGION_ACCESS.pack(0, 0, 4) + b"boom")
-    assert "device mine is not to be believed: its model failed: ZeroDiv" in device_check.lie(
-        machine_of(machine, server), 0.0
-    )
-    assert device_check.lie(machine_of(machine, server), time.monotonic()) == "", "it was before the case"
+    assert "device mine is faulty: its model failed: ZeroDiv" in device_check.fault(machine_of(machine, server), 0.0)
+    assert device_check.fault(machine_of(machine, server), time.monotonic()) == "", "it was before the case"
 
 
-def test_a_check_that_the_model_fails_is_a_lie(machine: MachineConfig, server: DeviceServer, connect: Connect) -> None:
+def test_a_failed_check_of_the_model_is_a_fault(machine: MachineConfig, server: DeviceServer, connect: Connect) -> None:
     client = connect("mine")
     for _ in range(2):
         client.request(Command.REGION_WRITE, REGION_ACCESS.pack(0, 0, 4) + b"data")
     assert "device mine: read: RuntimeError: no config" in device_check.changing_config(machine_of(machine, server))
 
 
-LIAR = """\
+FAULTY = """\
 purpose: test
 extends: vfio-user
 without: [rp-edu0]
@@ -71,9 +69,9 @@ PLAIN, IN_CONFIG = (2, 4, 22), (3, 8, 16)
 
 
 @pytest.mark.parametrize("seed", [*PLAIN, *IN_CONFIG])
-def test_a_liar_is_found_whenever_it_begins(tmp_path: Path, seed: int) -> None:
-    file = tmp_path / "liar.yaml"
-    file.write_text(LIAR.format(seed=seed))
+def test_a_faulty_model_is_found_whenever_it_begins(tmp_path: Path, seed: int) -> None:
+    file = tmp_path / "faulty.yaml"
+    file.write_text(FAULTY.format(seed=seed))
     config, thread = load_machine(file), LoopThread("test")
     server = DeviceServer(config, tmp_path, {})
     try:
@@ -81,8 +79,8 @@ def test_a_liar_is_found_whenever_it_begins(tmp_path: Path, seed: int) -> None:
         with Client(server.sockets["nvme0"]) as client:
             for _ in range(2100):  # it is truthful in as many accesses at most
                 client.read(0, 0, 4)
-        said = device_check.lie(machine_of(config, server), 0.0)
-        assert said.startswith("device nvme0 is not to be believed: ")
+        said = device_check.fault(machine_of(config, server), 0.0)
+        assert said.startswith("device nvme0 is faulty: ")
         server.close()
     finally:
         thread.close()
@@ -113,19 +111,19 @@ def test_an_answer_that_takes_long_is_logged(
     assert ('"event": "late"' in log.read_text()) is logged
 
 
-def test_a_late_answer_is_a_lie(machine: MachineConfig, server: DeviceServer) -> None:
+def test_a_late_answer_is_a_fault(machine: MachineConfig, server: DeviceServer) -> None:
     Log(server.logs["nvme1"]).write("late", command=9, took=12.0)
-    said = device_check.lie(machine_of(machine, server), 0.0)
-    assert said == "device nvme1 is not to be believed: it answered an access after 12.0 s"
+    said = device_check.fault(machine_of(machine, server), 0.0)
+    assert said == "device nvme1 is faulty: it answered an access after 12.0 s"
 
 
-def test_a_device_that_does_not_answer_is_a_lie(
+def test_a_device_that_does_not_answer_is_faulty(
     machine: MachineConfig, server: DeviceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert server._process
     monkeypatch.setattr(device_server, "ANSWER_S", 0.2)
     os.kill(server._process.pid, signal.SIGSTOP)
     try:
-        assert "did not answer behave within 0.2 s" in device_check.lie(machine_of(machine, server), 0.0)
+        assert "did not answer behave within 0.2 s" in device_check.fault(machine_of(machine, server), 0.0)
     finally:
         os.kill(server._process.pid, signal.SIGCONT)

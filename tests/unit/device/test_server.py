@@ -259,7 +259,7 @@ def test_a_device_that_is_gone_does_no_dma(connect: Connect, server: DeviceServe
     assert server.call("nvme0", "dma_write", address=0, data="00") == errno.ENODEV
 
 
-def test_a_device_does_dma_after_its_reset_if_told_so(connect: Connect, server: DeviceServer, logs: DeviceLogs) -> None:
+def test_a_device_may_do_dma_after_its_reset(connect: Connect, server: DeviceServer, logs: DeviceLogs) -> None:
     client = connect("nvme0")
     client.memory.pieces = {0x7000: bytearray(4)}
     server.call("nvme0", "behave", reset_dma=[{"after_s": 0.05, "address": 0x7000, "data": "01020304"}])

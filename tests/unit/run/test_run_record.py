@@ -202,17 +202,17 @@ def test_the_defect_of_a_device_explains_a_failure_and_spoils_a_pass(run: RunWit
 
 
 BROKEN = ContractBroken("broken: live; seen: nothing")
-LIES = BlindWitness("blind witness, doorbell trace: none was seen")
+UNSEEN = BlindWitness("blind witness, doorbell trace: none was seen")
 
 
 @pytest.mark.parametrize(
     ("found", "verdict", "reason"),
     [
-        (LIES, Verdict.ERROR, f"{LIES}; the case had found FAIL: {BROKEN}"),
+        (UNSEEN, Verdict.ERROR, f"{UNSEEN}; the case had found FAIL: {BROKEN}"),
         (None, Verdict.FAIL, str(BROKEN)),
         (GuestHung("no answer"), Verdict.FAIL, str(BROKEN)),
     ],
-    ids=["it lies", "it tells the truth", "it cannot be checked"],
+    ids=["it is faulty", "it is sound", "it cannot be checked"],
 )
 def test_a_device_of_ours_is_checked_before_the_kernel_is_blamed(
     run: RunWithoutMachines,
@@ -243,7 +243,7 @@ def test_a_device_of_ours_is_checked_before_the_kernel_is_blamed(
     assert not steps, "QEMU's own devices are not checked again"
 
 
-@pytest.mark.parametrize("says", ["device nvme0 is not to be believed", ""], ids=["it lies", "it tells the truth"])
+@pytest.mark.parametrize("says", ["device nvme0 is faulty", ""], ids=["it is faulty", "it is sound"])
 @pytest.mark.parametrize(
     ("ended", "verdict"),
     [
@@ -264,7 +264,7 @@ def test_a_device_of_ours_is_checked_from_the_host_if_the_guest_is_of_no_use(
 ) -> None:
     asked: list[float] = []
 
-    def lie(machine: object, since: float) -> str:
+    def fault(machine: object, since: float) -> str:
         asked.append(since)
         return says
 
@@ -272,7 +272,7 @@ def test_a_device_of_ours_is_checked_from_the_host_if_the_guest_is_of_no_use(
     session = SimpleNamespace(machine=machine, unusable=True)
     run._pool = cast(Any, SimpleNamespace(discard=run._count, current=session))
     run._witnesses = cast(Any, (session, None))
-    monkeypatch.setattr(run_record, "device_check", SimpleNamespace(lie=lie))
+    monkeypatch.setattr(run_record, "device_check", SimpleNamespace(fault=fault))
     one = ended()
     record = run.conclude(one)
     assert asked == [one.began]
@@ -281,8 +281,8 @@ def test_a_device_of_ours_is_checked_from_the_host_if_the_guest_is_of_no_use(
     assert run.discards == 1
 
 
-@pytest.mark.parametrize("says", ["config space at 0x0 reads as 1, 2", ""], ids=["it lies", "it tells the truth"])
-def test_a_device_that_lies_in_config_space_spoils_a_pass(
+@pytest.mark.parametrize("says", ["config space at 0x0 reads as 1, 2", ""], ids=["it is faulty", "it is sound"])
+def test_a_device_that_is_faulty_in_config_space_spoils_a_pass(
     run: RunWithoutMachines, monkeypatch: pytest.MonkeyPatch, says: str
 ) -> None:
     session = SimpleNamespace(machine=SimpleNamespace(device_logs={"nvme0": Path("log")}))

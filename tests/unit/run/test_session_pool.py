@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The boot of a session: a machine whose device lies says nothing about the kernel that does not boot on it."""
+"""The boot of a session: a machine whose device is faulty says nothing about the kernel that does not boot on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from harness.run.session_pool import SessionPool
 @pytest.mark.parametrize(
     ("ended", "says", "raised"),
     [
-        (GuestHung("no line"), "device nvme0 is not to be believed", BlindWitness),
+        (GuestHung("no line"), "device nvme0 is faulty", BlindWitness),
         (GuestHung("no line"), "", GuestHung),
         (AgentLost("cut"), "not asked", AgentLost),
     ],
@@ -38,14 +38,14 @@ def test_a_device_is_checked_if_the_guest_does_not_boot(
         raise ended
         yield
 
-    def lie(machine: object, since: float) -> str:
+    def fault(machine: object, since: float) -> str:
         assert running, "it is checked while the machine is there"
         return says
 
-    monkeypatch.setattr(session_pool, "device_check", SimpleNamespace(lie=lie))
+    monkeypatch.setattr(session_pool, "device_check", SimpleNamespace(fault=fault))
     pool = SessionPool(cast(Any, SimpleNamespace(machine_in=machine_in, session_on=session_on)), tmp_path)
     with pytest.raises(raised) as caught:
         pool.get()
     assert pool.current is None
     if raised is BlindWitness:
-        assert str(caught.value) == "device nvme0 is not to be believed; the boot had found: no line"
+        assert str(caught.value) == "device nvme0 is faulty; the boot had found: no line"

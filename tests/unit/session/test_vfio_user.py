@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host's side of a vfio-user device: what it tells the device, and what that costs the deadlines."""
+"""The host's side of a vfio-user device: the misbehaviour that it sets, and how much later deadlines are."""
 
 from types import SimpleNamespace
 from typing import Any, cast

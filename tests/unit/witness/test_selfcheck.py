@@ -267,7 +267,7 @@ def test_each_kind_of_doorbell_must_be_in_the_device_log(machine: FakeMachine, a
         prove(Witnesses(machine), machine, guest)
 
 
-def test_a_device_that_begins_to_lie_is_found_later(machine: FakeMachine) -> None:
+def test_a_device_that_becomes_faulty_is_found_later(machine: FakeMachine) -> None:
     log_device(machine, {"event": "read", "region": 7, "offset": 0, "data": "00"})
     guest = GuestOfOwnDevice(machine)
     witnesses = Witnesses(machine)

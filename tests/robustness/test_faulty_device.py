@@ -10,7 +10,7 @@ import pytest
 from commandline import CommandLine, Finished
 
 MACHINE = """\
-purpose: A machine whose exporter lies.
+purpose: A machine whose exporter is faulty.
 extends: vfio-user
 devices:
   - type: pcie-root-port
@@ -24,20 +24,20 @@ devices:
         vfio_user: {{model: random-{seed}}}
 """
 CASES = "(test_doorbell_reaches or test_cmb_write or test_remote_io) and (rxe or iommufd+edu)"
-"""Cases that need the device's truth: doorbells and completions, memory, and whole commands."""
+"""Cases that need right answers of the device: doorbells and completions, memory, and whole commands."""
 FROM_THE_START, LATER = (2, 3, 19), (4, 8, 5)
-"""Seeds that lie in the self-checks of the boot, and seeds that begin later. 3 and 8 also lie in config space; 19 and
-5 also answer late, so that the guest hangs, complains or does not boot."""
+"""Seeds that go wrong in the self-checks of the boot, and seeds that begin later. 3 and 8 also do so in config space;
+19 and 5 also answer late, so that the guest hangs, complains or does not boot."""
 FAULTS = {"FAIL", "SPLAT", "HANG", "CRASH"}
 
 
-def lies(outcome: Finished) -> list[float]:
-    """Return when the device lied, in Unix time."""
+def faults(outcome: Finished) -> list[float]:
+    """Return when the device went wrong, in Unix time."""
     offset = time.time() - time.monotonic()
     found = []
     for log in sorted(outcome.results.glob("[0-9]*/machine-*/nvme0.device.jsonl")):
         events = map(json.loads, log.read_text().splitlines())
-        found += [event["t"] + offset for event in events if event["event"] == "lie"]
+        found += [event["t"] + offset for event in events if event["event"] == "wrong"]
     return found
 
 
@@ -48,22 +48,22 @@ def run(harness: CommandLine, tmp_path: Path, seed: int) -> Finished:
 
 
 @pytest.mark.parametrize("seed", FROM_THE_START)
-def test_a_device_that_always_lies_gets_no_verdict_but_error(harness: CommandLine, tmp_path: Path, seed: int) -> None:
+def test_a_device_that_is_always_faulty_gives_only_errors(harness: CommandLine, tmp_path: Path, seed: int) -> None:
     outcome = run(harness, tmp_path, seed)
     assert set(outcome.verdicts().values()) <= {"ERROR", "SKIP"}, outcome.output
     assert outcome.code == 3
-    assert lies(outcome)
+    assert faults(outcome)
 
 
 @pytest.mark.parametrize("seed", LATER)
-def test_a_device_that_begins_to_lie_is_never_believed(harness: CommandLine, tmp_path: Path, seed: int) -> None:
+def test_a_device_that_becomes_faulty_decides_no_verdict(harness: CommandLine, tmp_path: Path, seed: int) -> None:
     outcome = run(harness, tmp_path, seed)
     assert not FAULTS & set(outcome.verdicts().values()), outcome.output
-    assert outcome.code == 3, "it has lied in some case"
-    told = lies(outcome)
-    assert told
+    assert outcome.code == 3, "it has gone wrong in some case"
+    wrong = faults(outcome)
+    assert wrong
     for name, case in outcome.cases().items():
         if case["verdict"] == "PASS":
             began = datetime.fromisoformat(case["started"]).timestamp()
-            during = [each for each in told if began <= each <= began + case["duration_s"]]
-            assert not during, f"{name} passed by {len(during)} lies"
+            during = [each for each in wrong if began <= each <= began + case["duration_s"]]
+            assert not during, f"{name} passed in spite of {len(during)} faults"
