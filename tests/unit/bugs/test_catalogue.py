@@ -48,7 +48,7 @@ def test_cases_exist_and_the_machine_runs_one(entry: Bug, cases: list[Collected]
     assert any(entry.expects.concerns(case.id) and runs_on(case, machine) for case in cases)
 
 
-def test_it_survives_on_other_machines_only(entry: Bug) -> None:
+def test_a_bug_survives_on_other_machines_only(entry: Bug) -> None:
     assert set(entry.survives_on) <= set(known_machines()) - {entry.machine}
     assert list(entry.survives_on) == sorted(set(entry.survives_on))
     assert entry.mutation or not entry.survives_on, "a bug that is live is on each machine"

@@ -74,7 +74,7 @@ def test_a_case_that_shows_the_bug_put_back_proves_its_absence() -> None:
 
 
 @pytest.mark.parametrize("silent", [case(Verdict.SKIP, Y), case(Verdict.KNOWN, Y, known_issue="other")])
-def test_a_case_that_says_nothing_is_made_up_for_by_one_that_is_proved_here(silent: CaseRecord) -> None:
+def test_a_case_that_says_nothing_needs_the_proof_of_another(silent: CaseRecord) -> None:
     candidate = judge_absence(BUG, [X, Y], [GOOD, silent])
     assert settle(trust(candidate, "no mutation")).state is FixState.NOT_JUDGED
     assert settle(prove(candidate, BUG, [SHOWN])).state is FixState.PRESENT

@@ -67,7 +67,7 @@ def test_nothing_is_neither_a_doorbell_nor_a_completion_nor_a_refusal() -> None:
     assert those("nothing") == [NOTHING, replace(NOTHING, completed=False)]
 
 
-def test_no_ring_is_two_of_these() -> None:
+def test_a_ring_has_at_most_one_outcome() -> None:
     for each in EVERY:
         assert each.arrived + each.blocked + each.nothing <= 1
 

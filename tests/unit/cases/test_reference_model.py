@@ -125,7 +125,7 @@ reset()
     assert list(model.buffers) == ["buffer0"]
 
 
-def test_no_map_of_the_rdma_core_waits_for_a_fence_that_nobody_signals() -> None:
+def test_no_map_of_the_rdma_core_waits_for_a_fence_that_is_never_signalled() -> None:
     text = 'buffer0 = export()\nattachment0 = attach_driver(buffer0, "prompt")\nfence(attachment0, "{}")'
     for usage, possible in (("kernel", False), ("write", True)):
         model, _ = run(text.format(usage))

@@ -91,7 +91,7 @@ def test_the_cases_of_a_machine_run_together_and_each_bug_alone(source: Path) ->
     assert (second.state, second.proof) == ("present", "catalogue"), "it has no mutation"
 
 
-def test_a_bug_put_back_in_vain_takes_the_finding_back(source: Path) -> None:
+def test_a_bug_put_back_that_no_case_shows_leaves_the_fix_not_judged(source: Path) -> None:
     fix = KnownFix(ONE, (bug("x", mutation=MUTATION),))
     found = work(source, [fix])
     run(found, {DEFAULT: ended(("x", Verdict.PASS))})

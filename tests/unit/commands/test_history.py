@@ -106,7 +106,7 @@ def test_flakes_without_any_says_so(nights: Nights) -> None:
         (["history", CASE, "--cell", "b"], "--cell b: no night has this cell"),
     ],
 )
-def test_a_wrong_name_is_named(nights: Nights, arguments: list[str], said: str) -> None:
+def test_an_unknown_case_or_cell_is_refused(nights: Nights, arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         run(*arguments)
     assert str(caught.value) == said
@@ -114,14 +114,14 @@ def test_a_wrong_name_is_named(nights: Nights, arguments: list[str], said: str) 
 
 
 @pytest.mark.parametrize("arguments", [["history", CASE], ["flakes"]])
-def test_without_a_night_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_without_a_night_no_file_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     monkeypatch.setenv("VFIO_HARNESS_RESULTS", str(tmp_path))
     with pytest.raises(UsageError, match="has no night"):
         run(*arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_history_is_said_on_stderr_and_answers(nights: Nights) -> None:
+def test_a_damaged_history_is_rebuilt_and_reported_on_stderr(nights: Nights) -> None:
     before = run("history", CASE).stdout
     (nights.directory / FILE).write_text("bad")
     result = run("history", CASE)

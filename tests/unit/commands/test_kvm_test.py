@@ -183,7 +183,7 @@ def test_an_outer_machine_that_crashes_starts_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [(1000.0, 3), (100.0, 1)])
-def test_one_that_crashes_always_is_an_error(tmp_path: Path, seconds: float, attempts: int) -> None:
+def test_an_outer_machine_that_always_crashes_is_an_error(tmp_path: Path, seconds: float, attempts: int) -> None:
     given: list[Path] = []
 
     def attempt(directory: Path, seconds: float) -> Path:

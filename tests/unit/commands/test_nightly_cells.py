@@ -30,12 +30,12 @@ def cell(name: str, expected_s: float | None = None, **values: object) -> Cell:
     return Cell.model_validate({**given, "id": name, "expected_s": expected_s, "cases": ["a::b"], **values})
 
 
-def test_the_longest_cell_is_the_first_and_an_unknown_one_may_be_longer() -> None:
+def test_the_longest_cell_runs_first_after_those_of_unknown_duration() -> None:
     cells = [cell("a", 5), cell("b"), cell("c", 9)]
     assert [each.id for each in in_order(cells, dict.fromkeys("abc", "2026-01-01"))] == ["b", "c", "a"]
 
 
-def test_who_has_waited_longest_is_the_first() -> None:
+def test_the_cell_that_has_waited_longest_runs_first() -> None:
     cells = [cell("a", 9), cell("b", 5), cell("c", 7), cell("new", 1)]
     last = {"a": "2026-01-02-10", "b": "2026-01-02-2", "c": "2026-01-02-2"}
     assert [each.id for each in in_order(cells, last)] == ["new", "c", "b", "a"]
@@ -59,7 +59,7 @@ def test_a_small_budget_leaves_out_no_cell_for_long(budget: float) -> None:
             ran.clear()
 
 
-def test_the_history_knows_durations_and_turns(tmp_path: Path) -> None:
+def test_durations_and_turns_come_from_the_history(tmp_path: Path) -> None:
     made = Nights(tmp_path)
     assert earlier_runs(tmp_path, silent) == EarlierRuns()
     assert [*tmp_path.iterdir()] == [], "to list the cells of the first night makes no file"

@@ -308,7 +308,7 @@ def test_indexes_locks_and_unknown_directories_stay(results: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["30", "d", "1.5d", "30 d", "-1d", "30m", ""])
-def test_an_age_that_is_none_is_refused(results: Path, wrong: str) -> None:
+def test_a_malformed_age_is_refused(results: Path, wrong: str) -> None:
     result = CliRunner().invoke(cli, ["prune", f"--keep={wrong}"])
     assert result.exit_code == 2
     assert "12h, 30d or 8w" in result.output

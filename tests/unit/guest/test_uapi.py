@@ -55,7 +55,7 @@ def test_structures_are_as_large_as_the_kernels(struct: type[Struct], size: int)
     assert sizeof(struct) == size
 
 
-def test_a_structure_knows_its_own_size() -> None:
+def test_argsz_is_the_size_of_the_structure() -> None:
     assert vfio.RegionInfo(index=2).as_dict()["argsz"] == 32
     assert vfio.BindIommufd(iommufd=3).argsz == 16
     assert iommufd.Destroy(id=1).size == 8

@@ -30,7 +30,7 @@ def test_only_changed_code_changes_the_digest(compiler: ObjectCompiler) -> None:
 
 
 @pytest.mark.parametrize("text", [b"int sum(", b"static int unused;\n"], ids=["error", "warning"])
-def test_what_nobody_would_send_does_not_compile(compiler: ObjectCompiler, text: bytes) -> None:
+def test_an_error_or_a_warning_does_not_compile(compiler: ObjectCompiler, text: bytes) -> None:
     assert compiler.compile(NAME, text) is None
 
 

@@ -97,7 +97,7 @@ def test_a_commit_of_a_path_is_checked_out_and_the_repository_left_alone(linux: 
 
 
 @pytest.mark.parametrize("ref", ["v7.2", "c9~2", "main^{/commit 4}", "refs/heads/c5", "HEAD", "main@{0}"])
-def test_any_name_of_a_commit_will_do(linux: Path, ref: str) -> None:
+def test_any_name_of_a_commit_is_accepted(linux: Path, ref: str) -> None:
     source = found(f"{linux}@{ref}")
     assert source.git
     assert source.git.commit == run(linux, "rev-parse", f"{ref}^{{commit}}")
@@ -243,7 +243,7 @@ def test_the_cache_may_be_deleted(linux: Path) -> None:
     assert path.exists()
 
 
-def test_a_shallow_clone_and_a_worktree_will_do(linux: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_and_a_worktree_are_accepted(linux: Path, tmp_path: Path) -> None:
     run(tmp_path, "clone", "--quiet", "--depth=1", f"file://{linux}", "shallow")
     shallow = found(f"{tmp_path / 'shallow'}@main").git
     assert shallow

@@ -54,7 +54,7 @@ def test_an_end_without_results_is_an_error(files: OuterFiles, console: str, sai
     assert str(caught.value).endswith(f": {said}")
 
 
-def test_a_crash_of_its_own_kernel_is_told_apart(files: OuterFiles) -> None:
+def test_a_crash_of_its_own_kernel_is_named(files: OuterFiles) -> None:
     files.qemu.console.write_text("[ 1.0] Kernel panic - not syncing: x\n[ 1.1] Kernel Offset: 0x0\n")
     with pytest.raises(outer.OuterCrashedError, match="own kernel has crashed: "):
         _follow(files, lambda: True, 1.0, lambda line: None)

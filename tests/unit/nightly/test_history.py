@@ -249,7 +249,7 @@ DAMAGES = ["text", "header", "truncated", "page", "older schema", "newer schema"
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_file_that_cannot_be_used_is_kept_and_rebuilt_and_the_user_is_told(nights: Nights, how: str) -> None:
+def test_a_file_that_cannot_be_used_is_kept_rebuilt_and_reported(nights: Nights, how: str) -> None:
     two_nights(nights)
     before = asked(nights)
     file = nights.directory / FILE

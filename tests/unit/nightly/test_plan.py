@@ -167,6 +167,6 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "6", "h", "6 h", "0m", "6h later", "-1h"])
-def test_what_is_no_duration(text: str) -> None:
+def test_a_malformed_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         seconds_of(text)

@@ -82,7 +82,7 @@ def test_the_code_of_the_run_is_that_of_the_step_and_the_summary_is_written(
     assert outputs == {"exit-code": str(code), "results": str(record), "summary": "the summary\n"}
 
 
-def test_a_run_that_ends_before_its_first_case_is_said(act: Act) -> None:
+def test_a_run_that_ends_before_its_first_case_is_reported(act: Act) -> None:
     code, _, outputs = act(CODE="2")
     assert code == 2
     assert "results" not in outputs

@@ -161,7 +161,7 @@ def test_without_git_the_files_of_the_last_build_have_changed(source: Path, tmp_
     assert (found.what, found.functions) == ("what was edited", {"x.c:"})
 
 
-def test_a_kernel_that_nobody_edits_has_not_changed(tmp_path: Path) -> None:
+def test_a_kernel_without_edits_has_not_changed(tmp_path: Path) -> None:
     assert changed(Options(), kernel(tmp_path)) is None
     assert changed(Options(kernel="debian:7.3"), kernel(tmp_path)) is None
     assert changed(Options(mutation="iova-leak"), kernel(tmp_path, tmp_path)) is None

@@ -75,7 +75,7 @@ def test_a_leak_breaks_the_contract() -> None:
         run(Agent({}, report=LEAK))
 
 
-def test_a_kernel_without_kmemleak_is_not_asked_for_leaks() -> None:
+def test_without_kmemleak_no_leaks_are_read() -> None:
     assert run(Agent({}, report=LEAK), kmemleak=False).finished
 
 

@@ -46,7 +46,7 @@ def test_nothing_raised_is_a_pass() -> None:
     assert judge([], []).verdict is Verdict.PASS
 
 
-def test_a_splat_outranks_the_broken_sentence_and_hides_nothing() -> None:
+def test_a_splat_outranks_a_broken_rule_and_hides_no_reason() -> None:
     judged = judge([ContractBroken("broken: dead for good")], ["WARNING in vfio_pci_dma_buf_move"])
     assert judged.verdict is Verdict.SPLAT
     assert "WARNING in vfio_pci_dma_buf_move" in judged.reason

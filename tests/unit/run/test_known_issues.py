@@ -482,5 +482,5 @@ def test_a_shipped_entry_excuses_its_bug_and_no_other_failure_in_the_same_senten
         assert not entry.symptom.explains(reason), reason
 
 
-def test_each_shipped_entry_is_tested_so() -> None:
+def test_each_shipped_entry_has_such_a_test() -> None:
     assert [issue for issue, _, _ in SHIPPED] == [entry.id for entry in known_issues.catalogue()]

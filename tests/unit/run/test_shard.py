@@ -45,7 +45,7 @@ def test_a_case_of_unknown_duration_counts_as_the_median() -> None:
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "-1/2", "1/0", "1/2/3", ""])
-def test_what_is_no_shard(text: str) -> None:
+def test_a_malformed_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a part such as 2/3"):
         parse_shard(text)
 

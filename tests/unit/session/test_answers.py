@@ -34,7 +34,7 @@ def test_it_is_never_shorter_than_the_shortest() -> None:
     assert measured(*[0.0001] * FEWEST) == SHORTEST_S
 
 
-def test_a_host_that_was_slow_once_is_believed_to_be_fast_again() -> None:
+def test_a_slow_answer_is_forgotten_after_enough_fast_ones() -> None:
     assert measured(1.0, *[0.01] * (LATEST - 1)) == pytest.approx(MARGIN)
     assert measured(1.0, *[0.01] * LATEST) == pytest.approx(MARGIN * 0.01)
 
@@ -72,7 +72,7 @@ def test_an_answer_is_measured_and_silence_is_not() -> None:
     assert guest.answers.silence_s < 2 * UNKNOWN_S
 
 
-def test_a_command_that_must_not_run_gets_that_long() -> None:
+def test_a_command_that_must_not_run_is_awaited_as_long() -> None:
     guest = Guest(completes=True)
     assert nvme_of(guest).wrongly_completed(QUEUED) is not None
     assert guest.waits == [2 * UNKNOWN_S]

@@ -236,7 +236,7 @@ def test_a_pending_call_is_sent_before_the_call_that_follows(monkeypatch: pytest
         assert [b"slow" in line for line in sent] == [True, False]
 
 
-def test_a_pending_function_without_a_call_holds_nothing_up() -> None:
+def test_a_pending_function_without_a_call_blocks_no_call() -> None:
     with started(ECHO) as (_, machine):
         assert Pending(cast(Machine, machine), lambda: 7).result() == 7
         release = threading.Event()

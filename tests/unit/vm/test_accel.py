@@ -109,6 +109,6 @@ def test_features_change_the_cpu_of_a_machine_and_its_peer() -> None:
 
 
 @pytest.mark.parametrize("text", ["xsave", "-xsave,", "-xsave -avx", "-smp,8", "host", "-xsave,enforce"])
-def test_what_is_no_feature_is_refused(text: str) -> None:
+def test_a_malformed_list_of_cpu_features_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a list of CPU features"):
         load_machine("intel-iommu").with_cpu_features(text)
