@@ -3,7 +3,7 @@
 #   make vm-test        run the cases against a kernel, e.g. make vm-test KERNEL=~/linux K=doorbell
 #   make vm-test-all    the same on each machine of vm-configs/, or on MACHINES="a b"; fails if one fails
 #   make repro BUG=id   show a reported bug, and a control without it; `vfio-harness bugs list` lists them
-#   make audit          tell which known fixes the kernel of KERNEL= has, by its behaviour
+#   make audit          list the known fixes that the kernel of KERNEL= has, by its behaviour
 #   make mutants        put every reported bug back, and check that the suite catches it
 #   make reach          check on which machines bugs survive, as their entries say; two minutes for each machine
 #   make review         say which lines of SERIES= (or of KERNEL=tree since SINCE=ref) the cases reach, and what they notice

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Does a case show a bug, and does it tell that a kernel lacks it?"""
+"""Whether a case shows a bug, and whether it proves that a kernel lacks it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -45,7 +45,7 @@ from harness.verdict import KernelRecord
 def audit(
     kernel_name: str | None, kernel: str | None, unmerged: bool, no_proof: bool, as_json: bool, **values: Any
 ) -> None:
-    """Tell which known fixes KERNEL has, by its behaviour.
+    """List the known fixes that KERNEL has, by its behaviour.
 
     KERNEL is a source tree, a build directory, a commit (PATH@REF or git:URL@REF) or debian:VERSION; without it, the
     pinned kernel. A fix is missing if a case shows its bug, and present if the cases that show the bug pass. They must

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the server is told of each device: JSON that harness/vm/device_server.py writes."""
+"""The description of each device for the server: JSON that harness/vm/device_server.py writes."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path

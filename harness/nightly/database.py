@@ -182,7 +182,7 @@ class Database:
         return connection
 
     def _set_aside(self, why: str) -> None:
-        """Rename the file, with its write-ahead log, and tell the user."""
+        """Rename the file, with its write-ahead log, and report it. Remove what is older than the latest ``KEPT``."""
         kept = self.file.with_name(f"{self.file.name}.bad-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
         for suffix in _PARTS:
             part = self.file.with_name(self.file.name + suffix)

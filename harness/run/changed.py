@@ -40,7 +40,7 @@ class Changed:
 
 
 def changed(options: Options, kernel: Kernel) -> Changed | None:
-    """Return what has changed; None if nothing has, or if that cannot be told.
+    """Return what has changed; None if nothing has, or if that is not known.
 
     A series, else what a git work tree has not committed, else its last commit, else what has changed in another tree
     since its last build. The cases of a mutation's entry come first anyway. Raises the errors of a series.

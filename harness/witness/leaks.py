@@ -31,7 +31,7 @@ class LeakedObject:
 
 @dataclass(frozen=True)
 class KnownLeak:
-    """A leak that a released kernel has, told from others by its size and by functions of its call trace."""
+    """A leak that a released kernel has, identified by its size and by functions of its call trace."""
 
     size: int
     """In bytes."""

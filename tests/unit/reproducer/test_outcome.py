@@ -32,7 +32,7 @@ def test_verdict(console: str, verdict: Verdict, reason: str) -> None:
     assert reason in found.reason
 
 
-def test_a_program_that_never_ran_is_an_error() -> None:
+def test_a_program_that_never_ran_blames_nobody() -> None:
     """Without a line of the program, the kernel did not even start it."""
     assert read("[    0.1] Linux version 7.2\n", ended="the guest panicked").verdict is Verdict.ERROR
 
