@@ -322,8 +322,8 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
     ),
     (
         "live-in-low-power-without-bars",
-        [WITHOUT_BARS, WITHOUT_BARS.replace("flr", "command-write")],
-        [IN_D3, WITHOUT_BARS.replace("D3hot", "D0"), WITHOUT_BARS.replace("no DMA fault", "1 DMA faults")],
+        [WITHOUT_BARS, WITHOUT_BARS.replace("flr", "command-write"), WITHOUT_BARS.replace("D3hot", "D0")],
+        [IN_D3, WITHOUT_BARS.replace("D3hot", "D3cold"), WITHOUT_BARS.replace("no DMA fault", "1 DMA faults")],
     ),
     (
         "revoked-after-wakeup",
