@@ -149,6 +149,16 @@ class Bug(Model):
         """The file of the entry."""
         return paths.bugs_dir() / f"{self.id}.yaml"
 
+    @property
+    def fix_path(self) -> Path | None:
+        """The patch of ``fix``."""
+        return self.path.parent / self.fix if self.fix else None
+
+    @property
+    def must_pass(self) -> bool:
+        """Whether its cases must pass: the bug was refuted, or it survives on its machine (see ``on``)."""
+        return self.expects.verdict is Verdict.PASS
+
     def is_in(self, release: str) -> bool:
         """Return whether a kernel of that release has the bug without a mutation."""
         return self.kernels is not None and includes(self.kernels, release)

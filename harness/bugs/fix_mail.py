@@ -53,9 +53,9 @@ class Author:
 
 def text_of(entry: Bug) -> str:
     """Return the subject and the text of the catalogue's patch. Raises UsageError if the entry has none."""
-    if not entry.fix:
+    if not entry.fix_path:
         raise UsageError(f"{entry.path}: the entry has no fix")
-    text = (entry.path.parent / entry.fix).read_text(encoding="utf-8")
+    text = entry.fix_path.read_text(encoding="utf-8")
     return text[: found.start()].strip() if (found := _DIFF.search(text)) else text.strip()
 
 
@@ -68,7 +68,7 @@ def fix_mail(entry: Bug, source: Path, author: Author, recipients: Recipients | 
     message = text_of(entry)
     trailers = [f"Fixes: {entry.introduced_by}"] if entry.introduced_by else []
     trailers.append(f"Signed-off-by: {author}")
-    changed = Series.load(str(entry.path.parent / str(entry.fix)), silent).files(source)
+    changed = Series.load(str(entry.fix_path), silent).files(source)
     with tempfile.TemporaryDirectory(prefix="vfio-harness-") as tmp:
         repository = Path(tmp)
         git = _Git(repository, author)

@@ -35,7 +35,7 @@ class Fixes:
 
     def files(self, source: Path) -> Mapping[str, bytes | None]:
         """Return the fixed files. Raises KernelError naming the fix that does not apply."""
-        fixes = [Series.load(str(bug.path.parent / str(bug.fix)), self.emit) for bug in fixable(release_of(source))]
+        fixes = [Series.load(str(bug.fix_path), self.emit) for bug in fixable(release_of(source))]
         made = SourceChanges(fixes).files(source)
         self._subjects = [subject for fix in fixes for subject in fix.patches]
         return made

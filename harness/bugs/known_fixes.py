@@ -36,7 +36,7 @@ class KnownFix:
     @property
     def pick(self) -> str:
         """What gives the fix to a kernel: the commit, else the catalogue's patch; empty if neither is known."""
-        patches = (bug.path.parent / bug.fix for bug in self.bugs if bug.fix)
+        patches = (bug.fix_path for bug in self.bugs if bug.fix_path)
         named = (path.relative_to(paths.TOP) if path.is_relative_to(paths.TOP) else path for path in patches)
         return self.fix.commit or ", ".join(map(str, named))
 

@@ -28,4 +28,4 @@ def _files(bug: Bug) -> set[str]:
 
 
 def _fix(bug: Bug) -> str:
-    return (bug.path.parent / bug.fix).read_text(encoding="utf-8") if bug.fix else ""
+    return bug.fix_path.read_text(encoding="utf-8") if bug.fix_path else ""

@@ -104,7 +104,7 @@ def _check_change(entry: Bug, tree: SourceTree, kernel_name: str | None, release
     if entry.mutation and includes(entry.mutation.kernels, release):
         change, text = Mutation.of(entry), f"changes {', '.join(entry.mutation.functions)}"
     elif entry.fix and entry.is_in(release):
-        change, text = kernel.Series.load(str(entry.path.parent / entry.fix), silent), f"fixed by {entry.fix}"
+        change, text = kernel.Series.load(str(entry.fix_path), silent), f"fixed by {entry.fix}"
     else:
         return f"for kernels {entry.mutation.kernels}" if entry.mutation else "nothing to apply"
     began = time.monotonic()

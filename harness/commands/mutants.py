@@ -234,12 +234,14 @@ class _Work:
         Mutants that change the same files follow each other, which saves compilation.
         """
         for name, (machine, flavour, group) in self._controls.items():
-            everything = any(map(_survives, group)) or (whole and (machine, flavour) == (DEFAULT_MACHINE, "release"))
+            everything = any(entry.must_pass for entry in group) or (
+                whole and (machine, flavour) == (DEFAULT_MACHINE, "release")
+            )
             options = replace(self._options, machine=machine, flavour=flavour)
             yield Task(name, options, self._directory / name, [] if everything else self._named_cases(group))
         for entry in sorted(self._entries.values(), key=_build_key):
             options = replace(self._options, machine=entry.machine, flavour=entry.flavour, mutation=entry.id)
-            mutant = replace(options, fail_fast=not _survives(entry))
+            mutant = replace(options, fail_fast=not entry.must_pass)
             yield Task(entry.id, mutant, self._directory / entry.id)
 
     def _named_cases(self, group: Iterable[Bug]) -> list[str]:
@@ -297,11 +299,6 @@ class _Work:
         each = sum(seconds) / done if done else USUAL_S
         minutes = each * (total - done) / self._jobs / 60
         step.progress(f"{done} of {total}, about {minutes:.0f} min left; {'; '.join(map(str, running))}", done / total)
-
-
-def _survives(entry: Bug) -> bool:
-    """Return whether the entry is one of ``survivors_on``."""
-    return entry.expects.verdict is Verdict.PASS
 
 
 def _control_key(entry: Bug) -> tuple[str, Flavour]:

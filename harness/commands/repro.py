@@ -64,12 +64,11 @@ def sides(entry: Bug, options: Options, release: str, default_release: str) -> S
 
     ``release`` is that of the kernel that ``options`` names, ``default_release`` that of the pinned one.
     """
-    if entry.expects.verdict is Verdict.PASS:
+    if entry.must_pass:
         return Sides(options, None, "none: it was refuted, and the cases that guard against it must pass")
     if entry.mutation and not entry.is_in(release):
         return Sides(replace(options, mutation=entry.id), options)
-    if entry.fix:
-        fix = entry.path.parent / entry.fix
+    if fix := entry.fix_path:
         shown = fix.relative_to(Path.cwd()) if fix.is_relative_to(Path.cwd()) else fix
         return Sides(options, replace(options, series=str(shown)))
     if entry.kernels and not entry.is_in(default_release):
@@ -100,7 +99,7 @@ class Reproduction:
         if self.shown_by is None:
             reason = f" with {expects.reason.pattern!r}" if expects.reason.pattern else ""
             found.append(f"no case is {expects.verdict}{reason}")
-        elif self._refuted:
+        elif self.entry.must_pass:
             found += [f"{case.id} is {case.verdict}" for case in self.bad.cases if case.verdict in KERNEL_AT_FAULT]
         return found
 
@@ -132,7 +131,7 @@ class Reproduction:
             "",
             *self._table(),
         ]
-        if (case := self.shown_by) and not self._refuted:
+        if (case := self.shown_by) and not self.entry.must_pass:
             lines += ["", f"{case.id}: {case.verdict}", *(f"  {line}" for line in printable(case.reason).splitlines())]
             left_out = len(case.evidence) - MAX_EVIDENCE
             lines += [f"  ... {left_out} more in the report"] if left_out > 0 else []
@@ -143,7 +142,7 @@ class Reproduction:
             if self.sides.control:
                 lines.append(f"  control: {repeat_command(case, self.sides.control.again_settings())}")
         lines += ["", *(f"not as expected: {complaint}" for complaint in self.complaints())]
-        expected = "as it was refuted" if self._refuted else "reproduced"
+        expected = "as it was refuted" if self.entry.must_pass else "reproduced"
         ended = "not as expected" if self.complaints() else expected
         lines.append(f"{ended}; {self.directory}/*/latest/report.html")
         return "\n".join(lines)
@@ -155,13 +154,9 @@ class Reproduction:
         return [f"{'case':{width}}  {'control':7}  {self._with_it}", *rows]
 
     @property
-    def _refuted(self) -> bool:
-        return self.entry.expects.verdict is Verdict.PASS
-
-    @property
     def _with_it(self) -> str:
         """The heading of the kernel under test, which has no bug if the bug was refuted."""
-        return "kernel" if self._refuted else "with it"
+        return "kernel" if self.entry.must_pass else "with it"
 
 
 def _verdict(case: CaseRecord) -> str:
