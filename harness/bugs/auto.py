@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Automatic mutants of the kernel's export path: found by rule, sampled by a seed, written as patches."""
 
-import difflib
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from harness.bugs.rules import Edit
 from harness.config.kernel_path import KernelPath
 from harness.errors import UsageError
 from harness.kernel.build.compile import ObjectCompiler
+from harness.kernel.source.difference import patch_text
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,5 @@ def combined(group: Sequence[AutoMutant], sources: Mapping[str, bytes]) -> dict[
 
 def patch_of(group: Sequence[AutoMutant], sources: Mapping[str, bytes]) -> str:
     """Return a unified diff with all mutants of a group, which ``run --series`` takes."""
-    diffs = []
-    for file, text in combined(group, sources).items():
-        before, after = (each.decode(errors="surrogateescape") for each in (sources[file], text))
-        lines = difflib.unified_diff(
-            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{file}", f"b/{file}"
-        )
-        diffs.append("".join(lines))
+    diffs = (patch_text(file, sources[file], text) for file, text in combined(group, sources).items())
     return f"{', '.join(mutant.id for mutant in group)}\n\n{''.join(diffs)}"

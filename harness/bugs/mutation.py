@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher, unified_diff
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from harness.bugs.catalogue import Bug, MutationData
 from harness.config import includes
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.host import process
+from harness.kernel.source.difference import patch_text
 from harness.kernel.source.resolve import release_of
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
@@ -74,13 +75,8 @@ class Mutation:
 
     def as_patch(self, source: Path) -> str:
         """Return what it changes in a source tree as a unified diff. Raises what ``files`` raises."""
-        diffs = []
-        for name, changed in self.files(source).items():
-            before, after = ((text or b"").decode(errors="replace") for text in ((source / name).read_bytes(), changed))
-            lines = unified_diff(
-                before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-            )
-            diffs.append("".join(lines))
+        changed = self.files(source).items()
+        diffs = (patch_text(name, (source / name).read_bytes(), text or b"") for name, text in changed)
         return f"{self.bug}, put back\n\n{''.join(diffs)}"
 
     def _apply(self, copy: Path) -> None:

@@ -23,6 +23,7 @@ from harness.gcov.measure import KernelCoverage
 from harness.progress import Emit, Note, Phase
 from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
+from harness.report.record import write_report
 from harness.report.text import summarise, tally
 from harness.run.options import Options
 from harness.verdict import CaseRecord, RunRecord, Verdict, exit_code
@@ -233,8 +234,7 @@ class MutantRuns:
         directory = self._directory / name
         directory.mkdir(parents=True)
         # `vfio-harness run --series FILE` shows these mutants without the others.
-        patch = directory / "mutants.patch"
-        patch.write_text(patch_of(mutants, self._sources), encoding="utf-8", errors="surrogateescape")
+        write_report(directory / "mutants.patch", patch_of(mutants, self._sources))
         machine = write_machine(
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Measures whole runs: a change of the kernel's source until its verdict, and the default suite."""
 
-import difflib
 import os
 import resource
 import tempfile
@@ -16,7 +15,9 @@ from harness.bugs.auto import of_file, patch_of
 from harness.commands.bench_figures import Figure
 from harness.commands.children import Ended, Task, run_all
 from harness.errors import HarnessError, UsageError
+from harness.kernel.source.difference import patch_text
 from harness.progress import Emit, phase
+from harness.report.record import write_report
 from harness.run.options import Options
 from harness.run.setup import Setup
 from harness.verdict import KERNEL_AT_FAULT, PhaseRecord, RunRecord
@@ -46,10 +47,10 @@ def measure_change(setup: Setup, options: Options, emit: Emit) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="vfio-harness-") as top:
         for name in ("first change", "next change"):
             series = Path(top, f"{name.replace(' ', '-')}.patch")
-            series.write_text(_patch(setup.kernel.source_dir))
+            write_report(series, _patch(setup.kernel.source_dir))
             ended, _ = _run(Task(name, replace(options, series=str(series), expression=CASES), Path(top, name)), emit)
         buggy = Path(top, "bug.patch")
-        buggy.write_text(_bug(setup.kernel.source_dir))
+        write_report(buggy, _bug(setup.kernel.source_dir))
         stopping = replace(options, series=str(buggy), fail_fast=True)
         caught = [_run(Task("a bug in one line", stopping, Path(top, "bug")), emit)[0]] if buggy.stat().st_size else []
     return [*_change_figures(ended), *map(_bug_figure, caught)]
@@ -64,10 +65,10 @@ def measure_suite(options: Options, emit: Emit) -> list[Figure]:
 
 def _patch(source: Path) -> str:
     """Return a patch that changes the object file, and no behaviour. No cache has seen it."""
-    before = (source / CHANGED_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
+    before = (source / CHANGED_FILE).read_bytes()
     line = f"static const long __used vfio_harness_bench = {time.time_ns()};\n"
-    lines = difflib.unified_diff(before, [*before, line], f"a/{CHANGED_FILE}", f"b/{CHANGED_FILE}")
-    return f"Subject: [PATCH] vfio/pci: Add a constant\n\n{''.join(lines)}"
+    diff = patch_text(CHANGED_FILE, before, before + line.encode())
+    return f"Subject: [PATCH] vfio/pci: Add a constant\n\n{diff}"
 
 
 def _bug(source: Path) -> str:

@@ -234,9 +234,8 @@ class _Work:
         Mutants that change the same files follow each other, which saves compilation.
         """
         for name, (machine, flavour, group) in self._controls.items():
-            everything = any(entry.must_pass for entry in group) or (
-                whole and (machine, flavour) == (DEFAULT_MACHINE, "release")
-            )
+            default = (machine, flavour) == (DEFAULT_MACHINE, "release")
+            everything = (whole and default) or any(entry.must_pass for entry in group)
             options = replace(self._options, machine=machine, flavour=flavour)
             yield Task(name, options, self._directory / name, [] if everything else self._named_cases(group))
         for entry in sorted(self._entries.values(), key=_build_key):

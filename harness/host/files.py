@@ -27,10 +27,13 @@ _PROGRESS_EVERY = 10_000
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace the content of ``path``. A reader sees the old content or the new, also after a crash of the harness."""
+    """Replace the content of ``path``. A reader sees the old content or the new, also after a crash of the harness.
+
+    Bytes that are no UTF-8 are those that ``decode(errors="surrogateescape")`` has kept.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

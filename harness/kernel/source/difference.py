@@ -4,9 +4,10 @@
 The numbers come from the text of both states, so they hold however patch(1) has placed a hunk.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, unified_diff
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,13 @@ CONTEXT = 3
 """Unchanged lines around a change."""
 _SOURCES = (".c", ".h", ".S", ".rs")
 """What a new file that git does not know yet is named, if it is a source."""
+
+
+def patch_text(name: str, old: bytes, new: bytes) -> str:
+    """Return the unified diff of a file, as patch(1) takes it. ``name``: relative to the top of the source."""
+    # Not splitlines(), which also splits at a form feed.
+    before, after = (re.findall(r"[^\n]*\n|[^\n]+", text.decode(errors="surrogateescape")) for text in (old, new))
+    return "".join(unified_diff(before, after, f"a/{name}", f"b/{name}"))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.kernel.source.difference import FileDifference, of_change, since
+from harness.kernel.source.difference import FileDifference, of_change, patch_text, since
 
 OLD = b"".join(b"line %d\n" % number for number in range(1, 31))
 
@@ -27,6 +27,16 @@ def test_each_added_line_has_its_number_in_the_new_text() -> None:
             assert line.old is None or OLD.decode().splitlines()[line.old - 1] == line.text
     assert len(found.hunks) == 2
     assert [line.text for line in found.hunks[1] if line.sign == "-"] == ["line 20"]
+
+
+def test_patch_takes_the_diff_of_any_text(tmp_path: Path) -> None:
+    """Also with a form feed and with bytes that are no UTF-8."""
+    old = OLD.replace(b"line 4\n", b"line\x0c 4 \xe9\n")
+    new = old.replace(b"line 3\n", b"").replace(b"line 29\n", b"a \xfc\n")
+    (tmp_path / "x.c").write_bytes(old)
+    diff = patch_text("x.c", old, new).encode(errors="surrogateescape")
+    subprocess.run(["patch", "-p1", "-F0"], cwd=tmp_path, input=diff, check=True, capture_output=True)
+    assert (tmp_path / "x.c").read_bytes() == new
 
 
 def test_a_removed_line_touches_its_neighbours_and_changes_none() -> None:
