@@ -20,8 +20,8 @@ from harness.bugs.known_fixes import KnownFix, known_fixes, unmerged_fixes
 from harness.bugs.shown import Finding, FixState, combine, hidden, judge_absence, prove, settle, trust
 from harness.cases.collect import Collected, collect
 from harness.cases.contract import runs_on
-from harness.commands.bug_cases import node_ids
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.bug_cases import nodes_of
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.config import includes, load_machine
 from harness.errors import HarnessError, KernelError
 from harness.host.packages import require
@@ -79,9 +79,7 @@ def run_audit(options: Options, emit: Emit, *, unmerged: bool, proof: bool) -> t
     directory = RunDirectory(paths.results_dir())
     work = _Work(fixes, cases, options, directory.path)
     with phase(emit, "audit", f"{len(fixes)} fixes on {base.release}") as step:
-        run_all(
-            work.tasks(), options.jobs or 1, work.ended, lambda running: step.progress("; ".join(map(str, running)))
-        )
+        run_all(work.tasks(), options.jobs or 1, work.ended, shown_in(step))
         work.judge()
         if source and proof:
             require("spatch")
@@ -91,7 +89,7 @@ def run_audit(options: Options, emit: Emit, *, unmerged: bool, proof: bool) -> t
                 tasks,
                 options.jobs or 1,
                 work.proved,
-                lambda running: step.progress("put back: " + "; ".join(map(str, running))),
+                shown_in(step, "put back: "),
             )
         step.result = directory.run_id
     records = [work.record(fix, lacking.get(str(fix.fix), "")) for fix in fixes]
@@ -132,14 +130,15 @@ class _Work:
         """Yield a run for each machine and flavour, of the cases of its bugs."""
         for name, first in self._places.items():
             own = [bug for bug in self._bugs.values() if _name(bug) == name]
-            machine = load_machine(first.machine)
-            nodes = sorted({node for bug in own for node in node_ids(bug, self._cases, machine)})
             options = replace(self._options, machine=first.machine, flavour=first.flavour)
-            yield Task(name, options, self._directory / name, nodes)
+            yield Task(name, options, self._directory / name, nodes_of(own, self._cases))
 
     def ended(self, task: Task, end: Ended) -> None:
         """Keep a run that has ended."""
         self._ended[task.name] = end
+        self._keep_error(task, end)
+
+    def _keep_error(self, task: Task, end: Ended) -> None:
         if end.record is None and not isinstance(end.error, KernelError):
             self.failed.append(f"{task.name}: {end.error}")
 
@@ -168,8 +167,7 @@ class _Work:
             except MutationError as error:
                 self._findings[bug.id] = prove(self._findings[bug.id], bug, None, str(error))
                 continue
-            nodes = node_ids(bug, self._cases, load_machine(bug.machine))
-            yield Task(bug.id, changed, self._directory / bug.id, nodes)
+            yield Task(bug.id, changed, self._directory / bug.id, nodes_of([bug], self._cases))
 
     def _put_back(self, bug: Bug, release: str, source: Path, options: Options) -> Options:
         """Return the options of a run with the bug. Raises MutationError if it cannot be put back into the source.
@@ -187,8 +185,7 @@ class _Work:
 
     def proved(self, task: Task, end: Ended) -> None:
         """Confirm or withdraw a finding by the run with the bug put back."""
-        if end.record is None and not isinstance(end.error, KernelError):
-            self.failed.append(f"{task.name}: {end.error}")
+        self._keep_error(task, end)
         cases = end.record.cases if end.record else None
         bug = self._bugs[task.name]
         self._findings[bug.id] = prove(self._findings[bug.id], bug, cases, str(end.error or ""))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import kernel, paths
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.config import load_machine
 from harness.errors import KernelLacksFeature, UsageError
 from harness.progress import Emit, Note, phase
@@ -48,7 +48,7 @@ def base_vs_series(options: Options, cases: Sequence[str], emit: Emit) -> tuple[
             ],
             jobs=2,
             on_end=on_end,
-            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
+            on_tick=shown_in(step),
         )
     found = compare(ended["base"].require(), ended["series"].require())
     found.write(directory)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.bugs.auto import of_file, patch_of
 from harness.commands.bench_figures import Figure
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.errors import HarnessError, UsageError
 from harness.kernel.source.difference import patch_text
 from harness.progress import Emit, phase
@@ -93,7 +93,7 @@ def _run(task: Task, emit: Emit) -> tuple[Ended, float]:
     before = _used()
     task = replace(task, options=replace(task.options, jobs=None))
     with phase(emit, "bench", task.name) as step:
-        run_all([task], 1, lambda _, end: found.append(end), lambda tasks: step.progress("; ".join(map(str, tasks))))
+        run_all([task], 1, lambda _, end: found.append(end), shown_in(step))
     if found[0].code == HarnessError.exit_code:
         found[0].require()
         raise HarnessError(f"the bench's run of {task.name} had an ERROR, so its times say nothing")

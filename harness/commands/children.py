@@ -24,6 +24,7 @@ from typing import Self
 from harness.errors import HarnessError, KernelError, UsageError
 from harness.host.files import write_atomically
 from harness.host.process import tied
+from harness.progress import Phase
 from harness.report import record
 from harness.report.text import one_line
 from harness.run.options import Options
@@ -179,6 +180,11 @@ class Children:
     def _reap(self, child: _Child) -> tuple[Task, Ended]:
         self._running.remove(child)
         return child.task, child.ended()
+
+
+def shown_in(step: Phase, before: str = "") -> Callable[[Sequence[Task]], None]:
+    """Return an ``on_tick`` that shows the last line of each running task. ``before``: a text before them."""
+    return lambda running: step.progress(before + "; ".join(map(str, running)))
 
 
 def run_all(

@@ -14,7 +14,7 @@ from harness import __version__, kernel, paths
 from harness.bugs import Bug
 from harness.cases.collect import Collected, collect
 from harness.cases.suites import MODEL_SUITE
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.config import DEFAULT_MACHINE, includes
 from harness.errors import UsageError
 from harness.progress import Emit, Note, phase
@@ -71,7 +71,7 @@ def run_model_mutants(
 
     with phase(emit, "mutants", f"{len(chosen)} on {base.release}, suite {MODEL_SUITE}") as step:
         try:
-            run_all(tasks(), jobs, end, lambda running: step.progress("; ".join(map(str, running))))
+            run_all(tasks(), jobs, end, shown_in(step))
         finally:
             record = ModelMutantsRecord(
                 run_id=directory.run_id,

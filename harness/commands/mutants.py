@@ -20,7 +20,7 @@ from harness import __version__, kernel, paths
 from harness.bugs import Bug, load_bug, load_bugs
 from harness.cases.collect import Collected, collect
 from harness.commands.auto_mutants import Selection, run_auto_mutants
-from harness.commands.bug_cases import node_ids, require_cases
+from harness.commands.bug_cases import nodes_of, require_cases
 from harness.commands.children import Ended, Task, run_all
 from harness.commands.model_mutants import run_model_mutants
 from harness.config import DEFAULT_MACHINE, includes, load_machine
@@ -237,14 +237,11 @@ class _Work:
             default = (machine, flavour) == (DEFAULT_MACHINE, "release")
             everything = (whole and default) or any(entry.must_pass for entry in group)
             options = replace(self._options, machine=machine, flavour=flavour)
-            yield Task(name, options, self._directory / name, [] if everything else self._named_cases(group))
+            yield Task(name, options, self._directory / name, [] if everything else nodes_of(group, self._cases))
         for entry in sorted(self._entries.values(), key=_build_key):
             options = replace(self._options, machine=entry.machine, flavour=entry.flavour, mutation=entry.id)
             mutant = replace(options, fail_fast=not entry.must_pass)
             yield Task(entry.id, mutant, self._directory / entry.id)
-
-    def _named_cases(self, group: Iterable[Bug]) -> list[str]:
-        return sorted({node for entry in group for node in node_ids(entry, self._cases, load_machine(entry.machine))})
 
     def ended(self, task: Task, end: Ended) -> None:
         """Record a run that has ended, then judge and show each mutant whose control has ended too."""

@@ -14,7 +14,7 @@ from harness.bugs import Bug, Mutation, MutationError, load_bug
 from harness.bugs.shown import shows
 from harness.cases.collect import collect
 from harness.commands.bug_cases import node_ids
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.config import load_machine
 from harness.errors import HarnessError, KernelError
 from harness.escape import printable
@@ -194,7 +194,7 @@ def reproduce(entry: Bug, options: Options, emit: Emit) -> Reproduction:
             [Task(name, run, directory / name, cases) for name, run in runs.items() if run],
             jobs=2,
             on_end=lambda task, end: ended.update({task.name: end}),
-            on_tick=lambda tasks: step.progress("; ".join(map(str, tasks))),
+            on_tick=shown_in(step),
         )
         step.result = directory.name
     control = ended["control"].require() if chosen.control else None

@@ -3,18 +3,19 @@
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from harness import kernel
-from harness.bugs import load_bugs
+from harness.bugs import Bug, load_bugs
 from harness.bugs.counted import CountedLines
 from harness.bugs.related import about
 from harness.cases.collect import collect
-from harness.commands.bug_cases import node_ids
-from harness.commands.children import Ended, Task, run_all
+from harness.commands.bug_cases import nodes_of
+from harness.commands.children import Ended, Task, run_all, shown_in
 from harness.commands.review_lines import LineCounters, judged_lines, place_name
 from harness.commands.review_mutants import Place
 from harness.commands.review_source import Reviewed
@@ -95,11 +96,12 @@ class CoverageRuns:
         Those of known bugs in the changed functions, for the cases that show them, and those that the reasons of
         unreached lines name."""
         own = load_machine(self._options.machine)
-        found: dict[str, Sequence[str]] = {}
+        bugs: dict[str, list[Bug]] = defaultdict(list)
         for bug in about({line.function for line in lines} - {""}, load_bugs()):
             if bug.machine != own.name and load_machine(bug.machine).arch == own.arch:
-                nodes = node_ids(bug, collect(), load_machine(bug.machine))
-                found[bug.machine] = sorted({*found.get(bug.machine, ()), *nodes})
+                bugs[bug.machine].append(bug)
+        collected = collect() if bugs else []
+        found: dict[str, Sequence[str]] = {machine: nodes_of(group, collected) for machine, group in bugs.items()}
         reasons = [line.reason for line in lines if line.state is LineState.NOT_REACHED]
         for name in known_machines():
             named = any(re.search(rf"\b{name}\b", reason) for reason in reasons)
@@ -121,5 +123,5 @@ class CoverageRuns:
                 tasks,
                 1 if len(tasks) == 1 else len(os.sched_getaffinity(0)),
                 on_end,
-                lambda running: step.progress("; ".join(map(str, running))),
+                shown_in(step),
             )
