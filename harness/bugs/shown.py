@@ -17,15 +17,15 @@ def shows(entry: Bug, case: CaseRecord) -> bool:
 
 
 class FixState(StrEnum):
-    """Whether a kernel has a fix."""
+    """Whether a kernel has a fix: what needs the most work first."""
 
     MISSING = "missing"
     """A case shows the bug."""
     NOT_JUDGED = "not judged"
-    PRESENT = "present"
-    """The cases that show the bug ran and passed, and at least one of them is known to catch it."""
     NOT_APPLICABLE = "not applicable"
     """The source lacks the code that the fix repairs, and no case shows the bug."""
+    PRESENT = "present"
+    """The cases that show the bug ran and passed, and at least one of them is known to catch it."""
 
 
 class Proof(StrEnum):
@@ -128,7 +128,7 @@ def settle(found: Finding) -> Finding:
 
 def combine(findings: Sequence[Finding]) -> Finding:
     """Return the finding of a fix of several bugs: missing if one is shown, present only if each is fixed."""
-    order = (FixState.MISSING, FixState.NOT_JUDGED, FixState.NOT_APPLICABLE, FixState.PRESENT)
+    order = list(FixState)
     worst = min(findings, key=lambda each: order.index(each.state))
     if worst.state is not FixState.PRESENT:
         return worst
