@@ -24,6 +24,7 @@ from harness.report.outcomes import MutantOutcome
 from harness.report.review import (
     PAGE,
     Counts,
+    Files,
     LineMutant,
     LineState,
     ReviewedLine,
@@ -82,9 +83,6 @@ def review(
             click.echo(line)
         click.echo(directory / PAGE)
     sys.exit(record.exit_code)
-
-
-Files = Sequence[tuple[str, Sequence[ShownHunk]]]
 
 
 def run_review(

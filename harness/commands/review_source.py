@@ -35,7 +35,7 @@ class Reviewed:
         """The changed C files, as they are after the change."""
         return {each.name: each.new for each in self.differences if each.new is not None and _is_c(each.name)}
 
-    @property
+    @cached_property
     def changed(self) -> Mapping[str, set[int]]:
         """The numbers of the changed lines, of each changed C file."""
         return {each.name: {*each.changed} for each in self.differences if each.name in self.sources}

@@ -215,6 +215,9 @@ class ShownHunk:
     lines: tuple[ShownLine, ...]
 
 
+Files = Sequence[tuple[str, Sequence[ShownHunk]]]
+"""The diff as it is shown, file by file."""
+
 MAX_CASES = 12
 """Cases that a line names; the rest is counted."""
 
@@ -244,7 +247,7 @@ def shown(sign: str, text: str, line: ReviewedLine | None) -> ShownLine:
     return ShownLine(sign, text, "warn" if remarks else "good", note, title, remarks)
 
 
-def write(record: ReviewRecord, files: Sequence[tuple[str, Sequence[ShownHunk]]], directory: RunDirectory) -> None:
+def write(record: ReviewRecord, files: Files, directory: RunDirectory) -> None:
     """Write ``review.json`` and ``review.html``; point ``latest-review`` at their directory."""
     write_report(directory.path / FILE, to_json(record))
     write_report(directory.path / PAGE, render(record, files))
@@ -256,7 +259,7 @@ def to_json(record: ReviewRecord) -> str:
     return record.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
-def render(record: ReviewRecord, files: Sequence[tuple[str, Sequence[ShownHunk]]]) -> str:
+def render(record: ReviewRecord, files: Files) -> str:
     """Render the page. ``files``: the diff, file by file."""
     what = record.change[0] if len(record.change) == 1 else f"{len(record.change)} patches"
     return pages.render(
