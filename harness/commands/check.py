@@ -31,7 +31,7 @@ from harness.kernel.source.resolve import SourceTree, resolve_kernel
 from harness.progress import Emit
 from harness.report import Terminal
 from harness.report.compare import Comparison, VerdictChange
-from harness.report.text import one_line
+from harness.report.text import counted, one_line
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
 from harness.verdict import Verdict
@@ -81,13 +81,14 @@ class Result:
     def of(cls, found: Comparison, directory: Path) -> "Result":
         """Sum up a comparison. A check in which every case was skipped has tested nothing."""
         counts = Counter(difference.change for difference in found.differences)
-        said = [f"{_cases(counts[change])} {words}" for change, (_, words) in _CHANGES.items() if counts[change]]
+        changes = ((counts[change], words) for change, (_, words) in _CHANGES.items())
+        said = [f"{counted(count, 'case')} {words}" for count, words in changes if count]
         statuses: list[Status] = [_CHANGES[change][0] for change in counts]
         judged = {name: count for name, count in found.still.items() if name != Verdict.SKIP}
         if not counts and not judged:
             statuses, said = ["warn"], ["nothing was tested: every case was skipped"]
         elif judged:
-            said.append(f"{_cases(sum(judged.values()))} as on the base")
+            said.append(f"{counted(sum(judged.values()), 'case')} as on the base")
         status = next(status for status in _WORST if status in statuses or status == "pass")
         return cls(status, ", ".join(said), str(found), directory, found.exit_code)
 
@@ -231,7 +232,3 @@ def _link(directory: Path, url: str | None) -> str:
     """Return the address of the report of the run with the series."""
     report = "series/latest/report.html"
     return f"{url.rstrip('/')}/{directory.name}/{report}" if url else (directory / report).as_uri()
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"

@@ -16,6 +16,7 @@ from harness.nightly.history import has_nights, open_history
 from harness.nightly.outcomes import order_of
 from harness.nightly.record import Cell
 from harness.progress import Emit, Note
+from harness.report.text import counted
 from harness.run.select import Candidate, select
 
 MOST_JOBS = 256
@@ -107,7 +108,7 @@ def as_text(cells: Sequence[Cell], budget_s: float | None, last_night: Mapping[s
     pads: tuple[Callable[[str, int], str], ...] = (str.ljust, str.rjust, str.rjust, str.ljust)
     lines = ["  ".join([*map(lambda pad, word, width: pad(word, width), pads, row, widths), row[4]]) for row in rows]
     known = [cell.expected_s for cell in cells if cell.expected_s is not None]
-    total = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    total = counted(len(cells), "cell")
     if known:
         total += f": {duration(sum(known))}" + (" one after the other" if len(cells) > 1 else "")
     if len(known) < len(cells):

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from harness import __version__, paths
-from harness.commands.review_lines import LineCounters, judged_lines, place_name
+from harness.commands.review_lines import LineCounters, judged_lines
 from harness.commands.review_mutants import ReviewMutants
 from harness.commands.review_runs import WORKSPACE, CoverageRuns, counted_kernel, obtain
 from harness.commands.review_source import Reviewed, reviewed
@@ -147,7 +147,7 @@ def record_of(
     """Put the record together."""
     counts = Counts.of(lines, judged)
     survived = [mutant for mutant in judged if mutant.outcome is MutantOutcome.SURVIVED]
-    places = [(place_name(place.machine, fail_nth=place.options.fail_nth), place.record) for place in runs.places]
+    places = [(str(place), place.record) for place in runs.places]
     return ReviewRecord(
         changed=counts.changed,
         reached=counts.reached,

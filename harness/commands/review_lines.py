@@ -119,9 +119,4 @@ def reason_of(reasons: Sequence[Reason], file: str, function: str, text: str) ->
 
 def named(case: Reached) -> str:
     """Return a case with its machine."""
-    return f"{case.id} on {place_name(case.machine, fail_nth=case.fail_nth)}"
-
-
-def place_name(machine: str, *, fail_nth: bool) -> str:
-    """Name a machine, and whether allocations fail there."""
-    return f"{machine} with --fail-nth" if fail_nth else machine
+    return f"{case.id} on {case.place}"

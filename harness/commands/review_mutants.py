@@ -23,6 +23,7 @@ from harness.commands.children import Task, run_all
 from harness.commands.mutant_cases import reaching
 from harness.commands.review_lines import LineCounters, named
 from harness.config import load_machine
+from harness.gcov.counters import place_name
 from harness.kernel.build.compile import ObjectCompiler
 from harness.progress import Emit, Note, Phase, phase
 from harness.report.auto_mutants import AutoMutantRecord
@@ -47,6 +48,10 @@ class Place:
     def machine(self) -> str:
         """The machine's name."""
         return load_machine(self.options.machine).name
+
+    def __str__(self) -> str:
+        """Name the place."""
+        return place_name(self.machine, fail_nth=self.options.fail_nth)
 
 
 def mutants_of_lines(counters: LineCounters) -> list[AutoMutant]:

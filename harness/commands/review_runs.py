@@ -16,7 +16,7 @@ from harness.bugs.related import about
 from harness.cases.collect import collect
 from harness.commands.bug_cases import nodes_of
 from harness.commands.children import Ended, Task, run_all, shown_in
-from harness.commands.review_lines import LineCounters, judged_lines, place_name
+from harness.commands.review_lines import LineCounters, judged_lines
 from harness.commands.review_mutants import Place
 from harness.commands.review_source import Reviewed
 from harness.config import known_machines, load_machine
@@ -115,8 +115,7 @@ class CoverageRuns:
             place = Place(task.options, record)
             self.places.append(place)
             self.counters.add(task.directory / "latest")
-            where = place_name(place.machine, fail_nth=task.options.fail_nth)
-            self._emit(Note(f"{where}: {tally(record.summary)}"))
+            self._emit(Note(f"{place}: {tally(record.summary)}"))
 
         with phase(self._emit, "coverage", ", ".join(task.name for task in tasks)) as step:
             run_all(

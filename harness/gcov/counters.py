@@ -30,6 +30,16 @@ class Reached(NamedTuple):
     fail_nth: bool = False
     """Whether its allocations failed: a run with ``--fail-nth``."""
 
+    @property
+    def place(self) -> str:
+        """Where it ran."""
+        return place_name(self.machine, fail_nth=self.fail_nth)
+
+
+def place_name(machine: str, *, fail_nth: bool) -> str:
+    """Name a machine, and whether allocations fail there."""
+    return f"{machine} with --fail-nth" if fail_nth else machine
+
 
 def counted_files(build_dir: Path, source_dir: Path) -> list[str]:
     """Return the source files whose objects have counters: those of the kernel's path, and what a change touches.

@@ -8,6 +8,7 @@ from harness.gcov.counters import Reached
 from harness.gcov.measure import KernelCoverage
 from harness.gcov.reasons import Gaps
 from harness.report import pages
+from harness.report.text import counted
 
 MAX_CASES = 12
 """Cases that a line names; the rest is counted."""
@@ -71,8 +72,8 @@ def _named(reached: Collection[Reached]) -> str:
     if not reached:
         return "no case"
     machines: dict[str, list[str]] = {}
-    for case, machine, fail_nth in sorted(reached):
-        machines.setdefault(case, []).append(f"{machine} with --fail-nth" if fail_nth else machine)
+    for case in sorted(reached):
+        machines.setdefault(case.id, []).append(case.place)
     named = [f"{case} ({', '.join(found)})" for case, found in machines.items()]
     more = f" and {len(named) - MAX_CASES} more" if len(named) > MAX_CASES else ""
-    return f"{len(named)} cases: {', '.join(named[:MAX_CASES])}{more}"
+    return f"{counted(len(named), 'case')}: {', '.join(named[:MAX_CASES])}{more}"

@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.report import pages
 from harness.report.outcomes import COLOURS, MutantOutcome, Record
 from harness.report.record import RunDirectory, write_report
+from harness.report.text import counted
 from harness.verdict import KernelRecord
 
 SCHEMA = "vfio-harness/review/1"
@@ -175,21 +176,17 @@ class Counts:
     def cover_letter(self) -> str:
         """Return the line for the cover letter, and what the figures leave out."""
         mutants = f", {self.caught} of {self.mutants} mutants caught" if self.mutants else ""
-        said = [f"{_lines(self.changed)} changed, {self.reached} reached{mutants}."]
+        said = [f"{counted(self.changed, 'line')} changed, {self.reached} reached{mutants}."]
         if self.masked:
             which = "it" if self.masked == 1 else "them"
             said.append(
                 f"{self.masked} more could not be judged: each case that reaches {which} fails without {which}, too."
             )
         if self.unreachable:
-            said.append(f"No machine can reach {_lines(self.unreachable)}.")
+            said.append(f"No machine can reach {counted(self.unreachable, 'line')}.")
         if self.no_code:
-            said.append(f"{_lines(self.no_code)} without code.")
+            said.append(f"{counted(self.no_code, 'line')} without code.")
         return " ".join(said)
-
-
-def _lines(count: int) -> str:
-    return f"{count} line" if count == 1 else f"{count} lines"
 
 
 @dataclass(frozen=True)
@@ -243,7 +240,7 @@ def shown(sign: str, text: str, line: ReviewedLine | None) -> ShownLine:
     title = f"{', '.join(line.cases[:MAX_CASES])}{more}"
     if line.caught:
         title += f"; caught: {'; '.join(line.caught)}"
-    note = "1 case" if count == 1 else f"{count} cases"
+    note = counted(count, "case")
     return ShownLine(sign, text, "warn" if remarks else "good", note, title, remarks)
 
 

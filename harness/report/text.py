@@ -26,6 +26,11 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
     return cut(text.strip().partition("\n")[0].replace("\t", " "), limit)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return ``1 case`` or ``2 cases``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def without_numbers(text: str) -> str:
     """Return a text without what differs from run to run, such as times and addresses, to compare it."""
     return _NUMBERS.sub("#", text)
