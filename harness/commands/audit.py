@@ -31,9 +31,9 @@ from harness.progress import Emit, phase
 from harness.report import RunDirectory, Terminal
 from harness.report.audit import AuditedBug, AuditRecord, FixRecord, to_json, write
 from harness.report.record import write_report
+from harness.run.kernel_record import brief_record
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
-from harness.verdict import KernelRecord
 
 
 @click.command()
@@ -99,9 +99,7 @@ def run_audit(options: Options, emit: Emit, *, unmerged: bool, proof: bool) -> t
         started=directory.started,
         duration_s=round(time.monotonic() - began, 1),
         harness=__version__,
-        kernel=KernelRecord(
-            release=base.release, origin=base.origin, config_hash=base.config_hash, patches=list(base.patches)
-        ),
+        kernel=brief_record(base),
         summary={state: sum(each.state == state for each in records) for state in order},
         failed=work.failed,
         fixes=sorted(records, key=lambda each: order.index(FixState(each.state))),

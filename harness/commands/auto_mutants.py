@@ -31,8 +31,8 @@ from harness.report import RunDirectory
 from harness.report.auto_mutants import AutoMutantRecord, AutoMutantsRecord, write
 from harness.report.outcomes import MutantOutcome
 from harness.run.fail_nth import listed_nodes
+from harness.run.kernel_record import brief_record
 from harness.run.options import Options
-from harness.verdict import KernelRecord
 
 WORKSPACE = "mutants"
 
@@ -136,7 +136,7 @@ def _run(
                 started=directory.started,
                 duration_s=round(time.monotonic() - began, 1),
                 harness=__version__,
-                kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
+                kernel=brief_record(base),
                 seed=earlier.seed if earlier else selection.seed,
                 candidates=candidates,
                 refused=drawn.refused,

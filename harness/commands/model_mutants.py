@@ -20,8 +20,8 @@ from harness.errors import UsageError
 from harness.progress import Emit, Note, phase
 from harness.report import RunDirectory
 from harness.report.model_mutants import ModelMutantRecord, ModelMutantsRecord, write
+from harness.run.kernel_record import brief_record
 from harness.run.options import Options
-from harness.verdict import KernelRecord
 
 CONTROL = "control"
 SECTION = "lifecycle."
@@ -77,7 +77,7 @@ def run_model_mutants(
                 run_id=directory.run_id,
                 started=directory.started,
                 harness=__version__,
-                kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
+                kernel=brief_record(base),
                 seed=options.seed or 0,
                 control=ended.pop(CONTROL, None),
                 mutants=list(ended.values()),

@@ -42,9 +42,10 @@ from harness.report.mutants import (
 )
 from harness.report.outcomes import MutantOutcome
 from harness.report.text import tally
+from harness.run.kernel_record import brief_record
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
-from harness.verdict import KernelRecord, Verdict
+from harness.verdict import Verdict
 
 CONTROL = "control"
 USUAL_S = 20.0
@@ -176,7 +177,7 @@ def run_mutants(
                 started=directory.started,
                 duration_s=round(work.elapsed(), 1),
                 harness=__version__,
-                kernel=KernelRecord(release=base.release, origin=base.origin, config_hash=base.config_hash),
+                kernel=brief_record(base),
                 summary={
                     outcome: sum(mutant.outcome is outcome for mutant in work.mutants) for outcome in MutantOutcome
                 },

@@ -36,6 +36,7 @@ from harness.report.review import (
     to_json,
     write,
 )
+from harness.run.kernel_record import brief_record
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
 from harness.verdict import KERNEL_AT_FAULT, KernelRecord
@@ -117,7 +118,6 @@ def run_review(
             judged = work.judged()
             lines = [with_mutants(line, judged) for line in judged_lines(counters, reasons)]
             files = shown_files(found, lines)
-            kernel = KernelRecord(release=built.release, origin=built.origin, config_hash=built.config_hash)
             record = record_of(
                 lines,
                 judged,
@@ -125,7 +125,7 @@ def run_review(
                 runs,
                 candidates=work.candidates,
                 directory=directory,
-                kernel=kernel,
+                kernel=brief_record(built),
                 seconds=round(time.monotonic() - began, 1),
             )
             if runs.places or not any(found.changed.values()):

@@ -14,6 +14,13 @@ CONFIG = "kernel.config"
 LOG = "kernel-build.log"
 
 
+def brief_record(kernel: Kernel) -> KernelRecord:
+    """Name the kernel, in the record of a command that makes several runs. Each run's own record describes it."""
+    return KernelRecord(
+        release=kernel.release, origin=kernel.origin, config_hash=kernel.config_hash, patches=list(kernel.patches)
+    )
+
+
 def kernel_record(kernel: Kernel, directory: Path) -> KernelRecord:
     """Describe the kernel, and copy its configuration and its build log to ``directory``.
 
