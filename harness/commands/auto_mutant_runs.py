@@ -26,7 +26,7 @@ from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
 from harness.report.record import write_report
 from harness.report.text import summarise, tally
 from harness.run.options import Options
-from harness.verdict import CaseRecord, RunRecord, Verdict, exit_code
+from harness.verdict import BAD, CaseRecord, RunRecord, Verdict
 
 CONTROLS = ("control-1", "control-2")
 """Runs of all cases without a mutant. A case on which they disagree says nothing about a mutant."""
@@ -177,9 +177,9 @@ class MutantRuns:
         """Run each mutant on a few cases that reach its line, if any. File after file: that saves compilation."""
         for mutant in sorted(self._mutants, key=lambda each: (each.file, each.edit.start)):
             reached = self._reaching(mutant)
-            reaching = reached - self._bad or reached
-            likely = reaching & {*self._likely.get(mutant.edit.function, ())}
-            chosen = spread(likely, self._seconds, ALONE_S) + spread(reaching - likely, self._seconds, ALONE_S)
+            good = reached - self._bad or reached
+            likely = good & {*self._likely.get(mutant.edit.function, ())}
+            chosen = spread(likely, self._seconds, ALONE_S) + spread(good - likely, self._seconds, ALONE_S)
             if chosen:
                 yield self._by_itself(mutant, chosen)
 
@@ -187,8 +187,8 @@ class MutantRuns:
         """Run each mutant of a kernel in which cases noticed something on those of them that reach its line."""
         for group in self._groups.values():
             for mutant in self._left_of(group):
-                reaching = self._reaching(mutant) or set(self._cases)
-                if chosen := self._not_yet(mutant, [case for case in group.noticed if case in reaching]):
+                reached = self._reaching(mutant) or set(self._cases)
+                if chosen := self._not_yet(mutant, [case for case in group.noticed if case in reached]):
                     yield self._by_itself(mutant, chosen)
 
     def _unexplained(self) -> Iterator[Task]:
@@ -210,7 +210,7 @@ class MutantRuns:
     @cached_property
     def _bad(self) -> set[str]:
         """The cases that are bad without a mutant, too: a run goes on after as many of them."""
-        return {case.id for case in self.control.cases if exit_code([case.verdict])}
+        return {case.id for case in self.control.cases if case.verdict in BAD}
 
     def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
         ran = self._ran_alone.get(mutant.id, set())

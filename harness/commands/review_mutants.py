@@ -204,10 +204,11 @@ class ReviewMutants:
 
 def _likely(functions: Collection[str], cases: Collection[str]) -> dict[str, list[str]]:
     """Return for each function the cases that show a bug of the catalogue in it."""
-    shown_by = {name: about([name], load_bugs()) for name in functions}
+    bugs = load_bugs()
+    shown_by = {name: about([name], bugs) for name in functions}
     return {
-        name: [case for case in cases if any(bug.expects.concerns(case) for bug in bugs)]
-        for name, bugs in shown_by.items()
+        name: [case for case in cases if any(bug.expects.concerns(case) for bug in own)]
+        for name, own in shown_by.items()
     }
 
 
