@@ -239,7 +239,7 @@ class Run:
 
     def _keep_recording(self, case: Case, verdict: Verdict) -> str | None:
         """Write the calls of a case that fails to a file in the directory of the run. Returns its name there."""
-        if case.recording is None or verdict not in KERNEL_AT_FAULT | {Verdict.KNOWN}:
+        if case.recording is None or verdict not in FAILED:
             return None
         path = self._file_of(case.identity.id, "recording.json")
         try:
