@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.bugs import Bug
+from harness.commands.catalogue_mutants import _Work, survivors_on
 from harness.commands.children import Ended, Task
-from harness.commands.mutants import _Work, survivors_on
 from harness.errors import UsageError
 from harness.progress import Event
 from harness.report import summarise
