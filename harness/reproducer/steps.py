@@ -143,7 +143,9 @@ def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, s
 def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -> Story:
     """Judge by the calls since the last check that held."""
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
-    region = [index for index in range(last_check + 1, len(steps)) if row_of(steps[index], classes)]
+    # The program does not know which of a series of doorbells must arrive. A check with a rule says it of one.
+    last_ring = max((index for index, step in enumerate(steps) if "ring" in step), default=-1)
+    region = [index for index in range(max(last_check, last_ring) + 1, len(steps)) if row_of(steps[index], classes)]
     judgement, at, against = _judged_by(steps, region, last_check + 1, classes)
     return Story(steps, judgement, sentence, at, against, classes)
 

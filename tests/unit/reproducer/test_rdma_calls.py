@@ -93,6 +93,13 @@ def test_a_doorbell_by_rdma_is_judged_by_its_status(tmp_path: Path) -> None:
     ]
 
 
+def test_a_ring_that_no_rule_judges(tmp_path: Path) -> None:
+    """Whether it must arrive the program does not know: a series of rings until a revoke, for example."""
+    rings = ring(status=None, completed=True)[:-1]
+    steps = [*RXE, attach(), *rings, *rings, check("no ring arrives after one that is refused", holds=False)]
+    assert story(steps, tmp_path).judgement == "host"
+
+
 def test_a_transfer_that_ends_with_a_status(tmp_path: Path) -> None:
     steps = [*RXE, attach(), ended("read", REMOTE, offset=0, length=4), check(RULE), call("x", "y")][:-1]
     assert body(steps, tmp_path)[1] == f'must_end_with(region_load(&window1, 0, 4), "{REMOTE}", "{RULE}");'
