@@ -15,6 +15,15 @@ static int write_file(const char *path, const char *text)
 	return ret;
 }
 
+/* Close a file, unless it is closed. */
+static int close_once(int *fd)
+{
+	int ret = *fd >= 0 && close(*fd) ? -errno : 0;
+
+	*fd = -1;
+	return ret;
+}
+
 /* Read the start of a file, without the last newline. */
 static int read_file(const char *path, char *text, size_t room)
 {

@@ -90,6 +90,7 @@ struct iommu_hwpt_alloc {
 
 /* Above all BARs and guest memory, and below 512 GiB, the limit of a 39-bit IOMMU. */
 #define FIRST_IOVA	(256ull << 30)
+#define LAST_IOVA	(384ull << 30)
 #define IOVA_ALIGNMENT	(2ull << 20)
 
 struct iommufd {
@@ -142,6 +143,15 @@ static int ioas_destroy(struct space *space)
 	return iommufd_destroy(space->iommufd, space->id);
 }
 
+/* Let new_iova() return no IOVA of a range that the program chose. */
+static void keep_iova(struct space *space, uint64_t iova, uint64_t length)
+{
+	uint64_t last = iova + length;
+
+	if (iova >= space->next_iova && last > iova && iova < LAST_IOVA)
+		space->next_iova = (last + IOVA_ALIGNMENT - 1) & ~(IOVA_ALIGNMENT - 1);
+}
+
 /* Return an IOVA that was never used, so that a stale one faults. */
 static uint64_t new_iova(struct space *space, uint64_t length)
 {
@@ -152,7 +162,7 @@ static uint64_t new_iova(struct space *space, uint64_t length)
 }
 
 #define IOMMU_READ_WRITE	(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
-#define ANY_IOVA		UINT64_MAX
+#define ANY_IOVA		(UINT64_MAX - 1)	/* no case uses it */
 
 static int ioas_map(struct space *space, void *memory, uint64_t length, uint64_t iova)
 {
@@ -184,6 +194,7 @@ static int ioas_map_file(struct space *space, int fd, uint64_t start, uint64_t l
 
 	if (ioctl(space->iommufd->fd, IOMMU_IOAS_MAP_FILE, &request))
 		return -errno;
+	keep_iova(space, request.iova, length);
 	*iova = request.iova;
 	return 0;
 }
@@ -203,6 +214,7 @@ static int ioas_copy(struct space *space, struct space *source, uint64_t source_
 
 	if (ioctl(space->iommufd->fd, IOMMU_IOAS_COPY, &request))
 		return -errno;
+	keep_iova(space, request.dst_iova, length);
 	*iova = request.dst_iova;
 	return 0;
 }

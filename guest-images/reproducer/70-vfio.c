@@ -319,12 +319,16 @@ static int device_open(struct device *device, const char *bdf, struct space *spa
 		ret = device_enter(device, space->id);
 	if (!ret)
 		ret = region_offsets(device);
-	return ret ? ret : device_set_master(device, true);
+	if (!ret)
+		ret = device_set_master(device, true);
+	if (ret)
+		close_once(&device->fd);
+	return ret;
 }
 
 static int device_close(struct device *device)
 {
-	return close(device->fd) ? -errno : 0;
+	return close_once(&device->fd);
 }
 
 static int device_leave(struct device *device)
@@ -447,7 +451,7 @@ static int buffer_dup(struct buffer *copy, struct buffer *buffer)
 
 static int buffer_close(struct buffer *buffer)
 {
-	return close(buffer->fd) ? -errno : 0;
+	return close_once(&buffer->fd);
 }
 
 /* Another domain over a device's address space. */

@@ -162,7 +162,7 @@ static int signal_fence(struct attachment *attachment)
 
 static int detach(struct attachment *attachment)
 {
-	return close(attachment->fd) ? -errno : 0;
+	return close_once(&attachment->fd);
 }
 
 /* Map and unmap again and again. */

@@ -19,6 +19,8 @@ LAST = "99-"
 
 _WORD = re.compile(r"(?<![\w.])(?<!->)[A-Za-z_]\w*")
 """A name that is no member of a structure."""
+_MEMBER = re.compile(r"\w+((?:\[[^\]]*\])?;)$", re.MULTILINE)
+"""The name of a member of a structure, which is no use of what has that name elsewhere."""
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _DEFINED = (
@@ -50,6 +52,8 @@ class Part:
         """Find the names in a part."""
         code = _STRING.sub('""', _COMMENT.sub("", text))
         defines = frozenset(name for pattern in _DEFINED for name in pattern.findall(code))
+        if code.lstrip().startswith("struct "):
+            code = _MEMBER.sub(r"\1", code)
         return cls(file, text, defines, frozenset(_WORD.findall(code)) - defines)
 
 
@@ -97,7 +101,7 @@ def choose(program: str, directory: Path = DIRECTORY) -> Runtime:
         for name in part.defines:
             definitions.setdefault(name, []).append(index)
     chosen: set[int] = set()
-    wanted = ["main", *_WORD.findall(_STRING.sub('""', program))]
+    wanted = ["main", *_WORD.findall(_STRING.sub('""', _COMMENT.sub("", program)))]
     while wanted:
         for index in definitions.get(wanted.pop(), []):
             if index not in chosen:
