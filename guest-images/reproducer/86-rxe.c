@@ -3,6 +3,7 @@
  * rxe as importer: a memory region over a dma-buf, which one queue pair reads and
  * writes through another of the same device.
  */
+#include <sys/mman.h>
 
 #define RDMA_CHUNK	(256u << 10)	/* bytes of one work request */
 

@@ -3,18 +3,6 @@
 
 #define MOST_BYTES	(1u << 20)
 
-/* Return the 64-bit FNV-1a hash of bytes, without its sign. */
-static long long digest(const uint8_t *data, size_t length)
-{
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	while (length--) {
-		hash ^= *data++;
-		hash *= 0x100000001b3ull;
-	}
-	return hash & INT64_MAX;
-}
-
 static long long device_digest(struct device *device, int region, uint64_t offset, size_t length)
 {
 	static uint8_t data[MOST_BYTES];
@@ -62,4 +50,36 @@ static long long window_digest(struct window *window, uint64_t offset, uint32_t 
 		ret = window_read(window, offset + done, data + done, part);
 	}
 	return ret ? ret : digest(data, length);
+}
+
+/* Return the first bytes of a controller's data page. */
+static long long nvme_data(struct nvme *nvme, size_t length)
+{
+	long long value = 0;
+
+	memcpy(&value, nvme->memory.at, length);
+	return value;
+}
+
+/* Return a digest of the start of a controller's data page. */
+static long long nvme_data_digest(struct nvme *nvme, size_t length)
+{
+	return digest(nvme->memory.at, length);
+}
+
+/* Let an importer read at an IOVA, up to 8 bytes as a number. */
+static long long engine_load(struct engine *engine, uint64_t iova, uint32_t length)
+{
+	long long value = 0;
+	int ret = engine->read(engine, iova, &value, length);
+
+	return ret ? ret : value;
+}
+
+static long long engine_digest(struct engine *engine, uint64_t iova, uint32_t length)
+{
+	struct window window;
+
+	one_area(&window, engine, iova, length);
+	return window_digest(&window, 0, length);
 }

@@ -71,6 +71,7 @@ static bool allocation_failed(void)
 struct user_memory {
 	int fd;
 	uint8_t *at;
+	uint64_t pages;
 };
 
 static int user_memory(struct user_memory *memory, uint64_t pages, bool in_file)
@@ -79,6 +80,7 @@ static int user_memory(struct user_memory *memory, uint64_t pages, bool in_file)
 	uint64_t page;
 
 	memory->fd = -1;
+	memory->pages = pages;
 	if (in_file) {
 		flags = MAP_SHARED;
 		memory->fd = memfd_create("reproducer", MFD_CLOEXEC);

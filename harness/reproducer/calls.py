@@ -10,17 +10,38 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.errors import UsageError
+from harness.reproducer.file_calls import FILE_CALLS
+from harness.reproducer.importer_calls import IMPORTER_CALLS
+from harness.reproducer.process_calls import PROCESS_CALLS
 from harness.reproducer.rdma_calls import RDMA_CALLS
-from harness.reproducer.row import LINE, Arguments, Row, data, declare_data, literal, load, number, simple
+from harness.reproducer.row import (
+    LINE,
+    Arguments,
+    Row,
+    data,
+    declare_data,
+    fnv1a,
+    literal,
+    load,
+    milliseconds,
+    number,
+    on_bdf,
+    read_value,
+    simple,
+)
 
 SKIPPED = frozenset({"references", "rpc", "gcov", "fail_nth", "stimuli", "klog", "page_table", "leaks"})
 """Services that only observe, or end the case."""
 SKIPPED_CALLS = frozenset(
     {
+        ("user_memory", "locked"),
         ("DmaBuf", "size"),
         ("pci", "translated"),
         ("UserMemory", "read"),
         ("Attachment", "log"),
+        ("Umem", "log"),
+        ("Umem", "table"),
+        ("Access", "log"),
         ("feature_request", "bars"),
         ("dmabuf", "bufinfo"),
         ("DmaBuf", "fdinfo"),
@@ -41,6 +62,7 @@ SKIPPED_CALLS = frozenset(
 
 OBSERVING = frozenset(
     {
+        ("user_memory", "locked"),
         ("page_table", "entries"),
         ("dmabuf", "bufinfo"),
         ("DmaBuf", "fdinfo"),
@@ -48,6 +70,9 @@ OBSERVING = frozenset(
         ("leaks", "scan"),
         ("MrWindow", "key"),
         ("Rxe", "listed"),
+        ("Umem", "log"),
+        ("Umem", "table"),
+        ("Access", "log"),
     }
 )
 """Those of them whose result may be what is wrong. A program does not judge by it."""
@@ -74,6 +99,13 @@ C_TYPES = {
     "Attachment": "struct attachment attachment",
     "Domain": "struct domain domain",
     "UserMemory": "struct user_memory memory",
+    "OtherFile": "struct buffer file",
+    "SyncFile": "struct buffer file",
+    "Timeline": "struct timeline timeline",
+    "Umem": "struct attachment umem",
+    "Access": "struct attachment access",
+    "Node": "struct device node",
+    "Process": "struct process process",
 }
 """The C type of each class, and the name of its variables."""
 
@@ -111,18 +143,18 @@ def _declare_ranges(arguments: Arguments) -> list[str]:
     return [f"static const struct vfio_region_dma_range {name}[] = {{", *(f"\t{row}" for row in rows), "};"]
 
 
-def _attach(arguments: Arguments) -> str:
-    chosen = {
-        "IMPORTER_PEER2PEER": arguments.values["peer2peer"],
-        "IMPORTER_CALLBACK": arguments.values["callback"],
-        "IMPORTER_REMAP": arguments.values["remap"],
-        "IMPORTER_UNLOCKED": arguments.values["unlocked"],
-    }
-    flags = " | ".join(name for name, on in chosen.items() if on) or "0"
-    if arguments.values["static"]:
-        flags = "IMPORTER_STATIC"
-    buffer, delay = arguments.values["dmabuf"], arguments.number("delay_ms")
-    return f"attach(&{arguments.out}, {arguments.text('bdf')}, {buffer}.fd, {flags}, {delay})"
+def _map_memory(arguments: Arguments) -> str:
+    start, iova = arguments.values.get("start", 0), arguments.values.get("iova")
+    memory = f"&{arguments.on}, {arguments.at('space')}"
+    if not start and iova is not None:
+        return f"user_memory_map({memory}, {arguments.number('length')}, {number(iova)})"
+    return f"user_memory_map_part({memory}, {number(start)}, {arguments.number('length')}, {arguments.iova('iova')})"
+
+
+def _flags(arguments: Arguments) -> str:
+    """Return the flags of a map; those of the agent by default."""
+    flags = arguments.values.get("flags")
+    return "IOMMU_READ_WRITE | IOMMU_IOAS_MAP_FIXED_IOVA" if flags is None else number(flags)
 
 
 def _engine(arguments: Arguments) -> str:
@@ -130,20 +162,20 @@ def _engine(arguments: Arguments) -> str:
 
 
 def _import(function: str) -> Callable[[Arguments], str]:
-    return lambda a: f"{function}(&{a.out}, {_engine(a)}, {a.at('dmabuf')}, {a.number('start')}, {a.number('length')})"
+    return lambda a: (
+        f"{function}(&{a.out}, {_engine(a)}, {a.buffer('dmabuf')}, {a.number('start')}, {a.number('length')})"
+    )
 
 
-def _on_bdf(function: str, *names: str) -> Callable[[Arguments], str]:
-    """Return a call with a device's address, and with these texts."""
-    return lambda a: f"{function}({', '.join([a.text('bdf'), *(a.text(name) for name in names)])})"
+def _import_by_iommufd(arguments: Arguments) -> str:
+    """Import at the IOVA that later calls have (expand.py)."""
+    if (iova := arguments.values.get("iova")) is None:
+        return _import("import")(arguments)
+    return f"{_import('import_at')(arguments).removesuffix(')')}, {number(iova)})"
 
 
 def _state(state: Any) -> int | None:
     return {"D0": 0, "D1": 1, "D2": 2, "D3hot": 3}.get(state)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
 
 
 def _window_write(arguments: Arguments) -> str:
@@ -198,6 +230,26 @@ def _modify_config(arguments: Arguments) -> str:
     return f"modify_config(&{arguments.on}, {arguments.text('register')}, {numbers})"
 
 
+def _feature(arguments: Arguments) -> str:
+    payload: bytes = arguments.values.get("payload", b"")
+    if arguments.values.get("argsz") is not None:
+        raise UsageError("no C program can repeat Device.feature with an argsz of its own")
+    return f"device_feature(&{arguments.on}, {arguments.number('flags')}, {literal(payload)}, {len(payload)})"
+
+
+def _loads_during(arguments: Arguments) -> str:
+    reset = {"reset": "device_reset", "flr": "device_flr", "hot_reset": "device_hot_reset"}[arguments.values["reset"]]
+    numbers = ", ".join(arguments.number(name) for name in ("region", "page", "offset"))
+    return f"device_loads_during(&{arguments.on}, {reset}, {numbers})"
+
+
+def _digest_of_words(words: list[int]) -> int:
+    return fnv1a(b"".join(word.to_bytes(4, "little") for word in words))
+
+
+_DMA_READ = load("engine_load", "engine_digest", "iova", "length", on=".engine")
+
+
 def _raw_feature(arguments: Arguments) -> str:
     """Return the call of one request, all of whose bytes can be read."""
     requests = arguments.values["requests"]
@@ -207,12 +259,18 @@ def _raw_feature(arguments: Arguments) -> str:
 
 
 CALLS: dict[tuple[str, str], Row] = {
+    **FILE_CALLS,
+    **IMPORTER_CALLS,
+    **PROCESS_CALLS,
     **RDMA_CALLS,
-    ("pci", "bind"): Row(_on_bdf("pci_bind", "name")),
-    ("pci", "unbind"): Row(_on_bdf("pci_unbind")),
-    ("pci", "reset"): Row(_on_bdf("pci_reset")),
-    ("pci", "set_reset_methods"): Row(_on_bdf("pci_set_reset_methods", "methods")),
-    ("pci", "power_state"): Row(_on_bdf("pci_power_state"), value=_state),
+    ("pci", "bind"): Row(on_bdf("pci_bind", "name")),
+    ("pci", "unbind"): Row(on_bdf("pci_unbind")),
+    ("pci", "reset"): Row(on_bdf("pci_reset")),
+    ("pci", "hardware_register"): Row(on_bdf("hardware_register", "name"), value=int),
+    ("pci", "hardware_bars"): Row(on_bdf("hardware_bars"), value=read_value, reads=True),
+    ("pci", "lose_config"): Row(lambda a: f"lose_config({a.text('bdf')}, {a.number('command')}, {a.number('bars')})"),
+    ("pci", "set_reset_methods"): Row(on_bdf("pci_set_reset_methods", "methods")),
+    ("pci", "power_state"): Row(on_bdf("pci_power_state"), value=_state),
     ("pci", "suspended"): Row(lambda a: f"pci_suspended({a.text('bdf')}, 5000)", value=int),
     ("pci", "VirtualFunctions"): Row(lambda a: f'pci_enable_vfs({a.text("bdf")}, "{a.values["count"]}")', "Functions"),
     ("iommufd", "Iommufd"): Row(lambda a: f"iommufd_open(&{a.out})", "Iommufd"),
@@ -226,15 +284,15 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Iommufd", "ioas"): Row(lambda a: f"ioas_alloc(&{a.out}, &{a.on})", "Ioas"),
     ("Ioas", "map_file"): Row(
         lambda a: (
-            f"ioas_map_file(&{a.on}, {a.values['dmabuf']}.fd, {a.number('start')}, {a.number('length')}, "
-            f"{a.number('flags')}, {a.iova('iova')})"
+            f"ioas_map_file(&{a.on}, {a.fd('dmabuf')}, {a.number('start')}, {a.number('length')}, "
+            f"{_flags(a)}, {a.iova('iova')})"
         ),
         imports=True,
     ),
     ("Ioas", "copy"): Row(
         lambda a: (
             f"ioas_copy(&{a.on}, {a.at('source')}, {a.number('source_iova')}, {a.number('length')}, "
-            f"{a.number('flags')}, {a.iova('iova')})"
+            f"{_flags(a)}, {a.iova('iova')})"
         ),
         imports=True,
     ),
@@ -242,6 +300,10 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Iommufd", "close"): Row(simple("iommufd_close")),
     ("Ioas", "set_huge_pages"): Row(simple("ioas_set_huge_pages", "on")),
     ("Ioas", "unmap"): Row(simple("ioas_unmap", "iova", "length")),
+    ("Ioas", "domain"): Row(lambda a: f"domain_alloc(&{a.out}, {a.at('device')}, &{a.on}, 0)", "Domain"),
+    ("Ioas", "unmap_as_type1"): Row(simple("ioas_unmap_as_type1", "iova", "length"), value=int),
+    ("Domain", "close"): Row(simple("domain_close")),
+    ("Domain", "destroy"): Row(simple("domain_destroy")),
     ("Domain", "enter"): Row(simple("domain_enter")),
     ("vfio", "open_cdev"): Row(
         lambda a: f"device_open(&{a.out}, {a.text('bdf')}, {a.at('space')}, {_token(a)})", "Device"
@@ -260,8 +322,14 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Device", "woken"): Row(simple("device_woken"), value=int),
     ("Device", "attach"): Row(lambda a: f"device_enter(&{a.on}, {a.on}.space->id)"),
     ("Device", "detach"): Row(simple("device_leave")),
+    ("Device", "register"): Row(lambda a: f"device_register(&{a.on}, {a.text('register')})", value=int),
+    ("Device", "feature"): Row(_feature),
+    ("Device", "loads_during"): Row(_loads_during, value=_digest_of_words),
+    ("Device", "duplicate"): Row(lambda a: f"device_duplicate(&{a.out}, &{a.on})", "Node"),
+    ("vfio", "open_node"): Row(lambda a: f"node_open(&{a.out}, {a.text('bdf')})", "Node"),
+    ("Node", "close"): Row(simple("device_close")),
     ("Device", "export"): Row(_export, "DmaBuf", before=_declare_ranges),
-    ("Device", "read"): load("device_load", "device_digest", "region"),
+    ("Device", "read"): load("device_load", "device_digest", "region", "offset", "length"),
     ("Device", "write"): Row(_write, before=_declare_written),
     ("Device", "modify_config"): Row(_modify_config),
     ("feature_request", "request"): Row(_raw_feature, value=lambda outcomes: outcomes[-1]),
@@ -272,17 +340,19 @@ CALLS: dict[tuple[str, str], Row] = {
     ("Nvme", "cmb"): Row(simple("nvme_enable_cmb")),
     ("Nvme", "submit_identify"): Row(simple("nvme_queue_identify")),
     ("Nvme", "completed"): Row(
-        lambda a: f"nvme_completed(&{a.on}, {a.number('cid')}, {max(1000, _milliseconds(a.values['seconds']))})",
+        lambda a: f"nvme_completed(&{a.on}, {a.number('cid')}, {max(1000, milliseconds(a.values['seconds']))})",
         value=lambda completion: int(completion is not None),
     ),
+    ("Nvme", "data"): load("nvme_data", "nvme_data_digest", "length"),
+    **{(engine, "dma_read"): _DMA_READ for engine in ("NvmeEngine", "EduEngine")},
     ("nvme", "NvmeEngine"): Row(lambda a: f"nvme_engine_start(&{a.out}, {a.at('device')})", "NvmeEngine"),
     ("edu", "EduEngine"): Row(lambda a: f"edu_engine_start(&{a.out}, {a.at('device')})", "EduEngine"),
     ("importer", "open_edu"): Row(lambda a: f"edu_start_by_dma_api(&{a.out}, {a.text('bdf')})", "DmaApiEdu"),
     ("dma_api_nvme", "open_nvme"): Row(
         lambda a: f"nvme_engine_start_by_dma_api(&{a.out}, {a.text('bdf')})", "DmaApiNvme"
     ),
-    ("NvmeEngine", "attach"): Row(_import("import"), "IovaWindow", imports=True),
-    ("EduEngine", "attach"): Row(_import("import"), "IovaWindow", imports=True),
+    ("NvmeEngine", "attach"): Row(_import_by_iommufd, "IovaWindow", imports=True),
+    ("EduEngine", "attach"): Row(_import_by_iommufd, "IovaWindow", imports=True),
     ("DmaApiEdu", "attach"): Row(_import("import_by_dma_api"), "DmaApiWindow", imports=True),
     ("DmaApiNvme", "attach"): Row(_import("import_by_dma_api"), "DmaApiWindow", imports=True),
     ("NvmeEngine", "copy"): Row(
@@ -303,39 +373,25 @@ CALLS: dict[tuple[str, str], Row] = {
             "store32": Row(simple("window_store32", "offset", "value")),
             "store32_after": Row(_after),
             "write": Row(_window_write, before=declare_data("data")),
-            "read": load("window_load", "window_digest"),
+            "read": load("window_load", "window_digest", "offset", "length"),
             "iova": Row(lambda a: ""),
             "unmapped": Row(lambda a: ""),
         }.items()
     },
-    ("importer", "Attachment"): Row(_attach, "Attachment"),
-    ("Attachment", "map"): Row(simple("map"), imports=True),
-    ("Attachment", "unmap"): Row(simple("unmap")),
-    ("Attachment", "close"): Row(simple("detach")),
-    ("Attachment", "pin"): Row(simple("pin")),
-    ("Attachment", "unpin"): Row(simple("unpin")),
-    ("Attachment", "release"): Row(simple("release")),
-    ("Attachment", "fence"): Row(lambda a: f"fence(&{a.on}, DMA_RESV_USAGE_{a.values['usage'].upper()})"),
-    ("Attachment", "signal"): Row(simple("signal_fence")),
-    ("Attachment", "cycle"): Row(simple("map_cycle", "count")),
-    ("Attachment", "mapped"): Row(simple("is_mapped"), value=int),
-    ("Attachment", "wait_notified"): Row(
-        lambda a: f"wait_notified(&{a.on}, {a.number('count')}, {_milliseconds(a.values['seconds'])})", value=int
-    ),
-    ("Attachment", "table"): Row(
-        simple("first_page"),
-        measure="long long",
-        value=lambda table: table["entries"][0]["address"] // 4096 if table["entries"] else None,
-    ),
-    ("Attachment", "map_without_memory"): Row(simple("map_without_memory", "times")),
     ("feature_request", "slab"): Row(lambda a: "slab()", measure="long long", value=int),
     ("vmstat", "pins"): Row(lambda a: "pins()", measure="long long", value=int),
     ("user_memory", "UserMemory"): Row(
-        lambda a: f"user_memory(&{a.out}, {a.number('pages')}, {a.number('in_file')})", "UserMemory"
+        lambda a: f"user_memory(&{a.out}, {a.number('pages')}, {number(a.values.get('in_file', False))})", "UserMemory"
     ),
-    ("UserMemory", "map"): Row(
-        lambda a: f"user_memory_map(&{a.on}, {a.at('space')}, {a.number('length')}, {a.number('iova')})"
+    ("UserMemory", "map"): Row(_map_memory),
+    ("UserMemory", "split"): Row(lambda a: f"user_memory_split(&{a.on}, {a.at('space')}, {a.number('times')})"),
+    ("UserMemory", "forbid"): Row(simple("user_memory_forbid", "start")),
+    ("user_memory", "limit"): Row(lambda a: f"limit_memory({a.number('pages')}, {a.number('uid')})"),
+    ("dmabuf", "must_list"): Row(lambda a: f"must_list_buffer({a.number('files')})"),
+    ("Iommufd", "change_process"): Row(
+        lambda a: f"iommufd_change_process(&{a.on}, {number(a.values.get('reserved', 0))})"
     ),
+    ("repeat", "call"): Row(lambda a: "", value=lambda _: 0),  # generate.py writes the call that it makes
     ("UserMemory", "map_without_memory"): Row(
         lambda a: f"map_memory_without_memory(&{a.on}, {a.at('space')}, {a.number('length')}, {a.number('iova')})"
     ),

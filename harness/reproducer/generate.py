@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import UsageError
-from harness.reproducer import runtime
+from harness.reproducer import expand, runtime
 from harness.reproducer.calls import C_TYPES
+from harness.reproducer.recorded import ObjectRef
 from harness.reproducer.row import Arguments, Row, number
-from harness.reproducer.steps import ObjectRef, Step, Story, name_of, row_of, value_of
+from harness.reproducer.steps import Step, Story, name_of, row_of, value_of
 
 WIDTH = 100
 """Columns of a line of C; a tab is 8."""
@@ -180,16 +181,17 @@ class _Writer:
             self.body.append(f"\t/* {step['check'].replace('*/', '* /')} */")
 
     def _call(self, index: int, step: Step, row: Row) -> None:
-        what = step.get("lost") or ("" if row.status else step.get("refused"))
+        gives_status = row.status and expand.PROCESS not in step
+        what = step.get("lost") or ("" if gives_status else step.get("refused"))
         if what:
             raise UsageError(f"no C program can repeat {self._name(step)}: it ended with {what}")
         code = self._code(step, row)
         if code and "thread" in step:
             self._start(step, code)
-        elif code and row.status and self.story.judgement == "statuses" and index >= self.story.at:
+        elif code and gives_status and self.story.judgement == "statuses" and index >= self.story.at:
             self._declare("int", "others = 0")
             self._say(f"others += other_status({code}, {_text(step.get('refused', SUCCESS))});")
-        elif code and row.status and self._rings:
+        elif code and gives_status and self._rings:
             self._declare("int", "status")
             self._status = "status"
             self._say(f"status = {code};")
@@ -201,12 +203,18 @@ class _Writer:
     def _start(self, step: Step, code: str) -> None:
         if (thread := step["thread"]) in self._threads:
             raise UsageError(f"no C program can repeat {self._name(step)}: its thread made a call before")
-        self._counts["call"] += 1
-        name = f"call{self._counts['call']}"
+        function = self._function(code, "int")
+        name = function.removeprefix("make_")
         self._threads[thread] = name, step
-        self.functions += ["", f"static int make_{name}(void)", "{", *wrap(f"return {code};"), "}"]
         self.globals.append(f"static struct call {name};")
-        self._say(f"need(start_call(&{name}, make_{name}));")
+        self._say(f"need(start_call(&{name}, {function}));")
+
+    def _function(self, code: str, kind: str) -> str:
+        """Write a function that makes a call. Returns its name."""
+        self._counts["call"] += 1
+        name = f"make_call{self._counts['call']}"
+        self.functions += ["", f"static {kind} {name}(void)", "{", *wrap(f"return {code};"), "}"]
+        return name
 
     def _join(self, thread: int) -> None:
         """Wait for a thread, once: a case may ask for its result again."""
@@ -247,6 +255,8 @@ class _Writer:
             self._declare("int", "completed")
             self._completed = "completed"
             self._say(f"completed = {code};")
+        elif row.exact:
+            self._say(f"need_same({code}, {value_of(step, self.story.classes)});")
         elif row.reads:
             self._say(f"need_read({code});")
         elif not row.measure:
@@ -282,6 +292,9 @@ class _Writer:
         return self.story.sentence
 
     def _code(self, step: Step, row: Row) -> str:
+        """Return the C expression of a call; empty if the program need not make it."""
+        if expand.CALLS in step:
+            return self._with_functions(step)
         on, _ = step["call"]
         values = {name: self._value(value) for name, value in step["args"].items()}
         out = self._make(step, row) if row.makes else ""
@@ -289,7 +302,24 @@ class _Writer:
         declared = row.before(arguments)
         if declared and declared[0] not in self.globals:  # several calls may have the same data
             self.globals += declared
-        return row.code(arguments)
+        code = row.code(arguments)
+        if code and expand.PROCESS in step:
+            return f"process_call(&{self._object(step[expand.PROCESS])}, {self._function(code, 'long long')})"
+        return code
+
+    def _with_functions(self, step: Step) -> str:
+        """Return a call that makes others, with a function for each of them."""
+        functions = []
+        for each in step[expand.CALLS]:
+            row = row_of(each, self.story.classes)
+            code = self._code(each, row) if row else ""
+            if not code or (step["call"][0] == "repeat" and row and row.makes and "errno" not in each):
+                raise UsageError(f"no C program can repeat {self._name(each)} in {'.'.join(step['call'])}")
+            functions.append(self._function(code, "int"))
+        if step["call"][0] == "repeat":
+            return f"repeat({functions[0]}, {step['args']['times']})"
+        point = f"IMPORTER_PAUSE_{step['args']['point'].upper()}"
+        return f"interleave({point}, {', '.join(functions)}, {round(step['args']['call_seconds'] * 1000)})"
 
     def _make(self, step: Step, row: Row) -> str:
         """Declare the variable of the object that a call makes. A refused call makes none, but its program may."""

@@ -10,7 +10,7 @@ REGISTERED = ("start", "length", "iova", "access")
 
 def _attach(arguments: Arguments) -> str:
     place = f"{arguments.number('start')}, {arguments.number('length')}"
-    return f"import_by_rxe(&{arguments.out}, &{arguments.on}, {arguments.at('dmabuf')}, {place})"
+    return f"import_by_rxe(&{arguments.out}, &{arguments.on}, {arguments.buffer('dmabuf')}, {place})"
 
 
 def _register(arguments: Arguments) -> str:
@@ -18,8 +18,7 @@ def _register(arguments: Arguments) -> str:
     given = arguments.values
     if others := sorted(given["values"].keys() - set(REGISTERED)):
         raise UsageError(f"no C program can repeat Rxe.register with {', '.join(others)}")
-    file = given["file"] if isinstance(given["file"], int) else f"{given['file']}.fd"
-    members = [f".method = {given['verb'].removeprefix('UVERBS_METHOD_')}", f".fd = {file}"]
+    members = [f".method = {given['verb'].removeprefix('UVERBS_METHOD_')}", f".fd = {arguments.fd('file')}"]
     members += [f".{name} = {number(given['values'][name])}" for name in REGISTERED if given["values"].get(name)]
     for member in ("without", "unwritable"):
         if names := given.get(member):
@@ -55,7 +54,7 @@ RDMA_CALLS: dict[tuple[str, str], Row] = {
         for do, row in {
             "store32": Row(simple("region_store32", "offset", "value"), imports=True, status=True),
             "write": Row(_write, imports=True, status=True, before=declare_data("data")),
-            "read": load("region_load", "region_digest", status=True),
+            "read": load("region_load", "region_digest", "offset", "length", status=True),
         }.items()
     },
 }

@@ -32,12 +32,23 @@ class Arguments:
         return number(self.values[name])
 
     def text(self, name: str) -> str:
-        """Return a string literal."""
-        return f'"{self.values[name]}"'
+        """Return a string literal; NULL for None."""
+        return "NULL" if self.values[name] is None else f'"{self.values[name]}"'
+
+    def buffer(self, name: str) -> str:
+        """Return a pointer to a dma-buf, or to another file in its place."""
+        value = self.values[name]
+        is_buffer = isinstance(value, str) and value.startswith(("buffer", "file"))
+        return f"&{value}" if is_buffer else f"&(struct buffer){{ {self.fd(name)} }}"
+
+    def fd(self, name: str) -> str:
+        """Return the fd of an object, or one that the case chose itself."""
+        value = self.values[name]
+        return str(value) if isinstance(value, int) else f"{value}.fd"
 
     def iova(self, name: str) -> str:
         """Return an lvalue with an IOVA; ANY_IOVA for None."""
-        value = self.values[name]
+        value = self.values.get(name)
         return f"&(uint64_t){{ {'ANY_IOVA' if value is None else number(value)} }}"
 
 
@@ -75,13 +86,25 @@ class Row:
     """Whether the result is data of a buffer, which is then more telling than that an importer has access."""
     status: bool = False
     """Whether the call is a transfer that ends with a status, which the importer's device gives."""
+    exact: bool = False
+    """Whether the case depends on this result, so that the program goes no further with another."""
     before: Callable[[Arguments], Sequence[str]] = lambda _: ()
     """Returns declarations that the expression needs."""
 
 
-def simple(function: str, *names: str) -> Callable[[Arguments], str]:
+def simple(function: str, *names: str, on: str = "") -> Callable[[Arguments], str]:
     """Return a call with its object, and with these integers."""
-    return lambda a: f"{function}({', '.join([f'&{a.on}', *(a.number(name) for name in names)])})"
+    return lambda a: f"{function}({', '.join([f'&{a.on}{on}', *(a.number(name) for name in names)])})"
+
+
+def on_bdf(function: str, *names: str) -> Callable[[Arguments], str]:
+    """Return a call with a device's address, and with these texts."""
+    return lambda a: f"{function}({', '.join([a.text('bdf'), *(a.text(name) for name in names)])})"
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time limit as C has it: at least 1 ms."""
+    return max(1, round(seconds * 1000))
 
 
 def read_value(data: Any) -> int | None:
@@ -90,18 +113,26 @@ def read_value(data: Any) -> int | None:
         return None
     if len(data) <= NUMBER:
         return int.from_bytes(data, "little")
+    return fnv1a(data)
+
+
+def fnv1a(data: bytes) -> int:
+    """Return the hash that ``digest()`` of the program gives: FNV-1a of 64 bits, without the sign."""
     found = 0xCBF29CE484222325
     for byte in data:
         found = (found ^ byte) * 0x100000001B3 % (1 << 64)
     return found % (1 << 63)
 
 
-def load(load: str, digest: str, *names: str, status: bool = False) -> Row:
-    """Return the row of a read of ``length`` bytes: ``load`` gives them as a number, ``digest`` as a hash."""
+def load(load: str, digest: str, *names: str, status: bool = False, on: str = "") -> Row:
+    """Return the row of a read of ``length`` bytes: ``load`` gives them as a number, ``digest`` as a hash.
+
+    ``names``: the integers that both get. ``on``: the member of the object that they are called with.
+    """
 
     def code(arguments: Arguments) -> str:
         function = load if arguments.values["length"] <= NUMBER else digest
-        return simple(function, *names, "offset", "length")(arguments)
+        return simple(function, *names, on=on)(arguments)
 
     return Row(code, value=read_value, reads=True, status=status)
 

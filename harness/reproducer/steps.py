@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read a recording, and find the step that shows the bug and how a program in the guest can judge it."""
 
-import base64
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from harness.errors import UsageError
+from harness.reproducer import expand
 from harness.reproducer.calls import CALLS, OBSERVING, SKIPPED, SKIPPED_CALLS
+from harness.reproducer.recorded import ObjectRef, decode, objects
 from harness.reproducer.row import Row
 
 Step: TypeAlias = Mapping[str, Any]
@@ -25,18 +26,11 @@ some of which the importer's device refused. ``log``: by the kernel's log alone.
 at all, since only an observer outside the program sees the bug.
 """
 
-ELSEWHERE = ("in the peer", "in a forked process")
+IN_THE_PEER = "in the peer"
 REFUSED = re.compile(r"the kernel refused: (?P<call>\S+) gave (?P<errno>[A-Z0-9]+)")
 """The reason of a case that an errno ended (harness/run/judge.py)."""
 STATUS = re.compile(r"IBV_WC_\w+")
 """That of a case that a transfer's status ended."""
-
-
-@dataclass(frozen=True)
-class ObjectRef:
-    """The number of an object in the recording."""
-
-    number: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Story:
 def load(path: Path) -> list[Step]:
     """Read a recording. Raises UsageError naming the file."""
     try:
-        steps = json.loads(path.read_text(encoding="utf-8"), object_hook=_decode)
+        steps = json.loads(path.read_text(encoding="utf-8"), object_hook=decode)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except ValueError as error:
@@ -70,19 +64,11 @@ def load(path: Path) -> list[Step]:
     return steps
 
 
-def _decode(value: dict[str, Any]) -> Any:
-    if value.keys() == {"$bytes"}:
-        return base64.b64decode(value["$bytes"])
-    if value.keys() == {"$object"}:
-        return ObjectRef(value["$object"])
-    return value
-
-
 def tell(steps: Sequence[Step], reason: str) -> Story:
     """Find the step that shows the bug. ``reason``: that of the case's verdict. UsageError for a call without a row."""
     if any(step.get("call") == ["fail_nth", "begin"] for step in steps):
         raise UsageError("no C program can repeat a case whose allocations failed one by one (--fail-nth)")
-    steps = _without_unused(_until_the_end(steps))
+    steps = _without_unused(expand.expand(_until_the_end(steps)))
     classes = _classes(steps)
     broken = next((index for index, step in enumerate(steps) if step.get("check") and not step["holds"]), None)
     if broken is None:
@@ -112,19 +98,9 @@ def _without_unused(steps: Sequence[Step]) -> list[Step]:
         made = step.get("ok")
         if step.get("earlier") and isinstance(made, ObjectRef) and made.number not in used:
             continue
-        used |= set(_objects([step.get("call"), step.get("args")]))
+        used |= set(objects([step.get("call"), step.get("args"), step.get(expand.PROCESS)]))
         kept.append(step)
     return kept[::-1]
-
-
-def _objects(value: Any) -> Iterator[int]:
-    if isinstance(value, ObjectRef):
-        yield value.number
-    elif isinstance(value, Mapping):
-        yield from _objects(list(value.values()))
-    elif isinstance(value, list):
-        for each in value:
-            yield from _objects(each)
 
 
 def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, str]) -> Story:
@@ -145,7 +121,10 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
     # The program does not know which of a series of doorbells must arrive. A check with a rule says it of one.
     last_ring = max((index for index, step in enumerate(steps) if "ring" in step), default=-1)
-    region = [index for index in range(max(last_check, last_ring) + 1, len(steps)) if row_of(steps[index], classes)]
+    # What two interleaved calls gave tells more than what the case did before them.
+    last_pause = max((index for index, step in enumerate(steps) if expand.CALLS in step), default=-1)
+    first = max(last_check + 1, last_ring + 1, last_pause)
+    region = [index for index in range(first, len(steps)) if row_of(steps[index], classes)]
     judgement, at, against = _judged_by(steps, region, last_check + 1, classes)
     return Story(steps, judgement, sentence, at, against, classes)
 
@@ -165,7 +144,7 @@ def _judged_by(
         return "host", -1, -1
     if region and "errno" in steps[region[-1]]:
         return "acceptance", region[-1], -1
-    transfers = list(takewhile(lambda index: _row(steps, index, classes).status, reversed(region)))
+    transfers = list(itertools.takewhile(lambda index: _row(steps, index, classes).status, reversed(region)))
     if any("refused" in steps[index] for index in transfers):
         return "statuses", transfers[-1], -1
     measured = last(lambda index: _row(steps, index, classes).measure)
@@ -205,21 +184,20 @@ def value_of(step: Step, classes: Mapping[int, str]) -> int | None:
 
 def row_of(step: Step, classes: Mapping[int, str]) -> Row | None:
     """Return a call's row; None if the step is no call, or one to leave out. UsageError if it cannot be repeated."""
-    if elsewhere := next((key for key in ELSEWHERE if key in step), None):
-        on, do = step[elsewhere]
-        raise UsageError(f"no C program can repeat {name_of(on, classes)}.{do} {elsewhere}")
+    if IN_THE_PEER in step:
+        on, do = step[IN_THE_PEER]
+        raise UsageError(f"no C program can repeat {name_of(on, classes)}.{do} {IN_THE_PEER}")
     if "call" not in step:
         return None
     on, do = step["call"]
     name = name_of(on, classes)
+    if row := CALLS.get((name, do)):
+        return row
     if name in SKIPPED or (name, do) in SKIPPED_CALLS:
         return None
-    if (name, do) not in CALLS:
-        raise UsageError(
-            f"no C program can repeat {name}.{do}",
-            hint="harness/reproducer/calls.py lists those that one can",
-        )
-    return CALLS[name, do]
+    raise UsageError(
+        f"no C program can repeat {name}.{do}", hint="harness/reproducer/calls.py lists those that one can"
+    )
 
 
 def name_of(on: str | ObjectRef, classes: Mapping[int, str]) -> str:
@@ -230,7 +208,7 @@ def name_of(on: str | ObjectRef, classes: Mapping[int, str]) -> str:
 def _classes(steps: Sequence[Step]) -> dict[int, str]:
     """Return the class of each object that the calls with a row make."""
     classes: dict[int, str] = {}
-    for step in steps:
+    for step in itertools.chain.from_iterable([each, *each.get(expand.CALLS, [])] for each in steps):
         if "call" in step and isinstance(made := step.get("ok"), ObjectRef):
             on, do = step["call"]
             row = CALLS.get((name_of(on, classes), do))
