@@ -2,6 +2,7 @@
 """Calls to the kernel: C structures, ioctl numbers, and errors that name the call."""
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from .fail_nth import acting
+from .poll import poll
 
 LOAD_SECONDS = 20
+UNLOAD_SECONDS = 5.0
+"""For what a driver releases on work queues after its last device is unbound."""
 
 
 class Struct(ctypes.LittleEndianStructure):
@@ -95,6 +99,20 @@ def load_module(name: str) -> None:
     done = subprocess.run(["modprobe", name], capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
     if done.returncode:
         raise LookupError(f"modprobe {name}: {done.stderr.strip()}")
+
+
+def remove_module(name: str) -> None:
+    """Unload a module (delete_module(2)). Raises EAGAIN if it stays in use."""
+    refused = 0
+
+    def removed() -> bool:
+        nonlocal refused
+        refused = ctypes.get_errno() if _libc.delete_module(name.encode(), os.O_NONBLOCK) else 0
+        return refused != errno.EAGAIN
+
+    poll(removed, UNLOAD_SECONDS)
+    if refused:
+        raise OSError(refused, os.strerror(refused), f"delete_module {name}")
 
 
 def close_file(fd: int, what: str) -> None:

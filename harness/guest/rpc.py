@@ -68,6 +68,7 @@ SERVICES = (
     "rdma_peer",
     "klog",
     "programs",
+    "io_uring",
 )
 
 

@@ -141,7 +141,7 @@ def _bootable(origin: str, build_dir: Path, top: Path | None, step: Phase) -> Ke
         config=config,
         config_hash=digest(*(f"{name}={value}" for name, value in sorted(config.items()))),
         patches=(),
-        features=features.detect(config, top, uapi, known.rxe, known.importer_absent),
+        features=features.detect(config, top, uapi, known.rxe, known.importer_absent, release=release),
         source_dir=top,
         build_dir=build_dir,
         rxe=known.rxe,

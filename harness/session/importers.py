@@ -61,6 +61,8 @@ class ImporterKind:
         """The feature that the kernel needs for this importer, of ``Kernel.features``."""
         if self.name.startswith("dma-api+"):
             return "test_importer"
+        if self.name.startswith("io_uring+"):
+            return "io_uring_dmabuf"
         return "rxe" if self.name == "rxe" else "iommufd"
 
 
@@ -88,6 +90,19 @@ IMPORTERS = {
             max_transfer=256 << 10,
             transfer_seconds=0.005,
             after_revoke="iommu-fault",
+            on_request=True,
+        ),
+        # A dynamic importer in a stock kernel (7.4): the nvme driver, through a registered buffer of an io_uring. It
+        # moves whole blocks, so it rings no doorbells. After an un-revoke it maps again by itself.
+        ImporterKind(
+            name="io_uring+nvme",
+            role="dma-engine",
+            device_kind="nvme",
+            driver="its own",
+            engine=("io_uring", "open_nvme"),
+            max_transfer=64 << 10,
+            transfer_seconds=0.01,
+            after_revoke="refused",
             on_request=True,
         ),
     )
@@ -199,6 +214,14 @@ class Importer(Handle):
         length = dmabuf.size() - start if length is None else length
         return Window(self, self._call("area", iova=iova, length=length), dmabuf, start, length)
 
+    def put_on_disk(self, data: bytes) -> None:
+        """Write whole blocks, up to ``max_transfer``, to the start of the disk from memory. ``io_uring+nvme`` only."""
+        self._call("put", timeout=TRANSFER_SECONDS, data=data)
+
+    def on_disk(self, length: int) -> bytes:
+        """Read whole blocks, up to ``max_transfer``, from the start of the disk to memory. ``io_uring+nvme`` only."""
+        return cast(bytes, self._call("on_disk", timeout=TRANSFER_SECONDS, length=length))
+
     def window(self, dmabuf: DmaBuf, attachment: Attachment) -> "Window":
         """Make a window of the mapping of ``attachment``, which must be of this device. ``dma-api+edu`` only."""
         length = sum(length for _, length in dmabuf.ranges)  # its fd may be closed
@@ -288,6 +311,14 @@ class Window(Handle):
     def ring_after(self, queued: QueuedCommand, action: "Action") -> None:
         """Ring as ``ring`` does, as soon as the guest's call ``action`` has returned. ``dma-api+nvme`` only."""
         self.store32_after(self.dmabuf.offset_of(queued.doorbell) - self.start, queued.tail, action)
+
+    def fill(self, offset: int, length: int) -> None:
+        """Let the device read the start of its disk into the buffer: IORING_OP_READ_FIXED. ``io_uring+nvme`` only."""
+        self._call("fill", timeout=TRANSFER_SECONDS, offset=offset, length=length)
+
+    def drain(self, offset: int, length: int) -> None:
+        """Let the device write the buffer to the start of its disk: IORING_OP_WRITE_FIXED. ``io_uring+nvme`` only."""
+        self._call("drain", timeout=TRANSFER_SECONDS, offset=offset, length=length)
 
     def local(self) -> "Window":
         """Return the same bytes as the local side of an RDMA transfer, whose other side is guest memory. rxe only."""

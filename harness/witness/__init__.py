@@ -3,7 +3,7 @@
 
 from harness.witness.device_log import DeviceDma, DeviceEvent
 from harness.witness.doorbell import Doorbell, DoorbellTrace
-from harness.witness.iommu_faults import DmaFault, IommuFaults
+from harness.witness.iommu_faults import DmaFault, IommuFaults, Mark
 from harness.witness.iommu_maps import IommuMap
 from harness.witness.selfcheck import prove, prove_devices
 from harness.witness.splat import Splat, find_splats
@@ -17,6 +17,7 @@ __all__ = [
     "DoorbellTrace",
     "IommuFaults",
     "IommuMap",
+    "Mark",
     "Observed",
     "Splat",
     "Watch",

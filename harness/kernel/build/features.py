@@ -32,13 +32,19 @@ def require_export(config: Mapping[str, str], uapi: DmabufUapi | None, origin: s
 
 
 def detect(
-    config: Mapping[str, str], source: Path | None, uapi: DmabufUapi | None, rxe: RxeSupport, importer_absent: str
+    config: Mapping[str, str],
+    source: Path | None,
+    uapi: DmabufUapi | None,
+    rxe: RxeSupport,
+    importer_absent: str,
+    *,
+    release: str = "",
 ) -> dict[str, bool]:
-    """Return each feature, present or absent.
+    """Return each feature, present or absent. ``release``: of the kernel, which counts if it has no ``source``.
 
     The features are ``dmabuf_export``, ``rxe`` (dma-buf MRs), ``test_importer``, and those of requirements.yaml."""
     listed = {
-        name: feature.in_config(config) and (source is None or feature.in_source(source))
+        name: feature.in_config(config) and (feature.in_source(source) if source else feature.in_release(release))
         for name, feature in requirements().features.items()
     }
     return {

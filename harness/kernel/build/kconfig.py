@@ -61,20 +61,35 @@ class KernelFeature(Model):
     any: list[str] = Field(default_factory=list)
     """Options of which one must be set, unless the list is empty."""
     source: dict[str, str] = Field(default_factory=dict)
-    """A string that must be in the file of this path; not checked without a source."""
+    """A string that must be in the file of this path. Without a source, ``since`` decides."""
+    since: str = ""
+    """The first release with the strings, for a kernel without a source; empty for any."""
     lacking: str = ""
     """The reason for skipping cases on a kernel without the feature; empty for the names of the options."""
     fragment: str = ""
     """A fragment that a kernel is also configured with if its source lacks the strings."""
+    own_fragment: str = ""
+    """A fragment that a kernel is also configured with if its source has the strings.
+
+    Other kernels keep their configuration, and so their builds."""
 
     def in_config(self, config: Mapping[str, str]) -> bool:
         """Check the options."""
         return config.keys() >= set(self.all) and (not self.any or not config.keys().isdisjoint(self.any))
 
+    def in_release(self, release: str) -> bool:
+        """Check that a kernel of this release (``7.4.0-rc1``) may have the strings."""
+        return _numbers(release) >= _numbers(self.since)
+
     def in_source(self, top: Path) -> bool:
         """Check the strings."""
         files = ((top / name, word) for name, word in self.source.items())
         return all(file.is_file() and word in file.read_text(errors="replace") for file, word in files)
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """Return the first two numbers of a release, which name its series; fewer if it has fewer."""
+    return tuple(map(int, re.findall(r"\d+", release.partition("-")[0])[:2]))
 
 
 class Requirements(Model):
@@ -113,9 +128,9 @@ def parse(lines: Iterable[str], name: str) -> dict[str, str]:
 def fragment(flavour: Flavour, source: Path, arch: ArchName = DEFAULT_ARCH) -> str:
     """Return the options for a flavour of this source, as KCONFIG_ALLCONFIG reads them. A later fragment overrides."""
     merged: dict[str, str] = {}
-    missing = [each for each in requirements().features.values() if each.fragment and not each.in_source(source)]
-    own = architecture(arch).kernel.fragment
-    for name in [*_FRAGMENTS[flavour], *([own] if own else []), *(each.fragment for each in missing)]:
+    features = [each for each in requirements().features.values() if each.fragment or each.own_fragment]
+    chosen = (each.own_fragment if each.in_source(source) else each.fragment for each in features)
+    for name in filter(None, [*_FRAGMENTS[flavour], architecture(arch).kernel.fragment, *chosen]):
         merged |= parse((DATA / name).read_text().splitlines(), name)
     return "".join(f"CONFIG_{name}={value}\n" for name, value in merged.items())
 

@@ -97,6 +97,23 @@ def test_a_move_notify_importer_needs_an_option(source: Path) -> None:
     assert wanted.items() <= options("release", source).items()
 
 
+def test_only_a_kernel_with_registered_dma_bufs_gets_io_uring(source: Path) -> None:
+    wanted = {"IO_URING": "y", "BLK_DEV_NVME": "m"}
+    assert wanted.items() <= options("release", source).items()
+    (source / "include/uapi/linux/io_uring.h").write_text("IO_REGBUF_TYPE_UADDR,")
+    assert not wanted.keys() & options("release", source).keys()
+
+
+@pytest.mark.parametrize(
+    ("release", "has"),
+    [("7.3.4", False), ("7.4.0-rc1", True), ("7.4", True), ("7.10.1+", True), ("8.0.0", True), ("6.12.5-amd64", False)],
+)
+def test_without_a_source_the_release_says_what_io_uring_has(release: str, has: bool) -> None:
+    config = {"IO_URING": "y", "BLK_DEV_NVME": "m", "UDMABUF": "y"}
+    found = features.detect(config, None, None, RxeSupport("absent", "why"), "why", release=release)
+    assert found["io_uring_dmabuf"] == has
+
+
 @pytest.mark.parametrize("arch", architectures())
 def test_the_fragment_meets_each_requirement_of_its_architecture(source: Path, arch: ArchName) -> None:
     text = kconfig.fragment("release", source, arch)

@@ -29,8 +29,8 @@ HOST = {
 }
 GUEST = {path.stem: path.read_text() for path in sorted(Path(harness.guest.__file__).parent.glob("*.py"))}
 
-ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "DmaApiNvme", "Rxe")
-WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow", "RemoteWindow")
+ENGINES = ("EduEngine", "NvmeEngine", "DmaApiEdu", "DmaApiNvme", "Rxe", "BlockImporter")
+WINDOWS = ("IovaWindow", "DmaApiWindow", "DmaApiNvmeWindow", "MrWindow", "LocalWindow", "RemoteWindow", "BlockWindow")
 BEHIND: Mapping[str, tuple[str, ...]] = {
     "Access": ("Access",),
     "Handle": ("Resource",),
@@ -46,6 +46,8 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "Importer.listed": ("Rxe",),
     "Importer.register": ("Rxe",),
     "Importer.memory": ("Rxe",),
+    "Importer.on_disk": ("BlockImporter",),
+    "Importer.put": ("BlockImporter",),
     "Importer.copy": ("EduEngine", "NvmeEngine"),
     "Importer.window": ("DmaApiEdu", "DmaApiNvme"),
     "Importing": ("Access", "Attachment", "Umem"),
@@ -62,6 +64,8 @@ BEHIND: Mapping[str, tuple[str, ...]] = {
     "UserMemory": ("UserMemory",),
     "VirtualFunctions": ("VirtualFunctions",),
     "Window": WINDOWS,
+    "Window.drain": ("BlockWindow",),
+    "Window.fill": ("BlockWindow",),
     "Window.key": ("MrWindow",),
     "Window.local": ("MrWindow",),
     "Window.store32_after": ("DmaApiNvmeWindow",),
