@@ -22,8 +22,8 @@ from harness.report.record import load
 from harness.reproducer.boot import boot
 from harness.reproducer.generate import About, program
 from harness.reproducer.outcome import Outcome
+from harness.reproducer.steps import judged_steps
 from harness.reproducer.steps import load as load_steps
-from harness.reproducer.steps import tell
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
 from harness.run.setup import Setup
@@ -93,7 +93,7 @@ def _written(record: RunRecord, case: CaseRecord, directory: Path, name: str) ->
         reason=case.reason,
     )
     assert case.recording
-    return program(tell(load_steps(directory / case.recording), case.reason), about)
+    return program(judged_steps(load_steps(directory / case.recording), case.reason), about)
 
 
 def _pack(name: str, text: str, record: RunRecord, case: CaseRecord, directory: Path) -> bytes:

@@ -13,7 +13,7 @@ from harness.reproducer import expand, runtime
 from harness.reproducer.calls import C_TYPES
 from harness.reproducer.recorded import ObjectRef
 from harness.reproducer.row import Arguments, Row, number
-from harness.reproducer.steps import Step, Story, name_of, row_of, value_of
+from harness.reproducer.steps import JudgedSteps, Step, name_of, row_of, value_of
 
 WIDTH = 100
 """Columns of a line of C; a tab is 8."""
@@ -52,9 +52,9 @@ class About:
     """The reason of the verdict."""
 
 
-def program(story: Story, about: About) -> str:
+def program(judged: JudgedSteps, about: About) -> str:
     """Return the C file. Raises UsageError for a call that no program can repeat."""
-    written = _Writer(story)
+    written = _Writer(judged)
     written.write()
     body = "\n".join(
         [
@@ -73,7 +73,7 @@ def program(story: Story, about: About) -> str:
     return "\n".join(
         [
             "// SPDX-License-Identifier: GPL-2.0-only",
-            *_comment(story, about),
+            *_comment(judged, about),
             "#define _GNU_SOURCE",
             *chosen.includes,
             "",
@@ -90,15 +90,15 @@ def program(story: Story, about: About) -> str:
     )
 
 
-def _comment(story: Story, about: About) -> Iterator[str]:
+def _comment(judged: JudgedSteps, about: About) -> Iterator[str]:
     """Yield the head: the bug, the rule, the origin, how the program judges, and how to build it."""
     yield "/*"
     paragraphs = (
         f"{about.name}: {about.title}",
-        f"Rule: {story.sentence}.",
+        f"Rule: {judged.sentence}.",
         f"Made by vfio-harness of the calls of {about.case} on Linux {about.kernel}, machine {about.machine}, "
         f"which ended so: {about.reason}",
-        f"The program judges by {JUDGED[story.judgement]}. The case also has the trace of the device model.",
+        f"The program judges by {JUDGED[judged.judgement]}. The case also has the trace of the device model.",
         "Build: cc -static -o reproducer FILE.c. Run it as root, or as the init of a machine of its own: it then "
         "mounts what it needs, loads the modules of /dev/vdb, prints KTAP to the kernel's log and powers off.",
     )
@@ -118,7 +118,7 @@ def _declarations(names: Sequence[tuple[str, str]]) -> list[str]:
 class _Writer:
     """Writes the body of the program, and the variables that it needs."""
 
-    story: Story
+    judged: JudgedSteps
     globals: list[str] = field(default_factory=list)
     locals: list[tuple[str, str]] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ class _Writer:
 
     def write(self) -> None:
         """Write each step, and then the judgement."""
-        steps = self.story.steps
+        steps = self.judged.steps
         for index, step in enumerate(steps):
             if "check" in step:
                 self._check(step, follows_a_block=index > 0 and "expected" in steps[index - 1])
@@ -151,14 +151,14 @@ class _Writer:
                 self._join(step["join"])
             elif "ring" in step:
                 self._ring(begins=step["ring"] == "begin")
-            elif row := row_of(step, self.story.classes):
+            elif row := row_of(step, self.judged.classes):
                 self._call(index, step, row)
-        if self.story.judgement == "import":
-            self._say(f'end(BROKEN, "{self.story.sentence}", "the importer has access to the buffer");')
-        elif self.story.judgement == "statuses":
-            self._say(f"judge_statuses(others, {_text(self.story.sentence)});")
-        elif self.story.judgement == "host":
-            self._say(f'end(NOT_JUDGED, "{self.story.sentence}", "all calls went as with the bug");')
+        if self.judged.judgement == "import":
+            self._say(f'end(BROKEN, "{self.judged.sentence}", "the importer has access to the buffer");')
+        elif self.judged.judgement == "statuses":
+            self._say(f"judge_statuses(others, {_text(self.judged.sentence)});")
+        elif self.judged.judgement == "host":
+            self._say(f'end(NOT_JUDGED, "{self.judged.sentence}", "all calls went as with the bug");')
         for kind, declared in self.locals:
             name = declared.partition(" ")[0]
             if kind == "int" and not any(re.search(rf"[(, ]{name}[,)]", line) for line in self.body):
@@ -188,14 +188,14 @@ class _Writer:
         code = self._code(step, row)
         if code and "thread" in step:
             self._start(step, code)
-        elif code and gives_status and self.story.judgement == "statuses" and index >= self.story.at:
+        elif code and gives_status and self.judged.judgement == "statuses" and index >= self.judged.at:
             self._declare("int", "others = 0")
             self._say(f"others += other_status({code}, {_text(step.get('refused', SUCCESS))});")
         elif code and gives_status and self._rings:
             self._declare("int", "status")
             self._status = "status"
             self._say(f"status = {code};")
-        elif code and index in (self.story.at, self.story.against):
+        elif code and index in (self.judged.at, self.judged.against):
             self._judged_call(index, step, row, code)
         elif code:
             self._plain_call(index, step, row, code)
@@ -225,21 +225,21 @@ class _Writer:
             self._say(f"need(finish_call(&{name}));")
 
     def _judged_call(self, index: int, step: Step, row: Row, code: str) -> None:
-        sentence = _text(self.story.sentence)
-        if index == self.story.against:
+        sentence = _text(self.judged.sentence)
+        if index == self.judged.against:
             self._declare("long long", "before")
             self._say(f"before = {code};")
-        elif self.story.judgement == "growth":
+        elif self.judged.judgement == "growth":
             self._say(f"judge_growth({code} - before, {self._grown()}, {sentence});")
-        elif self.story.judgement == "acceptance":
+        elif self.judged.judgement == "acceptance":
             function = "must_be_read" if row.reads else "must_succeed"
             self._say(f"{function}({code}, {sentence});")
-        elif self.story.judgement == "import":
+        elif self.judged.judgement == "import":
             self._say(f"wrongly_succeeds({code}, {sentence});")
         else:
             if step["call"][1] == "mapped":
                 self._say(f"print_events(&{self._object(step['call'][0])});")
-            self._say(f"must_differ({code}, {value_of(step, self.story.classes)}, {sentence});")
+            self._say(f"must_differ({code}, {value_of(step, self.judged.classes)}, {sentence});")
 
     def _plain_call(self, index: int, step: Step, row: Row, code: str) -> None:
         if "errno" in step:
@@ -256,7 +256,7 @@ class _Writer:
             self._completed = "completed"
             self._say(f"completed = {code};")
         elif row.exact:
-            self._say(f"need_same({code}, {value_of(step, self.story.classes)});")
+            self._say(f"need_same({code}, {value_of(step, self.judged.classes)});")
         elif row.reads:
             self._say(f"need_read({code});")
         elif not row.measure:
@@ -267,16 +267,16 @@ class _Writer:
             self.locals.append((kind, name))
 
     def _grown(self) -> str:
-        ends = self.story.against, self.story.at
-        first, last = (value_of(self.story.steps[index], self.story.classes) or 0 for index in ends)
+        ends = self.judged.against, self.judged.at
+        first, last = (value_of(self.judged.steps[index], self.judged.classes) or 0 for index in ends)
         return number(last - first)
 
     def _is_last_of_block(self, index: int) -> bool:
-        rest = self.story.steps[index + 1 :]
+        rest = self.judged.steps[index + 1 :]
         for step in rest:
             if "expected" in step:
                 return True
-            if row_of(step, self.story.classes):
+            if row_of(step, self.judged.classes):
                 return False
         return True
 
@@ -284,12 +284,12 @@ class _Writer:
         """Return the sentence of the block or of the check that follows a refused call."""
         if self._expected:
             return self._expected[1]
-        for step in self.story.steps[index + 1 :]:
+        for step in self.judged.steps[index + 1 :]:
             if "check" in step:
                 return str(step["check"])
             if "call" in step:
                 return ""
-        return self.story.sentence
+        return self.judged.sentence
 
     def _code(self, step: Step, row: Row) -> str:
         """Return the C expression of a call; empty if the program need not make it."""
@@ -311,7 +311,7 @@ class _Writer:
         """Return a call that makes others, with a function for each of them."""
         functions = []
         for each in step[expand.CALLS]:
-            row = row_of(each, self.story.classes)
+            row = row_of(each, self.judged.classes)
             code = self._code(each, row) if row else ""
             if not code or (step["call"][0] == "repeat" and row and row.makes and "errno" not in each):
                 raise UsageError(f"no C program can repeat {self._name(each)} in {'.'.join(step['call'])}")
@@ -345,7 +345,7 @@ class _Writer:
 
     def _name(self, step: Step) -> str:
         on, do = step["call"]
-        return f"{name_of(on, self.story.classes)}.{do}"
+        return f"{name_of(on, self.judged.classes)}.{do}"
 
     def _say(self, statement: str) -> None:
         self.body += wrap(statement)

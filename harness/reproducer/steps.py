@@ -34,8 +34,8 @@ STATUS = re.compile(r"IBV_WC_\w+")
 
 
 @dataclass(frozen=True)
-class Story:
-    """The part of a recording that a program repeats."""
+class JudgedSteps:
+    """The part of a recording that a program repeats, and how the program judges it."""
 
     steps: Sequence[Step]
     """Up to the step that shows the bug."""
@@ -64,7 +64,7 @@ def load(path: Path) -> list[Step]:
     return steps
 
 
-def tell(steps: Sequence[Step], reason: str) -> Story:
+def judged_steps(steps: Sequence[Step], reason: str) -> JudgedSteps:
     """Find the step that shows the bug. ``reason``: that of the case's verdict. UsageError for a call without a row."""
     if any(step.get("call") == ["fail_nth", "begin"] for step in steps):
         raise UsageError("no C program can repeat a case whose allocations failed one by one (--fail-nth)")
@@ -76,9 +76,9 @@ def tell(steps: Sequence[Step], reason: str) -> Story:
     step, kept = steps[broken], steps[:broken]
     sentence = step["check"]
     if step["rule"] in ("arrives", "blocked"):
-        return Story([*kept, step], "ring", sentence, classes=classes)
+        return JudgedSteps([*kept, step], "ring", sentence, classes=classes)
     if kept and "expected" in kept[-1]:
-        return Story(kept, "refusal", sentence, classes=classes)
+        return JudgedSteps(kept, "refusal", sentence, classes=classes)
     return _generic(kept, sentence, classes)
 
 
@@ -103,20 +103,22 @@ def _without_unused(steps: Sequence[Step]) -> list[Step]:
     return kept[::-1]
 
 
-def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, str]) -> Story:
+def _without_a_check(steps: Sequence[Step], reason: str, classes: Mapping[int, str]) -> JudgedSteps:
     if found := REFUSED.match(reason):
         for index in reversed(range(len(steps))):
             if (steps[index].get("of"), steps[index].get("errno")) == (found["call"], found["errno"]):
-                return Story(steps[: index + 1], "acceptance", "the kernel accepts the call", index, classes=classes)
+                return JudgedSteps(
+                    steps[: index + 1], "acceptance", "the kernel accepts the call", index, classes=classes
+                )
     if refusal := STATUS.match(reason):
         for index in reversed(range(len(steps))):
             if steps[index].get("refused") == refusal[0]:
                 sentence = "the importer's device accepts the transfer"
-                return Story(steps[: index + 1], "acceptance", sentence, index, classes=classes)
-    return Story(steps, "log", "the kernel complains about nothing", classes=classes)
+                return JudgedSteps(steps[: index + 1], "acceptance", sentence, index, classes=classes)
+    return JudgedSteps(steps, "log", "the kernel complains about nothing", classes=classes)
 
 
-def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -> Story:
+def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -> JudgedSteps:
     """Judge by the calls since the last check that held."""
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
     # The program does not know which of a series of doorbells must arrive. A check with a rule says it of one.
@@ -126,7 +128,7 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
     first = max(last_check + 1, last_ring + 1, last_pause)
     region = [index for index in range(first, len(steps)) if row_of(steps[index], classes)]
     judgement, at, against = _judged_by(steps, region, last_check + 1, classes)
-    return Story(steps, judgement, sentence, at, against, classes)
+    return JudgedSteps(steps, judgement, sentence, at, against, classes)
 
 
 def _judged_by(

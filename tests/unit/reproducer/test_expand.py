@@ -14,7 +14,7 @@ from harness.reproducer import runtime
 from harness.reproducer.expand import CALLS, PROCESS, expand
 from harness.reproducer.generate import About, program
 from harness.reproducer.recorded import ObjectRef
-from harness.reproducer.steps import load, tell
+from harness.reproducer.steps import judged_steps, load
 from harness.session.wire import Ref, request
 
 ABOUT = About("the-bug", "a bug", "test_a::test_b", "7.2.12", "intel-iommu", "broken: a rule")
@@ -70,7 +70,7 @@ def loaded(steps: Steps, tmp_path: Path) -> list[Any]:
 
 def text(steps: Steps, tmp_path: Path) -> str:
     """Return the program without breaks in its lines. It compiles."""
-    found = program(tell(loaded(steps, tmp_path), ""), ABOUT)
+    found = program(judged_steps(loaded(steps, tmp_path), ""), ABOUT)
     source = tmp_path / "x.c"
     source.write_text(found)
     done = subprocess.run(

@@ -13,7 +13,7 @@ from harness import paths
 from harness.errors import UsageError
 from harness.reproducer import runtime
 from harness.reproducer.generate import WIDTH, About, program, wrap
-from harness.reproducer.steps import load, tell
+from harness.reproducer.steps import judged_steps, load
 from harness.session.wire import Ref
 
 ABOUT = About("the-bug", "a bug", "test_a::test_b[iommufd+nvme]", "7.2.12", "intel-iommu", "broken: a */ rule")
@@ -21,7 +21,7 @@ STRICT = ("-fsyntax-only", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
 def written(steps: Steps, tmp_path: Path) -> str:
-    return program(tell(load(write(steps, tmp_path / "case.recording.json")), ""), ABOUT)
+    return program(judged_steps(load(write(steps, tmp_path / "case.recording.json")), ""), ABOUT)
 
 
 def must_compile(source: Path) -> None:

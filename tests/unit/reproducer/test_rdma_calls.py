@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.reproducer import runtime
 from harness.reproducer.generate import About, program
 from harness.reproducer.row import read_value
-from harness.reproducer.steps import Story, load, tell
+from harness.reproducer.steps import JudgedSteps, judged_steps, load
 from harness.session.wire import Ref
 
 NIC = "0000:00:05.0"
@@ -43,13 +43,13 @@ def register(**given: Any) -> dict[str, Any]:
     return call(30, "register", Ref(WINDOW), **{**arguments, "domain": None, "without": [], "unwritable": "", **given})
 
 
-def story(steps: Steps, tmp_path: Path, reason: str = "") -> Story:
-    return tell(load(write(steps, tmp_path / "case.recording.json")), reason)
+def judged(steps: Steps, tmp_path: Path, reason: str = "") -> JudgedSteps:
+    return judged_steps(load(write(steps, tmp_path / "case.recording.json")), reason)
 
 
 def body(steps: Steps, tmp_path: Path, reason: str = "") -> list[str]:
     """Return the statements of the program, which compiles, after its set-up."""
-    text = program(story(steps, tmp_path, reason), ABOUT)
+    text = program(judged(steps, tmp_path, reason), ABOUT)
     source = tmp_path / "x.c"
     source.write_text(text)
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_a_ring_that_no_rule_judges(tmp_path: Path) -> None:
     """Whether it must arrive the program does not know: a series of rings until a revoke, for example."""
     rings = ring(status=None, completed=True)[:-1]
     steps = [*RXE, attach(), *rings, *rings, check("no ring arrives after one that is refused", holds=False)]
-    assert story(steps, tmp_path).judgement == "host"
+    assert judged(steps, tmp_path).judgement == "host"
 
 
 def test_a_transfer_that_ends_with_a_status(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_statuses_that_are_wrong(tmp_path: Path) -> None:
         call(WINDOW, "write", offset=0, data=b"\xff" * 4),
         check(RULE, holds=False),
     ]
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert (found.judgement, found.steps[found.at]["call"][1]) == ("statuses", "read")
     assert body(steps, tmp_path)[1:] == [
         f'others += other_status(region_load(&window1, 0, 4), "{REMOTE}");',
@@ -128,7 +128,7 @@ def test_statuses_that_an_earlier_check_judged(tmp_path: Path) -> None:
     steps = [
         *RXE, attach(), ended("read", REMOTE, offset=0, length=4), check(RULE), read(), check("it stays", holds=False)
     ]  # fmt: skip
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert (found.judgement, found.steps[found.at]) == ("value", found.steps[-1])
 
 
@@ -192,7 +192,7 @@ def test_a_registration_that_is_refused(tmp_path: Path) -> None:
 def test_keys_are_not_judged(tmp_path: Path) -> None:
     """They are other ones in each run."""
     assert (
-        story([*RXE, attach(), call(WINDOW, "key", 7), check("no MR has it", holds=False)], tmp_path).judgement
+        judged([*RXE, attach(), call(WINDOW, "key", 7), check("no MR has it", holds=False)], tmp_path).judgement
         == "host"
     )
 
@@ -207,7 +207,7 @@ def test_many_bytes_are_written_once(tmp_path: Path) -> None:
 
 
 def test_a_program_without_rxe_has_nothing_of_it(tmp_path: Path) -> None:
-    text = program(story([*exporter(), call("pci", "reset", bdf=EXPORTER), check("it holds")], tmp_path), ABOUT)
+    text = program(judged([*exporter(), call("pci", "reset", bdf=EXPORTER), check("it holds")], tmp_path), ABOUT)
     assert "rdma" not in text
 
 

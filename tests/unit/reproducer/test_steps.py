@@ -19,7 +19,7 @@ from recordings import (
 )
 
 from harness.errors import UsageError
-from harness.reproducer.steps import Story, load, tell
+from harness.reproducer.steps import JudgedSteps, judged_steps, load
 from harness.session.wire import Ref
 
 ATTACHMENT = {
@@ -34,21 +34,21 @@ ATTACHMENT = {
 }
 
 
-def story(steps: Steps, tmp_path: Path, reason: str = "") -> Story:
-    return tell(load(write(steps, tmp_path / "case.recording.json")), reason)
+def judged(steps: Steps, tmp_path: Path, reason: str = "") -> JudgedSteps:
+    return judged_steps(load(write(steps, tmp_path / "case.recording.json")), reason)
 
 
-def judged_call(found: Story) -> str:
+def judged_call(found: JudgedSteps) -> str:
     return str(found.steps[found.at]["call"][1])
 
 
 def test_a_doorbell_that_arrives_wrongly(tmp_path: Path) -> None:
-    found = story(STALE_MAPPING, tmp_path)
+    found = judged(STALE_MAPPING, tmp_path)
     assert (found.judgement, found.sentence) == ("ring", "a mapping made before a reset no longer reaches the device")
 
 
 def test_a_call_that_is_refused_wrongly(tmp_path: Path) -> None:
-    found = story(NOT_UNREVOKED, tmp_path)
+    found = judged(NOT_UNREVOKED, tmp_path)
     assert (found.judgement, judged_call(found), found.sentence) == (
         "acceptance",
         "attach",
@@ -66,7 +66,7 @@ def test_a_call_that_is_accepted_wrongly(tmp_path: Path) -> None:
         {"expected": True},
         check("a revoked buffer cannot be mapped", holds=False),
     ]
-    assert story(steps, tmp_path).judgement == "refusal"
+    assert judged(steps, tmp_path).judgement == "refusal"
 
 
 def test_an_import_that_is_accepted_wrongly(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_an_import_that_is_accepted_wrongly(tmp_path: Path) -> None:
         call("pci", "power_state", "D3hot", bdf=EXPORTER),
         check("in low power a buffer stays revoked", holds=False),
     ]
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert (found.judgement, judged_call(found)) == ("import", "attach")
 
 
@@ -93,7 +93,7 @@ def test_data_that_is_wrong(tmp_path: Path) -> None:
         call(20, "read", b"\x00", offset=0x1000, length=1),
         check("a DMA reaches each range", holds=False),
     ]
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert (found.judgement, judged_call(found), found.steps[found.at]["args"]["offset"]) == ("value", "read", 0x1000)
 
 
@@ -108,7 +108,7 @@ def test_a_value_that_is_wrong(tmp_path: Path) -> None:
         call(6, "log", {"notified": 2}),
         check("notified of the un-revoke, an importer can map", holds=False),
     ]
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert (found.judgement, judged_call(found)) == ("value", "mapped")
 
 
@@ -119,14 +119,14 @@ def test_memory_that_grows(tmp_path: Path) -> None:
         call("feature_request", "slab", 5000),
         check("an unmap frees the scatter list", holds=False),
     ]
-    found = story(steps, tmp_path)
+    found = judged(steps, tmp_path)
     assert found.judgement == "growth"
     assert [found.steps[index]["ok"] for index in (found.against, found.at)] == [1000, 5000]
 
 
 def test_what_only_the_host_sees(tmp_path: Path) -> None:
     steps = [*importer(), *exporter(), attach(), {"witness": "maps"}, check("a BAR is mapped as MMIO", holds=False)]
-    assert story(steps, tmp_path).judgement == "host"
+    assert judged(steps, tmp_path).judgement == "host"
 
 
 def test_what_the_program_does_not_observe(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_the_program_does_not_observe(tmp_path: Path) -> None:
         call("page_table", "entries", [], bdf=EXPORTER),
         check("the page table has an entry for each page", holds=False),
     ]
-    assert story(steps, tmp_path).judgement == "host"
+    assert judged(steps, tmp_path).judgement == "host"
 
 
 def test_an_errno_that_the_case_did_not_expect(tmp_path: Path) -> None:
@@ -148,23 +148,23 @@ def test_an_errno_that_the_case_did_not_expect(tmp_path: Path) -> None:
         refused(14, "attach", "ENODEV", dmabuf=Ref(5), start=0, length=0x1000),
         call(3, "low_power_exit"),
     ]
-    found = story([*importer(), *steps], tmp_path, "the kernel refused: IOMMU_IOAS_MAP_FILE gave ENODEV")
+    found = judged([*importer(), *steps], tmp_path, "the kernel refused: IOMMU_IOAS_MAP_FILE gave ENODEV")
     assert (found.judgement, judged_call(found)) == ("acceptance", "attach")
 
 
 def test_a_splat(tmp_path: Path) -> None:
-    assert story([*exporter(), check("it holds")], tmp_path, "WARNING in f at a.c:1").judgement == "log"
+    assert judged([*exporter(), check("it holds")], tmp_path, "WARNING in f at a.c:1").judgement == "log"
 
 
 def test_the_end_of_the_case_is_no_part_of_it(tmp_path: Path) -> None:
     steps = [*exporter(), call("rpc", "reset_all", keep=[]), check("a case leaves no reference", holds=False)]
-    found = story(steps, tmp_path, "WARNING in f at a.c:1")
+    found = judged(steps, tmp_path, "WARNING in f at a.c:1")
     assert found.judgement == "log"
     assert all(step.get("call") != ["rpc", "reset_all"] for step in found.steps)
 
 
 def test_an_importer_of_an_earlier_case_that_is_not_used(tmp_path: Path) -> None:
-    found = story([*importer(), *exporter(), check("it holds")], tmp_path)
+    found = judged([*importer(), *exporter(), check("it holds")], tmp_path)
     assert all(not step.get("earlier") for step in found.steps)
 
 
@@ -180,7 +180,7 @@ def test_an_importer_of_an_earlier_case_that_is_not_used(tmp_path: Path) -> None
 def test_a_call_that_no_program_can_repeat(step: Steps, complaint: str, tmp_path: Path) -> None:
     steps = [*exporter(), step, call(3, "set_memory", on=True), check("it holds", holds=False)]
     with pytest.raises(UsageError, match=f"no C program can repeat {complaint}"):
-        story(steps, tmp_path)
+        judged(steps, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '["a"]', "[1,"])
