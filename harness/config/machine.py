@@ -41,10 +41,10 @@ be an iommufd."""
 Focus = Annotated[str, StringConstraints(pattern=r"^(uapi|lifecycle|importers|around)(\.[a-z0-9-]+)?$")]
 """A section of docs/contract.md (the first word of its rows), or one of its rows."""
 
-Capability = Literal["iommufd", "dma-api", "unplug", "write-only", "hot-reset"]
+Capability = Literal["iommufd", "dma-api", "unplug", "write-only", "hot-reset", "nvme-driver"]
 """What a machine may lack: import through iommufd; a P2P route for importers that map through the DMA API; slots whose
 devices can be unplugged one by one; an IOMMU that can forbid reads where it allows writes; a device under test whose
-hot reset concerns no device that the user does not own."""
+hot reset concerns no device that the user does not own; NVMe controllers that the kernel's own driver accepts."""
 
 NOT_INHERITED = {"purpose", "rows", "focus", "extends", "without"}
 """Keys of one machine alone: a machine that extends it does not inherit them."""
