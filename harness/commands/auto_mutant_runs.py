@@ -23,7 +23,7 @@ from harness.gcov.measure import KernelCoverage
 from harness.progress import Emit, Note, Phase
 from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
-from harness.report.record import write_report
+from harness.report.record import to_json, write_report
 from harness.report.text import summarise, tally
 from harness.run.options import Options
 from harness.verdict import BAD, CaseRecord, RunRecord, Verdict
@@ -209,26 +209,33 @@ class MutantRuns:
 
     @cached_property
     def _bad(self) -> set[str]:
-        """The cases that are bad without a mutant, too: a run goes on after as many of them."""
+        """The cases that are bad without a mutant, too."""
         return {case.id for case in self.control.cases if case.verdict in BAD}
+
+    @cached_property
+    def _control_file(self) -> Path:
+        """The control without the cases that say nothing, as a file: a mutant's own run ends where it differs."""
+        stable = (case for case in self.control.cases if case.id not in self.unstable)
+        cases = [case.model_copy(update={"evidence": []}) for case in stable]
+        path = self._directory / "control.json"
+        write_report(path, to_json(self.control.model_copy(update={"cases": cases})))
+        return path
 
     def _not_yet(self, mutant: AutoMutant, cases: Sequence[str]) -> list[str]:
         ran = self._ran_alone.get(mutant.id, set())
         return cheapest_first({*cases} - ran, self._seconds)
 
     def _by_itself(self, mutant: AutoMutant, cases: Sequence[str]) -> Task:
-        stop_after = len(self._bad.intersection(cases)) + 1
-        task = self._task([mutant], self._nodes(cases), stop_after=stop_after)
+        task = self._task([mutant], self._nodes(cases))
         self._alone[task.name] = mutant
         return task
 
     def _in_group(self, mutants: list[AutoMutant]) -> Task:
-        stop_after = len(self._bad) + (GROUP_STOPS if len(mutants) > 1 else 1)
-        task = self._task(mutants, self._all, stop_after=stop_after)
+        task = self._task(mutants, self._all)
         self._groups[task.name] = _Group(mutants, task)
         return task
 
-    def _task(self, mutants: Sequence[AutoMutant], nodes: Sequence[str], *, stop_after: int) -> Task:
+    def _task(self, mutants: Sequence[AutoMutant], nodes: Sequence[str]) -> Task:
         self._number += 1
         name = f"{self._number:04}-{mutants[0].id}" + (f"+{len(mutants) - 1}" if len(mutants) > 1 else "")
         directory = self._directory / name
@@ -238,7 +245,11 @@ class MutantRuns:
         machine = write_machine(
             directory, self._options.machine, kernel_argument(self._numbers[each.id] for each in mutants)
         )
-        options = replace(self._options, machine=str(machine), fail_after=stop_after)
+        options = replace(self._options, machine=str(machine))
+        if len(mutants) > 1:
+            options = replace(options, fail_after=len(self._bad) + GROUP_STOPS)
+        else:
+            options = replace(options, until_changed=self._control_file)
         return Task(name, options, directory, nodes)
 
     def _ended_alone(self, task: Task, end: Ended) -> None:

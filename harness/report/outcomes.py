@@ -57,11 +57,12 @@ def changed_cases(control: RunRecord, mutated: RunRecord) -> list[tuple[CaseReco
     """
     before = {case.id: case for case in control.cases}
     pairs = [(before[case.id], case) for case in mutated.cases if case.id in before]
-    return [
-        (was, case)
-        for was, case in pairs
-        if Verdict.ERROR not in (was.verdict, case.verdict) and _said(was) != _said(case)
-    ]
+    return [(was, case) for was, case in pairs if differs(was, case)]
+
+
+def differs(was: CaseRecord, case: CaseRecord) -> bool:
+    """Return whether a case says another thing than in the control: see ``changed_cases``."""
+    return Verdict.ERROR not in (was.verdict, case.verdict) and _said(was) != _said(case)
 
 
 def _said(case: CaseRecord) -> tuple[object, ...]:

@@ -260,6 +260,13 @@ class Options:
         metavar="N",
         hidden=True,
     )
+    until_changed: Path | None = option(
+        None,
+        "Stop at the first case that says another thing than in this report.json. Cases that it lacks do not count.",
+        takes("run"),
+        metavar="FILE",
+        hidden=True,
+    )
     no_counters: bool = option(
         False,
         "Do not keep the counters of a kernel with gcov.",

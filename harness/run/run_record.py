@@ -17,8 +17,9 @@ from harness.config import load_machine
 from harness.errors import BlindWitness, GuestLost, HarnessError, KernelErrno, KernelLacksFeature, QemuTooOld
 from harness.kernel import has_gcov
 from harness.progress import Emit, PhaseDone, phase
+from harness.report.outcomes import differs
 from harness.report.rate import FAILED, merged
-from harness.report.record import RunDirectory, write_report
+from harness.report.record import RunDirectory, load, write_report
 from harness.report.text import summarise
 from harness.run import reach_map
 from harness.run.case import Case, Identity
@@ -75,6 +76,8 @@ class Run:
         )
         counts = has_gcov(setup.kernel.config) and not setup.options.no_counters
         self._coverage = CaseCoverage(setup, directory.path) if counts else None
+        control = load(options.until_changed).cases if options.until_changed else []
+        self._control = {case.id: case for case in control}
         self._began = time.monotonic()
 
     def warm(self) -> None:
@@ -260,9 +263,11 @@ class Run:
 
     @property
     def stops(self) -> bool:
-        """Whether ``--fail-fast``, ``--fail-after`` or ``--until-fail`` ends the run here."""
+        """Whether ``--fail-fast``, ``--fail-after``, ``--until-fail`` or ``--until-changed`` ends the run here."""
         options = self.setup.options
         if options.until_fail and any(record.verdict in FAILED for record in self.records):
+            return True
+        if any(differs(self._control[case.id], case) for case in self.records if case.id in self._control):
             return True
         limit = 1 if options.fail_fast else options.fail_after
         bad = sum(exit_code([record.verdict]) != 0 for record in self.records)

@@ -16,7 +16,8 @@ from harness.config import load_machine
 from harness.gcov.counters import Reached
 from harness.gcov.measure import FunctionCoverage, KernelCoverage
 from harness.progress import Phase, silent
-from harness.report.outcomes import MutantOutcome
+from harness.report.outcomes import MutantOutcome, differs
+from harness.report.record import load
 from harness.run.options import Options
 from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
@@ -104,11 +105,14 @@ def test_a_run_goes_on_after_cases_that_are_bad_without_a_mutant(
 
     def run_all(tasks: Iterator[Task], jobs: int, on_end: Callable[[Task, Ended], None], show: object) -> None:
         for task in tasks:
-            limit = 1 if task.options.fail_fast else task.options.fail_after
+            limit, file = task.options.fail_after, task.options.until_changed
+            before = {each.id: each for each in load(file).cases} if file else {}
             found: list[CaseRecord] = []
             for name in (Path(node).name for node in task.cases):
                 found.append(mutated[name])
                 if sum(each.verdict is Verdict.FAIL for each in found) == limit:
+                    break
+                if name in before and differs(before[name], found[-1]):
                     break
             on_end(task, Ended(1, 1.0, control(*found)))
 
