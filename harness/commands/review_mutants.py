@@ -24,6 +24,7 @@ from harness.commands.mutant_cases import reaching
 from harness.commands.review_lines import LineCounters, named
 from harness.config import load_machine
 from harness.gcov.counters import place_name
+from harness.gcov.measure import KernelCoverage
 from harness.kernel.build.compile import ObjectCompiler
 from harness.progress import Emit, Note, Phase, phase
 from harness.report.auto_mutants import AutoMutantRecord
@@ -93,6 +94,7 @@ class ReviewMutants:
         """Mutants of functions of which no copy compiles."""
         self._judging: Judging | None = None
         self._places: Sequence[Place] = ()
+        self._reached = KernelCoverage()
 
     def draw(self, build_dir: Path, most: int) -> int:
         """Choose mutants that compile and change the code; return how many.
@@ -120,6 +122,7 @@ class ReviewMutants:
     def run(self, built: kernel.Kernel, places: Sequence[Place]) -> None:
         """Run the mutants on the cases that reach their lines, place by place."""
         self._places = places
+        self._reached = self._counters.as_coverage()
         texts = {name: text.decode(errors="replace").split("\n") for name, text in self._sources.items()}
         self._judging = judging = Judging(self._mutants, texts, places[0].options.machine)
         judging.skip_equivalents()
@@ -134,8 +137,7 @@ class ReviewMutants:
     def _run_at(
         self, place: Place, *, first: bool, collected: Mapping[str, Collected], judging: Judging, step: Phase
     ) -> None:
-        reached = self._counters.as_coverage()
-        waiting = judging.waiting(place.options, reached, everywhere=first)
+        waiting = judging.waiting(place.options, self._reached, everywhere=first)
         numbers = {mutant.id: number for number, mutant in enumerate(self._mutants)}
         unstable: set[str] = set()
         attempt = 0
@@ -147,7 +149,7 @@ class ReviewMutants:
                 waiting,
                 numbers,
                 self._sources,
-                reached,
+                self._reached,
                 collected=collected,
                 directory=self._directory / name,
                 control=place.record,
@@ -194,7 +196,7 @@ class ReviewMutants:
         mutant = next(each for each in self._mutants if each.id == record.id)
         verdicts = []
         for place in self._places:
-            cases = reaching(mutant, self._counters.as_coverage(), place.options)
+            cases = reaching(mutant, self._reached, place.options)
             verdicts += [case.verdict for case in place.record.cases if case.id in cases]
         if not verdicts or any(verdict not in KERNEL_AT_FAULT for verdict in verdicts):
             return record

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The outcomes of mutants, of the catalogue's and of those made by rule, and the case whose verdict decides one."""
 
-import re
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.report.text import without_numbers
 from harness.verdict import CaseRecord, RunRecord, Verdict
-
-_NUMBERS = re.compile(r"\b(0x[0-9a-f]+|\d+)\b")
 
 
 class MutantOutcome(StrEnum):
@@ -25,7 +23,7 @@ class MutantOutcome(StrEnum):
     EQUIVALENT = "equivalent"
     """It survived, and vm-configs/equivalent-mutants.yaml says why no case can notice it."""
     MASKED = "masked"
-    """It survived, but each case that reaches it blames the kernel without it, too: these have to be mended first."""
+    """It survived, but each case that reaches it blames the kernel without it, too: fix these first."""
     ERROR = "ERROR"
     """Not tested: the kernel does not build or boot for a reason of ours, or the harness or the host failed."""
 
@@ -67,7 +65,7 @@ def differs(was: CaseRecord, case: CaseRecord) -> bool:
 
 def _said(case: CaseRecord) -> tuple[object, ...]:
     """Return what a case says of the kernel, without what differs from run to run: numbers, and what was seen."""
-    sentence = _NUMBERS.sub("", case.reason.partition("; seen:")[0]) if case.verdict is Verdict.FAIL else ""
+    sentence = without_numbers(case.reason.partition("; seen:")[0]) if case.verdict is Verdict.FAIL else ""
     return case.verdict, case.known_issue, sentence
 
 

@@ -123,7 +123,7 @@ def _generic(steps: Sequence[Step], sentence: str, classes: Mapping[int, str]) -
     last_check = max((index for index, step in enumerate(steps) if "check" in step), default=-1)
     # The program does not know which of a series of doorbells must arrive. A check with a rule says it of one.
     last_ring = max((index for index, step in enumerate(steps) if "ring" in step), default=-1)
-    # What two interleaved calls gave tells more than what the case did before them.
+    # The outcome of two interleaved calls is nearer to the failure than the calls before them.
     last_pause = max((index for index, step in enumerate(steps) if expand.CALLS in step), default=-1)
     first = max(last_check + 1, last_ring + 1, last_pause)
     region = [index for index in range(first, len(steps)) if row_of(steps[index], classes)]

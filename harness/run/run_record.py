@@ -32,6 +32,7 @@ from harness.run.session_pool import SessionPool
 from harness.run.setup import Setup
 from harness.session import Session, Stimuli, device_check, recording
 from harness.verdict import (
+    BAD,
     KERNEL_AT_FAULT,
     NEEDS_FRESH_MACHINE,
     CaseRecord,
@@ -43,7 +44,6 @@ from harness.verdict import (
     RunRecord,
     ShardRecord,
     Verdict,
-    exit_code,
 )
 from harness.vm import Qemu
 from harness.witness import Witnesses, prove, prove_devices
@@ -270,7 +270,7 @@ class Run:
         if any(differs(self._control[case.id], case) for case in self.records if case.id in self._control):
             return True
         limit = 1 if options.fail_fast else options.fail_after
-        bad = sum(exit_code([record.verdict]) != 0 for record in self.records)
+        bad = sum(record.verdict in BAD for record in self.records)
         return limit is not None and bad >= limit
 
     def close(self) -> None:

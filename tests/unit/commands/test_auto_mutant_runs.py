@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from made_nights import run_record
 
 from harness.bugs.auto import of_file
 from harness.cases.collect import Collected
@@ -19,7 +20,7 @@ from harness.progress import Phase, silent
 from harness.report.outcomes import MutantOutcome, differs
 from harness.report.record import load
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 MACHINE = Options().machine
 
@@ -31,17 +32,7 @@ def case(name: str, seconds: float, reason: str = "") -> CaseRecord:
 
 
 def control(*cases: CaseRecord) -> RunRecord:
-    return RunRecord(
-        run_id="1",
-        started="2026-11-29T00:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0"),
-        machine=MACHINE,
-        summary={},
-        cases=list(cases),
-    )
+    return run_record(cases, machine=MACHINE)
 
 
 def test_with_a_control_at_hand_only_its_cases_that_reach_a_mutant_run(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from made_nights import run_record
 
 from harness.bugs.auto import AutoMutant, of_file
 from harness.cases.collect import Collected
@@ -23,7 +24,7 @@ from harness.progress import silent
 from harness.report.auto_mutants import AutoMutantRecord
 from harness.report.outcomes import MutantOutcome
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 FILE = "drivers/x.c"
 TEXT = b"int f(int a)\n{\n\tif (a)\n\t\treturn -EINVAL;\n\tg(a);\n\treturn 0;\n}\n"
@@ -33,19 +34,12 @@ GOOD, FLAKY, ELSEWHERE = "test_a::good", "test_a::flaky", "test_b::elsewhere"
 
 def run_of(machine: str, **verdicts: Verdict) -> RunRecord:
     ids = {"good": GOOD, "flaky": FLAKY, "elsewhere": ELSEWHERE}
-    return RunRecord(
-        run_id="1",
-        started="2026-11-29T00:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0"),
-        machine=machine,
-        summary={},
-        cases=[
+    return run_record(
+        [
             CaseRecord(id=ids[name], area="a", title="t", verdict=verdict, reason="", duration_s=1.0)
             for name, verdict in verdicts.items()
         ],
+        machine=machine,
     )
 
 

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from made_nights import run_record
 
 from harness.errors import UsageError
 from harness.report.auto_mutants import (
@@ -14,7 +15,7 @@ from harness.report.auto_mutants import (
     render,
 )
 from harness.report.outcomes import MutantOutcome, changed_cases, untested_cases
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict
 
 KERNEL = KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0")
 
@@ -32,17 +33,7 @@ def run(**verdicts: Verdict) -> RunRecord:
         )
         for name, verdict in verdicts.items()
     ]
-    return RunRecord(
-        run_id="1",
-        started="2026-11-28T00:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KERNEL,
-        machine="intel-iommu",
-        summary={},
-        cases=cases,
-    )
+    return run_record(cases)
 
 
 @pytest.mark.parametrize(

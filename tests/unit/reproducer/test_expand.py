@@ -153,7 +153,7 @@ def test_two_calls_of_which_one_pauses(tmp_path: Path) -> None:
 
 
 def test_the_outcome_of_two_calls_that_is_wrong(tmp_path: Path) -> None:
-    """Whatever the case did before them: an attach, for example."""
+    """It is judged, not the earlier calls of the case, such as an attach."""
     earlier = call("importer", "Attachment", Ref(60), **ATTACH, dmabuf=Ref(5))
     mapped = call(60, "map")
     steps = [*exporter(), earlier, mapped, interleaved(("ok", "ok"), blocked=True, opened=61), check(RULE, holds=False)]

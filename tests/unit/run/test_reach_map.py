@@ -5,10 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from made_nights import run_record
 
 from harness.gcov.counters import Reached, save_case, save_notes
 from harness.run.reach_map import add_run, load_map
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 FILE = "drivers/x.c"
 SOURCE = """int one(void)
@@ -29,18 +30,9 @@ int main(int argc, char **argv)
 
 
 def record(*ids: str) -> RunRecord:
-    return RunRecord(
-        run_id="1",
-        started="2026-11-29T00:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash="0"),
+    return run_record(
+        [CaseRecord(id=name, area="a", title="t", verdict=Verdict.PASS, reason="", duration_s=2.5) for name in ids],
         machine="m",
-        summary={},
-        cases=[
-            CaseRecord(id=name, area="a", title="t", verdict=Verdict.PASS, reason="", duration_s=2.5) for name in ids
-        ],
     )
 
 
