@@ -20,6 +20,7 @@ enum ending {
 	BROKEN = 1,	/* the kernel broke the rule */
 	NOT_RUN = 2,	/* the program could not show it, whatever the kernel does */
 	NOT_JUDGED = 3,	/* only an observer outside the program could judge */
+	NOT_ABLE = 4,	/* the kernel is built without what the program needs */
 };
 
 static bool alone;	/* the program is the guest's init */

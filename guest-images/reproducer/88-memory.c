@@ -39,14 +39,20 @@ static long long pins(void)
 	return acquired - released;
 }
 
-/* Let every allocation fail that is asked to (Documentation/fault-injection). */
-static int let_allocations_fail(void)
+/*
+ * Let every allocation fail that is asked to (Documentation/fault-injection).
+ * End as not able to show the bug if the kernel has no fault injection.
+ */
+static void let_allocations_fail(void)
 {
 	int ret = write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
 
+	if (ret < 0)
+		end(NOT_ABLE, "the kernel can let an allocation fail",
+		    "failslab: %s; CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS, as of the flavour debug, are needed",
+		    error_name(-ret));
 	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
 	write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
-	return ret;
 }
 
 /* Fail the calling thread's @n-th allocation from now on; 0 for none. */

@@ -83,10 +83,9 @@ def _plain(case_id: str) -> str:
 
 
 def _written(record: RunRecord, case: CaseRecord, directory: Path, name: str) -> str:
-    known = (paths.bugs_dir() / f"{name}.yaml").is_file()
     about = About(
         name=name,
-        title=load_bug(name).title if known else case.title,
+        title=load_bug(name).title if _is_bug(name) else case.title,
         case=case.id,
         kernel=record.kernel.release,
         machine=record.machine,
@@ -136,8 +135,8 @@ def run(source: str, **values: Any) -> None:
 
     The exit code is 0 for PASS and SKIP, 1 if the kernel is at fault, and 3 if the program did not get that far.
     """
-    options = Options(**given(values))
     path = _source(source)
+    options = Options(**{**_of_its_bug(path.stem), **given(values)})
     with Terminal({}) as terminal:
         found = run_alone(path, options, terminal.emit)
     sys.exit(exit_code([found.verdict]))
@@ -160,6 +159,18 @@ def check(names: tuple[str, ...], **values: Any) -> None:
     for each in checked:
         click.echo(each)
     sys.exit(max((each.exit_code for each in checked), default=0))
+
+
+def _of_its_bug(name: str) -> dict[str, Any]:
+    """Return the machine and the flavour that show the bug of this name; nothing if there is no such bug."""
+    if not _is_bug(name):
+        return {}
+    bug = load_bug(name)
+    return {"machine": bug.machine, "flavour": bug.flavour}
+
+
+def _is_bug(name: str) -> bool:
+    return (paths.bugs_dir() / f"{name}.yaml").is_file()
 
 
 def _source(name: str) -> Path:
