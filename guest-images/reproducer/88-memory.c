@@ -41,9 +41,10 @@ static long long pins(void)
 
 /*
  * Let every allocation fail that is asked to (Documentation/fault-injection).
- * End as not able to show the bug if the kernel has no fault injection.
+ * End as not able to show the bug if the kernel has no fault injection. Return
+ * the file that chooses the calling thread's: to open it takes allocations.
  */
-static void let_allocations_fail(void)
+static int let_allocations_fail(void)
 {
 	int ret = write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
 
@@ -53,24 +54,24 @@ static void let_allocations_fail(void)
 		    error_name(-ret));
 	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
 	write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	return open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 }
 
-/* Fail the calling thread's @n-th allocation from now on; 0 for none. */
-static int fail_nth(unsigned int n)
+/* Fail the n-th allocation of the thread that opened @fd, from now on. */
+static void fail_nth(int fd, unsigned int n)
 {
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", n);
-	return write_file("/proc/thread-self/fail-nth", text);
+	dprintf(fd, "%u", n);
 }
 
-/* Return true if the allocation that fail_nth() chose has failed. */
-static bool allocation_failed(void)
+/* Let no more allocations fail. Return true if the one that fail_nth() chose has failed. */
+static bool allocation_failed(int fd)
 {
-	char text[16] = "";
+	bool failed;
+	char digit;
 
-	read_file("/proc/thread-self/fail-nth", text, sizeof(text));
-	return !strcmp(text, "0");
+	failed = pread(fd, &digit, 1, 0) == 1 && digit == '0';
+	fail_nth(fd, 0);
+	return failed;
 }
 
 /* Pages of this process, or of a memfd. Every second page is next to its neighbour's neighbour. */
@@ -118,20 +119,20 @@ static int map_memory_without_memory(struct user_memory *memory, struct space *s
 				     uint64_t length, uint64_t iova)
 {
 	unsigned int n, refused = 0;
+	int fd = let_allocations_fail();
 	bool failed = true;
 
-	let_allocations_fail();
 	for (n = 1; failed && n < 1000; n++) {
 		int ret;
 
-		fail_nth(n);
+		fail_nth(fd, n);
 		ret = user_memory_map(memory, space, length, iova);
-		failed = allocation_failed();
-		fail_nth(0);
+		failed = allocation_failed(fd);
 		if (ret)
 			refused++;
 		else
 			ioas_unmap(space, iova, length);
 	}
+	close(fd);
 	return refused;
 }

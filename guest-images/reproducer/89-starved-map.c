@@ -8,22 +8,22 @@
 static int map_without_memory(struct attachment *attachment, unsigned int times)
 {
 	unsigned int n, i, refused = 0;
+	int fd = let_allocations_fail();
 	bool failed = true;
 
-	let_allocations_fail();
 	for (n = 1; failed && n < 1000; n++) {
 		for (i = 0; i < times; i++) {
 			int ret;
 
-			fail_nth(n);
+			fail_nth(fd, n);
 			ret = map(attachment);
-			failed = allocation_failed();
-			fail_nth(0);
+			failed = allocation_failed(fd);
 			if (ret)
 				refused++;
 			else
 				unmap(attachment);
 		}
 	}
+	close(fd);
 	return refused;
 }

@@ -58,6 +58,7 @@ enum ending {
 	BROKEN = 1,	/* the kernel broke the rule */
 	NOT_RUN = 2,	/* the program could not show it, whatever the kernel does */
 	NOT_JUDGED = 3,	/* only an observer outside the program could judge */
+	NOT_ABLE = 4,	/* the kernel is built without what the program needs */
 };
 
 static bool alone;	/* the program is the guest's init */
@@ -187,17 +188,34 @@ static int log_count(const char *const *words, size_t count, char *first, size_t
 	return found;
 }
 
+/*
+ * The kernel logs ten lines in 5 s (DEFAULT_RATELIMIT_BURST), and some drivers
+ * need three for a fault.
+ */
+#define LOGGED_FAULTS	2
+#define LOG_PERIOD_MS	5100
+
+static int logged_faults;	/* blocked doorbells in this period */
+
 /* Forget what the log has. Call it before a DMA. */
 static void forget_faults(void)
 {
+	if (logged_faults >= LOGGED_FAULTS) {
+		sleep_ms(LOG_PERIOD_MS);
+		logged_faults = 0;
+	}
 	log_count(fault_lines, ARRAY_SIZE(fault_lines), NULL, 0);
 }
 
 /* Count the DMA faults that the kernel has logged since forget_faults(). It logs them late. */
 static int dma_faults(void)
 {
+	int count;
+
 	sleep_ms(300);
-	return log_count(fault_lines, ARRAY_SIZE(fault_lines), NULL, 0);
+	count = log_count(fault_lines, ARRAY_SIZE(fault_lines), NULL, 0);
+	logged_faults += count > 0;
+	return count;
 }
 
 static int splat_fd = -1;
@@ -219,6 +237,15 @@ static int write_file(const char *path, const char *text)
 	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
 	close(fd);
+	return ret;
+}
+
+/* Close a file, unless it is closed. */
+static int close_once(int *fd)
+{
+	int ret = *fd >= 0 && close(*fd) ? -errno : 0;
+
+	*fd = -1;
 	return ret;
 }
 
@@ -372,14 +399,8 @@ static int pci_bind(const char *bdf, const char *driver)
 #define IOMMU_IOAS_MAP_FIXED_IOVA	1
 #define IOMMU_IOAS_MAP_WRITEABLE	2
 #define IOMMU_IOAS_MAP_READABLE		4
-#define IOMMU_DESTROY			_IO(';', 0x80)
 #define IOMMU_IOAS_ALLOC		_IO(';', 0x81)
 #define IOMMU_IOAS_MAP			_IO(';', 0x85)
-
-struct iommu_destroy {
-	uint32_t size;
-	uint32_t id;
-};
 
 struct iommu_ioas_alloc {
 	uint32_t size;
@@ -399,6 +420,7 @@ struct iommu_ioas_map {
 
 /* Above all BARs and guest memory, and below 512 GiB, the limit of a 39-bit IOMMU. */
 #define FIRST_IOVA	(256ull << 30)
+#define LAST_IOVA	(384ull << 30)
 #define IOVA_ALIGNMENT	(2ull << 20)
 
 struct iommufd {
@@ -423,18 +445,6 @@ static int iommufd_open(struct iommufd *iommufd)
 	return iommufd->fd < 0 ? -errno : 0;
 }
 
-static int iommufd_close(struct iommufd *iommufd)
-{
-	return close(iommufd->fd) ? -errno : 0;
-}
-
-static int iommufd_destroy(struct iommufd *iommufd, uint32_t id)
-{
-	struct iommu_destroy request = { .size = sizeof(request), .id = id };
-
-	return ioctl(iommufd->fd, IOMMU_DESTROY, &request) ? -errno : 0;
-}
-
 static int ioas_alloc(struct space *space, struct iommufd *iommufd)
 {
 	struct iommu_ioas_alloc request = { .size = sizeof(request) };
@@ -444,11 +454,6 @@ static int ioas_alloc(struct space *space, struct iommufd *iommufd)
 		return -errno;
 	space->id = request.out_ioas_id;
 	return 0;
-}
-
-static int ioas_destroy(struct space *space)
-{
-	return iommufd_destroy(space->iommufd, space->id);
 }
 
 /* Return an IOVA that was never used, so that a stale one faults. */
@@ -676,12 +681,11 @@ static int device_open(struct device *device, const char *bdf, struct space *spa
 		ret = device_enter(device, space->id);
 	if (!ret)
 		ret = region_offsets(device);
-	return ret ? ret : device_set_master(device, true);
-}
-
-static int device_close(struct device *device)
-{
-	return close(device->fd) ? -errno : 0;
+	if (!ret)
+		ret = device_set_master(device, true);
+	if (ret)
+		close_once(&device->fd);
+	return ret;
 }
 
 /* Export ranges of a BAR as a dma-buf. */
@@ -1360,47 +1364,36 @@ struct call {
 static struct iommufd iommufd1;
 static struct space space1;
 static struct device device1;
-static struct nvme_engine importer1;
-static struct iommufd iommufd2;
-static struct space space2;
-static struct device device2;
 static struct nvme nvme1;
 static struct buffer buffer1;
 static const struct vfio_region_dma_range ranges_of_buffer1[] = {
 	{ 0x1000, 0x1000 },
 };
-static struct nvme_engine importer2;
+static struct nvme_engine importer1;
 static struct window window1;
 
 static void program(void)
 {
 	int completed;
 
+	need(pci_bind("0000:01:00.0", "vfio-pci"));
 	need(iommufd_open(&iommufd1));
 	need(ioas_alloc(&space1, &iommufd1));
-	need(device_open(&device1, "0000:02:00.0", &space1, NULL));
-	need(nvme_engine_start(&importer1, &device1));
-	need(pci_bind("0000:01:00.0", "vfio-pci"));
-	need(iommufd_open(&iommufd2));
-	need(ioas_alloc(&space2, &iommufd2));
-	need(device_open(&device2, "0000:01:00.0", &space2, NULL));
-	need(nvme_init(&nvme1, &device2));
+	need(device_open(&device1, "0000:01:00.0", &space1, NULL));
+	need(nvme_init(&nvme1, &device1));
 	need(nvme_start(&nvme1));
-	need(device_export(&device2, &buffer1, 0, ranges_of_buffer1,
+	need(device_export(&device1, &buffer1, 0, ranges_of_buffer1,
 		ARRAY_SIZE(ranges_of_buffer1)));
-	need(device_close(&device1));
-	need(ioas_destroy(&space1));
-	need(iommufd_close(&iommufd1));
-	need(nvme_engine_start_by_dma_api(&importer2, "0000:02:00.0"));
-	need(import_by_dma_api(&window1, &importer2.engine, &buffer1, 0, 0x1000));
+	need(nvme_engine_start_by_dma_api(&importer1, "0000:02:00.0"));
+	need(import_by_dma_api(&window1, &importer1.engine, &buffer1, 0, 0x1000));
 	need(nvme_queue_identify(&nvme1));
 	forget_faults();
 	need(window_store32(&window1, 0, 1));
 	must_arrive(NOT_ASKED, "before COMMAND.MEM is cleared the mapping is live");
 	need(nvme_queue_identify(&nvme1));
 	forget_faults();
-	need(window_store32_after(&window1, 0, 2, device_revoke, &device2));
-	completed = nvme_completed(&nvme1, 2, 2479);
+	need(window_store32_after(&window1, 0, 2, device_revoke, &device1));
+	completed = nvme_completed(&nvme1, 2, 2420);
 	must_be_blocked(completed,
 		"a DMA that starts after COMMAND.MEM was cleared and set faults");
 }
@@ -1477,6 +1470,10 @@ static int verdict(int status)
 	}
 	if (status == NOT_JUDGED) {
 		say("ok 1 %s # SKIP only an observer outside the program sees it", NAME);
+		return 4;
+	}
+	if (status == NOT_ABLE) {
+		say("ok 1 %s # SKIP the kernel is built without what the program needs", NAME);
 		return 4;
 	}
 	say("Bail out! %s: the program did not get as far as the bug", NAME);

@@ -57,7 +57,8 @@ enum ending {
 	PASSED = 0,
 	BROKEN = 1,	/* the kernel broke the rule */
 	NOT_RUN = 2,	/* the program could not show it, whatever the kernel does */
-	NOT_JUDGED = 3,	/* only an observer outside the guest could judge */
+	NOT_JUDGED = 3,	/* only an observer outside the program could judge */
+	NOT_ABLE = 4,	/* the kernel is built without what the program needs */
 };
 
 static bool alone;	/* the program is the guest's init */
@@ -127,16 +128,6 @@ static void wrongly_accept_call(int result, const char *call, const char *senten
 
 static int log_fd = -1;
 
-/* How the IOMMU drivers of Linux 6.1 to 7.3 report a DMA that they refuse. */
-static const char *const fault_lines[] = {
-	"DMAR: [DMA Write",
-	"DMAR: [DMA Read",
-	"AMD-Vi: Event logged [IO_PAGE_FAULT",
-	"virtio_iommu: page fault",
-	"event: F_TRANSLATION",
-	"event 0x10 received",
-};
-
 /* How a complaint of the kernel begins. */
 static const char *const splat_lines[] = {
 	"WARNING: ",
@@ -197,12 +188,6 @@ static int log_count(const char *const *words, size_t count, char *first, size_t
 	return found;
 }
 
-/* Forget what the log has. Call it before a DMA. */
-static void forget_faults(void)
-{
-	log_count(fault_lines, ARRAY_SIZE(fault_lines), NULL, 0);
-}
-
 static int splat_fd = -1;
 
 /* The kernel's first complaint since the program began; false without one. */
@@ -222,6 +207,15 @@ static int write_file(const char *path, const char *text)
 	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
 	close(fd);
+	return ret;
+}
+
+/* Close a file, unless it is closed. */
+static int close_once(int *fd)
+{
+	int ret = *fd >= 0 && close(*fd) ? -errno : 0;
+
+	*fd = -1;
 	return ret;
 }
 
@@ -341,15 +335,6 @@ static int pci_bind(const char *bdf, const char *driver)
 	return ret ? ret : strcmp(found, driver) ? -ENODEV : 0;
 }
 
-/* Return the number of the power state: 0 for D0 to 3 for D3hot. */
-static int pci_power_state(const char *bdf)
-{
-	char state[32];
-	int ret = read_file(pci_file(bdf, "power_state"), state, sizeof(state));
-
-	return ret ? ret : state[1] - '0';
-}
-
 #define IOMMU_IOAS_MAP_FIXED_IOVA	1
 #define IOMMU_IOAS_MAP_WRITEABLE	2
 #define IOMMU_IOAS_MAP_READABLE		4
@@ -385,6 +370,7 @@ struct iommu_ioas_map_file {
 
 /* Above all BARs and guest memory, and below 512 GiB, the limit of a 39-bit IOMMU. */
 #define FIRST_IOVA	(256ull << 30)
+#define LAST_IOVA	(384ull << 30)
 #define IOVA_ALIGNMENT	(2ull << 20)
 
 struct iommufd {
@@ -420,6 +406,15 @@ static int ioas_alloc(struct space *space, struct iommufd *iommufd)
 	return 0;
 }
 
+/* Let new_iova() return no IOVA of a range that the program chose. */
+static void keep_iova(struct space *space, uint64_t iova, uint64_t length)
+{
+	uint64_t last = iova + length;
+
+	if (iova >= space->next_iova && last > iova && iova < LAST_IOVA)
+		space->next_iova = (last + IOVA_ALIGNMENT - 1) & ~(IOVA_ALIGNMENT - 1);
+}
+
 /* Return an IOVA that was never used, so that a stale one faults. */
 static uint64_t new_iova(struct space *space, uint64_t length)
 {
@@ -430,7 +425,7 @@ static uint64_t new_iova(struct space *space, uint64_t length)
 }
 
 #define IOMMU_READ_WRITE	(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
-#define ANY_IOVA		UINT64_MAX
+#define ANY_IOVA		(UINT64_MAX - 1)	/* no case uses it */
 
 static int ioas_map(struct space *space, void *memory, uint64_t length, uint64_t iova)
 {
@@ -462,6 +457,7 @@ static int ioas_map_file(struct space *space, int fd, uint64_t start, uint64_t l
 
 	if (ioctl(space->iommufd->fd, IOMMU_IOAS_MAP_FILE, &request))
 		return -errno;
+	keep_iova(space, request.iova, length);
 	*iova = request.iova;
 	return 0;
 }
@@ -683,7 +679,11 @@ static int device_open(struct device *device, const char *bdf, struct space *spa
 		ret = device_enter(device, space->id);
 	if (!ret)
 		ret = region_offsets(device);
-	return ret ? ret : device_set_master(device, true);
+	if (!ret)
+		ret = device_set_master(device, true);
+	if (ret)
+		close_once(&device->fd);
+	return ret;
 }
 
 static int set_feature(struct device *device, uint32_t feature, int eventfd)
@@ -972,25 +972,6 @@ static int import(struct window *window, struct engine *engine, struct buffer *b
 	return ret;
 }
 
-static uint64_t window_address(struct window *window, uint64_t offset)
-{
-	int i;
-
-	offset += window->start;
-	for (i = 0; i < window->area_count; i++) {
-		if (offset < window->areas[i].length)
-			return window->areas[i].address + offset;
-		offset -= window->areas[i].length;
-	}
-	return 0;
-}
-
-/* Let the importer write a dword with one access. A DMA that the IOMMU refuses is no error. */
-static int window_store32(struct window *window, uint64_t offset, uint32_t value)
-{
-	return window->engine->write(window->engine, window_address(window, offset), &value, 4);
-}
-
 /* A controller as importer. Bytes go through the first block of its namespace. */
 struct nvme_engine {
 	struct engine engine;
@@ -1148,9 +1129,6 @@ static void program(void)
 	need(device_flr(&device2));
 	wrongly_succeeds(import(&window1, &importer1.engine, &buffer1, 0, 0x1000),
 		"after flr in low power a buffer stays revoked");
-	forget_faults();
-	need(window_store32(&window1, 0, 1));
-	need(pci_power_state("0000:01:00.0"));
 	end(BROKEN, "after flr in low power a buffer stays revoked",
 		"the importer has access to the buffer");
 }
@@ -1226,7 +1204,11 @@ static int verdict(int status)
 		return status;
 	}
 	if (status == NOT_JUDGED) {
-		say("ok 1 %s # SKIP no one in the guest can see it", NAME);
+		say("ok 1 %s # SKIP only an observer outside the program sees it", NAME);
+		return 4;
+	}
+	if (status == NOT_ABLE) {
+		say("ok 1 %s # SKIP the kernel is built without what the program needs", NAME);
 		return 4;
 	}
 	say("Bail out! %s: the program did not get as far as the bug", NAME);

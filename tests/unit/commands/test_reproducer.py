@@ -12,8 +12,12 @@ from recordings import NOT_UNREVOKED, call, exporter, write
 from harness import paths
 from harness.commands.reproducer import reproducer
 from harness.errors import UsageError
+from harness.progress import Emit
 from harness.report import summarise
 from harness.report.record import to_json
+from harness.reproducer.outcome import Outcome
+from harness.reproducer.runtime import choose, split
+from harness.run.options import Options
 from harness.verdict import BuildRecord, CaseRecord, GitRecord, HostRecord, KernelRecord, RunRecord, Verdict
 
 CASE = "test_lifecycle::test_waking_up_unrevokes[iommufd+nvme]"
@@ -121,6 +125,32 @@ def test_run_names_the_bugs_that_have_a_reproducer(tmp_path: Path, monkeypatch: 
         invoke("run", "no-such-bug")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "booted"),
+    [
+        (["iova-leak-on-sg-failure"], ("intel-iommu", "debug")),
+        (["hot-reset-refused-revokes"], ("multifunction", "release")),
+        (["iova-leak-on-sg-failure", "--machine", "switch", "--flavour", "release"], ("switch", "release")),
+        (["{file}"], ("intel-iommu", "release")),
+    ],
+)
+def test_run_boots_what_shows_the_bug(
+    arguments: list[str], booted: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reproducer on a kernel that cannot show its bug would pass."""
+    file = tmp_path / "mine.c"
+    file.write_text("")
+    seen: list[Options] = []
+
+    def run_alone(source: Path, options: Options, emit: Emit) -> Outcome:
+        seen.append(options)
+        return Outcome(Verdict.PASS, "", ())
+
+    monkeypatch.setattr("harness.commands.reproducer.run_alone", run_alone)
+    CliRunner().invoke(reproducer, ["run", *(each.format(file=file) for each in arguments)])
+    assert [(each.machine, each.flavour) for each in seen] == [booted]
+
+
 def test_run_needs_an_argument() -> None:
     with pytest.raises(click.MissingParameter):
         invoke("run")
@@ -129,3 +159,12 @@ def test_run_needs_an_argument() -> None:
 def test_each_reproducer_is_of_a_bug() -> None:
     for source in paths.bugs_dir().glob("*.c"):
         assert source.with_suffix(".yaml").is_file(), source
+
+
+@pytest.mark.parametrize("source", sorted(paths.bugs_dir().glob("*.c")), ids=lambda path: path.stem)
+def test_each_reproducer_has_the_present_runtime(source: Path) -> None:
+    """If not: run the case that its head names, `vfio-harness reproducer make`, and `reproducer check ID`."""
+    text = source.read_text()
+    before, after = split(choose(text))
+    assert before in text
+    assert after in text
