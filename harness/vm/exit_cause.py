@@ -26,6 +26,8 @@ OOPS = re.compile(
 """The first lines of an Oops, to the function that it is in (show_ip() of x86, show_regs_print_info() of arm64)."""
 EXHAUSTED = "System is deadlocked on memory"
 """The panic of a guest with no task left to kill (mm/oom_kill.c): the machine is too small for its work."""
+KILLED = re.compile(r"Out of memory: Killed process \d+ \((?:agent|python3|dropbear)\)")
+"""The kernel's line about the agent or SSH's server, which it kills last (mm/oom_kill.c)."""
 CONSOLE_NOTE = 16 * 1024
 SETTLE_S = 1.0
 

@@ -18,7 +18,7 @@ ENDS = {
     "kill_ssh_server": ("ERROR", r"the guest agent ended, or SSH did: no exit status came"),
     "kill_agent": ("ERROR", r"the guest agent ended"),
     "want_memory": ("PASS", ""),  # the guest's kernel kills the process that allocates too much, and no other
-    "keep_memory": ("ERROR", r"the guest ran out of memory: Kernel panic|the guest agent ended"),
+    "keep_memory": ("ERROR", r"the guest ran out of memory: (Kernel panic|Out of memory: Killed process)"),
     "raise_nonsense": ("ERROR", r"ValueError: nonsense"),
 }
 """Each damage of cases/damage.py, with the verdict and the reason that it must give."""
