@@ -31,6 +31,8 @@ class LineCounters:
     reviewed: Reviewed
     lines: dict[str, dict[int, set[Reached]]] = field(default_factory=lambda: defaultdict(dict))
     """For each file, each line that has a counter, with the cases that reach it."""
+    branches: dict[str, dict[tuple[int, int], set[Reached]]] = field(default_factory=lambda: defaultdict(dict))
+    """For each file, each branch by its line and its index there, with the cases that take it."""
 
     def __post_init__(self) -> None:
         self.statements: dict[str, dict[int, Statement]] = {
@@ -44,6 +46,8 @@ class LineCounters:
         for function in measure([run], path).functions.values():
             for line, cases in function.lines.items():
                 self.lines[function.file].setdefault(line, set()).update(cases)
+            for branch, cases in function.branches.items():
+                self.branches[function.file].setdefault(branch, set()).update(cases)
 
     def counter(self, file: str, line: int) -> int | None:
         """Return the line whose counter counts this line: itself, or the first of its statement; None without any."""
@@ -52,6 +56,14 @@ class LineCounters:
         if line in counted:
             return line
         return statement.line if statement and statement.line in counted else None
+
+    def has_untaken(self) -> bool:
+        """Return whether a changed line is reached and a branch of it is not taken."""
+        return any(
+            line in self.reviewed.changed[file] and self.lines[file][line] and not taken
+            for file, branches in self.branches.items()
+            for (line, _), taken in branches.items()
+        )
 
     def function(self, file: str, line: int) -> str:
         """Return the function of a line; empty outside functions."""
@@ -65,7 +77,8 @@ class LineCounters:
                 counted = {line: counter for line in rows for counter in [self._counter_near(file, line, rows)]}
                 if lines & {*rows}:
                     cases = {line: self.lines[file][at] for line, at in counted.items() if at is not None}
-                    found.functions[file, name] = FunctionCoverage(file, name, cases)
+                    taken = {at: each for at, each in self.branches[file].items() if at[0] in cases}
+                    found.functions[file, name] = FunctionCoverage(file, name, cases, taken)
         return found
 
     def _counter_near(self, file: str, line: int, rows: Sequence[int]) -> int | None:

@@ -77,12 +77,13 @@ class CoverageRuns:
         self._run([Task("coverage", own, self._directory / "coverage", jobs=None)])
 
     def run_elsewhere(self, reasons: Sequence[Reason]) -> None:
-        """Run the other machines that have something to say, then failing allocations, if a line is left."""
+        """Run the other machines that have something to say, then failing allocations, if a line or branch is left."""
         if machines := self._machines([*judged_lines(self.counters, reasons)]):
             self._run([self._elsewhere(name, cases) for name, cases in machines.items()])
         lines = judged_lines(self.counters, reasons)
         left = [line for line in lines if line.state is LineState.NOT_REACHED]
-        if any(not line.reason.startswith(Kind.ELSEWHERE) for line in left) and self._kernel.features["failslab"]:
+        unreached = any(not line.reason.startswith(Kind.ELSEWHERE) for line in left)
+        if (unreached or self.counters.has_untaken()) and self._kernel.features["failslab"]:
             failing = replace(self._options, fail_nth=True)
             self._run([Task("coverage-fail-nth", failing, self._directory / "coverage-fail-nth", listed_nodes(), None)])
 

@@ -121,3 +121,15 @@ def test_a_limit_takes_mutants_of_each_line_first(counters: LineCounters) -> Non
     assert ({mutant.edit.line for mutant in chosen}, len(chosen)) == (lines, len(lines) + 1)
     assert len(spread_over_lines(found, 1)) == 1
     assert len(spread_over_lines(found, 1000)) == len(found)
+
+
+def test_a_branch_that_only_failing_allocations_take(counters: LineCounters) -> None:
+    """The line is reached in any run; a mutant of its condition is noticed where the other branch is taken."""
+    starved = Reached("test_x::two", "m", fail_nth=True)
+    assert counters.as_coverage().reaching(FILE, "path", 7, fail_nth=True) == set()
+    assert counters.has_untaken()
+    (never,) = [taken for (line, _), taken in counters.branches[FILE].items() if line == 7 and not taken]
+    never.add(starved)
+    coverage = counters.as_coverage()
+    assert coverage.reaching(FILE, "path", 7, fail_nth=True) == {starved}
+    assert coverage.reaching(FILE, "path", 7) == {CASE}
