@@ -443,14 +443,12 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         [
             "WARNING in iova_magazine_free_pfns at drivers/iommu/iova.c:629",
             f"{COUNTS} IOVAs were 1, now -31",
-            f"{COUNTS} IOVAs were 0, now -256",
-            f"{COUNTS} IOVAs were 0, now -512",
             "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_phys_vec_to_sgt",
         ],
         [
             "WARNING in __iommu_dma_unmap at drivers/iommu/dma-iommu.c:839",
             f"{COUNTS} IOVAs were 1, now -97",
-            f"{COUNTS} IOVAs were 1, now -271",
+            f"{COUNTS} IOVAs were 1, now -143",
             f"{COUNTS} IOVAs were 0, now 81",
             f"{COUNTS} IOVAs were 1, now -31; dma-bufs were 0, now 1",
             "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_free_sgt",
