@@ -12,7 +12,7 @@ from harness.cases.marks import importers, rows_in
 from harness.cases.must import must, must_fail
 from harness.cases.probe import must_arrive, ring
 from harness.cases.types import Attach, Features
-from harness.errors import ProcessEnded
+from harness.errors import KernelErrno, ProcessEnded
 from harness.session import Cmb, Direction, DmaBuf, Importer, Nvme, Session
 from harness.session.client import Pending
 from harness.witness import Watch
@@ -187,6 +187,27 @@ def test_ranges_that_fit_nowhere(session: Session, nvme: Nvme, cmb: Cmb, buffer:
     small.map()
     must(small.table().entries[0].address > 0, "after refused maps a page is mapped at an address", small.table())
     small.unmap()
+
+
+@pytest.mark.needs("many_ranges")
+@rows("importers.areas", "around.iova")
+def test_no_room_for_the_first_range(session: Session, nvme: Nvme, cmb: Cmb, attach: Attach) -> None:
+    """If the IOVA space is full, a map is refused with ENOMEM before it maps a range, and unmaps none."""
+    attach(areas(session, nvme, cmb, CMBS_WITHOUT_ONE_AREA), device_id=NARROW).map()
+    whole = nvme.device.export(cmb.region, [(0, cmb.size)])
+    for _ in range(TOO_MANY - CMBS_WITHOUT_ONE_AREA):
+        try:
+            attach(whole, device_id=NARROW).map()
+        except KernelErrno as refusal:
+            must(refusal.name == "ENOMEM", "a map that finds no room is refused with ENOMEM", refusal)
+            break
+    ranges = attach(areas(session, nvme, cmb, 2), device_id=NARROW)
+    small = attach(nvme.device.export(cmb.region, [(0, PAGE)]), device_id=NARROW)
+    for _ in range(REFUSED_MAPS):
+        with must_fail("ENOMEM", "a buffer is refused while the device's IOVA space is full"):
+            ranges.map()
+    small.map()
+    must(small.table().entries[0].address > 0, "after refused maps a page is mapped at an address", small.table())
 
 
 ROUNDS, MAPS = 3, 16

@@ -460,6 +460,14 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         ["WARNING in check_unmap at kernel/dma/debug.c:1043", f"{OVERLAPPING}; also"],
     ),
     (
+        "range-unmapped-in-chunks",
+        ["DMA-API: device driver frees DMA memory with different size in dma_buf_free_sgt"],
+        [
+            "DMA-API: device driver frees DMA memory with different size in importer_unmap",
+            "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_free_sgt",
+        ],
+    ),
+    (
         "reserved-ranges-lost",
         [f"{ENTERED} accepted, not EADDRINUSE"],
         [f"{ENTERED} ENOMEM, not EADDRINUSE"],
