@@ -288,6 +288,12 @@ SECOND = "broken: a BAR is mapped as MMIO, not as memory, in a second domain; se
 AS_MEMORY = "domain 19: 0x1000 bytes at 0xfe801000 mapped as memory at 0x4000400000"
 UNPINNED = "broken: a map without memory leaves no page pinned, and unpins none twice; seen:"
 STARVED = "broken: a map that fails gives its IOVA space back; seen:"
+OWN_TESTS = "broken: iommufd, a test of the kernel's own, passes; seen:"
+DMABUF_TESTS = [
+    f"'iommufd_ioas.{fixture}.{name}'"
+    for fixture in ("no_domain", "mock_domain", "two_mock_domain", "mock_domain_limit")
+    for name in ("dmabuf_simple", "dmabuf_revoke")
+]
 OVERLAPPING = (
     "WARNING in add_dma_entry at kernel/dma/debug.c:465: DMA-API: exceeded 7 overlapping mappings of cacheline "
     "0x0000000003f00000"
@@ -465,6 +471,14 @@ SHIPPED: list[tuple[str, list[str], list[str]]] = [
         [
             "DMA-API: device driver frees DMA memory with different size in importer_unmap",
             "DMA-API: device driver tries to free DMA memory it has not allocated in dma_buf_free_sgt",
+        ],
+    ),
+    (
+        "selftest-loses-the-fd",
+        [f"{OWN_TESTS} [{', '.join(DMABUF_TESTS)}]"],
+        [
+            f"{OWN_TESTS} [{', '.join(DMABUF_TESTS[:1])}]",
+            f"{OWN_TESTS} [{', '.join([*DMABUF_TESTS, repr('iommufd_ioas.no_domain.copy_sweep')])}]",
         ],
     ),
     (
