@@ -17,8 +17,13 @@ from harness.bugs import load_bugs
 from harness.run.known_issues import catalogue
 from harness.verdict import Verdict
 
-COMMON = [paths.TOP / "harness" / "run" / "fixtures.py", *sorted((paths.TOP / "harness" / "guest").rglob("*.py"))]
-"""Texts that the reason of any case may contain: the fixtures' sentences, and the names of the guest's kernel calls."""
+COMMON = [
+    paths.TOP / "harness" / "run" / "fixtures.py",
+    paths.TOP / "harness" / "cases" / "program_verdict.py",
+    *sorted((paths.TOP / "harness" / "guest").rglob("*.py")),
+]
+"""Texts that the reason of any case may contain: the fixtures' sentences, those about programs of others, and the names
+of the guest's kernel calls."""
 HOLE = "\0"
 """A value in an f-string, or a wildcard of a pattern."""
 SPLAT = ("WARNING in ", "DMA-API: ", ": DMA-API: ")
