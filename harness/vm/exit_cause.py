@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from harness.errors import GuestCrashed, GuestLost, HarnessError, QemuDied
+from harness.errors import AgentLost, GuestCrashed, GuestLost, HarnessError, QemuDied
 from harness.escape import escaped
 from harness.vm.qmp import Event
 
@@ -107,6 +107,11 @@ class ExitCause:
     def on_exit(self, how: str) -> None:
         """Judge QEMU's exit, which no event before it has explained."""
         self._lose(QemuDied(f"QEMU is gone: {how}"))
+
+    def of_agent(self, lost: AgentLost) -> AgentLost:
+        """Return why the agent ended in a guest that is alive: ``lost``, or that the kernel killed it for memory."""
+        killed = KILLED.search(self._console_tail(PANIC_TAIL))
+        return AgentLost(f"the guest ran out of memory: {killed[0]}; {lost}") if killed else lost
 
     def on_host(self, error: HarnessError) -> None:
         """Record that the host can no longer run the VM as it should."""

@@ -23,7 +23,7 @@ from harness.vm.boot_steps import INIT_FAILED, LISTENING, QEMU_ANSWERS, READY, B
 from harness.vm.command import Boot
 from harness.vm.console import Console
 from harness.vm.device_server import DeviceServer
-from harness.vm.exit_cause import KILLED, PANIC_TAIL, ExitCause
+from harness.vm.exit_cause import ExitCause
 from harness.vm.instance import Files, Instance
 from harness.vm.process import Process
 from harness.vm.qemu import Qemu, settle
@@ -296,9 +296,9 @@ class Machine:
             if not oopsed and self.console.says(OOPS, mark):
                 oopsed, deadline = True, min(deadline, time.monotonic() + OOPS_S * self.slowdown)
         lost = future.exception() if future.done() else None
-        if future.done() and not (isinstance(lost, AgentLost) and self._exit_cause.settled()):
-            if isinstance(lost, AgentLost) and (killed := KILLED.search(self.console.tail(PANIC_TAIL))):
-                raise AgentLost(f"the guest ran out of memory: {killed[0]}; {lost}")
+        if isinstance(lost, AgentLost) and not self._exit_cause.settled():
+            raise self._exit_cause.of_agent(lost)
+        if future.done() and not isinstance(lost, AgentLost):
             return future.result()
         self.check()
         if oopsed:
