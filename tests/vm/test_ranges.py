@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Buffers of several ranges: the importer sees one contiguous space, in the order of the export."""
 
-import sys
-
 import pytest
 
 from harness.cases.constants import PAGE, SCATTERLIST
 from harness.cases.marks import importers, rows_in
+from harness.cases.memory import least_growth
 from harness.cases.must import must
 from harness.cases.types import Attach
 from harness.session import Cmb, Importer, Nvme, Session
@@ -59,8 +58,6 @@ MANY = 127
 """Ranges. A scatter list of 128 entries or more takes whole pages, which are not in the slab."""
 WARM_UP, TIMES = 128, 128
 """Maps. Until the caches of IOVAs and of the slab are full, each map takes memory."""
-ROUNDS = 3
-"""The rest of the kernel takes memory, too, but not in each of three rounds. A leak takes it in each."""
 
 
 @rows("around.memory")
@@ -68,17 +65,14 @@ ROUNDS = 3
 def test_unmap_gives_the_list_back(session: Session, nvme: Nvme, cmb: Cmb, importer: Importer) -> None:
     """An unmap frees the scatter list of a map of many ranges."""
     buffer = nvme.device.export(cmb.region, [(cmb.offset + page * PAGE, PAGE) for page in range(0, 2 * MANY, 2)])
-    for _ in range(WARM_UP):
-        importer.attach(buffer).detach()
-    limit = TIMES * MANY * SCATTERLIST // 2
-    least = sys.maxsize
-    for _ in range(ROUNDS):
-        before = session.slab()
-        for _ in range(TIMES):
+
+    def repeat(times: int) -> None:
+        for _ in range(times):
             importer.attach(buffer).detach()
-        least = min(least, session.slab() - before)
-        if least < limit:
-            break
+
+    repeat(WARM_UP)
+    limit = TIMES * MANY * SCATTERLIST // 2
+    least = least_growth(session, lambda: repeat(TIMES), limit)
     must(least < limit, "an unmap frees the scatter list", f"{least} bytes more after {TIMES} maps")
 
 
