@@ -5,13 +5,14 @@ Problems come first, with their evidence; cases that passed are folded. The page
 megabytes must not make a page that no browser opens. ``report.json`` has everything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.report import pages
 from harness.report.splat_outline import outlines
-from harness.report.text import by_area, changes, cut
+from harness.report.text import by_area, changes, cut, repeat_command
 from harness.report.timeline import Picture, picture
 from harness.verdict import BAD, CaseRecord, Evidence, RunRecord, Verdict
 
@@ -78,18 +79,19 @@ class Shown:
     splats: list[list[str]]
 
 
-def render(record: RunRecord, settings: Mapping[str, str], directory: Path) -> str:
+def render(record: RunRecord, settings: Mapping[str, str], directory: Path, command: str = "run") -> str:
     """Render the whole page.
 
-    ``settings``: see ``repeat_command``. ``directory``: the run's, with the machines' files.
+    ``settings`` and ``command``: see ``repeat_command``. ``directory``: the run's, with the machines' files.
     """
+    again = partial(repeat_command, settings=settings, command=command)
     files = {case.ran_in: _files(directory, case.ran_in) for case in record.cases if case.ran_in}
     page = ""
     for detail in DETAILS:
         last = detail is DETAILS[-1]
         if not last and sum(len(item.text) for case in record.cases for item in detail.evidence(case)) > LIMIT:
             continue
-        page = _render(record, settings, detail, files)
+        page = _render(record, again, detail, files)
         if len(page.encode()) <= LIMIT:
             break
     return page
@@ -107,7 +109,9 @@ def _files(directory: Path, ran_in: str) -> list[str]:
     return [*_MACHINE_FILES, *others]
 
 
-def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail, files: Mapping[str, Sequence[str]]) -> str:
+def _render(
+    record: RunRecord, again: Callable[[CaseRecord], str], detail: Detail, files: Mapping[str, Sequence[str]]
+) -> str:
     shown = [_show(number, case, detail) for number, case in enumerate(record.cases)]
     by_verdict = {verdict: [each for each in shown if each.case.verdict is verdict] for verdict in Verdict}
     return pages.render(
@@ -119,7 +123,7 @@ def _render(record: RunRecord, settings: Mapping[str, str], detail: Detail, file
         known_issues=[*by_verdict[Verdict.KNOWN], *by_verdict[Verdict.FIXED]],
         areas=list(_areas(shown)),
         changes=changes(record),
-        settings=settings,
+        again=again,
         left_out=detail.left_out,
         files=files,
     )

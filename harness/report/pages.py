@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.escape import printable
 from harness.report.parts import MISS
 from harness.report.rate import as_text
-from harness.report.text import repeat_command, summarise, tally
+from harness.report.text import summarise, tally
 from harness.verdict import KERNEL_AT_FAULT, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def _environment(directory: Path) -> "Environment":
     environment.filters |= {
         "colour": colour,
         "rate": as_text,
-        "repeat_command": repeat_command,
         "summarise": summarise,
         "tally": tally,
     }

@@ -121,11 +121,14 @@ class RunDirectory:
             raise HarnessError(f"{own or results}: {error.strerror}", hint="set VFIO_HARNESS_RESULTS") from None
         self.run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}" if own else self.path.name
 
-    def write(self, record: RunRecord, settings: Mapping[str, str]) -> None:
-        """Write the record in all its forms, then point ``latest`` here. ``settings``: see ``repeat_command``."""
+    def write(self, record: RunRecord, settings: Mapping[str, str], command: str = "run") -> None:
+        """Write the record in all its forms, then point ``latest`` here.
+
+        ``settings`` and ``command``: see ``repeat_command``.
+        """
         write_report(self.path / "junit.xml", junit.render(record))
         write_report(self.path / "report.ktap", ktap.render(record))
-        write_report(self.path / "report.html", html.render(record, settings, self.path))
+        write_report(self.path / "report.html", html.render(record, settings, self.path, command))
         write_report(self.path / REPORT, to_json(record))
         self.link_as("latest")
 

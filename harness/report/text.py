@@ -76,26 +76,27 @@ def changes(run: RunRecord) -> list[str]:
     return [*lines, CHANGES_HINT] if lines else []
 
 
-def repeat_command(case: CaseRecord, settings: Mapping[str, str]) -> str:
-    """Return the command that runs this case again. ``settings``: see ``command_for``.
+def repeat_command(case: CaseRecord, settings: Mapping[str, str], command: str = "run") -> str:
+    """Return the command that runs this case again. ``settings`` and ``command``: see ``command_for``.
 
     Each repetition of a case has a seed of its own, which replaces that of the run."""
     settings = {
         name: str(case.seed) if name in _SEED and case.seed is not None else settings[name] for name in settings
     }
-    return command_for(case.id, settings, case.program.file if case.program else None)
+    return command_for(case.id, settings, case.program.file if case.program else None, command)
 
 
-def command_for(name: str, settings: Mapping[str, str], program: str | None = None) -> str:
+def command_for(name: str, settings: Mapping[str, str], program: str | None = None, command: str = "run") -> str:
     """Return the command that runs the case with the id ``name``, for a shell.
 
     ``settings``: the make variables of the run, e.g. KERNEL; flags such as --kernel if it had no Makefile. ``program``:
-    the file of a random program that the case shall run.
+    the file of a random program that the case shall run. ``command``: the subcommand of ``vfio-harness``.
     """
     make = not any(setting.startswith("-") for setting in settings) if settings else not paths.INSTALLED
     words = {**settings, "K" if make else "-k": name.rpartition("::")[2]}
     if program:
         words["PROGRAM" if make else "--program"] = program
     if not make:
-        return shlex.join(["vfio-harness", "run", *(word for pair in words.items() for word in pair if word)])
-    return " ".join(["make vm-test", *(f"{word}={shlex.quote(value)}" for word, value in words.items())])
+        return shlex.join(["vfio-harness", command, *(word for pair in words.items() for word in pair if word)])
+    target = "vm-test" if command == "run" else command
+    return " ".join([f"make {target}", *(f"{word}={shlex.quote(value)}" for word, value in words.items())])
