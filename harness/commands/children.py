@@ -58,6 +58,8 @@ class Task:
     """Files, directories or node ids; empty: all."""
     jobs: int | None = 1
     """The number of its machines. Children share the processors, so it is one; None: as many as a run takes."""
+    subcommand: str = "run"
+    """The subcommand of ``vfio-harness``."""
 
     def __str__(self) -> str:
         """Return its name and the last line of its output."""
@@ -68,7 +70,7 @@ class Task:
         """Return its command line."""
         own = [f"--jobs={self.jobs}"] if self.jobs else []
         own.append(f"--error-file={self.directory / ERROR}")
-        return [*PROGRAM, "run", *own, *self.options.arguments(), *self.cases]
+        return [*PROGRAM, self.subcommand, *own, *self.options.arguments(), *self.cases]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,18 @@ from typing import Any
 import click
 
 from harness import config, image, kernel, paths, vm
-from harness.commands.children import ERROR, read_error
+from harness.commands.children import ERROR, error_written_to, read_error
+from harness.commands.run import Cases
 from harness.errors import HarnessError, UsageError
 from harness.nested import image as outer_image
 from harness.nested import job, outer, recipe, results
 from harness.nested.shares import links, shares
 from harness.progress import Emit, Note
 from harness.report import RunDirectory, Terminal
+from harness.report.merge import merge
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
-from harness.verdict import KERNEL_AT_FAULT, Verdict, exit_code
+from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict, exit_code
 
 DEADLINE_S = 1140.0
 """From the start of the outer machine to its end. With the rest it stays below 20 minutes."""
@@ -43,27 +45,28 @@ INTERRUPTED = (130, 143)
 
 @click.command(name="kvm-test")
 @takes_options("kvm-test", from_make=True)
+@click.argument("cases", nargs=-1, type=Cases())
 @click.option("--short", is_flag=True, help="Run only two cases: one doorbell and one revoke.")
 @click.option("--deadline", type=click.IntRange(min=120), metavar="SECONDS",
               help="Stop after this time.  [default: 1140, with --short 600]")  # fmt: skip
-def kvm_test(short: bool, deadline: int | None, **values: Any) -> None:
+def kvm_test(cases: tuple[str, ...], short: bool, deadline: int | None, **values: Any) -> None:
     """Run cases under KVM, in an emulated machine that has it.
 
     The kernel of that outer machine is Debian's, with kvm_amd. In it, the harness chooses its accelerator, and must
-    choose KVM. First it runs the cases that vm-configs/kvm-test.yaml requires, or those that -k names, then others as
-    time allows.
+    choose KVM. First it runs the cases that vm-configs/kvm-test.yaml requires, then others as time allows. With -k or
+    CASES, which are files, directories or pytest's node ids, it runs only those.
 
     The exit code is that of the runs inside: 0 if the contract held, 1 if the kernel is at fault, 2 for wrong usage,
     and 3 if the harness or the host failed, KVM was not chosen, or a required case was not judged in time.
     """
     options = Options(**given(values))
     seconds = float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S))
-    with Terminal(options.again_settings()) as terminal:
-        code = run_under_kvm(options, terminal.emit, seconds, short=short)
+    with error_written_to(options.error_file), Terminal(options.again_settings()) as terminal:
+        code = run_under_kvm(options, terminal.emit, seconds, cases, short=short)
     sys.exit(code)
 
 
-def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: bool) -> int:
+def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequence[str], *, short: bool) -> int:
     """Run the cases in the outer machine; return the exit code. Raises HarnessError and its subclasses."""
     began = time.monotonic()
     test = recipe.load()
@@ -75,9 +78,9 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     built = kernel.obtain(kernel.KernelSpec(kernel=options.kernel, flavour=options.flavour), emit)
     image.obtain(emit).agent()  # the harness inside finds both in the cache
     machine_image = outer_image.obtain(test.outer.image, emit)
-    directory = RunDirectory(paths.results_dir())
+    directory = RunDirectory(paths.results_dir(), options.run_directory)
     inside = inner_options(options, built, qemu, test.cpu_features)
-    runs = [*planned(inside, test, short)]
+    runs = [*planned(inside, test, cases, short=short)]
     seen = shares([qemu.path.parent, *source_of(built)])
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
     nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
@@ -92,7 +95,8 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, *, short: boo
     finally:
         disk.unlink()
     code = judge(directory.path, runs, emit)
-    emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path}"))
+    directory.write(joined(directory, runs), options.again_settings(), "kvm-test")
+    emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path / 'report.html'}"))
     return code
 
 
@@ -132,16 +136,20 @@ def inner_options(options: Options, built: kernel.Kernel, qemu: vm.Qemu, cpu_fea
     named = options.kernel
     if named and not named.startswith("debian:"):
         named = str(built.build_dir)
-    return replace(options, kernel=named, qemu=str(qemu.path), cpu_features=options.cpu_features or cpu_features)
+    features = options.cpu_features or cpu_features
+    return replace(
+        options, kernel=named, qemu=str(qemu.path), cpu_features=features, run_directory=None, error_file=None
+    )
 
 
-def planned(inside: Options, test: recipe.KvmTest, short: bool) -> Iterator[job.Run]:
-    """Yield the runs inside, in their order."""
+def planned(inside: Options, test: recipe.KvmTest, cases: Sequence[str], *, short: bool) -> Iterator[job.Run]:
+    """Yield the runs inside, in their order. ``cases``: what the user has named."""
     files = sorted(path.name for path in paths.VM_CASES.glob("test_*.py"))
-    required = test.short if short else files if inside.expression else test.required
-    yield _run(REQUIRED, inside, required)
-    if not short and not inside.expression:
-        yield _run(REST, inside, [name for name in files if name not in {case.partition("::")[0] for case in required}])
+    chosen = cases or (files if inside.expression else ())
+    yield _run(REQUIRED, inside, test.short if short else chosen or test.required)
+    if not short and not chosen:
+        required = {case.partition("::")[0] for case in test.required}
+        yield _run(REST, inside, [name for name in files if name not in required])
 
 
 def _run(name: str, inside: Options, cases: Sequence[str]) -> job.Run:
@@ -184,6 +192,13 @@ def judge(directory: Path, runs: Sequence[job.Run], emit: Emit) -> int:
             raise HarnessError(f"{run.name}: the exit code of the run inside, {ended.code}, does not fit its verdicts")
         emit(Note(f"{run.name}: {len(found)} cases under KVM in {ended.record.duration_s:.0f} s"))
     return exit_code(verdicts)
+
+
+def joined(directory: RunDirectory, runs: Sequence[job.Run]) -> RunRecord:
+    """Return one record of all cases that the runs inside have judged."""
+    ended = [(path, results.read(path)) for path in (directory.path / run.name for run in runs)]
+    records = [(path, each.record) for path, each in ended if each and each.record]
+    return merge(records, directory.path, directory.run_id)
 
 
 def _no_record(directory: Path, ended: results.Ended | None) -> HarnessError:

@@ -53,6 +53,11 @@ class KvmTest(Model):
     short: list[str] = Field(min_length=1)
     """Those of ``--short``."""
 
+    def requires(self, case: str) -> bool:
+        """Return whether ``required`` names the case with this id, or its file."""
+        module, _, name = case.partition("::")
+        return not {f"{module}.py", f"{module}.py::{name}"}.isdisjoint(self.required)
+
 
 def load(path: Path = VM_CONFIGS / "kvm-test.yaml") -> KvmTest:
     """Read the recipe. Raises UsageError that names file, line and key."""

@@ -173,7 +173,7 @@ class Options:
     seed: int | None = option(
         None,
         "The random seed of the suites stress and model.  [default: a new one for each run]",
-        takes("run", "bisect", "check", PYTEST),
+        takes("run", "bisect", "check", "kvm-test", PYTEST),
         make="SEED",
         again=lambda options: options.suite != DEFAULT_SUITE,
         draw=new_seed,
@@ -278,13 +278,13 @@ class Options:
     run_directory: Path | None = option(
         None,
         "Write the results into this directory, instead of a new one in results/.",
-        takes("run"),
+        takes("run", "kvm-test"),
         hidden=True,
     )
     error_file: Path | None = option(
         None,
         "If an error ends the run before its first case, write it to this file as JSON.",
-        takes("run"),
+        takes("run", "kvm-test"),
         hidden=True,
     )
 

@@ -19,6 +19,7 @@ from harness.nested.job import Run
 from harness.nested.outer import OuterCrashedError
 from harness.paths import TOP
 from harness.progress import silent
+from harness.report import RunDirectory, load
 from harness.run.options import Options
 from harness.verdict import Verdict, exit_code
 from harness.vm import Qemu
@@ -28,19 +29,26 @@ RUNS = [Run(REQUIRED, []), Run(REST, [])]
 
 
 def ended(
-    top: Path, name: str, code: int, verdicts: Sequence[Verdict] | None = (Verdict.PASS,), accel: str = "kvm"
+    top: Path,
+    name: str,
+    code: int,
+    verdicts: Sequence[Verdict] | None = (Verdict.PASS,),
+    *,
+    accel: str = "kvm",
+    number: int = 0,
 ) -> None:
-    """Write the results of a run inside."""
+    """Write the results of a run inside. ``number``: of the run, to tell its record and its cases from others."""
     directory = top / name
     directory.mkdir()
     (directory / "exit-code").write_text(f"{code}\n")
     if verdicts is None:
         return
     record: dict[str, Any] = json.loads(RECORD.read_text())
+    record["run_id"] += str(number)
     record["host"] |= {"accel": accel, "accel_reason": "because"}
     case = record["cases"][0]
     record["cases"] = [
-        {**case, "id": f"test_a::test_{number}", "verdict": each} for number, each in enumerate(verdicts)
+        {**case, "id": f"test_{number}::test_{place}", "verdict": each} for place, each in enumerate(verdicts)
     ]
     (directory / "report.json").write_text(json.dumps(record))
 
@@ -122,20 +130,36 @@ def test_a_damaged_error_is_no_traceback(tmp_path: Path) -> None:
 
 def test_the_required_files_run_first_and_the_others_then() -> None:
     test = recipe.load()
-    first, then = planned(Options(cpu_features="-xsave"), test, short=False)
+    first, then = planned(Options(cpu_features="-xsave"), test, (), short=False)
     assert [Path(str(word)).name for word in first.arguments if str(word).endswith(".py")] == test.required
     assert not {str(word) for word in first.arguments if str(word).endswith(".py")} & set(map(str, then.arguments))
     assert "--cpu-features=-xsave" in first.arguments
 
 
 def test_chosen_cases_are_all_required() -> None:
-    (only,) = planned(Options(expression="cmb"), recipe.load(), short=False)
+    (only,) = planned(Options(expression="cmb"), recipe.load(), (), short=False)
     assert only.arguments[-1] == kvm_test.paths.VM_CASES / "test_umem.py"
     assert [*only.arguments][[*only.arguments].index("-k") + 1] == "cmb"
 
 
+def test_named_cases_are_all_required() -> None:
+    named = ["/tests/vm/test_cmb.py::test_x[edu]"]
+    (only,) = planned(Options(run_directory=Path("/r")), recipe.load(), named, short=False)
+    assert [str(word) for word in only.arguments if "::" in str(word)] == named
+
+
+def test_one_report_has_the_cases_of_all_runs(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "results")
+    for number, name in enumerate([REQUIRED, REST]):
+        ended(directory.path, name, 0, number=number)
+    found = kvm_test.joined(directory, [*RUNS, Run("never-started", [])])
+    directory.write(found, {}, "kvm-test")
+    assert [case.id for case in load(tmp_path / "results" / "latest").cases] == ["test_0::test_0", "test_1::test_0"]
+    assert (found.run_id, found.host.accel) == (directory.run_id, "kvm")
+
+
 def test_short_runs_two_cases() -> None:
-    (only,) = planned(Options(), recipe.load(), short=True)
+    (only,) = planned(Options(), recipe.load(), (), short=True)
     assert sum("::" in str(word) for word in only.arguments) == 2
 
 
