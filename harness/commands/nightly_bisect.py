@@ -13,7 +13,7 @@ from harness.kernel.source import commit as commits
 from harness.nightly.again import options_of
 from harness.nightly.cells import NightVerdicts
 from harness.nightly.history import History
-from harness.nightly.record import CaseChange, Cell
+from harness.nightly.record import RUN, CaseChange, Cell
 from harness.progress import Emit, Event, Note
 from harness.verdict import GOOD, KERNEL_AT_FAULT, Verdict
 
@@ -87,6 +87,8 @@ def _search(cell: Cell, where: _Range, cases: Sequence[str], emit: Emit) -> dict
     A commit is bad if any of the first ``MOST_CASES`` cases is. So these are good on the one before the first bad one.
     """
     try:
+        if cell.command != RUN:
+            raise HarnessError(f"its runs are those of vfio-harness {cell.command}")
         named = commits.parse(cell.kernel or "")
         tree = commits.repository(named, emit) if named else Path(cell.kernel or "").expanduser()
         judges = replace(options_of(cell), expression=_expression(cases[:MOST_CASES]))

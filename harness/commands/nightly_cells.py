@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cells of a plan: the cases that each selects, its options for ``vfio-harness run``, and how they are shown."""
+"""The cells of a plan: the cases that each selects, the arguments of its runs, and how they are shown."""
 
 import json
 import shlex
@@ -11,10 +11,12 @@ from harness import paths
 from harness.cases.collect import Collected
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
+from harness.nested import recipe
 from harness.nightly.again import options_of
 from harness.nightly.history import has_nights, open_history
+from harness.nightly.jobs import Job
 from harness.nightly.outcomes import order_of
-from harness.nightly.record import Cell
+from harness.nightly.record import RUN, Cell
 from harness.progress import Emit, Note
 from harness.report.text import counted
 from harness.run.select import Candidate, select
@@ -35,11 +37,16 @@ class CaseList:
             Candidate(case.id, case.machines, frozenset({*case.rows, *(row.partition(".")[0] for row in case.rows)}))
             for case in self.collected
         ]
-        return [candidates[index].id for index in select(candidates, options_of(cell))]
+        selected = [candidates[index].id for index in select(candidates, options_of(cell))]
+        return selected if cell.command == RUN else [case for case in selected if recipe.load().requires(case)]
 
-    def node_ids(self, cases: Sequence[str]) -> list[str]:
-        """Return the node ids of these cases, for ``vfio-harness run``, relative to ``paths.TOP``."""
+    def named(self, job: Job) -> list[str]:
+        """Return the cases that the command line of a job names: node ids relative to ``paths.TOP``.
+
+        ``run`` selects those of its suite by itself; ``kvm-test`` would go on with others until its deadline.
+        """
         where = {case.id: case.where for case in self.collected}
+        cases = job.cases if job.cell.command == RUN else job.cases or job.cell.cases
         return [where.get(case, _usual_place(case)) for case in cases]
 
 
@@ -130,7 +137,7 @@ def duration(seconds: float | None) -> str:
 
 
 def as_matrix(cells: Sequence[Cell]) -> str:
-    """Format the cells as a matrix of GitHub Actions: one job for each, with the arguments of ``vfio-harness run``.
+    """Format the cells as a matrix of GitHub Actions: one job for each, with its subcommand and the arguments of that.
 
     Raises UsageError for more cells than a matrix may have.
     """
@@ -138,5 +145,7 @@ def as_matrix(cells: Sequence[Cell]) -> str:
         raise UsageError(
             f"the plan has {len(cells)} cells, and a matrix at most {MOST_JOBS} jobs", hint="choose with --cell"
         )
-    jobs = [{"cell": cell.id, "args": shlex.join(options_of(cell).arguments())} for cell in cells]
+    jobs = [
+        {"cell": cell.id, "command": cell.command, "args": shlex.join(options_of(cell).arguments())} for cell in cells
+    ]
     return json.dumps({"include": jobs})

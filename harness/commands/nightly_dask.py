@@ -20,13 +20,13 @@ from harness import __version__
 from harness.commands.children import ERROR, LOG, read_error
 from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_engine import Outcome, Ticket
-from harness.commands.nightly_local import how_it_was_ended, machine_mib
+from harness.commands.nightly_local import how_it_was_ended, machine_mib, machines_of
 from harness.commands.nightly_worker import LEAVE_S, RemoteRun, WorkerFacts, end_run, facts, run_child, unpack
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
 from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
 from harness.nightly.outcomes import load_run
-from harness.nightly.record import COMPLETED
+from harness.nightly.record import COMPLETED, RUN
 
 CONNECT_S = 20.0
 TICK_S = 0.5
@@ -140,18 +140,18 @@ class DaskRunner:
         job = ticket.job
         resources = self._known().get(host, {}).get("resources", {})
         machines = max(1, int(resources.get(MEMORY, 0)) // machine_mib(job))
-        jobs = min(self._facts[host].jobs, machines, len(job.cases or job.cell.cases))
+        jobs = machines_of(job, min(self._facts[host].jobs, machines))
         memory = jobs * machine_mib(job)
         key = f"vfio-harness-{os.getpid()}-{job.cell.id}-{ticket.number + 1}-{time.time_ns()}"
-        arguments = replace(options_of(job.cell), seed=job.seed, jobs=jobs).arguments()
+        options = replace(options_of(job.cell), seed=job.seed, jobs=jobs if job.cell.command == RUN else None)
         output = ticket.directory / LOG
         self._client.subscribe_topic(key, lambda event: _append(output, event))
         future = self._client.submit(
             run_child,
             key,
             self._facts[host].process,
-            arguments,
-            self._cases.node_ids(job.cases),
+            [job.cell.command, *options.arguments()],
+            self._cases.named(job),
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},
             key=key,
             workers=[host],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the cells of a night on this host: each is a child process, ``vfio-harness run``."""
+"""Runs the cells of a night on this host: each is a child process of ``vfio-harness``."""
 
 import signal
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from harness.commands.children import RUN_S, Children, Ended, Task
 from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_engine import Outcome, Ticket
 from harness.config import load_machine
+from harness.nested import recipe
 from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
-from harness.nightly.record import COMPLETED
+from harness.nightly.record import COMPLETED, KVM_TEST, RUN
 from harness.run.workers import JOBS_PER_CPU, default_jobs, processors
 
 MEMORY_SHARE = 0.8
@@ -33,14 +34,23 @@ def free_memory_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
 
 
 def machine_mib(job: Job) -> int:
-    """Return the memory that one machine of a job takes, in MiB."""
-    return _memory_mib(job.cell.machine)
+    """Return the memory that one machine of a job takes with its peer and what it runs in, in MiB."""
+    return _memory_mib(job.cell.machine, job.cell.command)
 
 
 @cache
-def _memory_mib(machine: str) -> int:
+def _memory_mib(name: str, command: str) -> int:
     """Read a description once: the engine asks every second, for each job that waits."""
-    return load_machine(machine).memory_mib + QEMU_MIB
+    machine = load_machine(name)
+    memory = machine.memory_mib + QEMU_MIB
+    if machine.peer:
+        memory += machine.peer.memory_mib + QEMU_MIB
+    return memory + (recipe.load().outer.memory_mib if command == KVM_TEST else 0)
+
+
+def machines_of(job: Job, most: int) -> int:
+    """Return how many machines a job has, of at most ``most``: an emulated machine with KVM holds one."""
+    return 1 if job.cell.command == KVM_TEST else min(most, len(job.cases or job.cell.cases))
 
 
 class LocalRunner:
@@ -65,8 +75,7 @@ class LocalRunner:
     def _jobs(self, job: Job) -> int:
         """Return the number of machines of a job: the default, or as many as fit into the memory."""
         most = max(1, self._memory // machine_mib(job))
-        cases = len(job.cases or job.cell.cases)
-        return min(default_jobs(cases), most, cases)
+        return machines_of(job, min(default_jobs(len(job.cases or job.cell.cases)), most))
 
     def wait_for_host(self, job: Job) -> bool:
         """Return False: this host takes any job while nothing runs."""
@@ -97,8 +106,9 @@ def task_of(ticket: Ticket, cases: CaseList, jobs: int | None) -> Task:
     """Return the child process of a run."""
     job = ticket.job
     options = replace(options_of(job.cell), seed=job.seed, run_directory=ticket.directory)
-    where = [str(paths.TOP / case) for case in cases.node_ids(job.cases)]
-    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, jobs)
+    where = [str(paths.TOP / case) for case in cases.named(job)]
+    jobs = jobs if job.cell.command == RUN else None
+    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, jobs, job.cell.command)
 
 
 def outcome_of(end: Ended) -> Outcome:

@@ -85,7 +85,7 @@ def end_run(key: str) -> None:
 def run_child(
     key: str, process: tuple[int, str], arguments: Sequence[str], cases: Sequence[str], environment: dict[str, str]
 ) -> RemoteRun:
-    """Run ``vfio-harness run`` with these arguments in a directory of its own, and return its results.
+    """Run ``vfio-harness`` with these arguments in a directory of its own, and return its results.
 
     The output is streamed as events of the topic ``key``. The child ends when the worker does, when ``end_run`` says
     so, and when nobody waits for its results any more.
@@ -93,7 +93,7 @@ def run_child(
     Args:
         key: The task's key.
         process: The worker for which the task is meant. It never runs on another: that could be a second time.
-        arguments: The options of the run.
+        arguments: The subcommand, and its options.
         cases: Pytest node ids relative to ``paths.TOP``; empty: all.
         environment: Variables of the engine that the run needs.
 
@@ -105,7 +105,7 @@ def run_child(
     directory = Path(tempfile.mkdtemp(prefix="vfio-harness-run-"))
     try:
         own = [f"--run-directory={directory}", f"--error-file={directory / ERROR}"]
-        command = [*PROGRAM, "run", *own, *arguments, *(str(paths.TOP / case) for case in cases)]
+        command = [*PROGRAM, *arguments, *own, *(str(paths.TOP / case) for case in cases)]
         code = _follow(
             command,
             directory,

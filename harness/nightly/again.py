@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options of a cell for ``vfio-harness run``, and the command that runs a case of a night again."""
+"""The options of a cell's run, and the command that runs a case of a night again."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from harness.cases.suites import DEFAULT_SUITE
 from harness.kernel.model import Flavour
-from harness.nightly.record import Cell
+from harness.nightly.record import KVM_TEST, Cell
 from harness.report.text import command_for
 from harness.run.options import Options
 from harness.verdict import CaseRecord, KernelRecord
@@ -19,7 +20,7 @@ def options_of(cell: Cell) -> Options:
         series=cell.series,
         flavour=cast(Flavour, cell.flavour),
         machine=cell.machine,
-        suite=cell.suite,
+        suite=DEFAULT_SUITE if cell.command == KVM_TEST else cell.suite,
         qemu=cell.qemu,
         focus=cell.focus,
     )
@@ -31,7 +32,8 @@ def command(cell: Cell, name: str, case: CaseRecord | None = None, kernel: Kerne
     A branch is named by the commit that was tested. A program is named without its directory, which is the host's own.
     """
     options = replace(options_of(cell), kernel=_kernel(cell, kernel), seed=case.seed if case else None)
-    return command_for(name, options.again_settings(), Path(case.program.file).name if case and case.program else None)
+    program = Path(case.program.file).name if case and case.program else None
+    return command_for(name, options.again_settings(), program, cell.command)
 
 
 def _kernel(cell: Cell, record: KernelRecord | None) -> str | None:

@@ -15,7 +15,7 @@ from harness.config import DEFAULT_MACHINE, Model, load, load_machine
 from harness.config.loader import Loc, nearest
 from harness.errors import UsageError
 from harness.kernel.model import Flavour
-from harness.nightly.record import Cell
+from harness.nightly.record import KVM_TEST, Cell
 
 DEFAULT_PLAN = paths.VM_CONFIGS / "nightly.yaml"
 DEFAULT_QEMU = "default"
@@ -65,7 +65,7 @@ class Line(Model):
     machines: tuple[Text, ...] = Field((DEFAULT_MACHINE,), min_length=1)
     """Values of MACHINE=."""
     suites: tuple[Text, ...] = Field((DEFAULT_SUITE,), min_length=1)
-    """Values of SUITE=."""
+    """Values of SUITE=, or ``kvm-test``: the cases of vm-configs/kvm-test.yaml under KVM, in an emulated machine."""
     qemus: tuple[Name, ...] = Field((DEFAULT_QEMU,), min_length=1)
     """Names of ``qemus``, or ``default``."""
     focus: bool = False
@@ -126,7 +126,7 @@ def load_plan(path: Path = DEFAULT_PLAN) -> Plan:
 
 def _mistakes(plan: Plan) -> Iterator[tuple[Loc, str]]:
     """Yield the names that do not exist, the cells that are given twice, and the exclusions without effect."""
-    known = suites()
+    known = {*suites(), KVM_TEST}
     qemus = {DEFAULT_QEMU, *plan.qemus}
     if DEFAULT_QEMU in plan.qemus:
         yield ("qemus", DEFAULT_QEMU), "this name is taken: it is the QEMU that a run finds itself"
@@ -136,6 +136,8 @@ def _mistakes(plan: Plan) -> Iterator[tuple[Loc, str]]:
         yield from _unknown((key, number, "trees"), line.trees, plan.trees, "tree")
         yield from _unknown((key, number, "suites"), line.suites, known, "suite")
         yield from _unknown((key, number, "qemus"), line.qemus, qemus, "QEMU")
+        if isinstance(line, Line) and KVM_TEST in line.suites:
+            yield from _beyond_kvm_test(plan, number, line)
         for place, machine in enumerate(line.machines):
             try:
                 load_machine(machine)
@@ -150,6 +152,15 @@ def _mistakes(plan: Plan) -> Iterator[tuple[Loc, str]]:
     for number, exclusion in enumerate(plan.exclude):
         if not any(exclusion.matches(combination) for _, _, combination in plan.combinations()):
             yield ("exclude", number), "no cell of include matches: remove the line"
+
+
+def _beyond_kvm_test(plan: Plan, number: int, line: Line) -> Iterator[tuple[Loc, str]]:
+    """Yield what a line asks of ``kvm-test`` that it does not have."""
+    if line.focus:
+        yield ("include", number, "focus"), "kvm-test has its own cases: give it a line without focus"
+    for place, name in enumerate(line.trees):
+        if name in plan.trees and plan.trees[name].series:
+            yield ("include", number, "trees", place), f"kvm-test takes no series, and the tree {name!r} has one"
 
 
 def _unknown(

@@ -2,7 +2,8 @@
 """The record of a night, ``results/nightly/<night>/nightly.json``. It is written before the first cell runs.
 
 A night is a list of *cells*: a kernel, a flavour, a machine, a suite and a QEMU. Each cell is one or more runs of
-``vfio-harness run``, whose records lie beside this one. So what did not run is visible: its cell has no run.
+``vfio-harness run`` or ``kvm-test``, whose records lie beside this one. So what did not run is visible: its cell has no
+run.
 """
 
 from enum import StrEnum
@@ -18,6 +19,8 @@ SCHEMA = "vfio-harness/nightly/1"
 FILE = "nightly.json"
 COMPLETED = (0, 1, 2, 3)
 """The exit codes of a ``vfio-harness run`` that has come to its own end."""
+RUN, KVM_TEST = "run", "kvm-test"
+"""The subcommands of ``vfio-harness`` that run a cell. ``kvm-test`` is a suite of the plan, too: its own cases."""
 
 
 class _Record(BaseModel):
@@ -40,7 +43,7 @@ class Cell(_Record):
     machine: str
     """The value of MACHINE=."""
     suite: str
-    """The value of SUITE=."""
+    """The value of SUITE=; ``kvm-test`` for the cases of vm-configs/kvm-test.yaml."""
     qemu: str | None = None
     """The value of QEMU=; None for the default."""
     focus: bool = False
@@ -51,6 +54,11 @@ class Cell(_Record):
     """How long it took before, in seconds; None if it has never run."""
     cases: list[str] = Field(default_factory=list)
     """The ids of the cases that it must judge. One that no run has judged is a MISS."""
+
+    @property
+    def command(self) -> str:
+        """The subcommand of ``vfio-harness`` that runs it."""
+        return KVM_TEST if self.suite == KVM_TEST else RUN
 
 
 class Why(StrEnum):

@@ -11,7 +11,9 @@ from harness.commands.children import Children
 from harness.commands.nightly_cells import CaseList
 from harness.commands.nightly_local import LocalRunner, free_memory_mib
 from harness.commands.nightly_run import Limits, begun, new_night, pin
+from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
+from harness.nested import recipe
 from harness.nightly.outcomes import load_night
 from harness.nightly.record import Why
 from harness.progress import Note
@@ -151,6 +153,29 @@ def test_cells_run_beside_each_other_if_processors_and_memory_allow(
                 running.append(nightly_local.Ticket(job, 0, stand_in.top))
         assert len(running) == fit, (processors, memory)
     assert free_memory_mib() > 0
+
+
+def test_a_cell_of_kvm_test_is_one_run_of_that_command(stand_in: StandIn) -> None:
+    nested = cell("a").model_copy(update={"suite": "kvm-test"})
+    jobs = [nightly_local.Job(each, Why.PLAN) for each in (cell("a"), nested)]
+    plain, task = (
+        nightly_local.task_of(nightly_local.Ticket(job, 0, stand_in.top), CaseList([]), jobs=2).command()
+        for job in jobs
+    )
+    assert {"run", "--jobs=2"} <= {*plain}
+    assert "kvm-test" in task
+    assert not [word for word in task if word.startswith(("--jobs", "--suite"))]
+    assert [word.rpartition("/")[2] for word in task[-2:]] == ["test_a.py::x", "test_a.py::y"]
+    around = recipe.load().outer.memory_mib
+    assert nightly_local.machine_mib(jobs[1]) == nightly_local.machine_mib(jobs[0]) + around
+    assert nightly_local.machines_of(jobs[1], 4) == 1
+
+
+def test_the_memory_of_a_peer_counts() -> None:
+    job = nightly_local.Job(cell("a").model_copy(update={"machine": "roce-pair"}), Why.PLAN)
+    machine = load_machine("roce-pair")
+    assert machine.peer
+    assert nightly_local.machine_mib(job) > machine.memory_mib + machine.peer.memory_mib
 
 
 def test_a_ref_is_pinned_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from harness.commands.nightly_cells import (
 )
 from harness.errors import UsageError
 from harness.nightly.database import FILE
+from harness.nightly.jobs import Job
 from harness.nightly.record import Cell, Why
 from harness.progress import Event, Note, silent
 
@@ -95,10 +96,12 @@ def test_the_table_has_the_last_run_the_sum_and_the_budget() -> None:
 
 def test_the_matrix_has_a_job_for_each_cell() -> None:
     chosen = [cell("a", kernel="~/a tree", machine="aer", focus=True), cell("b", qemu="/q", flavour="debug")]
+    chosen.append(cell("c", suite="kvm-test"))
     assert json.loads(as_matrix(chosen)) == {
         "include": [
-            {"cell": "a", "args": "--machine=aer '--kernel=~/a tree' --focus"},
-            {"cell": "b", "args": "--flavour=debug --qemu=/q"},
+            {"cell": "a", "command": "run", "args": "--machine=aer '--kernel=~/a tree' --focus"},
+            {"cell": "b", "command": "run", "args": "--flavour=debug --qemu=/q"},
+            {"cell": "c", "command": "kvm-test", "args": ""},
         ]
     }
     with pytest.raises(UsageError, match="at most 256 jobs"):
@@ -124,7 +127,21 @@ def test_the_cases_of_a_cell_are_those_that_its_run_selects() -> None:
     assert cases.of(cell("a")) == ["test_a::test_x"]
     assert cases.of(cell("a", machine="aer")) == ["test_a::test_x", "test_b::test_y"]
     assert cases.of(cell("a", suite="stress")) == ["test_stress::test_z"]
-    assert cases.node_ids(["test_b::test_y", "test_c::gone"]) == [
+    assert cases.named(Job(cell("a"), Why.PLAN)) == [], "the run selects them itself"
+    assert cases.named(Job(cell("a"), Why.AGAIN, ("test_b::test_y", "test_c::gone"))) == [
         "tests/vm/test_b.py::test_y",
         "tests/vm/test_c.py::gone",
     ]
+
+
+def test_the_cases_of_kvm_test_are_those_that_it_requires() -> None:
+    cases = CaseList(
+        [
+            Collected("test_revoke::test_x[edu]", "tests/vm/test_revoke.py::test_x[edu]", ("lifecycle.reset",)),
+            Collected("test_umem::test_y", "tests/vm/test_umem.py::test_y", ()),
+        ]
+    )
+    nested = cell("a", suite="kvm-test", cases=cases.of(cell("a", suite="kvm-test")))
+    assert nested.cases == ["test_revoke::test_x[edu]"]
+    assert cases.named(Job(nested, Why.PLAN)) == ["tests/vm/test_revoke.py::test_x[edu]"]
+    assert cases.named(Job(nested, Why.AGAIN, ("test_revoke::gone",))) == ["tests/vm/test_revoke.py::gone"]

@@ -31,6 +31,14 @@ def test_the_commit_the_seed_and_the_program_are_those_of_the_night(
     assert command(CELL, NAME, CASE, KERNEL) == said
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_cell_of_kvm_test_runs_again_under_kvm_test(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    monkeypatch.setattr(paths, "INSTALLED", installed)
+    nested = Cell(id="c", tree="t", kernel="debian:7.3", flavour="release", machine="intel-iommu", suite="kvm-test")
+    said = ["make kvm-test KERNEL=debian:7.3 K=test_x", "vfio-harness kvm-test --kernel debian:7.3 -k test_x"]
+    assert command(nested, "test_a::test_x") == said[installed]
+
+
 @pytest.mark.parametrize(
     ("installed", "said"), [(False, "make vm-test K=test_x"), (True, "vfio-harness run -k test_x")]
 )

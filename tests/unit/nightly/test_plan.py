@@ -67,7 +67,7 @@ def test_each_line_gives_every_combination_of_its_lists(tmp_path: Path) -> None:
 
 def test_the_shipped_plan_can_be_read() -> None:
     cells = expand(load_plan(), DEFAULT_PLAN, cases_of, {})
-    assert len({cell.id for cell in cells}) == len(cells) == 33
+    assert len({cell.id for cell in cells}) == len(cells) == 35
 
 
 def test_each_platform_is_a_line_of_the_shipped_plan() -> None:
@@ -78,7 +78,7 @@ def test_each_platform_is_a_line_of_the_shipped_plan() -> None:
     assert {machine.arch for machine in machines} == {*architectures()}
     assert {"debian:10.0", "debian:11.1"} <= {plan.qemus.get(name) for name in qemus}
     assert {each.name for each in map(load_machine, known_machines()) if each.min_qemu or each.peer} <= names
-    assert {"kselftest-vfio", "kselftest-iommu", "rdma-core"} <= planned_suites
+    assert {"kselftest-vfio", "kselftest-iommu", "rdma-core", "kvm-test"} <= planned_suites
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,12 @@ def test_each_platform_is_a_line_of_the_shipped_plan() -> None:
             r"plan.yaml:21: exclude\[0\]: no cell of include matc",
         ),
         ("    suites: [stress]\n    qemus: [next]\n", "", "given twice"),
+        (
+            "flavours: [rel",
+            "suites: [kvm-test]\n    flavours: [rel",
+            r"include\[0\].trees\[1\]: kvm-test takes no series",
+        ),
+        ("suites: [stress]", "suites: [kvm-test]", r"include\[1\].focus: kvm-test has its own cases"),
     ],
 )
 def test_a_mistake_names_the_line_the_key_and_the_fix(tmp_path: Path, old: str, new: str, complaint: str) -> None:
