@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The main step of action.yml, which sets the variables: run the container, write the step summary, and end with the
-# exit code of `vfio-harness run`.
+# exit code of `vfio-harness run` or `kvm-test`.
 set -euo pipefail
 
 results=$GITHUB_WORKSPACE/results
@@ -10,7 +10,8 @@ container=(docker run --rm --init --user "$(id -u):$(id -g)" --env HOME=/tmp
 	--volume "$CACHE:/cache" --volume "$GITHUB_WORKSPACE:$GITHUB_WORKSPACE" --workdir "$GITHUB_WORKSPACE")
 [ ! -e /dev/kvm ] || container+=(--device /dev/kvm)
 
-options=(--machine "$MACHINE" --suite "$SUITE" --flavour "$FLAVOUR")
+options=(--machine "$MACHINE" --flavour "$FLAVOUR")
+[ "$COMMAND" = kvm-test ] || options+=(--suite "$SUITE")
 [ -z "$KERNEL" ] || options+=(--kernel "$KERNEL")
 [ -z "$SERIES" ] || options+=(--series "$SERIES")
 if [ -n "$ARGUMENTS" ]; then
@@ -21,7 +22,7 @@ fi
 
 mkdir -p "$CACHE" "$results"
 code=0
-"${container[@]}" "$IMAGE" run "${options[@]}" || code=$?
+"${container[@]}" "$IMAGE" "$COMMAND" "${options[@]}" || code=$?
 
 {
 	echo "exit-code=$code"

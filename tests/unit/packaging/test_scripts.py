@@ -42,6 +42,7 @@ def act(tmp_path: Path) -> Act:
             "CACHE": str(tmp_path / "cache"),
             "IMAGE": "an-image",
             "ARGUMENTS": "",
+            "COMMAND": "run",
             **inputs,
             **variables,
         }
@@ -56,9 +57,16 @@ def test_options_of_the_action_are_words_of_the_run(act: Act) -> None:
     code, log, _ = act(KERNEL="a tree", SERIES="x.mbox", ARGUMENTS="--qemu '/q m' --focus")
     assert code == 0
     assert (
-        "<an-image><run><--machine><intel-iommu><--suite><default><--flavour><release>"
+        "<an-image><run><--machine><intel-iommu><--flavour><release><--suite><default>"
         "<--kernel><a tree><--series><x.mbox><--qemu></q m><--focus>"
     ) in log
+
+
+def test_kvm_test_takes_no_suite(act: Act) -> None:
+    code, log, _ = act(COMMAND="kvm-test")
+    assert code == 0
+    assert "<an-image><kvm-test><--machine><intel-iommu><--flavour><release>" in log
+    assert "<--suite>" not in log
 
 
 def test_no_argument_is_run_by_the_shell(act: Act, tmp_path: Path) -> None:
