@@ -22,6 +22,7 @@ from harness.nested.shares import links, shares
 from harness.progress import Emit, Note
 from harness.report import RunDirectory, Terminal
 from harness.report.merge import merge
+from harness.report.text import counted
 from harness.run.options import Options
 from harness.run.read_options import given, takes_options
 from harness.verdict import KERNEL_AT_FAULT, RunRecord, Verdict, exit_code
@@ -38,7 +39,7 @@ LEAST_S = 240.0
 """What must be left of the deadline for another start."""
 RESULTS = Path("/results")
 """In the outer machine: its init writes this directory to the disk."""
-REQUIRED, REST = "required", "rest"
+REQUIRED, REST, AGAIN = "required", "rest", "again"
 INTERRUPTED = (130, 143)
 """The exit codes of a run that its deadline ended, and of one that SIGTERM found before it could catch that."""
 
@@ -84,20 +85,32 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
     seen = shares([qemu.path.parent, *source_of(built)])
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
     nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
+    end = time.monotonic() + deadline_s
 
-    def attempt(directory: Path, seconds: float) -> Path:
-        text = job.script(seen, links(), environment(), runs, int(seconds - LEAVE_S))
-        return nested.run(outer.Job(job.archive(text), seen, seconds), directory, lambda line: emit(Note(line)))
+    def run(runs: Sequence[job.Run], files: Path) -> None:
+        """Make these runs in an outer machine, whose own files go into ``files``."""
 
-    disk = run_again_if_crashed(attempt, directory.path, deadline_s, emit)
-    try:
-        results.unpack(disk, directory.path)
-    finally:
-        disk.unlink()
-    code = judge(directory.path, runs, emit)
-    directory.write(joined(directory, runs), options.again_settings(), "kvm-test")
+        def attempt(directory: Path, seconds: float) -> Path:
+            text = job.script(seen, links(), environment(), runs, int(seconds - LEAVE_S))
+            return nested.run(outer.Job(job.archive(text), seen, seconds), directory, lambda line: emit(Note(line)))
+
+        disk = run_again_if_crashed(attempt, files, end - time.monotonic(), emit)
+        try:
+            results.unpack(disk, directory.path)
+        finally:
+            disk.unlink()
+
+    run(runs, directory.path)
+    found = [*judged(directory.path, runs, emit)]
+    record = merge(found, directory.path, directory.run_id)
+    if (again := run_of_errors(record, inside)) and end - time.monotonic() > LEAST_S:
+        emit(Note(f"{counted(record.summary[Verdict.ERROR], 'case')} with ERROR: once more, in a new outer machine"))
+        run([again], directory.path / AGAIN)
+        found += judged(directory.path, [again], emit)
+        record = merge(found, directory.path, directory.run_id)  # any verdict counts before ERROR
+    directory.write(record, options.again_settings(), "kvm-test")
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path / 'report.html'}"))
-    return code
+    return exit_code([case.verdict for case in record.cases])
 
 
 def run_again_if_crashed(
@@ -138,7 +151,13 @@ def inner_options(options: Options, built: kernel.Kernel, qemu: vm.Qemu, cpu_fea
         named = str(built.build_dir)
     features = options.cpu_features or cpu_features
     return replace(
-        options, kernel=named, qemu=str(qemu.path), cpu_features=features, run_directory=None, error_file=None
+        options,
+        kernel=named,
+        qemu=str(qemu.path),
+        cpu_features=features,
+        emulated_kvm=True,
+        run_directory=None,
+        error_file=None,
     )
 
 
@@ -150,6 +169,12 @@ def planned(inside: Options, test: recipe.KvmTest, cases: Sequence[str], *, shor
     if not short and not chosen:
         required = {case.partition("::")[0] for case in test.required}
         yield _run(REST, inside, [name for name in files if name not in required])
+
+
+def run_of_errors(record: RunRecord, inside: Options) -> job.Run | None:
+    """Return the second run of the cases that are ERROR; None if there are none."""
+    errors = [case.id for case in record.cases if case.verdict is Verdict.ERROR]
+    return _run(AGAIN, inside, [name.replace("::", ".py::", 1) for name in errors]) if errors else None
 
 
 def _run(name: str, inside: Options, cases: Sequence[str]) -> job.Run:
@@ -171,34 +196,29 @@ def environment() -> dict[str, str]:
     }
 
 
-def judge(directory: Path, runs: Sequence[job.Run], emit: Emit) -> int:
-    """Return the exit code of all runs: 1 wins over others. Raises HarnessError for a run that proves nothing."""
-    verdicts: list[Verdict] = []
+def judged(directory: Path, runs: Sequence[job.Run], emit: Emit) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield the directory and the record of each run that has judged cases.
+
+    Raises HarnessError for runs that prove nothing.
+    """
     for run in runs:
-        ended = results.read(directory / run.name)
+        path = directory / run.name
+        ended = results.read(path)
         if ended is None or ended.record is None:
             if run.name == REQUIRED:
-                raise _no_record(directory / run.name, ended)
+                raise _no_record(path, ended)
             emit(Note(f"{run.name}: no case was judged in time"))
             continue
         if ended.record.host.accel != "kvm":
             raise HarnessError(f"the run inside did not choose KVM: {ended.record.host.accel_reason}")
-        found = [case.verdict for case in ended.record.cases]
-        verdicts += found
+        verdicts = [case.verdict for case in ended.record.cases]
         if ended.code in INTERRUPTED:
-            if run.name == REQUIRED and not any(verdict in KERNEL_AT_FAULT for verdict in found):
-                raise HarnessError(f"the deadline ended the required cases after {len(found)}", hint="--deadline")
-        elif ended.code != exit_code(found):
+            if run.name == REQUIRED and not any(verdict in KERNEL_AT_FAULT for verdict in verdicts):
+                raise HarnessError(f"the deadline ended the required cases after {len(verdicts)}", hint="--deadline")
+        elif ended.code != exit_code(verdicts):
             raise HarnessError(f"{run.name}: the exit code of the run inside, {ended.code}, does not fit its verdicts")
-        emit(Note(f"{run.name}: {len(found)} cases under KVM in {ended.record.duration_s:.0f} s"))
-    return exit_code(verdicts)
-
-
-def joined(directory: RunDirectory, runs: Sequence[job.Run]) -> RunRecord:
-    """Return one record of all cases that the runs inside have judged."""
-    ended = [(path, results.read(path)) for path in (directory.path / run.name for run in runs)]
-    records = [(path, each.record) for path, each in ended if each and each.record]
-    return merge(records, directory.path, directory.run_id)
+        emit(Note(f"{run.name}: {len(verdicts)} cases under KVM in {ended.record.duration_s:.0f} s"))
+        yield path, ended.record
 
 
 def _no_record(directory: Path, ended: results.Ended | None) -> HarnessError:

@@ -275,6 +275,12 @@ class Options:
         takes("run"),
         hidden=True,
     )
+    emulated_kvm: bool = option(
+        False,
+        "The virtualisation that KVM uses is emulated: a guest that resets without a panic proves nothing.",
+        takes("run"),
+        hidden=True,
+    )
     run_directory: Path | None = option(
         None,
         "Write the results into this directory, instead of a new one in results/.",

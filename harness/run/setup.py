@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Prepares a run, once: machine description, QEMU, accelerator, kernel and guest image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -44,6 +44,7 @@ class Setup:
             fail_nth.require(built)
         guest = image.obtain(emit, machine.arch)
         accel = vm.choose_accel(options.accel, vm.Trial(qemu, built.image, machine.cpu, machine.arch), emit)
+        accel = replace(accel, emulated=options.emulated_kvm)
         emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))
         for patch in built.patches:
             emit(Note(f"patch    {patch}"))

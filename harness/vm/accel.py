@@ -60,6 +60,8 @@ class Accel:
     name: Literal["kvm", "tcg"]
     reason: str
     """Why it was chosen."""
+    emulated: bool = False
+    """Whether the processor's virtualisation is itself emulated, as that of QEMU's TCG is."""
 
     def option(self, qemu: Qemu) -> str:
         """Return the value of ``-accel`` for this QEMU."""

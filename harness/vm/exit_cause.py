@@ -35,7 +35,11 @@ SETTLE_S = 1.0
 class ExitCause:
     """The first cause of a VM's end, judged from QEMU's events, run state and exit."""
 
-    def __init__(self, console_tail: Callable[[int], str], stderr_tail: Callable[[], str]) -> None:
+    def __init__(
+        self, console_tail: Callable[[int], str], stderr_tail: Callable[[], str], *, emulated_kvm: bool = False
+    ) -> None:
+        """``emulated_kvm``: the VM runs under a KVM whose virtualisation is emulated."""
+        self._emulated_kvm = emulated_kvm
         self._console_tail = console_tail
         self._stderr_tail = stderr_tail
         self._lost: Future[None] = Future()
@@ -135,4 +139,6 @@ class ExitCause:
             return HarnessError(f"the guest ran out of memory: {found[0].strip()}")
         if found and (oops := OOPS.search(console)):
             return GuestCrashed(f"{found[0].strip()}, after an Oops in {oops['function']}")
+        if not found and self._emulated_kvm:
+            return HarnessError(f"{otherwise} and did not panic: an emulated KVM does that to a good kernel, too")
         return GuestCrashed(found[0].strip() if found else otherwise)

@@ -82,7 +82,7 @@ class Machine:
         self._rundir = rundir
         self._files = Files.within(rundir)
         self.console = Console(self._files.console, self.check)
-        self._exit_cause = ExitCause(self.console.tail, self.stderr_tail)
+        self._exit_cause = ExitCause(self.console.tail, self.stderr_tail, emulated_kvm=accel.emulated)
         self.trace_path = self._files.trace
         self.stderr_path = self._files.stderr
         self._drives = {name: rundir / f"{name}.img" for name in command.backing_sizes(config)}

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from harness.commands import kvm_test
-from harness.commands.kvm_test import REQUIRED, REST, judge, planned
+from harness.commands.kvm_test import AGAIN, REQUIRED, REST, judged, planned, run_of_errors
 from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
 from harness.kernel import Kernel
@@ -20,6 +20,7 @@ from harness.nested.outer import OuterCrashedError
 from harness.paths import TOP
 from harness.progress import silent
 from harness.report import RunDirectory, load
+from harness.report.merge import merge
 from harness.run.options import Options
 from harness.verdict import Verdict, exit_code
 from harness.vm import Qemu
@@ -53,6 +54,11 @@ def ended(
     (directory / "report.json").write_text(json.dumps(record))
 
 
+def code_of(directory: Path) -> int:
+    """Return the exit code of the runs in a directory."""
+    return exit_code([case.verdict for _, record in judged(directory, RUNS, silent) for case in record.cases])
+
+
 @pytest.mark.parametrize(
     ("required", "rest", "code"),
     [
@@ -67,49 +73,49 @@ def test_the_exit_code_is_that_of_all_cases(
 ) -> None:
     ended(tmp_path, REQUIRED, exit_code(required), required)
     ended(tmp_path, REST, exit_code(rest), rest)
-    assert judge(tmp_path, RUNS, silent) == code
+    assert code_of(tmp_path) == code
 
 
 def test_the_rest_may_be_cut_off_by_the_deadline(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 0)
     ended(tmp_path, REST, 130, [Verdict.PASS, Verdict.PASS])
-    assert judge(tmp_path, RUNS, silent) == 0
+    assert code_of(tmp_path) == 0
 
 
 def test_the_rest_may_not_start_at_all(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 0)
-    assert judge(tmp_path, RUNS, silent) == 0
+    assert code_of(tmp_path) == 0
 
 
 def test_required_cases_that_were_not_judged_are_an_error(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 130)
     with pytest.raises(HarnessError, match="the deadline ended the required cases after 1"):
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
 
 
 def test_a_kernel_at_fault_is_not_hidden_by_the_deadline(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 130, [Verdict.FAIL])
-    assert judge(tmp_path, RUNS, silent) == 1
+    assert code_of(tmp_path) == 1
 
 
 def test_cases_under_tcg_prove_nothing(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 0, accel="tcg")
     with pytest.raises(HarnessError, match="did not choose KVM: because"):
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
 
 
 @pytest.mark.parametrize(("code", "kind"), [(2, UsageError), (3, HarnessError), (137, HarnessError)])
 def test_a_run_without_a_record_is_no_verdict(tmp_path: Path, code: int, kind: type[HarnessError]) -> None:
     ended(tmp_path, REQUIRED, code, None)
     with pytest.raises(HarnessError, match=f"before its first case .exit code {code}") as caught:
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
     assert type(caught.value) is kind
 
 
 def test_an_exit_code_that_does_not_fit_the_verdicts_is_an_error(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 137)
     with pytest.raises(HarnessError, match="137, does not fit its verdicts"):
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
 
 
 def test_what_ended_a_run_inside_is_reported(tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_what_ended_a_run_inside_is_reported(tmp_path: Path) -> None:
     error = {"exit_code": 3, "message": "this host's KVM cannot be used", "hint": "use --accel tcg"}
     (tmp_path / REQUIRED / "error.json").write_text(json.dumps(error))
     with pytest.raises(HarnessError, match=r"^inside: this host's KVM cannot be used$") as caught:
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
     assert caught.value.hint == "use --accel tcg"
 
 
@@ -125,7 +131,7 @@ def test_a_damaged_error_is_no_traceback(tmp_path: Path) -> None:
     ended(tmp_path, REQUIRED, 3, None)
     (tmp_path / REQUIRED / "error.json").write_text("[]")
     with pytest.raises(HarnessError, match="before its first case"):
-        judge(tmp_path, RUNS, silent)
+        code_of(tmp_path)
 
 
 def test_the_required_files_run_first_and_the_others_then() -> None:
@@ -152,10 +158,25 @@ def test_one_report_has_the_cases_of_all_runs(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "results")
     for number, name in enumerate([REQUIRED, REST]):
         ended(directory.path, name, 0, number=number)
-    found = kvm_test.joined(directory, [*RUNS, Run("never-started", [])])
-    directory.write(found, {}, "kvm-test")
+    found = [*judged(directory.path, [*RUNS, Run(AGAIN, [])], silent)]
+    directory.write(merge(found, directory.path, directory.run_id), {}, "kvm-test")
     assert [case.id for case in load(tmp_path / "results" / "latest").cases] == ["test_0::test_0", "test_1::test_0"]
-    assert (found.run_id, found.host.accel) == (directory.run_id, "kvm")
+
+
+def test_a_case_with_error_has_the_verdict_of_its_second_run(tmp_path: Path) -> None:
+    first = (Verdict.PASS, Verdict.ERROR, Verdict.FAIL, Verdict.CRASH)
+    ended(tmp_path, REQUIRED, 1, first)
+    ((_, record),) = judged(tmp_path, RUNS, silent)
+    run = run_of_errors(record, Options())
+    assert run
+    assert [word for word in run.arguments if "::" in str(word)] == [kvm_test.paths.VM_CASES / "test_0.py::test_1"]
+    ended(tmp_path, AGAIN, 0, (Verdict.ERROR, Verdict.PASS), number=1)
+    report = tmp_path / AGAIN / "report.json"
+    report.write_text(report.read_text().replace("test_1::", "test_0::"))
+    (tmp_path / AGAIN / "exit-code").write_text("3\n")
+    both = merge([*judged(tmp_path, [*RUNS, run], silent)], tmp_path, "r")
+    assert [case.verdict for case in both.cases] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL, Verdict.CRASH]
+    assert run_of_errors(both, Options()) is None
 
 
 def test_short_runs_two_cases() -> None:
@@ -189,6 +210,7 @@ def test_the_kernel_inside_is_the_one_that_was_built_outside(kernel: str | None,
     qemu = cast(Qemu, SimpleNamespace(path=Path("/q")))
     options = kvm_test.inner_options(Options(kernel=kernel), built, qemu, "-xsave")
     assert (options.kernel, options.qemu, options.cpu_features) == (inside, "/q", "-xsave")
+    assert options.emulated_kvm
     assert kvm_test.inner_options(Options(cpu_features="-avx"), built, qemu, "-xsave").cpu_features == "-avx"
 
 

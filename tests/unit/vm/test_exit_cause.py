@@ -22,8 +22,8 @@ OOPS_IN_INTERRUPT = (
 )
 
 
-def exit_cause(console: str = "booting\n", stderr: str = "") -> ExitCause:
-    return ExitCause(lambda limit: console, lambda: stderr)
+def exit_cause(console: str = "booting\n", stderr: str = "", *, emulated_kvm: bool = False) -> ExitCause:
+    return ExitCause(lambda limit: console, lambda: stderr, emulated_kvm=emulated_kvm)
 
 
 def shutdown(reason: str, guest: bool) -> Event:
@@ -56,6 +56,20 @@ def test_guest_that_ends_itself_is_a_crash(event: Event, console: str, said: str
     judged = exit_cause(console)
     judged.on_event(event)
     with pytest.raises(GuestCrashed, match=said):
+        judged.check()
+
+
+def test_a_reset_without_a_panic_proves_nothing_under_an_emulated_kvm() -> None:
+    judged = exit_cause(emulated_kvm=True)
+    judged.on_event(RESET)
+    with pytest.raises(HarnessError, match=r"^the guest reset by itself \(guest-reset\) and did not panic: an emul"):
+        judged.check()
+
+
+def test_a_panic_is_a_crash_under_an_emulated_kvm_too() -> None:
+    judged = exit_cause(PANIC, emulated_kvm=True)
+    judged.on_event(RESET)
+    with pytest.raises(GuestCrashed):
         judged.check()
 
 
