@@ -8,7 +8,9 @@ refused before the first case.
 import json
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from commandline import GONE_S, CommandLine
@@ -22,6 +24,22 @@ SECONDS = 40.0
 """The probe's 5 s and 10 s, and what else a run does before its first boot, on a busy host."""
 EMULATED_S = 660.0
 """The deadline of ``kvm-test --short``, and what it does before. It needs 2 minutes on an idle host."""
+WITHOUT_KVM = """\
+#!/bin/sh
+# Run the program with a /dev of its own, which has all but kvm.
+exec unshare --map-root-user --mount sh -ec '
+mount -t tmpfs none "$0"
+for found in /dev/*; do
+    copy=$0/${found#/dev/}
+    if [ "$found" = /dev/kvm ]; then continue
+    elif [ -h "$found" ]; then cp -P "$found" "$copy"; continue
+    elif [ -d "$found" ]; then mkdir "$copy"
+    else touch "$copy"; fi
+    mount --rbind "$found" "$copy"
+done
+mount --rbind "$0" /dev
+exec "$@"' DEV PROGRAM "$@"
+"""
 
 
 def test_forced_kvm_that_boots_nothing_is_refused(harness: CommandLine, default_kernel: Kernel) -> None:
@@ -36,13 +54,41 @@ def test_forced_kvm_that_boots_nothing_is_refused(harness: CommandLine, default_
     assert not outcome.reports()
 
 
+@pytest.fixture
+def without_kvm(harness: CommandLine, tmp_path: Path) -> CommandLine:
+    """Return the command line on a host without /dev/kvm."""
+    (tmp_path / "dev").mkdir()
+    script = tmp_path / "without-kvm"
+    script.write_text(WITHOUT_KVM.replace("DEV", str(tmp_path / "dev")).replace("PROGRAM", str(harness.program)))
+    script.chmod(0o755)
+    tried = subprocess.run(["unshare", "--map-root-user", "--mount", "true"], check=False, capture_output=True)
+    if tried.returncode:
+        pytest.skip(f"this host lets its users make no mount namespace: {tried.stderr.decode().strip()}")
+    harness.program = script
+    return harness
+
+
+def test_without_kvm_a_run_uses_tcg_and_says_why(without_kvm: CommandLine) -> None:
+    outcome = without_kvm("run", "-k", "test_doorbell_reaches_the_controller and iommufd and edu")
+    assert outcome.code == 0, outcome.output
+    host = json.loads((outcome.results / "latest" / "report.json").read_text())["host"]
+    assert (host["accel"], host["accel_reason"]) == ("tcg", "/dev/kvm: No such file or directory")
+    assert set(outcome.verdicts().values()) == {"PASS"}
+
+
+def test_without_kvm_to_force_it_is_refused(without_kvm: CommandLine) -> None:
+    outcome = without_kvm("run", "--accel", "kvm")
+    assert outcome.code == 3
+    assert "error: this host's KVM cannot be used: /dev/kvm: No such file or directory" in outcome.output
+    assert not outcome.reports()
+
+
 def test_a_kvm_that_works_is_chosen_and_runs_cases(harness: CommandLine) -> None:
     """In an emulated machine, where the harness chooses by itself."""
     harness.deadline_s = EMULATED_S
     outcome = harness("kvm-test", "--short")
     assert outcome.code == 0, outcome.output
-    (report,) = outcome.results.glob("*/required/report.json")
-    found = json.loads(report.read_text())
+    found = json.loads((outcome.results / "latest" / "report.json").read_text())
     assert found["host"]["accel"] == "kvm"
     assert found["host"]["accel_reason"] == "a kernel has booted under it"
     assert [case["verdict"] for case in found["cases"]] == ["PASS", "PASS"]
