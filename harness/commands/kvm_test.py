@@ -63,7 +63,7 @@ def kvm_test(cases: tuple[str, ...], short: bool, deadline: int | None, **values
     options = Options(**given(values))
     seconds = float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S))
     with error_written_to(options.error_file), Terminal(options.again_settings()) as terminal:
-        code = run_under_kvm(options, terminal.emit, seconds, cases, short=short)
+        code = run_under_kvm(options, terminal.emit, seconds, [*map(absolute, cases)], short=short)
     sys.exit(code)
 
 
@@ -100,17 +100,28 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
         finally:
             disk.unlink()
 
+    def reported() -> RunRecord:
+        """Write one report of all runs, and return it. Any verdict of a case counts before ERROR."""
+        record = merge(found, directory.path, directory.run_id)
+        directory.write(record, options.again_settings(), "kvm-test")
+        return record
+
     run(runs, directory.path)
     found = [*judged(directory.path, runs, emit)]
-    record = merge(found, directory.path, directory.run_id)
+    record = reported()
     if (again := run_of_errors(record, inside)) and end - time.monotonic() > LEAST_S:
         emit(Note(f"{counted(record.summary[Verdict.ERROR], 'case')} with ERROR: once more, in a new outer machine"))
         run([again], directory.path / AGAIN)
         found += judged(directory.path, [again], emit)
-        record = merge(found, directory.path, directory.run_id)  # any verdict counts before ERROR
-    directory.write(record, options.again_settings(), "kvm-test")
+        record = reported()
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path / 'report.html'}"))
     return exit_code([case.verdict for case in record.cases])
+
+
+def absolute(case: str) -> str:
+    """Return a file, a directory or a node id with its path from the root: the outer machine has it there, too."""
+    path, separator, name = case.partition("::")
+    return f"{Path(path).resolve()}{separator}{name}"
 
 
 def run_again_if_crashed(

@@ -152,6 +152,7 @@ def test_named_cases_are_all_required() -> None:
     named = ["/tests/vm/test_cmb.py::test_x[edu]"]
     (only,) = planned(Options(run_directory=Path("/r")), recipe.load(), named, short=False)
     assert [str(word) for word in only.arguments if "::" in str(word)] == named
+    assert kvm_test.absolute("tests/vm/test_cmb.py::test_x[a/b]") == f"{Path.cwd()}/tests/vm/test_cmb.py::test_x[a/b]"
 
 
 def test_one_report_has_the_cases_of_all_runs(tmp_path: Path) -> None:
