@@ -9,6 +9,7 @@ from harness.errors import KernelBuildError
 from harness.host.packages import require_present
 from harness.kernel.build import kbuild, tree
 from harness.kernel.model import Kernel
+from harness.kernel.modules.oot import sync
 from harness.paths import GUEST_IMAGES
 from harness.progress import Phase
 
@@ -28,18 +29,19 @@ def build(kernel: Kernel, directory: str, needs: Sequence[str], step: Phase) -> 
         return f"the kernel's {directory} is not to be found", Path()
     require_present(needs, f"the kernel's {directory} needs")
     work = tree.modules_dir_of(kernel.build_dir) / Path(directory).name
-    headers, programs = work / "headers", work / "programs"
+    headers, own, programs = work / "headers", work / "own", work / "output"
     cross = architecture(arch_of(kernel.config)).make_variables
     with tree.lock_build(kernel.build_dir, step):
         for each in (headers, programs):
             each.mkdir(parents=True, exist_ok=True)
+        sync({MISSING.name: MISSING}, own)  # make remembers where it was, and the harness may move
         try:
             args = [f"O={headers}", *cross, "headers"]
             kbuild.make(args, source=source, what=headers, log=work / "headers.log", step=step)
             settings = {
                 "OUTPUT": programs,
                 "KHDR_INCLUDES": f"-isystem {headers}/usr/include",
-                "EXTRA_CFLAGS": f"{STATIC} -include {MISSING}",
+                "EXTRA_CFLAGS": f"{STATIC} -include {own / MISSING.name}",
             }
             words = [f"{name}={value}" for name, value in settings.items()]
             args = ["-C", str(source / directory), *cross, *words, "all"]
