@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run one module of rdma-core's own tests in the guest, and report its tests as KTAP.
 
-Usage: run_module.py DEVICE GID MODULE, e.g. ``rxe0 1 test_mr``. GID is the index of the address to use. The working
-directory gets a copy of what the module needs.
+Usage: run_module.py DEVICE GID MODULE [TEST=WHY...], e.g. ``rxe0 1 test_mr``. GID is the index of the address to use.
+The tests that are named are skipped. The working directory gets a copy of what the module needs.
 """
 
 import gzip
@@ -36,8 +36,7 @@ class Report(unittest.TestResult):
         super().stopTest(test)
         self._count += 1
         word, skipped = self._outcome
-        name = test.id().partition(".")[2].partition(".")[2]  # without package and module
-        print(f"{word} {self._count} {name}{f' # SKIP {skipped}' if skipped else ''}", flush=True)
+        print(f"{word} {self._count} {name_of(test)}{f' # SKIP {skipped}' if skipped else ''}", flush=True)
 
     def _bad(self, kind: str, detail: str) -> None:
         self._outcome = ("not ok", "")
@@ -88,8 +87,21 @@ def flat(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield each
 
 
-def main(device: str, gid: str, module: str) -> int:
-    """Run the module; return 0 if all tests passed or were skipped."""
+def name_of(test: unittest.TestCase) -> str:
+    """Return the name of a test without package and module."""
+    return test.id().partition(".")[2].partition(".")[2]
+
+
+def skip(tests: list[unittest.TestCase], left_out: dict[str, str]) -> None:
+    """Let unittest skip these tests. Raises KeyError for a test that does not exist."""
+    by_name = {name_of(test): test for test in tests}
+    for name, why in left_out.items():
+        test, method = by_name[name], name.rpartition(".")[2]
+        setattr(test, method, unittest.skip(why)(getattr(test, method)))
+
+
+def main(device: str, gid: str, module: str, *left_out: str) -> int:
+    """Run the module; return 0 if all tests passed or were skipped. ``left_out``: as in the usage."""
     tests = Path.cwd() / "tests"
     copy_tests(tests)
     sys.path[:0] = [str(tests.parent), str(tests)]
@@ -97,6 +109,7 @@ def main(device: str, gid: str, module: str) -> int:
     importlib.import_module("args_parser").parser.parse_args()
     suite = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(f"tests.{module}"))
     cases = [*flat(suite)]
+    skip(cases, dict(each.split("=", 1) for each in left_out))
     print(f"TAP version 13\n1..{len(cases)}", flush=True)
     report = Report()
     unittest.TestSuite(cases).run(report)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tests of rdma-core that the harness runs (vm-configs/rdma-core.yaml)."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -19,6 +20,12 @@ class RdmaCore(Model):
     seconds: float = Field(gt=0)
     """How long a module may run, for a slowdown of 1."""
     modules: Annotated[tuple[str, ...], Field(min_length=1)]
+    left_out: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    """By module: its tests that are skipped, and why. They judge something else than the kernel."""
+
+    def arguments(self, module: str) -> list[str]:
+        """Return the last arguments of ``RUNNER`` for a module."""
+        return [module, *(f"{test}={why.strip()}" for test, why in self.left_out.get(module, {}).items())]
 
 
 def rdma_core() -> RdmaCore:

@@ -20,7 +20,9 @@ rows = rows_in("rdma-core")
 @pytest.mark.parametrize("module", rdma_core().modules)
 def test_module(session: Session, module: str) -> None:
     """A module of rdma-core's own tests reports no failure on rxe."""
-    seconds = rdma_core().seconds
+    tests = rdma_core()
     link, gid = session.add_rxe_link()  # the first GID is one of IPv6, which the kernels under test do not have
-    status, output = run_program(session, RUNNER.read_bytes(), [link, str(gid), module], seconds)
-    judge(module, status, output, seconds, whose="a test of rdma-core's own")
+    status, output = run_program(
+        session, RUNNER.read_bytes(), [link, str(gid), *tests.arguments(module)], tests.seconds
+    )
+    judge(module, status, output, tests.seconds, whose="a test of rdma-core's own")

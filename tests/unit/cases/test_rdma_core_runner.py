@@ -62,7 +62,7 @@ def shipped(tmp_path: Path) -> Path:
     return directory
 
 
-def run(shipped: Path, module: str) -> tuple[int, str]:
+def run(shipped: Path, *arguments: str) -> tuple[int, str]:
     """Run a module as the guest does: in an empty directory."""
     script = RUNNER.read_text().replace("/usr/share/doc/rdma-core/tests", str(shipped))
     program = shipped.parent / "program"
@@ -70,7 +70,7 @@ def run(shipped: Path, module: str) -> tuple[int, str]:
     where = shipped.parent / "empty"
     where.mkdir()
     ran = subprocess.run(
-        [sys.executable, program, "rxe0", "1", module], cwd=where, text=True, capture_output=True, check=False
+        [sys.executable, program, "rxe0", "1", *arguments], cwd=where, text=True, capture_output=True, check=False
     )
     return ran.returncode, ran.stdout
 
@@ -98,3 +98,25 @@ def test_each_module_is_a_case_of_the_suite_and_in_the_image() -> None:
     for module in rdma_core().modules:
         assert suites.suite_of(f"test_rdma_core::test_module[{module}]", known) == "rdma-core"
         assert not matches(dropped, f"usr/share/doc/rdma-core/tests/{module}.py")
+
+
+def test_a_test_that_is_left_out_is_skipped_with_its_reason(shipped: Path) -> None:
+    _, output = run(shipped, "test_mr", "MrTest.test_refused=it is slow = racy")
+    found = {each.name: (each.outcome, each.why) for each in ktap.read(output).results}
+    assert found["MrTest.test_refused"] == ("skipped", "it is slow = racy")
+    assert found["MrTest.test_wrong"][0] == "failed"
+
+
+def test_a_left_out_test_that_does_not_exist_ends_the_run(shipped: Path) -> None:
+    status, output = run(shipped, "test_mr", "MrTest.test_gone=why")
+    assert status
+    assert not output
+
+
+def test_only_modules_that_run_leave_tests_out() -> None:
+    found = rdma_core()
+    assert set(found.left_out) <= set(found.modules)
+    first, *others = found.arguments("test_cq")
+    assert first == "test_cq"
+    assert [other.partition("=")[0] for other in others] == [*found.left_out["test_cq"]]
+    assert found.arguments("test_mr") == ["test_mr"]
