@@ -216,3 +216,21 @@ static int nvme_enable_cmb(struct nvme *nvme)
 	nvme_store(nvme, NVME_CMBMSC + 4, NVME_CMB_ADDRESS >> 32);
 	return nvme_store(nvme, NVME_CMBMSC, 3);
 }
+
+#define NVME_PMRCTL		0xe04
+#define NVME_PMRSTS		0xe08
+#define NVME_PMRSTS_NOT_READY	(1u << 8)
+
+/* Enable the persistent memory region. */
+static int nvme_enable_pmr(struct nvme *nvme)
+{
+	long long end_ms = now_ms() + 20000;
+
+	nvme_store(nvme, NVME_PMRCTL, 1);
+	while (nvme_load(nvme, NVME_PMRSTS) & NVME_PMRSTS_NOT_READY) {
+		if (now_ms() > end_ms)
+			return -ETIMEDOUT;
+		sleep_ms(1);
+	}
+	return 0;
+}

@@ -338,6 +338,7 @@ CALLS: dict[tuple[str, str], Row] = {
     ("nvme", "Controller"): Row(lambda a: f"nvme_init(&{a.out}, {a.at('device')})", "Nvme"),
     ("Nvme", "start"): Row(simple("nvme_start")),
     ("Nvme", "cmb"): Row(simple("nvme_enable_cmb")),
+    ("Nvme", "pmr"): Row(simple("nvme_enable_pmr")),
     ("Nvme", "submit_identify"): Row(simple("nvme_queue_identify")),
     ("Nvme", "completed"): Row(
         lambda a: f"nvme_completed(&{a.on}, {a.number('cid')}, {max(1000, milliseconds(a.values['seconds']))})",

@@ -169,7 +169,7 @@ def test_what_a_paused_call_opens(tmp_path: Path) -> None:
     assert "need(map(&attachment1));" in text(steps, tmp_path)
 
 
-@pytest.mark.parametrize(("do", "args"), [("iova", {}), ("pmr", {})])
+@pytest.mark.parametrize(("do", "args"), [("iova", {}), ("free_flexible_resources", {})])
 def test_a_paused_call_that_no_program_can_make(do: str, args: dict[str, Any], tmp_path: Path) -> None:
     step = interleaved(("ok", "ok"))
     step["args"]["paused"] = {"on": Ref(4), "do": do, "args": args}

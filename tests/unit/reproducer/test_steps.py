@@ -172,7 +172,7 @@ def test_an_importer_of_an_earlier_case_that_is_not_used(tmp_path: Path) -> None
     ("step", "complaint"),
     [
         (call("races", "run", []), r"races\.run"),
-        (call(4, "pmr", {}), r"Nvme\.pmr"),
+        (call(4, "free_flexible_resources", {}), r"Nvme\.free_flexible_resources"),
         (call(8, "ask", b"{}\n", line=b'{"on": "races", "do": "run", "args": {}}'), r"races\.run"),
         ({"in the peer": ["verbs", "open_rxe"]}, r"verbs\.open_rxe in the peer"),
     ],
