@@ -9,7 +9,7 @@ from harness import __version__
 from harness.errors import UsageError
 from harness.report.parts import NOT_JUDGED
 from harness.report.text import summarise
-from harness.verdict import CaseRecord, RunRecord, Verdict, worst_of
+from harness.verdict import CaseRecord, KernelRecord, RunRecord, Verdict, worst_of
 
 
 def merge(runs: Sequence[tuple[Path, RunRecord]], into: Path, run_id: str) -> RunRecord:
@@ -37,6 +37,7 @@ def merge(runs: Sequence[tuple[Path, RunRecord]], into: Path, run_id: str) -> Ru
             "started": min(record.started for _, record in runs),
             "duration_s": round(sum(record.duration_s for _, record in runs), 3),
             "harness": __version__,
+            "kernel": _kernel(first.kernel, runs[0][0], into),
             "summary": summarise(cases),
             "no_longer_seen": [seen for _, record in runs for seen in record.no_longer_seen],
             "phases": [done for _, record in runs for done in record.phases],
@@ -83,10 +84,22 @@ def _shown(value: object) -> str:
 
 
 def _moved(case: CaseRecord, directory: Path, into: Path) -> CaseRecord:
-    """Return the case with the directory of its machine as seen from ``into``."""
-    if not case.ran_in:
-        return case
-    return case.model_copy(update={"ran_in": os.path.relpath(directory / case.ran_in, into)})
+    """Return the case with the directory of its machine, and its recording, as seen from ``into``."""
+    moved = {name: _path(getattr(case, name), directory, into) for name in ("ran_in", "recording")}
+    return case.model_copy(update=moved)
+
+
+def _kernel(kernel: KernelRecord, directory: Path, into: Path) -> KernelRecord:
+    """Return the kernel with the files of its build as seen from ``into``."""
+    if not kernel.build:
+        return kernel
+    moved = {name: _path(getattr(kernel.build, name), directory, into) for name in ("log", "config")}
+    return kernel.model_copy(update={"build": kernel.build.model_copy(update=moved)})
+
+
+def _path(relative: str | None, directory: Path, into: Path) -> str | None:
+    """Return a path that is relative to ``directory``, relative to ``into``."""
+    return os.path.relpath(directory / relative, into) if relative else relative
 
 
 def _missing(name: str, records: Sequence[RunRecord]) -> CaseRecord:

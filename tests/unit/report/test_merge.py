@@ -12,7 +12,7 @@ from harness.cli import cli
 from harness.errors import UsageError
 from harness.report import RunDirectory, load, summarise
 from harness.report.merge import merge
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, ShardRecord, Verdict
+from harness.verdict import BuildRecord, CaseRecord, HostRecord, KernelRecord, RunRecord, ShardRecord, Verdict
 
 IDS = ["test_a::x", "test_a::y", "test_b::z"]
 NUMBERS = itertools.count(1)
@@ -56,6 +56,16 @@ def test_the_shards_become_one_run_in_the_order_of_collection() -> None:
     )
     assert found.summary == summarise(found.cases)
     assert [each.ran_in for each in found.cases] == ["../1/machine-1", "../0/machine-1", "../1/machine-1"]
+
+
+def test_the_files_of_each_run_are_found_from_the_merged_one() -> None:
+    shown = case(IDS[1], Verdict.FAIL).model_copy(update={"recording": "x.recording.json"})
+    build = BuildRecord(architecture="x86_64", log="kernel-build.log", config="kernel.config")
+    kernel = KernelRecord(release="7.2.12", origin="here", config_hash="c", patches=["one"], build=build)
+    found = joined(run(case(IDS[0]), kernel=kernel), run(shown, kernel=kernel))
+    assert [each.recording for each in found.cases] == [None, "../1/x.recording.json"]
+    assert found.kernel.build
+    assert (found.kernel.build.log, found.kernel.build.config) == ("../0/kernel-build.log", "../0/kernel.config")
 
 
 def test_the_cases_of_a_missing_shard_are_visible() -> None:
