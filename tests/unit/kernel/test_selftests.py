@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's own tests are built again from another checkout of the harness."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -47,6 +48,7 @@ def test_a_checkout_that_has_moved_builds_them_again(
         reason, programs = selftests.build(kernel, "selftests", [], Phase(silent, "test"))
         assert not reason
         assert f"{checkout}/" not in (programs / "a_test.d").read_text()
+        assert subprocess.run([programs / "a_test"], check=False).returncode == answer
         missing.unlink()
 
 
