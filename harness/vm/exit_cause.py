@@ -13,7 +13,7 @@ from harness.errors import AgentLost, GuestCrashed, GuestLost, HarnessError, Qem
 from harness.escape import escaped
 from harness.vm.qmp import Event
 
-STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[QemuDied]] = {
+STOPPED_FOR_GOOD: Mapping[str, type[GuestCrashed] | type[HarnessError]] = {
     "internal-error": GuestCrashed,  # KVM cannot continue the guest
     "io-error": QemuDied,  # the host could not read or write a drive
 }
@@ -106,6 +106,7 @@ class ExitCause:
     def on_stop(self, run_state: str) -> None:
         """Judge the run state after a STOP event, which has no reason of its own."""
         if kind := STOPPED_FOR_GOOD.get(run_state):
+            kind = HarnessError if self._emulated_kvm and kind is GuestCrashed else kind
             self._lose(kind(f"QEMU stopped the guest: run state {run_state}"))
 
     def on_exit(self, how: str) -> None:

@@ -66,6 +66,15 @@ def test_a_reset_without_a_panic_proves_nothing_under_an_emulated_kvm() -> None:
         judged.check()
 
 
+@pytest.mark.parametrize(("emulated", "kind"), [(False, GuestCrashed), (True, HarnessError)])
+def test_an_emulated_kvm_that_cannot_go_on_proves_nothing(emulated: bool, kind: type[Exception]) -> None:
+    judged = exit_cause(emulated_kvm=emulated)
+    judged.on_stop("internal-error")
+    with pytest.raises(kind) as caught:
+        judged.check()
+    assert type(caught.value) is kind
+
+
 def test_a_panic_is_a_crash_under_an_emulated_kvm_too() -> None:
     judged = exit_cause(PANIC, emulated_kvm=True)
     judged.on_event(RESET)
