@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs several ``vfio-harness run`` processes in parallel, each with its own results directory.
+"""Runs several ``vfio-harness`` processes in parallel, each with its own results directory.
 
 PR_SET_PDEATHSIG sends each child SIGTERM if the harness dies; a child handles it like Ctrl-C. Each child has its own
 session, so that a terminal's Ctrl-C does not reach it a second time.
@@ -70,7 +70,7 @@ class Task:
         """Return its command line."""
         own = [f"--jobs={self.jobs}"] if self.jobs else []
         own.append(f"--error-file={self.directory / ERROR}")
-        return [*PROGRAM, self.subcommand, *own, *self.options.arguments(), *self.cases]
+        return [*PROGRAM, self.subcommand, *own, *self.options.arguments(self.subcommand), *self.cases]
 
 
 @dataclass(frozen=True)

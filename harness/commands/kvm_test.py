@@ -37,6 +37,10 @@ ATTEMPTS = 3
 """How often the outer machine is started, if its own kernel crashes."""
 LEAST_S = 240.0
 """What must be left of the deadline for another start."""
+AGAIN_S = 60.0
+"""What the cases that are not required leave of the deadline to a second run of those with ERROR, beside LEAVE_S."""
+LEAST_AGAIN_S, LEAVE_AGAIN_S = 150.0, 60.0
+"""LEAST_S and LEAVE_S of that run, which has few cases."""
 RESULTS = Path("/results")
 """In the outer machine: its init writes this directory to the disk."""
 REQUIRED, REST, AGAIN = "required", "rest", "again"
@@ -55,12 +59,14 @@ def kvm_test(cases: tuple[str, ...], short: bool, deadline: int | None, **values
 
     The kernel of that outer machine is Debian's, with kvm_amd. In it, the harness chooses its accelerator, and must
     choose KVM. First it runs the cases that vm-configs/kvm-test.yaml requires, then others as time allows. With -k or
-    CASES, which are files, directories or pytest's node ids, it runs only those.
+    CASES, which are files, directories or pytest's node ids, it runs only those. Cases with ERROR run once more.
 
     The exit code is that of the runs inside: 0 if the contract held, 1 if the kernel is at fault, 2 for wrong usage,
     and 3 if the harness or the host failed, KVM was not chosen, or a required case was not judged in time.
     """
     options = Options(**given(values))
+    if short and (cases or options.expression):
+        raise UsageError("--short has two cases of its own", hint="leave out --short, or -k and CASES")
     seconds = float(deadline or (SHORT_DEADLINE_S if short else DEADLINE_S))
     with error_written_to(options.error_file), Terminal(options.again_settings()) as terminal:
         code = run_under_kvm(options, terminal.emit, seconds, [*map(absolute, cases)], short=short)
@@ -87,11 +93,11 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
     nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
     end = time.monotonic() + deadline_s
 
-    def run(runs: Sequence[job.Run], files: Path) -> None:
+    def run(runs: Sequence[job.Run], files: Path, leave_s: float) -> None:
         """Make these runs in an outer machine, whose own files go into ``files``."""
 
         def attempt(directory: Path, seconds: float) -> Path:
-            text = job.script(seen, links(), environment(), runs, int(seconds - LEAVE_S))
+            text = job.script(seen, links(), environment(), runs, int(seconds - leave_s))
             return nested.run(outer.Job(job.archive(text), seen, seconds), directory, lambda line: emit(Note(line)))
 
         disk = run_again_if_crashed(attempt, files, end - time.monotonic(), emit)
@@ -106,14 +112,14 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
         directory.write(record, options.again_settings(), "kvm-test")
         return record
 
-    run(runs, directory.path)
+    def second(again: job.Run) -> RunRecord:
+        run([again], directory.path / AGAIN, LEAVE_AGAIN_S)
+        found.extend(judged(directory.path, [again], emit))
+        return reported()
+
+    run(runs, directory.path, LEAVE_S + (AGAIN_S if len(runs) > 1 else 0))
     found = [*judged(directory.path, runs, emit)]
-    record = reported()
-    if (again := run_of_errors(record, inside)) and end - time.monotonic() > LEAST_S:
-        emit(Note(f"{counted(record.summary[Verdict.ERROR], 'case')} with ERROR: once more, in a new outer machine"))
-        run([again], directory.path / AGAIN)
-        found += judged(directory.path, [again], emit)
-        record = reported()
+    record = with_errors_again(reported(), inside, end - time.monotonic(), second, emit)
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path / 'report.html'}"))
     return exit_code([case.verdict for case in record.cases])
 
@@ -177,9 +183,32 @@ def planned(inside: Options, test: recipe.KvmTest, cases: Sequence[str], *, shor
     files = sorted(path.name for path in paths.VM_CASES.glob("test_*.py"))
     chosen = cases or (files if inside.expression else ())
     yield _run(REQUIRED, inside, test.short if short else chosen or test.required)
-    if not short and not chosen:
+    if not short and not chosen and not inside.required:
         required = {case.partition("::")[0] for case in test.required}
         yield _run(REST, inside, [name for name in files if name not in required])
+
+
+def with_errors_again(
+    record: RunRecord, inside: Options, left_s: float, second: Callable[[job.Run], RunRecord], emit: Emit
+) -> RunRecord:
+    """Return the record after a second run of its cases with ERROR; as it is if there are none.
+
+    ``left_s``: what is left of the deadline. ``second`` makes the run and returns the new record. If that raises
+    HarnessError, the verdicts of the first run stay.
+    """
+    again = run_of_errors(record, inside)
+    if not again:
+        return record
+    errors = f"{counted(record.summary[Verdict.ERROR], 'case')} with ERROR"
+    if left_s < LEAST_AGAIN_S:
+        emit(Note(f"{errors}: no time is left to run it once more"))
+        return record
+    emit(Note(f"{errors}: once more, in a new outer machine"))
+    try:
+        return second(again)
+    except HarnessError as error:
+        emit(Note(f"{AGAIN}: {error}"))
+        return record
 
 
 def run_of_errors(record: RunRecord, inside: Options) -> job.Run | None:
@@ -218,7 +247,7 @@ def judged(directory: Path, runs: Sequence[job.Run], emit: Emit) -> Iterator[tup
         if ended is None or ended.record is None:
             if run.name == REQUIRED:
                 raise _no_record(path, ended)
-            emit(Note(f"{run.name}: no case was judged in time"))
+            emit(Note(f"{run.name}: {_no_record(path, ended) if ended else 'no case was judged in time'}"))
             continue
         if ended.record.host.accel != "kvm":
             raise HarnessError(f"the run inside did not choose KVM: {ended.record.host.accel_reason}")

@@ -9,6 +9,7 @@ from harness import config
 from harness.config import Model
 from harness.paths import GUEST_IMAGES, VM_CONFIGS
 
+PATH = VM_CONFIGS / "kvm-test.yaml"
 INIT = GUEST_IMAGES / "nested" / "init"
 
 
@@ -54,11 +55,12 @@ class KvmTest(Model):
     """Those of ``--short``."""
 
     def requires(self, case: str) -> bool:
-        """Return whether ``required`` names the case with this id, or its file."""
+        """Return whether ``required`` names the case with this id, its function or its file."""
         module, _, name = case.partition("::")
-        return not {f"{module}.py", f"{module}.py::{name}"}.isdisjoint(self.required)
+        file = f"{module}.py"
+        return not {file, f"{file}::{name}", f"{file}::{name.partition('[')[0]}"}.isdisjoint(self.required)
 
 
-def load(path: Path = VM_CONFIGS / "kvm-test.yaml") -> KvmTest:
+def load(path: Path = PATH) -> KvmTest:
     """Read the recipe. Raises UsageError that names file, line and key."""
     return config.load(path, KvmTest)

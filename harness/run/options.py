@@ -173,7 +173,7 @@ class Options:
     seed: int | None = option(
         None,
         "The random seed of the suites stress and model.  [default: a new one for each run]",
-        takes("run", "bisect", "check", "kvm-test", PYTEST),
+        takes("run", "bisect", "check", PYTEST),
         make="SEED",
         again=lambda options: options.suite != DEFAULT_SUITE,
         draw=new_seed,
@@ -275,6 +275,11 @@ class Options:
         takes("run"),
         hidden=True,
     )
+    required: bool = option(
+        False,
+        "Run only the cases that vm-configs/kvm-test.yaml requires, or CASES.",
+        takes("kvm-test"),
+    )
     emulated_kvm: bool = option(
         False,
         "The virtualisation that KVM uses is emulated: a guest that resets without a panic proves nothing.",
@@ -289,7 +294,7 @@ class Options:
     )
     error_file: Path | None = option(
         None,
-        "If an error ends the run before its first case, write it to this file as JSON.",
+        "If an error leaves the run without a report, write it to this file as JSON.",
         takes("run", "kvm-test"),
         hidden=True,
     )
@@ -304,9 +309,9 @@ class Options:
         parts += [Mutation.of(load_bug(self.mutation))] if self.mutation else []
         return SourceChanges(parts) if len(parts) > 1 else next(iter(parts), None)
 
-    def arguments(self) -> list[str]:
-        """Write the options as arguments of ``vfio-harness run``; defaults are left out."""
-        chosen = ((row, getattr(self, row.name)) for row in table(type(self)) if "run" in row.commands)
+    def arguments(self, command: str = "run") -> list[str]:
+        """Write the options as arguments of a subcommand; defaults, and options that it lacks, are left out."""
+        chosen = ((row, getattr(self, row.name)) for row in table(type(self)) if command in row.commands)
         return [word for row, value in chosen if value != row.default for word in row.words(value)]
 
     def make_variables(self) -> dict[str, str]:

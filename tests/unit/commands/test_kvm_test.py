@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from harness.commands import kvm_test
-from harness.commands.kvm_test import AGAIN, REQUIRED, REST, judged, planned, run_of_errors
+from harness.commands.kvm_test import AGAIN, REQUIRED, REST, judged, planned, run_of_errors, with_errors_again
 from harness.config import load_machine
 from harness.errors import HarnessError, UsageError
 from harness.kernel import Kernel
@@ -21,8 +21,9 @@ from harness.paths import TOP
 from harness.progress import silent
 from harness.report import RunDirectory, load
 from harness.report.merge import merge
+from harness.report.text import summarise
 from harness.run.options import Options
-from harness.verdict import Verdict, exit_code
+from harness.verdict import RunRecord, Verdict, exit_code
 from harness.vm import Qemu
 
 RECORD = TOP / "tests" / "unit" / "data" / "reports" / "before-renames.json"
@@ -178,6 +179,59 @@ def test_a_case_with_error_has_the_verdict_of_its_second_run(tmp_path: Path) -> 
     both = merge([*judged(tmp_path, [*RUNS, run], silent)], tmp_path, "r")
     assert [case.verdict for case in both.cases] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL, Verdict.CRASH]
     assert run_of_errors(both, Options()) is None
+
+
+@pytest.mark.parametrize(
+    ("left_s", "raises", "said", "verdict"),
+    [
+        (200.0, False, "1 case with ERROR: once more, in a new outer machine", Verdict.PASS),
+        (200.0, True, "again: the outer machine crashed", Verdict.ERROR),
+        (100.0, False, "1 case with ERROR: no time is left to run it once more", Verdict.ERROR),
+    ],
+)
+def test_a_second_run_needs_time_and_costs_no_verdict(
+    tmp_path: Path, left_s: float, raises: bool, said: str, verdict: Verdict
+) -> None:
+    ended(tmp_path, REQUIRED, 3, [Verdict.ERROR])
+    ((_, record),) = judged(tmp_path, RUNS, silent)
+    record = record.model_copy(update={"summary": summarise(record.cases)})
+    notes: list[str] = []
+
+    def second(again: Run) -> RunRecord:
+        if raises:
+            raise OuterCrashedError("the outer machine crashed")
+        cases = [case.model_copy(update={"verdict": Verdict.PASS}) for case in record.cases]
+        return record.model_copy(update={"cases": cases})
+
+    found = with_errors_again(record, Options(), left_s, second, lambda event: notes.append(event.text))  # type: ignore[union-attr]
+    assert [case.verdict for case in found.cases] == [verdict]
+    assert notes[-1] == said
+
+
+def test_nothing_runs_again_without_an_error(tmp_path: Path) -> None:
+    ended(tmp_path, REQUIRED, 1, [Verdict.PASS, Verdict.CRASH])
+    ((_, record),) = judged(tmp_path, RUNS, silent)
+    assert with_errors_again(record, Options(), 1000.0, lambda again: pytest.fail(again.name), silent) is record
+
+
+def test_a_second_run_that_ends_early_says_why(tmp_path: Path) -> None:
+    notes: list[str] = []
+    ended(tmp_path, AGAIN, 3, None)
+    (tmp_path / AGAIN / "error.json").write_text(json.dumps({"exit_code": 3, "message": "no disk", "hint": None}))
+    assert not [*judged(tmp_path, [Run(AGAIN, [])], lambda event: notes.append(event.text))]  # type: ignore[union-attr]
+    assert notes == ["again: inside: no disk"]
+
+
+def test_a_run_inside_knows_that_its_kvm_is_emulated_and_a_night_runs_only_what_is_required() -> None:
+    inside = Options(emulated_kvm=True, required=True)
+    (only,) = planned(inside, recipe.load(), (), short=False)
+    assert "--emulated-kvm" in only.arguments
+    assert "--required" not in only.arguments
+
+
+def test_short_takes_no_cases() -> None:
+    with pytest.raises(UsageError, match="--short has two cases of its own"):
+        kvm_test.kvm_test.main(["--short", "-k", "cmb"], standalone_mode=False)
 
 
 def test_short_runs_two_cases() -> None:
