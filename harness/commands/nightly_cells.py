@@ -12,9 +12,8 @@ from harness.cases.collect import Collected
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
 from harness.nested import recipe
-from harness.nightly.again import options_of
+from harness.nightly.again import arguments_of, options_of
 from harness.nightly.history import has_nights, open_history
-from harness.nightly.jobs import Job
 from harness.nightly.outcomes import order_of
 from harness.nightly.record import RUN, Cell
 from harness.progress import Emit, Note
@@ -38,15 +37,16 @@ class CaseList:
             for case in self.collected
         ]
         selected = [candidates[index].id for index in select(candidates, options_of(cell))]
-        return selected if cell.command == RUN else [case for case in selected if recipe.load().requires(case)]
+        if cell.command == RUN:
+            return selected
+        kvm_test = recipe.load()
+        if not (required := [case for case in selected if kvm_test.requires(case)]):
+            raise UsageError(f"{cell.machine} runs no case that {recipe.PATH} requires")
+        return required
 
-    def named(self, job: Job) -> list[str]:
-        """Return the cases that the command line of a job names: node ids relative to ``paths.TOP``.
-
-        ``run`` selects those of its suite by itself; ``kvm-test`` would go on with others until its deadline.
-        """
+    def node_ids(self, cases: Sequence[str]) -> list[str]:
+        """Return the node ids of these cases, for a command line, relative to ``paths.TOP``."""
         where = {case.id: case.where for case in self.collected}
-        cases = job.cases if job.cell.command == RUN else job.cases or job.cell.cases
         return [where.get(case, _usual_place(case)) for case in cases]
 
 
@@ -146,6 +146,8 @@ def as_matrix(cells: Sequence[Cell]) -> str:
             f"the plan has {len(cells)} cells, and a matrix at most {MOST_JOBS} jobs", hint="choose with --cell"
         )
     jobs = [
-        {"cell": cell.id, "command": cell.command, "args": shlex.join(options_of(cell).arguments())} for cell in cells
+        {"cell": cell.id, "command": command, "args": shlex.join(arguments)}
+        for cell in cells
+        for command, *arguments in [arguments_of(cell)]
     ]
     return json.dumps({"include": jobs})

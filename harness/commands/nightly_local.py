@@ -106,7 +106,7 @@ def task_of(ticket: Ticket, cases: CaseList, jobs: int | None) -> Task:
     """Return the child process of a run."""
     job = ticket.job
     options = replace(options_of(job.cell), seed=job.seed, run_directory=ticket.directory)
-    where = [str(paths.TOP / case) for case in cases.named(job)]
+    where = [str(paths.TOP / case) for case in cases.node_ids(job.cases)]
     jobs = jobs if job.cell.command == RUN else None
     return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, jobs, job.cell.command)
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from harness import paths
 from harness.cases.suites import DEFAULT_SUITE, suites
-from harness.config import DEFAULT_MACHINE, Model, load, load_machine
+from harness.config import DEFAULT_ARCH, DEFAULT_MACHINE, Model, load, load_machine
 from harness.config.loader import Loc, nearest
 from harness.errors import UsageError
 from harness.kernel.model import Flavour
@@ -158,9 +158,22 @@ def _beyond_kvm_test(plan: Plan, number: int, line: Line) -> Iterator[tuple[Loc,
     """Yield what a line asks of ``kvm-test`` that it does not have."""
     if line.focus:
         yield ("include", number, "focus"), "kvm-test has its own cases: give it a line without focus"
+    cells = [each for place, _, each in plan.combinations() if place == number and each[3] == KVM_TEST]
+    cells = [each for each in cells if not any(exclusion.matches(each) for exclusion in plan.exclude)]
     for place, name in enumerate(line.trees):
-        if name in plan.trees and plan.trees[name].series:
+        if name in {cell[0] for cell in cells} and name in plan.trees and plan.trees[name].series:
             yield ("include", number, "trees", place), f"kvm-test takes no series, and the tree {name!r} has one"
+    for place, name in enumerate(line.machines):
+        if name in {cell[2] for cell in cells} and _arch_of(name) not in (None, DEFAULT_ARCH):
+            yield ("include", number, "machines", place), f"kvm-test runs machines of {DEFAULT_ARCH} only"
+
+
+def _arch_of(machine: str) -> str | None:
+    """Return the architecture of a machine; None if it cannot be read, which another mistake says."""
+    try:
+        return load_machine(machine).arch
+    except UsageError:
+        return None
 
 
 def _unknown(

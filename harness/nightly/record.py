@@ -18,7 +18,7 @@ SCHEMA = "vfio-harness/nightly/1"
 """The version of the record. It changes when a reader of old records would misread a new one."""
 FILE = "nightly.json"
 COMPLETED = (0, 1, 2, 3)
-"""The exit codes of a ``vfio-harness run`` that has come to its own end."""
+"""The exit codes of a run that has come to its own end."""
 RUN, KVM_TEST = "run", "kvm-test"
 """The subcommands of ``vfio-harness`` that run a cell. ``kvm-test`` is a suite of the plan, too: its own cases."""
 
@@ -83,7 +83,7 @@ class CellRun(_Record):
     seconds: float | None = None
     """How long it took; None while it runs, and if the night was killed meanwhile."""
     exit_code: int | None = None
-    """Of ``vfio-harness run``; None while it runs, and if its process or its host was lost."""
+    """Of its command; None while it runs, and if its process or its host was lost."""
     host: str = ""
     """The worker that ran it; empty for this host."""
     error: str = ""
@@ -91,7 +91,7 @@ class CellRun(_Record):
 
     @property
     def completed(self) -> bool:
-        """Whether ``vfio-harness run`` came to its own end."""
+        """Whether its command came to its own end."""
         return self.exit_code in COMPLETED
 
     @property

@@ -21,7 +21,6 @@ from harness.commands.nightly_cells import (
 )
 from harness.errors import UsageError
 from harness.nightly.database import FILE
-from harness.nightly.jobs import Job
 from harness.nightly.record import Cell, Why
 from harness.progress import Event, Note, silent
 
@@ -101,7 +100,7 @@ def test_the_matrix_has_a_job_for_each_cell() -> None:
         "include": [
             {"cell": "a", "command": "run", "args": "--machine=aer '--kernel=~/a tree' --focus"},
             {"cell": "b", "command": "run", "args": "--flavour=debug --qemu=/q"},
-            {"cell": "c", "command": "kvm-test", "args": ""},
+            {"cell": "c", "command": "kvm-test", "args": "--required"},
         ]
     }
     with pytest.raises(UsageError, match="at most 256 jobs"):
@@ -127,8 +126,7 @@ def test_the_cases_of_a_cell_are_those_that_its_run_selects() -> None:
     assert cases.of(cell("a")) == ["test_a::test_x"]
     assert cases.of(cell("a", machine="aer")) == ["test_a::test_x", "test_b::test_y"]
     assert cases.of(cell("a", suite="stress")) == ["test_stress::test_z"]
-    assert cases.named(Job(cell("a"), Why.PLAN)) == [], "the run selects them itself"
-    assert cases.named(Job(cell("a"), Why.AGAIN, ("test_b::test_y", "test_c::gone"))) == [
+    assert cases.node_ids(["test_b::test_y", "test_c::gone"]) == [
         "tests/vm/test_b.py::test_y",
         "tests/vm/test_c.py::gone",
     ]
@@ -141,7 +139,7 @@ def test_the_cases_of_kvm_test_are_those_that_it_requires() -> None:
             Collected("test_umem::test_y", "tests/vm/test_umem.py::test_y", ()),
         ]
     )
-    nested = cell("a", suite="kvm-test", cases=cases.of(cell("a", suite="kvm-test")))
-    assert nested.cases == ["test_revoke::test_x[edu]"]
-    assert cases.named(Job(nested, Why.PLAN)) == ["tests/vm/test_revoke.py::test_x[edu]"]
-    assert cases.named(Job(nested, Why.AGAIN, ("test_revoke::gone",))) == ["tests/vm/test_revoke.py::gone"]
+    assert cases.of(cell("a", suite="kvm-test")) == ["test_revoke::test_x[edu]"]
+    others = CaseList([Collected("test_umem::test_y", "tests/vm/test_umem.py::test_y", ())])
+    with pytest.raises(UsageError, match=r"intel-iommu runs no case that .*kvm-test.yaml requires"):
+        others.of(cell("a", suite="kvm-test"))

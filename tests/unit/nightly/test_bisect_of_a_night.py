@@ -33,7 +33,12 @@ def case(name: str, verdict: Verdict) -> CaseRecord:
 def two_nights(nights: Any, make_run: Any, tmp_path: Path) -> Callable[..., list[CaseChange]]:
     """End a good night on GOOD and a night on BAD with these cases broken; return the changes of the second."""
 
-    def run(*broken: str, emit: Callable[[Any], None] = lambda event: None, left_s: float | None = None) -> Any:
+    def run(
+        *broken: str,
+        emit: Callable[[Any], None] = lambda event: None,
+        left_s: float | None = None,
+        suite: str = "default",
+    ) -> Any:
         for day, commit, verdict in ((27, GOOD, Verdict.PASS), (28, BAD, Verdict.FAIL)):
             directory = nights.path.parent / f"2026-11-{day}"
             directory.mkdir()
@@ -41,7 +46,8 @@ def two_nights(nights: Any, make_run: Any, tmp_path: Path) -> Callable[..., list
             git = GitRecord(url=str(tmp_path), ref="main", commit=commit)
             kernel = KernelRecord(release="7.3.0", origin="x", config_hash="0", git=git)
             cases = [case(name, verdict) for name in broken]
-            made.cell("c", make_run(cases, more={"kernel": kernel}), cases=broken, kernel=f"{tmp_path}@main={commit}")
+            ran = make_run(cases, more={"kernel": kernel})
+            made.cell("c", ran, cases=broken, kernel=f"{tmp_path}@main={commit}", suite=suite)
             night = load_night(made.write()).model_copy(update={"night": directory.name})
             running = RunningNight(directory, night)
             finish(running, emit, left_s)
@@ -148,6 +154,12 @@ def test_the_next_night_still_names_the_commit(
         finish(RunningNight(directory, night), lambda event: None)
         shown.append(f"<code>{BAD} vfio: Break it</code>" in (directory / "index.html").read_text())
     assert shown == [True, False, False, False]
+
+
+def test_failures_of_kvm_test_are_not_searched(two_nights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nightly_bisect.bisect, "find_first_bad", lambda *args: pytest.fail("searched"))
+    (change,) = two_nights("f::one", suite="kvm-test")
+    assert (change.kind, change.commit) == ("broken", "")
 
 
 def test_a_kernel_without_git_is_not_searched(nights: Any, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

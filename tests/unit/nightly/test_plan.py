@@ -111,6 +111,11 @@ def test_each_platform_is_a_line_of_the_shipped_plan() -> None:
             "suites: [kvm-test]\n    flavours: [rel",
             r"include\[0\].trees\[1\]: kvm-test takes no series",
         ),
+        (
+            "    machines: [big-bar]\n    suites: [stress]",
+            "    machines: [arm64-smmuv3]\n    suites: [kvm-test]",
+            r"include\[1\].machines\[0\]: kvm-test runs machines of x86_64 only",
+        ),
         ("suites: [stress]", "suites: [kvm-test]", r"include\[1\].focus: kvm-test has its own cases"),
     ],
 )
