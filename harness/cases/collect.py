@@ -82,6 +82,12 @@ _UNUSED_PLUGINS = ("cacheprovider", "unraisableexception")
 """The second collects garbage ten times at the end, which takes a second."""
 
 
+def node_id_of(case: str) -> Path:
+    """Return the absolute node id of a case of tests/vm, from its id in reports."""
+    module, _, name = case.partition("::")
+    return paths.VM_CASES / f"{module}.py::{name}"
+
+
 def pytest_arguments() -> list[str]:
     """Return pytest's arguments for cases, so that they run alike in a checkout and from a wheel.
 

@@ -174,7 +174,7 @@ class Children:
         return [child.task for child in self._running if time.monotonic() - child.began > seconds]
 
     def end(self, tasks: Sequence[Task]) -> list[tuple[Task, Ended]]:
-        """End these tasks as Ctrl-C does: each writes the record of what it has judged."""
+        """End these tasks as Ctrl-C does: a run writes the record of what it has judged."""
         children = [child for child in self._running if child.task in tasks]
         _end(children)
         return [self._reap(child) for child in children]

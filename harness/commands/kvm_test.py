@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from harness import config, image, kernel, paths, vm
+from harness.cases.collect import node_id_of
 from harness.commands.children import ERROR, error_written_to, read_error
 from harness.commands.run import Cases
 from harness.errors import HarnessError, UsageError
@@ -214,10 +215,10 @@ def with_errors_again(
 def run_of_errors(record: RunRecord, inside: Options) -> job.Run | None:
     """Return the second run of the cases that are ERROR; None if there are none."""
     errors = [case.id for case in record.cases if case.verdict is Verdict.ERROR]
-    return _run(AGAIN, inside, [name.replace("::", ".py::", 1) for name in errors]) if errors else None
+    return _run(AGAIN, inside, [node_id_of(name) for name in errors]) if errors else None
 
 
-def _run(name: str, inside: Options, cases: Sequence[str]) -> job.Run:
+def _run(name: str, inside: Options, cases: Sequence[str | Path]) -> job.Run:
     own = ["--jobs=1", f"--run-directory={RESULTS / name}", f"--error-file={RESULTS / name / ERROR}"]
     program = (sys.executable, "-P", "-m", "harness", "run")
     return job.Run(name, [*program, *own, *inside.arguments(), *(paths.VM_CASES / case for case in cases)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import paths
-from harness.cases.collect import Collected
+from harness.cases.collect import Collected, node_id_of
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
 from harness.nested import recipe
@@ -47,13 +47,8 @@ class CaseList:
     def node_ids(self, cases: Sequence[str]) -> list[str]:
         """Return the node ids of these cases, for a command line, relative to ``paths.TOP``."""
         where = {case.id: case.where for case in self.collected}
-        return [where.get(case, _usual_place(case)) for case in cases]
-
-
-def _usual_place(case: str) -> str:
-    """Return the node id that a case of today would have. One that is gone is then named by the error of its run."""
-    module, _, name = case.partition("::")
-    return f"{paths.VM_CASES.relative_to(paths.TOP)}/{module}.py::{name}"
+        # A case that is gone is then named by the error of its run.
+        return [where.get(case) or str(node_id_of(case).relative_to(paths.TOP)) for case in cases]
 
 
 def chosen_cells(cells: Sequence[Cell], names: Sequence[str]) -> list[Cell]:

@@ -40,7 +40,7 @@ class Outcome:
     """How a run has ended."""
 
     exit_code: int | None
-    """Of ``vfio-harness run``; None if its process or its worker was lost, as ``error`` says."""
+    """Of its command; None if its process or its worker was lost, as ``error`` says."""
     error: str = ""
     """Why it has no record, or not a whole one, in one sentence."""
     record: RunRecord | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The part of a night that runs on a Dask worker: one child process, ``vfio-harness run``, and its results as bytes.
+"""The part of a night that runs on a Dask worker: one child process of ``vfio-harness``, and its results as bytes.
 
 The worker itself does nothing else. So a machine that takes its host down costs a worker, and no state.
 """
@@ -61,7 +61,7 @@ class RemoteRun:
     """What a run returns."""
 
     exit_code: int
-    """Of ``vfio-harness run``, or minus the number of the signal that ended it."""
+    """Of the command, or minus the number of the signal that ended it."""
     archive: bytes
     """Its results, as tar.gz."""
     sha256: str
