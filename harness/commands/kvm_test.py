@@ -230,6 +230,7 @@ def environment() -> dict[str, str]:
         "HOME": str(Path.home()),
         "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
         "LC_ALL": "C.UTF-8",
+        "PYTHONIOENCODING": "ascii:backslashreplace",  # what is no ASCII on the outer machine's console is escaped
         "TERM": "dumb",
         "PYTHONDONTWRITEBYTECODE": "1",
         "VFIO_HARNESS_CACHE": str(paths.cache_dir()),
@@ -258,7 +259,7 @@ def judged(directory: Path, runs: Sequence[job.Run], emit: Emit) -> Iterator[tup
                 raise HarnessError(f"the deadline ended the required cases after {len(verdicts)}", hint="--deadline")
         elif ended.code != exit_code(verdicts):
             raise HarnessError(f"{run.name}: the exit code of the run inside, {ended.code}, does not fit its verdicts")
-        emit(Note(f"{run.name}: {len(verdicts)} cases under KVM in {ended.record.duration_s:.0f} s"))
+        emit(Note(f"{run.name}: {counted(len(verdicts), 'case')} under KVM in {ended.record.duration_s:.0f} s"))
         yield path, ended.record
 
 
