@@ -93,9 +93,13 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
     emit(Note(f"outer machine  {qemu.banner}, tcg, {test.outer.cpu}"))
     nested = outer.OuterMachine(with_room_for(machine, test.outer), machine_image, qemu)
     end = time.monotonic() + deadline_s
+    found: list[tuple[Path, RunRecord]] = []
 
-    def run(runs: Sequence[job.Run], files: Path, leave_s: float) -> None:
-        """Make these runs in an outer machine, whose own files go into ``files``."""
+    def run(runs: Sequence[job.Run], files: Path, leave_s: float) -> RunRecord:
+        """Make these runs in an outer machine, whose own files go into ``files``. Report all runs so far in one record.
+
+        Any verdict of a case counts before ERROR.
+        """
 
         def attempt(directory: Path, seconds: float) -> Path:
             text = job.script(seen, links(), environment(), runs, int(seconds - leave_s))
@@ -106,21 +110,16 @@ def run_under_kvm(options: Options, emit: Emit, deadline_s: float, cases: Sequen
             results.unpack(disk, directory.path)
         finally:
             disk.unlink()
-
-    def reported() -> RunRecord:
-        """Write one report of all runs, and return it. Any verdict of a case counts before ERROR."""
+        found.extend(judged(directory.path, runs, emit))
         record = merge(found, directory.path, directory.run_id)
         directory.write(record, options.again_settings(), "kvm-test")
         return record
 
     def second(again: job.Run) -> RunRecord:
-        run([again], directory.path / AGAIN, LEAVE_AGAIN_S)
-        found.extend(judged(directory.path, [again], emit))
-        return reported()
+        return run([again], directory.path / AGAIN, LEAVE_AGAIN_S)
 
-    run(runs, directory.path, LEAVE_S + (AGAIN_S if len(runs) > 1 else 0))
-    found = [*judged(directory.path, runs, emit)]
-    record = with_errors_again(reported(), inside, end - time.monotonic(), second, emit)
+    first = run(runs, directory.path, LEAVE_S + (AGAIN_S if len(runs) > 1 else 0))
+    record = with_errors_again(first, inside, end - time.monotonic(), second, emit)
     emit(Note(f"{time.monotonic() - began:.0f} s; {directory.path / 'report.html'}"))
     return exit_code([case.verdict for case in record.cases])
 

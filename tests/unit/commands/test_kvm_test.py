@@ -18,7 +18,7 @@ from harness.nested import recipe
 from harness.nested.job import Run
 from harness.nested.outer import OuterCrashedError
 from harness.paths import TOP
-from harness.progress import silent
+from harness.progress import Event, Note, silent
 from harness.report import RunDirectory, load
 from harness.report.merge import merge
 from harness.report.text import summarise
@@ -195,7 +195,7 @@ def test_a_second_run_needs_time_and_costs_no_verdict(
     ended(tmp_path, REQUIRED, 3, [Verdict.ERROR])
     ((_, record),) = judged(tmp_path, RUNS, silent)
     record = record.model_copy(update={"summary": summarise(record.cases)})
-    notes: list[str] = []
+    events: list[Event] = []
 
     def second(again: Run) -> RunRecord:
         if raises:
@@ -203,9 +203,9 @@ def test_a_second_run_needs_time_and_costs_no_verdict(
         cases = [case.model_copy(update={"verdict": Verdict.PASS}) for case in record.cases]
         return record.model_copy(update={"cases": cases})
 
-    found = with_errors_again(record, Options(), left_s, second, lambda event: notes.append(event.text))  # type: ignore[union-attr]
+    found = with_errors_again(record, Options(), left_s, second, events.append)
     assert [case.verdict for case in found.cases] == [verdict]
-    assert notes[-1] == said
+    assert events[-1] == Note(said)
 
 
 def test_nothing_runs_again_without_an_error(tmp_path: Path) -> None:
@@ -215,11 +215,11 @@ def test_nothing_runs_again_without_an_error(tmp_path: Path) -> None:
 
 
 def test_a_second_run_that_ends_early_says_why(tmp_path: Path) -> None:
-    notes: list[str] = []
+    events: list[Event] = []
     ended(tmp_path, AGAIN, 3, None)
     (tmp_path / AGAIN / "error.json").write_text(json.dumps({"exit_code": 3, "message": "no disk", "hint": None}))
-    assert not [*judged(tmp_path, [Run(AGAIN, [])], lambda event: notes.append(event.text))]  # type: ignore[union-attr]
-    assert notes == ["again: inside: no disk"]
+    assert not [*judged(tmp_path, [Run(AGAIN, [])], events.append)]
+    assert events == [Note("again: inside: no disk")]
 
 
 def test_a_run_inside_knows_that_its_kvm_is_emulated_and_a_night_runs_only_what_is_required() -> None:
