@@ -57,7 +57,7 @@ class Task:
     cases: Sequence[str] = ()
     """Files, directories or node ids; empty: all."""
     jobs: int | None = 1
-    """The number of its machines. Children share the processors, so it is one; None: as many as a run takes."""
+    """The number of its machines. Children share the processors, so it is one; None: those of ``options``."""
     subcommand: str = "run"
     """The subcommand of ``vfio-harness``."""
 

@@ -12,7 +12,7 @@ from harness.cases.collect import Collected, node_id_of
 from harness.config.loader import nearest
 from harness.errors import HarnessError, UsageError
 from harness.nested import recipe
-from harness.nightly.again import arguments_of, options_of
+from harness.nightly.again import options_of
 from harness.nightly.history import has_nights, open_history
 from harness.nightly.outcomes import order_of
 from harness.nightly.record import RUN, Cell
@@ -141,8 +141,7 @@ def as_matrix(cells: Sequence[Cell]) -> str:
             f"the plan has {len(cells)} cells, and a matrix at most {MOST_JOBS} jobs", hint="choose with --cell"
         )
     jobs = [
-        {"cell": cell.id, "command": command, "args": shlex.join(arguments)}
+        {"cell": cell.id, "command": cell.command, "args": shlex.join(options_of(cell).arguments(cell.command))}
         for cell in cells
-        for command, *arguments in [arguments_of(cell)]
     ]
     return json.dumps({"include": jobs})

@@ -10,6 +10,7 @@ import importlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -22,7 +23,7 @@ from harness.commands.nightly_engine import Outcome, Ticket
 from harness.commands.nightly_local import how_it_was_ended, machine_mib, machines_of
 from harness.commands.nightly_worker import LEAVE_S, RemoteRun, WorkerFacts, end_run, facts, run_child, unpack
 from harness.errors import HarnessError, MissingPrerequisite, UsageError
-from harness.nightly.again import arguments_of
+from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
 from harness.nightly.outcomes import load_run
 from harness.nightly.record import COMPLETED
@@ -142,13 +143,14 @@ class DaskRunner:
         jobs = machines_of(job, min(self._facts[host].jobs, machines))
         memory = jobs * machine_mib(job)
         key = f"vfio-harness-{os.getpid()}-{job.cell.id}-{ticket.number + 1}-{time.time_ns()}"
+        options = replace(options_of(job.cell), seed=job.seed, jobs=jobs)
         output = ticket.directory / LOG
         self._client.subscribe_topic(key, lambda event: _append(output, event))
         future = self._client.submit(
             run_child,
             key,
             self._facts[host].process,
-            arguments_of(job.cell, seed=job.seed, jobs=jobs),
+            [job.cell.command, *options.arguments(job.cell.command)],
             self._cases.node_ids(job.cases),
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},
             key=key,

@@ -15,7 +15,7 @@ from harness.config import load_machine
 from harness.nested import recipe
 from harness.nightly.again import options_of
 from harness.nightly.jobs import Job
-from harness.nightly.record import COMPLETED, KVM_TEST, RUN
+from harness.nightly.record import COMPLETED, KVM_TEST
 from harness.run.workers import JOBS_PER_CPU, default_jobs, processors
 
 MEMORY_SHARE = 0.8
@@ -105,10 +105,9 @@ class LocalRunner:
 def task_of(ticket: Ticket, cases: CaseList, jobs: int | None) -> Task:
     """Return the child process of a run."""
     job = ticket.job
-    options = replace(options_of(job.cell), seed=job.seed, run_directory=ticket.directory)
+    options = replace(options_of(job.cell), seed=job.seed, run_directory=ticket.directory, jobs=jobs)
     where = [str(paths.TOP / case) for case in cases.node_ids(job.cases)]
-    jobs = jobs if job.cell.command == RUN else None
-    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, jobs, job.cell.command)
+    return Task(f"{job.cell.id}/{ticket.number}", options, ticket.directory, where, None, job.cell.command)
 
 
 def outcome_of(end: Ended) -> Outcome:

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from harness.cases.suites import DEFAULT_SUITE
 from harness.kernel.model import Flavour
@@ -25,11 +25,6 @@ def options_of(cell: Cell) -> Options:
         focus=cell.focus,
         required=cell.command == KVM_TEST,
     )
-
-
-def arguments_of(cell: Cell, **more: Any) -> list[str]:
-    """Return the subcommand of a cell's run with its options. ``more``: values of other options, which it may lack."""
-    return [cell.command, *replace(options_of(cell), **more).arguments(cell.command)]
 
 
 def command(cell: Cell, name: str, case: CaseRecord | None = None, kernel: KernelRecord | None = None) -> str:

@@ -160,11 +160,12 @@ def _beyond_kvm_test(plan: Plan, number: int, line: Line) -> Iterator[tuple[Loc,
         yield ("include", number, "focus"), "kvm-test has its own cases: give it a line without focus"
     cells = [each for place, _, each in plan.combinations() if place == number and each[3] == KVM_TEST]
     cells = [each for each in cells if not any(exclusion.matches(each) for exclusion in plan.exclude)]
+    trees, machines = {cell[0] for cell in cells}, {cell[2] for cell in cells}
     for place, name in enumerate(line.trees):
-        if name in {cell[0] for cell in cells} and name in plan.trees and plan.trees[name].series:
+        if name in trees and name in plan.trees and plan.trees[name].series:
             yield ("include", number, "trees", place), f"kvm-test takes no series, and the tree {name!r} has one"
     for place, name in enumerate(line.machines):
-        if name in {cell[2] for cell in cells} and _arch_of(name) not in (None, DEFAULT_ARCH):
+        if name in machines and _arch_of(name) not in (None, DEFAULT_ARCH):
             yield ("include", number, "machines", place), f"kvm-test runs machines of {DEFAULT_ARCH} only"
 
 
