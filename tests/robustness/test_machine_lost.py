@@ -15,6 +15,7 @@ from pathlib import Path
 import paramiko
 import pytest
 from commandline import AS_TYPED
+from processes import wait_until_gone
 
 from harness.errors import GuestCrashed, GuestHung, HarnessError, QemuDied
 from harness.progress import silent
@@ -132,10 +133,7 @@ def test_qemu_dies_with_the_harness(setup: Setup, tmp_path: Path, sign: signal.S
         pid = int(owner.stdout.readline())
         owner.send_signal(sign)
         owner.wait(3)
-    deadline = time.monotonic() + 3
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline, f"QEMU {pid} outlived the harness"
-        time.sleep(0.01)
+    wait_until_gone(pid)
 
 
 def test_empty_file_as_kernel(setup: Setup, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from processes import wait_until_gone
 
 from harness.commands import children
 from harness.commands.children import ERROR, Ended, Task, error_written_to, read_error, run_all
@@ -45,13 +46,6 @@ class Ends:
 
 def program(directory: Path, name: str, code: str) -> Program:
     return Program(name, Options(), directory / name, code=code)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_for_file(path: Path) -> str:
@@ -160,12 +154,13 @@ def test_ticks_have_the_running_tasks(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_deadline_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "TICK_S", 0.05)
-    monkeypatch.setattr(children, "RUN_S", 0.5)
+    monkeypatch.setattr(children, "RUN_S", 2.0)  # both have started by then
     code = "import os, time; open('{directory}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
     tasks = [program(tmp_path, name, code) for name in ("one", "two")]
     with pytest.raises(HarnessError, match="took longer than"):
         run_all(tasks, 2, Ends())
-    assert not any(alive(int((task.directory / "pid").read_text())) for task in tasks)
+    for task in tasks:
+        wait_until_gone(int((task.directory / "pid").read_text()))
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,14 +179,17 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         run_all([task], 1, Ends(), interrupt)
     assert time.monotonic() - began < DEADLINE_S
-    assert not alive(int((task.directory / "pid").read_text()))
+    wait_until_gone(int((task.directory / "pid").read_text()))
 
+
+UNIT = Path(__file__).parents[1]
+WHERE = [str(UNIT / room) for room in ("commands", "host")]
 
 PARENT = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have the tests' background job ignore it
-sys.path.insert(0, {directory!r})
+sys.path[:0] = {directories}
 from test_children import Ends, program
 from harness.commands.children import run_all
 code = '''
@@ -209,13 +207,10 @@ run_all([program(Path(sys.argv[1]), "it", code)], 1, Ends())
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_children_clean_up_when_the_harness_is_interrupted_or_killed(tmp_path: Path, number: int) -> None:
-    script = PARENT.format(directory=str(Path(__file__).parent))
+    script = PARENT.format(directories=WHERE)
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.DEVNULL) as parent:
         pid = int(wait_for_file(tmp_path / "it" / "pid"))
         os.kill(parent.pid, number)
         parent.wait(DEADLINE_S)
     assert wait_for_file(tmp_path / "it" / "cleaned") == "yes"
-    deadline = time.monotonic() + DEADLINE_S
-    while alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone(pid)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from stand_in import DEADLINE_S, GOOD, StandIn, cases_of, cell, night_of_its_own, runs, wait_until_gone
+from processes import wait_until_gone
+from stand_in import DEADLINE_S, GOOD, StandIn, cases_of, cell, night_of_its_own, runs
 
 from harness.cli import cli
 from harness.commands import nightly as nightly_command

@@ -6,7 +6,8 @@ import signal
 import time
 
 import pytest
-from stand_in import DEADLINE_S, GOOD, StandIn, night_of_its_own, runs, wait_until_gone
+from processes import wait_until_gone
+from stand_in import DEADLINE_S, GOOD, StandIn, night_of_its_own, runs
 
 from harness.errors import UsageError
 from harness.nightly.outcomes import load_night

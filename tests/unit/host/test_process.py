@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from processes import wait_until_gone
 
 from harness.errors import HarnessError, MissingPrerequisite
 from harness.host import process
@@ -18,19 +18,6 @@ from harness.host import process
 TWO_PROCESSES = ["sh", "-c", "sleep 60 & echo $!; wait"]
 
 Tie = Callable[[Sequence[str | Path]], list[str]]
-
-
-def _gone(pid: int, deadline_s: float = 5.0) -> bool:
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        stat = Path(f"/proc/{pid}/stat")
-        try:
-            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_lines_and_status(tmp_path: Path) -> None:
@@ -82,7 +69,7 @@ def test_an_interrupt_kills_children_too(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         process.run(TWO_PROCESSES, cwd=tmp_path, on_line=interrupt)
-    assert _gone(child)
+    wait_until_gone(child)
 
 
 def test_a_silent_program_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +83,7 @@ def test_a_time_limit_kills_children_too(tmp_path: Path) -> None:
     children: list[int] = []
     with pytest.raises(HarnessError, match=r"sh took over 0\.2 s"):
         process.run(TWO_PROCESSES, cwd=tmp_path, on_line=lambda line: children.append(int(line)), timeout_s=0.2)
-    assert _gone(children[0])
+    wait_until_gone(children[0])
 
 
 def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
@@ -106,7 +93,7 @@ def test_a_process_without_children_is_tied_by_a_signal(tmp_path: Path) -> None:
         assert harness.stdout is not None
         child = int(harness.stdout.readline())
         os.kill(harness.pid, signal.SIGKILL)
-    assert _gone(child)
+    wait_until_gone(child)
 
 
 @pytest.mark.parametrize("tie", [lambda command: process.tied(command, signal.SIGKILL), process.tied_group])
@@ -126,7 +113,7 @@ def test_sigkill_of_the_harness_kills_children_too(tmp_path: Path) -> None:
         assert harness.stdout is not None
         child = int(harness.stdout.readline())
         os.kill(harness.pid, signal.SIGKILL)
-    assert _gone(child)
+    wait_until_gone(child)
 
 
 def test_make_variables_of_the_caller_do_not_reach_a_build(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,7 +139,8 @@ else:
     stand_in.run(*([] if sys.argv[1] == "resume" else cells))
 """
 
-WHERE = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "commands")]
+UNIT = Path(__file__).parents[1]
+WHERE = [str(UNIT / room) for room in ("nightly", "commands", "host")]
 
 
 @contextmanager
@@ -152,10 +152,3 @@ def night_of_its_own(stand_in: StandIn, what: str) -> Iterator[subprocess.Popen[
             yield parent
         finally:
             parent.kill()
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline, f"{pid} is alive"
-        time.sleep(0.02)

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import gone, wait_until_gone
 
 from harness.errors import LaunchError
 from harness.escape import escaped
@@ -27,20 +27,6 @@ def thread() -> Iterator[LoopThread]:
 
 def start(thread: LoopThread, stderr: Path, *command: str) -> Process:
     return thread.run(Process.start(command, stderr, ()), DEADLINE)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def wait_gone(pid: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not gone(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.002)
 
 
 def test_exit_is_reported(thread: LoopThread, tmp_path: Path) -> None:
@@ -102,7 +88,7 @@ def test_dies_with_a_killed_owner_but_not_with_the_thread_that_asked(tmp_path: P
             assert not gone(pid)
         finally:
             owner.kill()
-    wait_gone(pid)
+    wait_until_gone(pid)
 
 
 def test_noise_is_left_out_of_stderr(thread: LoopThread, tmp_path: Path) -> None:
