@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Prepares a run, once: machine description, QEMU, accelerator, kernel and guest image."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -43,8 +43,8 @@ class Setup:
         if options.fail_nth:
             fail_nth.require(built)
         guest = image.obtain(emit, machine.arch)
-        accel = vm.choose_accel(options.accel, vm.Trial(qemu, built.image, machine.cpu, machine.arch), emit)
-        accel = replace(accel, emulated=options.emulated_kvm)
+        trial = vm.Trial(qemu, built.image, machine.cpu, machine.arch, emulated=options.emulated_kvm)
+        accel = vm.choose_accel(options.accel, trial, emit)
         emit(Note(f"kernel   {built.release} ({built.origin}), {options.flavour}"))
         for patch in built.patches:
             emit(Note(f"patch    {patch}"))

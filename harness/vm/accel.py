@@ -10,7 +10,7 @@ import logging
 import platform
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,8 @@ QUIET_S = 20.0
 """How long a kernel that has printed may print nothing. It runs, and is faster than under a TCG on the same host."""
 BOOT_S = 120.0
 """How long it may take in all."""
+EMULATED_TRIES = 3
+"""How often it is booted under an emulated KVM, which resets its guest now and then (docs/kvm.md)."""
 BOOTED = b"VFS: Unable to mount root fs"
 """The kernel has finished its own start-up when it looks for a root file system. The probe gives it none."""
 
@@ -125,6 +127,8 @@ class Trial:
     """The value of ``-cpu``: KVM may fail with one and not with another."""
     arch: ArchName = DEFAULT_ARCH
     """That of the kernel."""
+    emulated: bool = False
+    """``Accel.emulated``. KVM must be chosen then."""
 
 
 def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
@@ -133,7 +137,8 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
     ``auto`` boots the kernel under KVM once per host kernel, QEMU and CPU model, and remembers the result. ``kvm``
     boots it unless KVM is known to work.
 
-    Raises UsageError for another mode, and MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel.
+    Raises UsageError for another mode. Raises MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel, and
+    for an emulated KVM that is not chosen.
     """
     without = without_kvm(trial.arch)
     match mode:
@@ -151,6 +156,9 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
             accel = Accel("tcg", "chosen by the user")
         case _:
             raise UsageError(f"unknown accelerator {mode!r}; accepted are {', '.join(MODES)}")
+    if trial.emulated and accel.name != "kvm":
+        raise MissingPrerequisite(f"the emulated KVM is not used: {accel.reason}")
+    accel = replace(accel, emulated=trial.emulated)
     emit(Note(f"accelerator {accel.name}: {accel.reason}"))
     return accel
 
@@ -219,7 +227,9 @@ def _probe(trial: Trial, seconds: float) -> _Fault | None:
     """Boot the kernel under KVM, and cache the result if it is certain. It has ``seconds`` for its first line."""
     if closed := kvm_state():
         return _Fault(closed)
-    fault = _boot_under_kvm(trial, seconds)
+    for _ in range(EMULATED_TRIES if trial.emulated else 1):
+        if not (fault := _boot_under_kvm(trial, seconds)):
+            break
     if fault is None or fault.certain:
         file = _cache_file(trial.qemu, trial.cpu)
         file.parent.mkdir(parents=True, exist_ok=True)

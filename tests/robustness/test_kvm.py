@@ -54,6 +54,14 @@ def test_forced_kvm_that_boots_nothing_is_refused(harness: CommandLine, default_
     assert not outcome.reports()
 
 
+def test_an_emulated_kvm_that_is_not_chosen_is_refused(harness: CommandLine) -> None:
+    """``kvm-test`` runs nothing under TCG, which would take its whole time."""
+    outcome = harness("run", "--accel", "tcg", "--emulated-kvm")
+    assert outcome.code == 3
+    assert "error: the emulated KVM is not used: chosen by the user" in outcome.output
+    assert not outcome.reports()
+
+
 @pytest.fixture
 def without_kvm(harness: CommandLine, tmp_path: Path) -> CommandLine:
     """Return the command line on a host without /dev/kvm."""

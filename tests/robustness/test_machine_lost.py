@@ -96,6 +96,16 @@ def test_stuck_task_is_in_the_notes_of_a_hang(machine: Machine) -> None:
     assert "Comm: dd" in notes(caught.value)
 
 
+def test_a_reset_under_an_emulated_kvm_is_no_crash(setup: Setup, tmp_path: Path) -> None:
+    """An emulated KVM resets a good kernel, too."""
+    emulated = replace(setup, accel=replace(setup.accel, emulated=True))
+    with emulated.machine_in(tmp_path) as machine:
+        machine.wait_ready()
+        guest(machine, "echo b > /proc/sysrq-trigger")
+        with pytest.raises(HarnessError, match="an emulated KVM does that"):
+            machine.wait_for(Future(), DEADLINE, "a call that never returns")
+
+
 def test_expected_reset_is_not_a_death(machine: Machine) -> None:
     machine.wait_reset(lambda: guest(machine, "echo b > /proc/sysrq-trigger"), DEADLINE)
     assert machine.lost is None

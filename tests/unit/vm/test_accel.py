@@ -3,7 +3,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,13 +12,14 @@ from typing import cast
 import pytest
 
 from harness.config import load_machine
-from harness.errors import UsageError
+from harness.errors import MissingPrerequisite, UsageError
 from harness.progress import silent
 from harness.vm import accel
-from harness.vm.accel import BOOTED, Trial, _wait_booted, choose_accel
+from harness.vm.accel import BOOTED, EMULATED_TRIES, Trial, _wait_booted, choose_accel
 from harness.vm.console import Console
 from harness.vm.instance import Files
 from harness.vm.qemu import Qemu
+from harness.vm.qmp import Event
 
 LINE = b"a line of the kernel\n"
 FIRST, QUIET = 0.2, 0.4
@@ -95,6 +97,55 @@ def test_a_slow_start_of_qemu_gives_the_kernel_more_time(tmp_path: Path, monkeyp
     assert choose_accel("auto", trial, silent).name == "kvm"
     monkeypatch.delattr(accel, "Instance")
     assert choose_accel("auto", trial, silent).name == "kvm", "remembered"
+
+
+class ResettingQemu:
+    """A QEMU whose guest resets in the first two boots: an emulated KVM does that."""
+
+    boots = 0
+    process = None
+
+    def __init__(self, files: Files, on_event: Callable[[Event], None]) -> None:
+        self._console, self._on_event = files.console, on_event
+
+    def start(self, command: Sequence[str]) -> None:
+        ResettingQemu.boots += 1
+        if ResettingQemu.boots < EMULATED_TRIES:
+            self._console.touch()
+            self._on_event(Event("SHUTDOWN", {}))
+        else:
+            self._console.write_bytes(LINE + BOOTED)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def resetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """Try a KVM, which is no emulated one unless the test says so, whose guest resets."""
+    ResettingQemu.boots = 0
+    monkeypatch.setattr(accel, "Instance", ResettingQemu)
+    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "kvm").touch()
+    qemu = cast(Qemu, SimpleNamespace(path=Path("/qemu"), identity=lambda: "0" * 64))
+    return Trial(qemu, Path("/kernel"), "EPYC")
+
+
+def test_an_emulated_kvm_may_reset_its_guest(resetting: Trial) -> None:
+    chosen = choose_accel("auto", replace(resetting, emulated=True), silent)
+    assert (chosen.name, chosen.emulated, ResettingQemu.boots) == ("kvm", True, EMULATED_TRIES)
+
+
+def test_the_hosts_kvm_may_not(resetting: Trial) -> None:
+    chosen = choose_accel("auto", resetting, silent)
+    assert (chosen.name, chosen.emulated, ResettingQemu.boots) == ("tcg", False, 1)
+
+
+def test_an_emulated_kvm_must_be_chosen(resetting: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "EMULATED_TRIES", 1)
+    with pytest.raises(MissingPrerequisite, match="the emulated KVM is not used: KVM opens, but no kernel boots"):
+        choose_accel("auto", replace(resetting, emulated=True), silent)
 
 
 def test_features_change_the_cpu_of_a_machine_and_its_peer() -> None:
