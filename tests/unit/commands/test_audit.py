@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
 from harness import verdict
 from harness.bugs import Bug
@@ -16,10 +17,9 @@ from harness.cases.collect import Collected
 from harness.commands import audit
 from harness.commands.children import Ended
 from harness.errors import HarnessError, KernelError
-from harness.report import summarise
 from harness.report.audit import AuditRecord
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
 PATCH = "--- a/a.c\n+++ b/a.c\n@@ -3 +3 @@\n-\ta();\n+\tb();\n"
@@ -42,17 +42,7 @@ def ended(*cases: tuple[str, Verdict]) -> Ended:
         CaseRecord(id=f"test_a::test_{name}", area="a", title="t", verdict=verdict, reason="broken", duration_s=1)
         for name, verdict in cases
     ]
-    record = RunRecord(
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=1,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="", config_hash=""),
-        machine="m",
-        summary=summarise(records),
-        cases=records,
-    )
+    record = run_record(*records)
     return Ended(0, 1.0, record)
 
 

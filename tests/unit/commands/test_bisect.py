@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
 from harness.commands import bisect
 from harness.commands.bisect import Found, find_first_bad
@@ -13,26 +14,15 @@ from harness.commands.children import Ended, Task
 from harness.errors import HarnessError, KernelBuildError, UsageError
 from harness.progress import Event, Note
 from harness.report.record import RunDirectory
-from harness.report.text import summarise
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 BROKEN = "does not build"
 
 
 def record(verdict: Verdict) -> RunRecord:
     case = CaseRecord(id="test_a::test_x", area="a", title="t", verdict=verdict, reason="why", duration_s=1.0)
-    return RunRecord(
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="here", config_hash=""),
-        machine="intel-iommu",
-        summary=summarise([case]),
-        cases=[case],
-    )
+    return run_record(case)
 
 
 def judged_by_the_checkout(

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from processes import wait_until_gone
+from run_records import run_record
 
 from harness.commands import children
 from harness.commands.children import ERROR, Ended, Task, error_written_to, read_error, run_all
 from harness.errors import HarnessError, KernelBuildError, KernelError, UsageError
 from harness.report.record import RunDirectory
-from harness.report.text import summarise
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 DEADLINE_S = 20.0
 
@@ -58,17 +58,7 @@ def wait_for_file(path: Path) -> str:
 
 def record() -> RunRecord:
     case = CaseRecord(id="test_a::test_x", area="a", title="t", verdict=Verdict.FAIL, reason="r", duration_s=1.0)
-    return RunRecord(
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="here", config_hash=""),
-        machine="intel-iommu",
-        summary=summarise([case]),
-        cases=[case],
-    )
+    return run_record(case)
 
 
 def test_a_command_line_is_that_of_a_run_with_one_machine(tmp_path: Path) -> None:
@@ -183,7 +173,7 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
 
 
 UNIT = Path(__file__).parents[1]
-WHERE = [str(UNIT / room) for room in ("commands", "host")]
+WHERE = [str(UNIT / room) for room in ("commands", "host", "report")]
 
 PARENT = """
 import signal, sys

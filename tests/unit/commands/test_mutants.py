@@ -5,16 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
 from harness.bugs import Bug
 from harness.commands.catalogue_mutants import _Work, survivors_on
 from harness.commands.children import Ended, Task
 from harness.errors import UsageError
 from harness.progress import Event
-from harness.report import summarise
 from harness.report.outcomes import MutantOutcome
 from harness.run.options import Options
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import CaseRecord, Verdict
 
 CONTROL = "control-intel-iommu-release"
 OTHER_CONTROL = "control-aer-release"
@@ -33,17 +33,7 @@ def ended(*verdicts: Verdict) -> Ended:
         CaseRecord(id=f"test_a::test_{number}", area="a", title="t", verdict=verdict, duration_s=1)
         for number, verdict in enumerate(verdicts)
     ]
-    record = RunRecord(
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=1,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="", config_hash=""),
-        machine="m",
-        summary=summarise(cases),
-        cases=cases,
-    )
+    record = run_record(*cases)
     return Ended(0, 1.0, record)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from run_records import run_record
 
 from harness.bugs import Bug
 from harness.bugs.shown import shows
 from harness.commands.repro import Reproduction, Sides, sides
-from harness.report import summarise
 from harness.report.mutants import (
     BadCase,
     ControlRecord,
@@ -24,7 +24,7 @@ from harness.report.mutants import (
 )
 from harness.report.outcomes import MutantOutcome
 from harness.run.options import Options
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
 MUTATION = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
@@ -79,18 +79,7 @@ def test_a_case_shows_a_bug_as_the_entry_says() -> None:
 
 
 def record(*cases: CaseRecord) -> RunRecord:
-    return RunRecord(
-        schema="vfio-harness/report/1",
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu="2 x"),
-        kernel=KernelRecord(release="7.2.12", origin="~/linux", config_hash="0"),
-        machine="intel-iommu",
-        summary=summarise(cases),
-        cases=list(cases),
-    )
+    return run_record(*cases)
 
 
 BOTH = Sides(Options(mutation="the-bug"), Options())

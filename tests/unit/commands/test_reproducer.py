@@ -8,17 +8,17 @@ import click
 import pytest
 from click.testing import CliRunner
 from recordings import NOT_UNREVOKED, call, exporter, write
+from run_records import KERNEL, run_record
 
 from harness import paths
 from harness.commands.reproducer import reproducer
 from harness.errors import UsageError
 from harness.progress import Emit
-from harness.report import summarise
 from harness.report.record import to_json
 from harness.reproducer.outcome import Outcome
 from harness.reproducer.runtime import choose, split
 from harness.run.options import Options
-from harness.verdict import BuildRecord, CaseRecord, GitRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import BuildRecord, CaseRecord, GitRecord, Verdict
 
 CASE = "test_lifecycle::test_waking_up_unrevokes[iommufd+nvme]"
 OTHER = "test_lifecycle::test_it_passes"
@@ -46,23 +46,15 @@ def run(tmp_path: Path) -> Path:
         ),
         CaseRecord(id=OTHER, area="lifecycle", title="It passes.", verdict=Verdict.PASS, duration_s=1.0),
     ]
-    record = RunRecord(
-        schema="vfio-harness/report/1",
+    record = run_record(
+        *cases,
         run_id="run",
-        started="2026-11-29T00:00:00Z",
-        duration_s=2.0,
-        harness="0",
-        host=HostRecord(qemu="7.2.22", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(
-            release="7.2.12",
-            origin="debian:7.2.12",
-            config_hash="",
-            build=BuildRecord(architecture="x86_64", config="kernel.config"),
-            git=GitRecord(url="/linux", commit="c" * 40, describe="v7.2.12"),
+        kernel=KERNEL.model_copy(
+            update={
+                "build": BuildRecord(architecture="x86_64", config="kernel.config"),
+                "git": GitRecord(url="/linux", commit="c" * 40, describe="v7.2.12"),
+            }
         ),
-        machine="intel-iommu",
-        summary=summarise(cases),
-        cases=cases,
     )
     (directory / "report.json").write_text(to_json(record))
     return directory

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
 from harness.cases.collect import collect
 from harness.config import matches
@@ -12,8 +13,8 @@ from harness.report import load
 from harness.report.compare import REPORT, VerdictChange, compare
 from harness.report.rate import rate_of
 from harness.report.renamed import RenamedCases, renamed_cases
-from harness.report.text import CHANGES_HINT, summarise
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.report.text import CHANGES_HINT
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 OLD_RECORD = Path(__file__).parent.parent / "data" / "reports" / "before-renames.json"
 
@@ -27,17 +28,7 @@ def run_of(verdicts: dict[str, str], machine: str = "intel-iommu") -> RunRecord:
         CaseRecord(id=case_id, area="a", title="t", verdict=Verdict(verdict), reason="why", duration_s=1.0)
         for case_id, verdict in verdicts.items()
     ]
-    return RunRecord(
-        run_id="1",
-        started="2026-06-01T00:00:00+00:00",
-        duration_s=1.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="here", config_hash=""),
-        machine=machine,
-        summary=summarise(cases),
-        cases=cases,
-    )
+    return run_record(*cases, machine=machine)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +166,7 @@ def test_entries_of_renamed_cases_lead_to_cases_that_exist() -> None:
         (
             run_of({"old::test_a": "PASS", "new::test_b": "FAIL"}),
             run_of({"new::test_b": "PASS"}),
-            "1: 1 cases are left out, because several old ids have become one",
+            "r: 1 cases are left out, because several old ids have become one",
         ),
     ],
 )

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
-from harness.report import html, summarise
-from harness.verdict import CaseRecord, Evidence, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.report import html
+from harness.verdict import CaseRecord, Evidence, Verdict
 
 WARNING = "WARNING: a.c:1 at f+0x1/0x2\nRAX: 0\nCall Trace:\n <TASK>\n g+0x1/0x2\n ? h+0x1/0x2\n </TASK>"
 
@@ -19,18 +20,7 @@ def case(verdict: Verdict, name: str = "test_a", **more: object) -> CaseRecord:
 
 
 def page(*cases: CaseRecord, directory: Path = Path("/nowhere")) -> str:
-    run = RunRecord(
-        schema="vfio-harness/report/1",
-        run_id="r",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=12.5,
-        harness="0.1.0",
-        host=HostRecord(qemu="7.2.22", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="debian:7.2.12", config_hash=""),
-        machine="m",
-        summary=summarise(cases),
-        cases=list(cases),
-    )
+    run = run_record(*cases)
     return html.render(run, {}, directory)
 
 

@@ -4,10 +4,11 @@
 from pathlib import Path
 
 from click.testing import CliRunner
+from run_records import HOST, KERNEL, run_record
 
 from harness.cli import cli
-from harness.report import markdown, summarise, to_json
-from harness.verdict import CaseRecord, HostRecord, KernelRecord, RunRecord, Verdict
+from harness.report import markdown, to_json
+from harness.verdict import CaseRecord, RunRecord, Verdict
 
 HOSTILE = "<script>alert(1)</script> | `x` \x1b[31m\n\n# heading\ufffd"
 
@@ -20,17 +21,11 @@ def case(number: int, verdict: Verdict, reason: str = "still live") -> CaseRecor
 
 
 def run(*cases: CaseRecord) -> RunRecord:
-    return RunRecord(
-        schema="vfio-harness/report/1",
-        run_id="20261120-200000-abc",
-        started="2026-11-20T20:00:00+00:00",
+    return run_record(
+        *cases,
         duration_s=12.5,
-        harness="0.1.0",
-        host=HostRecord(qemu="QEMU 10.0", accel="tcg", accel_reason="", cpu="max"),
-        kernel=KernelRecord(release="7.2.12", origin="a <tree>", config_hash="0", patches=[HOSTILE], features={}),
-        machine="intel-iommu",
-        summary=summarise(cases),
-        cases=list(cases),
+        host=HOST.model_copy(update={"qemu": "QEMU 10.0"}),
+        kernel=KERNEL.model_copy(update={"origin": "a <tree>", "patches": [HOSTILE]}),
     )
 
 

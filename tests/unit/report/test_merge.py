@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from run_records import KERNEL, run_record
 
 from harness.cli import cli
 from harness.errors import UsageError
 from harness.report import RunDirectory, load, summarise
 from harness.report.merge import merge
-from harness.verdict import BuildRecord, CaseRecord, HostRecord, KernelRecord, RunRecord, ShardRecord, Verdict
+from harness.verdict import BuildRecord, CaseRecord, KernelRecord, RunRecord, ShardRecord, Verdict
 
 IDS = ["test_a::x", "test_a::y", "test_b::z"]
 NUMBERS = itertools.count(1)
@@ -23,17 +24,12 @@ def case(name: str, verdict: Verdict = Verdict.PASS) -> CaseRecord:
 
 
 def run(*cases: CaseRecord, shard: tuple[int, int] | None = None, **changes: object) -> RunRecord:
-    record = RunRecord(
+    record = run_record(
+        *cases,
         run_id=f"r{next(NUMBERS)}",
-        started="2026-11-20T20:00:00+00:00",
         duration_s=10.0,
-        harness="0",
-        host=HostRecord(qemu="7.2", accel="tcg", accel_reason="", cpu=""),
-        kernel=KernelRecord(release="7.2.12", origin="here", config_hash="c", patches=["one"]),
-        machine="intel-iommu",
-        summary=summarise(cases),
+        kernel=KERNEL.model_copy(update={"patches": ["one"]}),
         shard=ShardRecord(index=shard[0], count=shard[1], cases=IDS, settings={"MACHINE": "aer"}) if shard else None,
-        cases=list(cases),
     )
     return record.model_copy(update=changes)
 
@@ -102,14 +98,8 @@ def test_the_worst_verdict_of_a_case_counts_but_not_error(one: str, other: str, 
     ("changes", "complaint"),
     [
         ({"machine": "aer"}, "/r/1: the machine is aer, but that of /r/0 is intel-iommu"),
-        (
-            {"kernel": KernelRecord(release="7.3.4", origin="here", config_hash="c", patches=["one"])},
-            "the kernel is 7.3.4, h",
-        ),
-        (
-            {"kernel": KernelRecord(release="7.2.12", origin="here", config_hash="c")},
-            "the list of patches is empty, but",
-        ),
+        ({"kernel": KERNEL.model_copy(update={"release": "7.3.4"})}, "the kernel is 7.3.4, d"),
+        ({"kernel": KERNEL}, "the list of patches is empty, but"),
         ({"shard": None}, "the number of shards is None, but that of /r/0 is 2"),
     ],
 )

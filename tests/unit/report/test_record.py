@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_records import run_record
 
 from harness.errors import HarnessError, UsageError
 from harness.escape import printable
@@ -29,18 +30,7 @@ def case(verdict: Verdict = Verdict.PASS, name: str = "test_rings[iommufd+edu]",
 
 
 def run(*cases: CaseRecord) -> RunRecord:
-    return RunRecord(
-        schema="vfio-harness/report/1",
-        run_id="20261120-200000-abc",
-        started="2026-11-20T20:00:00+00:00",
-        duration_s=12.5,
-        harness="0.1.0",
-        host=HOST,
-        kernel=KERNEL,
-        machine="intel-iommu",
-        summary=summarise(cases),
-        cases=list(cases),
-    )
+    return run_record(*cases, run_id="20261120-200000-abc", duration_s=12.5, harness="0.1.0", host=HOST, kernel=KERNEL)
 
 
 EVERY = run(*(case(verdict, f"test_{verdict.lower()}", reason=f"because of {verdict}") for verdict in Verdict))
