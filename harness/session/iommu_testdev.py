@@ -1,48 +1,64 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's ``iommu-testdev`` behind vfio (QEMU docs/specs/iommu-testdev.rst, include/hw/misc/iommu-testdev.h)."""
+"""QEMU's ``iommu-testdev`` behind vfio. Names are those of QEMU's include/hw/misc/iommu-testdev.h."""
 
 from enum import IntEnum
 
+from harness.errors import HarnessError
 from harness.session.device import Device
 
 BAR = 0
-TRIGGER, IOVA, LENGTH, RESULT, ARM, PHYSICAL = 0x00, 0x04, 0x0C, 0x10, 0x14, 0x1C
-"""Registers of 32 bits; ``IOVA`` and ``PHYSICAL`` are two, the low half first. A read of ``TRIGGER`` does the DMA."""
-PATTERN = (0x12345678).to_bytes(4, "little")
-"""What it writes, over and over."""
+ITD_REG_DMA_TRIGGERING = 0x00
+"""A read of it does the DMA."""
+ITD_REG_DMA_GVA_LO, ITD_REG_DMA_GVA_HI = 0x04, 0x08
+ITD_REG_DMA_LEN = 0x0C
+ITD_REG_DMA_RESULT = 0x10
+ITD_REG_DMA_DBELL = 0x14
+ITD_REG_DMA_GPA_LO, ITD_REG_DMA_GPA_HI = 0x1C, 0x20
+ITD_DMA_DBELL_ARM = 1
+ITD_DMA_WRITE_VAL = 0x12345678
+"""The dword that it writes, over and over."""
 
 
 class Result(IntEnum):
-    """How a DMA ended (``ITD_DMA_...``)."""
+    """How a DMA ended (``ITD_DMA_RESULT_*`` and ``ITD_DMA_ERR_*``)."""
 
-    ARRIVED = 0
-    """The bytes are at the physical address."""
-    REFUSED = 0xDEAD0002
-    """The write failed."""
-    UNREADABLE = 0xDEAD0003
+    OK = 0
+    """The pattern is at the physical address."""
+    TX_FAIL = 0xDEAD0002
+    """The write failed, at the IOMMU or behind it."""
+    RD_FAIL = 0xDEAD0003
     """The write was made. Nothing can be read at the physical address."""
-    ELSEWHERE = 0xDEAD0004
-    """The write was made. Other bytes are at the physical address."""
+    MISMATCH = 0xDEAD0004
+    """The write was made. Something else is at the physical address."""
 
 
 class IommuTestdev:
-    """Writes ``PATTERN`` by DMA. Tells whether the write was refused, and whether it arrived where it should."""
+    """Writes by DMA, and reads at a physical address, past the IOMMU, what has arrived there.
+
+    It ignores Bus Master Enable.
+    """
 
     def __init__(self, device: Device) -> None:
         self.device = device
 
     def write(self, iova: int, length: int, physical: int) -> Result:
-        """Write ``length`` bytes at ``iova``, and compare them with those at a physical address, past the IOMMU.
+        """Write ``length`` bytes of the pattern at ``iova``, and compare them with those at ``physical``.
 
-        ValueError if the device reports something else than a ``Result``.
+        The pattern is always the same, so the memory should have something else before. Raises HarnessError for a
+        result that the device gives only to a request that is wrong.
         """
-        for register, value in ((IOVA, iova), (PHYSICAL, physical)):
-            self._store(register, value & 0xFFFFFFFF)
-            self._store(register + 4, value >> 32)
-        self._store(LENGTH, length)
-        self._store(ARM, 1)
-        self._load(TRIGGER)
-        return Result(self._load(RESULT))
+        self._store(ITD_REG_DMA_GVA_LO, iova & 0xFFFFFFFF)
+        self._store(ITD_REG_DMA_GVA_HI, iova >> 32)
+        self._store(ITD_REG_DMA_GPA_LO, physical & 0xFFFFFFFF)
+        self._store(ITD_REG_DMA_GPA_HI, physical >> 32)
+        self._store(ITD_REG_DMA_LEN, length)
+        self._store(ITD_REG_DMA_DBELL, ITD_DMA_DBELL_ARM)
+        self._load(ITD_REG_DMA_TRIGGERING)
+        value = self._load(ITD_REG_DMA_RESULT)
+        try:
+            return Result(value)
+        except ValueError:
+            raise HarnessError(f"iommu-testdev: the result {value:#x} of a write at {iova:#x}") from None
 
     def _store(self, register: int, value: int) -> None:
         self.device.write(BAR, register, value.to_bytes(4, "little"))

@@ -22,7 +22,7 @@ from harness.progress import Emit, Note
 from harness.vm.console import Console
 from harness.vm.instance import Files, Instance
 from harness.vm.qemu import Qemu
-from harness.vm.qmp import Events
+from harness.vm.qmp import Event, Events
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ QUIET_S = 20.0
 """How long a kernel that has printed may print nothing. It runs, and is faster than under a TCG on the same host."""
 BOOT_S = 120.0
 """How long it may take in all."""
-EMULATED_TRIES = 3
-"""How often it is booted under an emulated KVM, which resets its guest now and then (docs/kvm.md)."""
+EMULATED_BOOTS = 3
+"""Boots of the probe under an emulated KVM, which stops or resets its guest now and then (docs/kvm.md)."""
 BOOTED = b"VFS: Unable to mount root fs"
 """The kernel has finished its own start-up when it looks for a root file system. The probe gives it none."""
 
@@ -115,6 +115,8 @@ class _Fault:
     reason: str
     certain: bool = True
     """Whether KVM is the cause. If not, the kernel may be."""
+    stopped: bool = False
+    """Whether QEMU stopped or reset the guest, which an emulated KVM may not do again."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Trial:
     arch: ArchName = DEFAULT_ARCH
     """That of the kernel."""
     emulated: bool = False
-    """``Accel.emulated``. KVM must be chosen then."""
+    """``Accel.emulated``. A choice other than KVM is an error then."""
 
 
 def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
@@ -138,7 +140,7 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
     boots it unless KVM is known to work.
 
     Raises UsageError for another mode. Raises MissingPrerequisite for ``kvm`` on a host whose KVM boots no kernel, and
-    for an emulated KVM that is not chosen.
+    for ``Trial.emulated`` unless KVM is chosen.
     """
     without = without_kvm(trial.arch)
     match mode:
@@ -148,7 +150,10 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
             raise MissingPrerequisite(f"no KVM: {without}", hint="use --accel tcg, or auto")
         case "auto":
             fault = _known_fault(trial)
-            accel = Accel("tcg", fault.reason) if fault else Accel("kvm", "a kernel has booted under it")
+            if fault and (fault.certain or not trial.emulated):
+                accel = Accel("tcg", fault.reason)
+            else:
+                accel = Accel("kvm", fault.reason if fault else "a kernel has booted under it")
         case "kvm":
             _require_kvm(trial)
             accel = Accel("kvm", "chosen by the user")
@@ -157,7 +162,7 @@ def choose_accel(mode: str, trial: Trial, emit: Emit) -> Accel:
         case _:
             raise UsageError(f"unknown accelerator {mode!r}; accepted are {', '.join(MODES)}")
     if trial.emulated and accel.name != "kvm":
-        raise MissingPrerequisite(f"the emulated KVM is not used: {accel.reason}")
+        raise MissingPrerequisite(f"this run needs KVM, but would use TCG: {accel.reason}")
     accel = replace(accel, emulated=trial.emulated)
     emit(Note(f"accelerator {accel.name}: {accel.reason}"))
     return accel
@@ -199,39 +204,43 @@ def _known_fault(trial: Trial) -> _Fault | None:
     """Return why KVM cannot be used, from the cache if possible. A fault that may be the kernel's is not cached."""
     if closed := kvm_state():
         return _Fault(closed)
-    reason = remembered(trial.qemu, trial.cpu)
+    reason = remembered(trial.qemu, trial.cpu, emulated=trial.emulated)
     if reason is None:
         return _probe(trial, PROBE_S)
-    log.debug("KVM: cache hit: %s: %s", _cache_file(trial.qemu, trial.cpu), reason or "works")
+    log.debug("KVM: cache hit: %s", reason or "works")
     return _Fault(reason) if reason else None
 
 
-def remembered(qemu: Qemu, cpu: str) -> str | None:
+def remembered(qemu: Qemu, cpu: str, *, emulated: bool = False) -> str | None:
     """Return why KVM boots no kernel with this QEMU and CPU model, without a boot.
 
-    It is empty if one has booted, and None if none has been tried yet.
+    It is empty if one has booted, and None if none has been tried yet. ``emulated``: of ``Trial``.
     """
     try:
-        known: dict[str, str | None] = json.loads(_cache_file(qemu, cpu).read_text(encoding="utf-8"))
+        known: dict[str, str | None] = json.loads(_cache_file(qemu, cpu, emulated).read_text(encoding="utf-8"))
         return known["fault"] or ""
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _cache_file(qemu: Qemu, cpu: str) -> Path:
+def _cache_file(qemu: Qemu, cpu: str, emulated: bool) -> Path:
+    """Return the file of a KVM. An emulated one has its own: its machine shares the host's cache."""
     digest = hashlib.sha256(cpu.encode()).hexdigest()[:8]
-    return paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}-{digest}.json"
+    of = "-emulated" if emulated else ""
+    return paths.cache_dir() / "kvm" / f"{platform.release()}-{qemu.identity()[:16]}-{digest}{of}.json"
 
 
 def _probe(trial: Trial, seconds: float) -> _Fault | None:
     """Boot the kernel under KVM, and cache the result if it is certain. It has ``seconds`` for its first line."""
     if closed := kvm_state():
         return _Fault(closed)
-    for _ in range(EMULATED_TRIES if trial.emulated else 1):
-        if not (fault := _boot_under_kvm(trial, seconds)):
+    for _ in range(EMULATED_BOOTS if trial.emulated else 1):
+        fault = _boot_under_kvm(trial, seconds)
+        log.debug("KVM: probe: %s", fault or "works")
+        if not (fault and fault.stopped):
             break
     if fault is None or fault.certain:
-        file = _cache_file(trial.qemu, trial.cpu)
+        file = _cache_file(trial.qemu, trial.cpu, trial.emulated)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"fault": fault.reason if fault else None}), encoding="utf-8")
     return fault
@@ -241,7 +250,7 @@ def _boot_under_kvm(trial: Trial, seconds: float) -> _Fault | None:
     events = Events()
     options = [
         *(str(trial.qemu.path), "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"),
-        *("-accel", KVM_OPTION, "-cpu", trial.cpu, "-m", "256"),
+        *("-accel", KVM_OPTION, "-cpu", trial.cpu, "-m", "256", "-no-reboot"),
         *("-kernel", str(trial.kernel), "-append", "console=ttyS0"),
     ]
     with tempfile.TemporaryDirectory(prefix="vfio-harness-") as scratch:
@@ -255,9 +264,12 @@ def _boot_under_kvm(trial: Trial, seconds: float) -> _Fault | None:
             fault = _wait_booted(console, max(seconds, STARTS * start), max(QUIET_S, STARTS * start))
         except LaunchError as error:
             fault = _Fault(f"QEMU does not start with KVM: {str(error).splitlines()[1]}")
-        except _Stopped:
-            said = instance.process.stderr_tail().splitlines() if instance.process else []
-            fault = _Fault(f"KVM opens, but no kernel boots under it (QEMU: {said[0] if said else 'stopped'})")
+        except _Stopped as stopped:
+            stderr = instance.process.stderr_tail().splitlines() if instance.process else []
+            said = stderr[0] if stderr else stopped.event.name.lower()
+            # A kernel may reset its machine itself.
+            certain = stopped.event.name == "STOP" or not console.mark()
+            fault = _Fault(f"KVM opens, but no kernel boots under it (QEMU: {said})", certain, stopped=True)
         finally:
             instance.close()
     return fault
@@ -283,9 +295,14 @@ def _wait_booted(console: Console, first: float, quiet: float) -> _Fault | None:
 
 
 class _Stopped(Exception):
-    """QEMU stopped the guest, or exited."""
+    """QEMU stopped the guest, or ended because the guest was reset or shut down."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.name)
+        self.event = event
 
 
 def _raise_if_stopped(events: Events) -> None:
-    if any(event.name in ("STOP", "SHUTDOWN") for event in events.since(0)):
-        raise _Stopped
+    for event in events.since(0):
+        if event.name in ("STOP", "SHUTDOWN"):
+            raise _Stopped(event)

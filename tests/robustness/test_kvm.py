@@ -58,7 +58,7 @@ def test_an_emulated_kvm_that_is_not_chosen_is_refused(harness: CommandLine) -> 
     """``kvm-test`` runs nothing under TCG, which would take its whole time."""
     outcome = harness("run", "--accel", "tcg", "--emulated-kvm")
     assert outcome.code == 3
-    assert "error: the emulated KVM is not used: chosen by the user" in outcome.output
+    assert "error: this run needs KVM, but would use TCG: chosen by the user" in outcome.output
     assert not outcome.reports()
 
 

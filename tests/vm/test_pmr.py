@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from harness.cases.constants import PAGE, UNDER_TEST
+from harness.cases import pmr_file
+from harness.cases.constants import PAGE
 from harness.cases.marks import rows_in
 from harness.cases.must import must
 from harness.errors import ImporterRefused
@@ -20,13 +21,6 @@ OFFSETS = (0, PAGE - 7, PAGES * PAGE - LENGTH)
 """Of the transfers in the buffer: its start, across two pages, its end."""
 
 
-def in_file(session: Session, offset: int, length: int) -> bytes:
-    """Read the file behind the BAR. QEMU maps it shared, so a completed DMA is in it."""
-    with session.machine.memory(UNDER_TEST).open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
-
-
 @rows("importers.content")
 def test_content_as_the_host_sees_it(session: Session, nvme: Nvme, importer: Importer) -> None:
     """The host finds what an importer wrote, at its place and nowhere else, and nothing of a write after a revoke."""
@@ -39,7 +33,7 @@ def test_content_as_the_host_sees_it(session: Session, nvme: Nvme, importer: Imp
         data = bytes((number * 37 + at) & 0xFF or 1 for at in range(LENGTH))
         window.write(offset, data)
         expected[START + offset : START + offset + LENGTH] = data
-    found = in_file(session, 0, len(expected))
+    found = pmr_file.read(session, 0, len(expected))
     must(found == expected, "the file behind the BAR has an importer's bytes, each in its place")
 
     nvme.device.set_memory(False)
@@ -48,8 +42,10 @@ def test_content_as_the_host_sees_it(session: Session, nvme: Nvme, importer: Imp
     nvme.device.set_memory(True)
     with suppress(ImporterRefused):
         window.write(PAGE, b"\xee" * LENGTH)
-    must(in_file(session, 0, len(expected)) == expected, "a write through a dead mapping leaves no byte in the BAR")
+    found = pmr_file.read(session, 0, len(expected))
+    must(found == expected, "a write through a dead mapping leaves no byte in the BAR")
     nvme.pmr()
     importer.attach(buffer).write(0, b"\xdd" * LENGTH)
     expected[START : START + LENGTH] = b"\xdd" * LENGTH
-    must(in_file(session, 0, len(expected)) == expected, "a new mapping of the same fd reaches the BAR again")
+    found = pmr_file.read(session, 0, len(expected))
+    must(found == expected, "a new mapping of the same fd reaches the BAR again")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from processes import wait_until_gone
+from processes import gone, wait_until_gone
 from run_records import run_record
 
 from harness.commands import children
@@ -149,8 +149,7 @@ def test_a_deadline_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tasks = [program(tmp_path, name, code) for name in ("one", "two")]
     with pytest.raises(HarnessError, match="took longer than"):
         run_all(tasks, 2, Ends())
-    for task in tasks:
-        wait_until_gone(int((task.directory / "pid").read_text()))
+    assert all(gone(int((task.directory / "pid").read_text())) for task in tasks)
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +168,7 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         run_all([task], 1, Ends(), interrupt)
     assert time.monotonic() - began < DEADLINE_S
-    wait_until_gone(int((task.directory / "pid").read_text()))
+    assert gone(int((task.directory / "pid").read_text()))
 
 
 UNIT = Path(__file__).parents[1]
@@ -203,4 +202,4 @@ def test_children_clean_up_when_the_harness_is_interrupted_or_killed(tmp_path: P
         os.kill(parent.pid, number)
         parent.wait(DEADLINE_S)
     assert wait_for_file(tmp_path / "it" / "cleaned") == "yes"
-    wait_until_gone(pid)
+    wait_until_gone(pid, DEADLINE_S)

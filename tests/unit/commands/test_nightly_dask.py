@@ -100,7 +100,7 @@ def test_a_lost_worker_is_a_lost_run_and_the_cell_runs_again_elsewhere(lab: Lab)
     def kill_worker() -> None:
         child, worker = lab.wait_for_child("b")
         os.kill(worker, signal.SIGKILL)
-        wait_until_gone(child)
+        wait_until_gone(child, DEADLINE_S)
         (lab.stand_in.top / "released").touch()
 
     with ThreadPoolExecutor() as threads:
@@ -125,7 +125,7 @@ def test_after_the_deadline_the_runs_on_workers_are_ended(lab: Lab) -> None:
     assert (code, runs(night, 0), runs(night, 1)) == (3, [(Why.PLAN, 130)], [(Why.PLAN, 130)])
     assert [case["id"] for case in cases_of(lab.stand_in, night.results[0].runs[0])] == ["test_a::x"]
     for tree in "ab":
-        wait_until_gone(lab.wait_for_child(tree)[0])
+        wait_until_gone(lab.wait_for_child(tree)[0], DEADLINE_S)
 
 
 def test_the_runs_on_workers_end_with_the_engine(lab: Lab) -> None:
@@ -135,7 +135,7 @@ def test_the_runs_on_workers_end_with_the_engine(lab: Lab) -> None:
         children = [lab.wait_for_child(tree)[0] for tree in "ab"]
         parent.kill()
         for child in children:
-            wait_until_gone(child)
+            wait_until_gone(child, DEADLINE_S)
     assert [worker.poll() for worker in lab.workers] == [None, None]
 
 
@@ -155,7 +155,7 @@ def test_a_lost_scheduler_ends_the_night_and_what_runs(lab: Lab) -> None:
         with pytest.raises(HarnessError, match="was lost: "), dask.config.set({CONNECT: "2s"}):
             lab.run(cell("a"), cell("b"))
     for child in killed.result():
-        wait_until_gone(child)
+        wait_until_gone(child, DEADLINE_S)
     assert load_night(lab.stand_in.nights / "latest").ended is None
 
 

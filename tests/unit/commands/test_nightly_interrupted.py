@@ -33,7 +33,7 @@ def test_an_interrupted_night_continues(stand_in: StandIn, number: int) -> None:
             pid = wait_for_pid(stand_in, run)
             os.kill(parent.pid, number)
             parent.wait(DEADLINE_S)
-            wait_until_gone(pid)
+            wait_until_gone(pid, DEADLINE_S)
     night = load_night(stand_in.nights / "latest")
     assert night.ended is None
     assert [runs(night, index) for index in range(3)] == [[(Why.PLAN, 0)], [(Why.PLAN, None)] * 2, []]

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Self, cast
 
 import pytest
 
 from harness.config import load_machine
-from harness.errors import MissingPrerequisite, UsageError
+from harness.errors import LaunchError, MissingPrerequisite, UsageError
 from harness.progress import silent
 from harness.vm import accel
-from harness.vm.accel import BOOTED, EMULATED_TRIES, Trial, _wait_booted, choose_accel
+from harness.vm.accel import BOOTED, Trial, _wait_booted, choose_accel
 from harness.vm.console import Console
 from harness.vm.instance import Files
 from harness.vm.qemu import Qemu
@@ -86,66 +86,120 @@ class SlowQemu:
         self._kernel.join()
 
 
-def test_a_slow_start_of_qemu_gives_the_kernel_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "Instance", SlowQemu)
-    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
-    monkeypatch.setattr(accel, "PROBE_S", 0.1)
-    monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "kvm").touch()
-    qemu = cast(Qemu, SimpleNamespace(path=Path("/qemu"), identity=lambda: "0" * 64))
-    trial = Trial(qemu, Path("/kernel"), "EPYC,-xsave")
-    assert choose_accel("auto", trial, silent).name == "kvm"
-    monkeypatch.delattr(accel, "Instance")
-    assert choose_accel("auto", trial, silent).name == "kvm", "remembered"
-
-
-class ResettingQemu:
-    """A QEMU whose guest resets in the first two boots: an emulated KVM does that."""
-
-    boots = 0
-    process = None
-
-    def __init__(self, files: Files, on_event: Callable[[Event], None]) -> None:
-        self._console, self._on_event = files.console, on_event
-
-    def start(self, command: Sequence[str]) -> None:
-        ResettingQemu.boots += 1
-        if ResettingQemu.boots < EMULATED_TRIES:
-            self._console.touch()
-            self._on_event(Event("SHUTDOWN", {}))
-        else:
-            self._console.write_bytes(LINE + BOOTED)
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
-def resetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
-    """Try a KVM, which is no emulated one unless the test says so, whose guest resets."""
-    ResettingQemu.boots = 0
-    monkeypatch.setattr(accel, "Instance", ResettingQemu)
+def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """Return a trial of a KVM that opens."""
     monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    monkeypatch.setattr(accel, "PROBE_S", FIRST)
+    monkeypatch.setattr(accel, "QUIET_S", QUIET)
     monkeypatch.setenv("VFIO_HARNESS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "kvm").touch()
     qemu = cast(Qemu, SimpleNamespace(path=Path("/qemu"), identity=lambda: "0" * 64))
     return Trial(qemu, Path("/kernel"), "EPYC")
 
 
-def test_an_emulated_kvm_may_reset_its_guest(resetting: Trial) -> None:
-    chosen = choose_accel("auto", replace(resetting, emulated=True), silent)
-    assert (chosen.name, chosen.emulated, ResettingQemu.boots) == ("kvm", True, EMULATED_TRIES)
+def test_a_slow_start_of_qemu_gives_the_kernel_more_time(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "Instance", SlowQemu)
+    monkeypatch.setattr(accel, "PROBE_S", 0.1)
+    trial = replace(trial, cpu="EPYC,-xsave")
+    assert choose_accel("auto", trial, silent).name == "kvm"
+    monkeypatch.delattr(accel, "Instance")
+    assert choose_accel("auto", trial, silent).name == "kvm", "remembered"
 
 
-def test_the_hosts_kvm_may_not(resetting: Trial) -> None:
-    chosen = choose_accel("auto", resetting, silent)
-    assert (chosen.name, chosen.emulated, ResettingQemu.boots) == ("tcg", False, 1)
+BY_RESET = Event("SHUTDOWN", {"guest": True, "reason": "guest-reset"})
+"""How QEMU ends if its guest resets and it has ``-no-reboot``."""
+INTERNAL_ERROR = Event("STOP", {})
 
 
-def test_an_emulated_kvm_must_be_chosen(resetting: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "EMULATED_TRIES", 1)
-    with pytest.raises(MissingPrerequisite, match="the emulated KVM is not used: KVM opens, but no kernel boots"):
-        choose_accel("auto", replace(resetting, emulated=True), silent)
+class Boots:
+    """Stands in for ``Instance``: each boot ends with the next of ``ends``, and the last of them again.
+
+    An end is an event of QEMU, a text on the console, or an error of QEMU's start. ``said``: printed before it.
+    """
+
+    process = None
+
+    def __init__(self, *ends: Event | bytes | Exception, said: bytes = b"") -> None:
+        self.ends, self.said, self.count = ends, said, 0
+
+    def __call__(self, files: Files, on_event: Callable[[Event], None]) -> Self:
+        self._console, self._on_event = files.console, on_event
+        return self
+
+    def start(self, command: Sequence[str]) -> None:
+        assert "-no-reboot" in command
+        self.count += 1
+        end = self.ends[min(self.count, len(self.ends)) - 1]
+        self._console.write_bytes(self.said + end if isinstance(end, bytes) else self.said)
+        if isinstance(end, Event):
+            self._on_event(end)
+        if isinstance(end, Exception):
+            raise end
+
+    def close(self) -> None:
+        pass
+
+
+NO_START = LaunchError("QEMU did not start\nno such CPU")
+
+
+@pytest.mark.parametrize(
+    ("ends", "said", "emulated", "expected"),
+    [
+        ((BY_RESET, INTERNAL_ERROR, BOOTED), b"", True, ("kvm", 3)),
+        ((BY_RESET, BOOTED), b"", False, ("tcg", 1)),
+        ((INTERNAL_ERROR,), LINE, False, ("tcg", 1)),
+        ((BY_RESET,), LINE, True, ("kvm", 3)),  # the kernel may be at fault: the run judges it
+        ((b"",), LINE, True, ("kvm", 1)),
+    ],
+)
+def test_a_guest_that_does_not_boot(
+    trial: Trial,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ends: tuple[Event | bytes, ...],
+    said: bytes,
+    emulated: bool,
+    expected: tuple[str, int],
+) -> None:
+    boots = Boots(*ends, said=said)
+    monkeypatch.setattr(accel, "Instance", boots)
+    chosen = choose_accel("auto", replace(trial, emulated=emulated), silent)
+    assert (chosen.name, boots.count) == expected
+    assert chosen.emulated == emulated
+
+
+def test_a_kernel_that_resets_the_machine_is_judged_by_a_run_with_kvm(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "Instance", Boots(BY_RESET, said=LINE))
+    assert choose_accel("auto", trial, silent).name == "tcg"
+    assert choose_accel("kvm", trial, silent).name == "kvm"
+
+
+@pytest.mark.parametrize(
+    ("end", "boots", "reason"),
+    [(INTERNAL_ERROR, 3, "no kernel boots under it"), (NO_START, 1, "QEMU does not start with KVM: no such CPU")],
+)
+def test_a_run_that_needs_kvm_ends_without_it(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, end: Event | Exception, boots: int, reason: str
+) -> None:
+    seen = Boots(end)
+    monkeypatch.setattr(accel, "Instance", seen)
+    with pytest.raises(MissingPrerequisite, match=f"this run needs KVM, but would use TCG: .*{reason}"):
+        choose_accel("auto", replace(trial, emulated=True), silent)
+    assert seen.count == boots
+
+
+def test_what_is_known_of_the_hosts_kvm_says_nothing_of_an_emulated_one(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "Instance", Boots(INTERNAL_ERROR))
+    assert choose_accel("auto", trial, silent).name == "tcg"
+    monkeypatch.setattr(accel, "Instance", Boots(BOOTED))
+    assert choose_accel("auto", replace(trial, emulated=True), silent).name == "kvm"
+    assert choose_accel("auto", trial, silent).name == "tcg", "remembered"
 
 
 def test_features_change_the_cpu_of_a_machine_and_its_peer() -> None:
