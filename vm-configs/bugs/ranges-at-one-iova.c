@@ -774,11 +774,12 @@ static struct nvme_queue *nvme_new_queue(struct nvme *nvme, uint16_t id)
 	return queue;
 }
 
-static int nvme_wait_ready(struct nvme *nvme, uint32_t ready)
+/* Wait until the bits of a mask have a value in a register. */
+static int nvme_wait(struct nvme *nvme, uint32_t offset, uint32_t mask, uint32_t value)
 {
 	long long end_ms = now_ms() + 20000;
 
-	while ((nvme_load(nvme, NVME_CSTS) & NVME_CSTS_READY) != ready) {
+	while ((nvme_load(nvme, offset) & mask) != value) {
 		if (now_ms() > end_ms)
 			return -ETIMEDOUT;
 		sleep_ms(1);
@@ -793,7 +794,7 @@ static int nvme_start(struct nvme *nvme)
 	int ret = nvme_store(nvme, NVME_CC, 0);
 
 	if (!ret)
-		ret = nvme_wait_ready(nvme, 0);
+		ret = nvme_wait(nvme, NVME_CSTS, NVME_CSTS_READY, 0);
 	if (ret)
 		return ret;
 	nvme->queue_count = 0;
@@ -804,7 +805,7 @@ static int nvme_start(struct nvme *nvme)
 	nvme_store(nvme, NVME_ACQ, nvme->memory.iova + admin->cq);
 	nvme_store(nvme, NVME_ACQ + 4, (nvme->memory.iova + admin->cq) >> 32);
 	nvme_store(nvme, NVME_CC, NVME_CC_ENTRY_SIZES | NVME_CC_ENABLE);
-	return nvme_wait_ready(nvme, NVME_CSTS_READY);
+	return nvme_wait(nvme, NVME_CSTS, NVME_CSTS_READY, NVME_CSTS_READY);
 }
 
 /* Enable the controller memory buffer. */
