@@ -15,6 +15,8 @@ from harness.session.nvme import REGISTERS, QueuedCommand
 from harness.session.wire import Ref
 
 TRANSFER_SECONDS = 30.0
+DEALLOCATE_SECONDS = 60.0
+"""rxe waits 50 s for what still uses an object, and then warns (rxe_pool.c, ``__rxe_cleanup``)."""
 IB_ACCESS_LOCAL_WRITE, IB_ACCESS_REMOTE_WRITE, IB_ACCESS_REMOTE_READ, IB_ACCESS_REMOTE_ATOMIC = 1, 2, 4, 8
 IB_ACCESS_ON_DEMAND, IB_ACCESS_RELAXED_ORDERING = 1 << 6, 1 << 20
 """enum ib_access_flags (include/rdma/ib_verbs.h)."""
@@ -234,7 +236,7 @@ class ProtectionDomain(Handle):
 
     def deallocate(self) -> None:
         """Call ibv_dealloc_pd. KernelErrno EBUSY while it has an MR."""
-        self._call("deallocate")
+        self._call("deallocate", timeout=DEALLOCATE_SECONDS)
 
 
 class Storm(Handle):
