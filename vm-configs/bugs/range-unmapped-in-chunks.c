@@ -838,15 +838,8 @@ static int nvme_start(struct nvme *nvme)
 /* Enable the persistent memory region. */
 static int nvme_enable_pmr(struct nvme *nvme)
 {
-	long long end_ms = now_ms() + 20000;
-
 	nvme_store(nvme, NVME_PMRCTL, 1);
-	while (nvme_load(nvme, NVME_PMRSTS) & NVME_PMRSTS_NOT_READY) {
-		if (now_ms() > end_ms)
-			return -ETIMEDOUT;
-		sleep_ms(1);
-	}
-	return 0;
+	return nvme_wait(nvme, NVME_PMRSTS, NVME_PMRSTS_NOT_READY, 0);
 }
 
 struct call {
