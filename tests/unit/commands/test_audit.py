@@ -42,8 +42,7 @@ def ended(*cases: tuple[str, Verdict]) -> Ended:
         CaseRecord(id=f"test_a::test_{name}", area="a", title="t", verdict=verdict, reason="broken", duration_s=1)
         for name, verdict in cases
     ]
-    record = run_record(*records)
-    return Ended(0, 1.0, record)
+    return Ended(0, 1.0, run_record(*records))
 
 
 def work(tmp_path: Path, fixes: Sequence[KnownFix]) -> audit._Work:

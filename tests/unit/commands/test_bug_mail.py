@@ -57,7 +57,7 @@ def run(*cases: tuple[str, Verdict], evidence: list[Evidence] | None = None) -> 
         )
         for name, verdict in cases
     ]
-    return run_record(*records)
+    return run_record(*records, harness="0.1.0")
 
 
 def reproduction(bad: RunRecord, control: RunRecord | None) -> Reproduction:
@@ -125,7 +125,7 @@ def test_the_report_says_all_that_a_maintainer_needs() -> None:
         "int main(void) { return 0; }\n"
         "\n"
         "-- \n"
-        "vfio-harness 0\n"
+        "vfio-harness 0.1.0\n"
     )
 
 

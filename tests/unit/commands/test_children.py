@@ -171,14 +171,11 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
     assert gone(int((task.directory / "pid").read_text()))
 
 
-UNIT = Path(__file__).parents[1]
-WHERE = [str(UNIT / room) for room in ("commands", "host", "report")]
-
 PARENT = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have the tests' background job ignore it
-sys.path[:0] = {directories}
+sys.path[:] = {path}
 from test_children import Ends, program
 from harness.commands.children import run_all
 code = '''
@@ -196,7 +193,7 @@ run_all([program(Path(sys.argv[1]), "it", code)], 1, Ends())
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_children_clean_up_when_the_harness_is_interrupted_or_killed(tmp_path: Path, number: int) -> None:
-    script = PARENT.format(directories=WHERE)
+    script = PARENT.format(path=[str(Path(__file__).parent), *sys.path])
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.DEVNULL) as parent:
         pid = int(wait_for_file(tmp_path / "it" / "pid"))
         os.kill(parent.pid, number)

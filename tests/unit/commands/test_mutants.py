@@ -33,8 +33,7 @@ def ended(*verdicts: Verdict) -> Ended:
         CaseRecord(id=f"test_a::test_{number}", area="a", title="t", verdict=verdict, duration_s=1)
         for number, verdict in enumerate(verdicts)
     ]
-    record = run_record(*cases)
-    return Ended(0, 1.0, record)
+    return Ended(0, 1.0, run_record(*cases))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from harness.report.mutants import (
 )
 from harness.report.outcomes import MutantOutcome
 from harness.run.options import Options
-from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, RunRecord, Verdict
+from harness.verdict import KERNEL_AT_FAULT, CaseRecord, KernelRecord, Verdict
 
 FIELDS = ("title", "reporter", "thread", "affected", "fixed", "symptom", "trigger")
 MUTATION = {"files": ["a.c"], "functions": ["f"], "kernels": ">=6.19", "cocci": "@@ @@"}
@@ -78,10 +78,6 @@ def test_a_case_shows_a_bug_as_the_entry_says() -> None:
     assert not shows(entry, case(Verdict.FAIL, name="test_b::test_x"))
 
 
-def record(*cases: CaseRecord) -> RunRecord:
-    return run_record(*cases)
-
-
 BOTH = Sides(Options(mutation="the-bug"), Options())
 GOOD = case(Verdict.PASS, reason="")
 RESULTS: Mapping[str, tuple[Bug, Sides, CaseRecord, CaseRecord | None, int]] = {
@@ -100,7 +96,7 @@ RESULTS: Mapping[str, tuple[Bug, Sides, CaseRecord, CaseRecord | None, int]] = {
 
 @pytest.mark.parametrize(("entry", "kernels", "bad", "control", "code"), RESULTS.values(), ids=RESULTS)
 def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: CaseRecord | None, code: int) -> None:
-    found = Reproduction(entry, kernels, record(bad), record(control) if control else None, Path("results"))
+    found = Reproduction(entry, kernels, run_record(bad), run_record(control) if control else None, Path("results"))
     assert found.exit_code == code
     lines = str(found).splitlines()
     row = next(line.split() for line in lines if line.startswith("test_a::test_x "))
@@ -111,7 +107,7 @@ def test_reproduction(entry: Bug, kernels: Sides, bad: CaseRecord, control: Case
 
 @given(st.lists(st.sampled_from(Verdict)), st.sampled_from(sorted(KERNEL_AT_FAULT)))
 def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
-    run = record(*(case(verdict, name=f"test_a::test_{number}") for number, verdict in enumerate(verdicts)))
+    run = run_record(*(case(verdict, name=f"test_a::test_{number}") for number, verdict in enumerate(verdicts)))
     blaming = [verdict for verdict in verdicts if verdict in KERNEL_AT_FAULT]
     for control in (None, run):
         found = judge_mutant(run, expected, control)
@@ -132,21 +128,21 @@ def test_judging_a_mutant(verdicts: list[Verdict], expected: Verdict) -> None:
 )
 def test_a_verdict_that_differs_from_the_control_is_noticed_and_named(was: CaseRecord, now: CaseRecord) -> None:
     same = case(Verdict.PASS, name="test_a::test_same")
-    found = judge_mutant(record(same, now), Verdict.FAIL, record(was, same))
+    found = judge_mutant(run_record(same, now), Verdict.FAIL, run_record(was, same))
     assert found == Decision(MutantOutcome.CHANGED, now, was)
-    assert judge_mutant(record(same, was), Verdict.FAIL, record(was, same)).outcome is MutantOutcome.SURVIVED
+    assert judge_mutant(run_record(same, was), Verdict.FAIL, run_record(was, same)).outcome is MutantOutcome.SURVIVED
 
 
 def test_a_failure_decides_before_a_changed_verdict() -> None:
     better = case(Verdict.FIXED, known_issue="one")
     known, passed = case(Verdict.KNOWN, known_issue="one"), case(Verdict.PASS, name="test_a::test_y")
     failed = case(Verdict.FAIL, name="test_a::test_y")
-    found = judge_mutant(record(better, failed), Verdict.FAIL, record(known, passed))
+    found = judge_mutant(run_record(better, failed), Verdict.FAIL, run_record(known, passed))
     assert found == Decision(MutantOutcome.CAUGHT, failed, passed)
 
 
 def test_a_case_that_the_control_did_not_run_says_nothing() -> None:
-    found = judge_mutant(record(case(Verdict.FIXED, known_issue="one")), Verdict.FAIL, record())
+    found = judge_mutant(run_record(case(Verdict.FIXED, known_issue="one")), Verdict.FAIL, run_record())
     assert found == Decision(MutantOutcome.SURVIVED)
 
 

@@ -126,7 +126,7 @@ import signal, sys
 from pathlib import Path
 for number in (signal.SIGINT, signal.SIGTERM):  # as harness.cli does
     signal.signal(number, signal.default_int_handler)
-sys.path[:0] = {where!r}
+sys.path[:] = {path}
 from stand_in import StandIn, cell
 from harness.commands import children
 children.PROGRAM = (sys.executable, {top!r} + "/stand_in.py")
@@ -139,14 +139,14 @@ else:
     stand_in.run(*([] if sys.argv[1] == "resume" else cells))
 """
 
-UNIT = Path(__file__).parents[1]
-WHERE = [str(UNIT / room) for room in ("nightly", "commands", "host")]
+COMMANDS = Path(__file__).parents[1] / "commands"
+"""The directory of test_nightly_dask, which ``PARENT`` imports."""
 
 
 @contextmanager
 def night_of_its_own(stand_in: StandIn, what: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a night in a process of its own, and kill it at the end."""
-    script = PARENT.format(where=WHERE, top=str(stand_in.top))
+    script = PARENT.format(path=[str(COMMANDS), *sys.path], top=str(stand_in.top))
     with subprocess.Popen([sys.executable, "-c", script, what], stderr=subprocess.DEVNULL) as parent:
         try:
             yield parent

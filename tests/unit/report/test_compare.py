@@ -28,7 +28,7 @@ def run_of(verdicts: dict[str, str], machine: str = "intel-iommu") -> RunRecord:
         CaseRecord(id=case_id, area="a", title="t", verdict=Verdict(verdict), reason="why", duration_s=1.0)
         for case_id, verdict in verdicts.items()
     ]
-    return run_record(*cases, machine=machine)
+    return run_record(*cases, run_id="1", machine=machine)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_entries_of_renamed_cases_lead_to_cases_that_exist() -> None:
         (
             run_of({"old::test_a": "PASS", "new::test_b": "FAIL"}),
             run_of({"new::test_b": "PASS"}),
-            "r: 1 cases are left out, because several old ids have become one",
+            "1: 1 cases are left out, because several old ids have become one",
         ),
     ],
 )

@@ -17,6 +17,8 @@ from harness.verdict import BuildRecord, CaseRecord, KernelRecord, RunRecord, Sh
 
 IDS = ["test_a::x", "test_a::y", "test_b::z"]
 NUMBERS = itertools.count(1)
+UNPATCHED = KERNEL.model_copy(update={"origin": "here"})
+PATCHED = UNPATCHED.model_copy(update={"patches": ["one"]})
 
 
 def case(name: str, verdict: Verdict = Verdict.PASS) -> CaseRecord:
@@ -28,7 +30,7 @@ def run(*cases: CaseRecord, shard: tuple[int, int] | None = None, **changes: obj
         *cases,
         run_id=f"r{next(NUMBERS)}",
         duration_s=10.0,
-        kernel=KERNEL.model_copy(update={"patches": ["one"]}),
+        kernel=PATCHED,
         shard=ShardRecord(index=shard[0], count=shard[1], cases=IDS, settings={"MACHINE": "aer"}) if shard else None,
     )
     return record.model_copy(update=changes)
@@ -98,8 +100,8 @@ def test_the_worst_verdict_of_a_case_counts_but_not_error(one: str, other: str, 
     ("changes", "complaint"),
     [
         ({"machine": "aer"}, "/r/1: the machine is aer, but that of /r/0 is intel-iommu"),
-        ({"kernel": KERNEL.model_copy(update={"release": "7.3.4"})}, "the kernel is 7.3.4, d"),
-        ({"kernel": KERNEL}, "the list of patches is empty, but"),
+        ({"kernel": PATCHED.model_copy(update={"release": "7.3.4"})}, "the kernel is 7.3.4, h"),
+        ({"kernel": UNPATCHED}, "the list of patches is empty, but"),
         ({"shard": None}, "the number of shards is None, but that of /r/0 is 2"),
     ],
 )
